@@ -1,0 +1,292 @@
+"""Key conversion; that outputs are kept is tested in test_vit_parity.py."""
+
+import pytest
+import torch
+
+from bimm_mm.models.convert import to_bimm
+from bimm_mm.models.position import position_table
+from bimm_mm.models.vit import BIMMVisionTransformer
+
+ARCH = {'embed_dims': 24, 'depth': 2, 'num_heads': 3}
+DIM = 24
+
+
+def image_weights():
+    """The encoder of an MAE checkpoint: its names are ours."""
+    encoder = BIMMVisionTransformer(ARCH, img_size=48, patch_size=16)
+    state = encoder.state_dict()
+    return {key: torch.randn_like(value) for key, value in state.items()}
+
+
+def video_weights():
+    encoder = BIMMVisionTransformer(
+        ARCH,
+        img_size=32,
+        num_frames=4,
+        tubelet_size=2,
+        with_cls_token=False,
+        key_bias=False,
+        out_type='avg',
+    )
+    state = encoder.state_dict()
+    return {key: torch.randn_like(value) for key, value in state.items()}
+
+
+def assert_equal(state, expected):
+    assert set(state) == set(expected)
+    for key, value in expected.items():
+        assert torch.equal(state[key], value), key
+
+
+def mae_table(side=3):
+    table = position_table((1, side, side), DIM, video=False)
+    return torch.cat([torch.zeros(1, DIM), table])[None]
+
+
+def test_mae_checkpoint_drops_decoder_and_table():
+    weights = image_weights()
+    foreign = {
+        'pos_embed': mae_table(),
+        'mask_token': torch.zeros(1, 1, 8),
+        'decoder_pos_embed': torch.zeros(1, 10, 8),
+        'decoder_pred': torch.zeros(768, 8),
+    }
+    foreign['decoder_embed.weight'] = torch.zeros(8, DIM)
+    foreign['decoder_blocks.0.attn.qkv.weight'] = torch.zeros(24, 8)
+    foreign['decoder_norm.bias'] = torch.zeros(8)
+    converted = to_bimm({**weights, **foreign})
+    assert_equal(converted.state_dict, weights)
+    assert converted.dropped == tuple(sorted(foreign))
+    assert converted.scheme == 'timm, MAE, VideoMAE'
+
+
+def test_finetuned_checkpoint_drops_head():
+    weights = image_weights()
+    foreign = {
+        'head.weight': torch.zeros(10, DIM),
+        'fc_norm.weight': torch.zeros(DIM),
+    }
+    converted = to_bimm({**weights, **foreign})
+    assert_equal(converted.state_dict, weights)
+    assert converted.dropped == ('fc_norm.weight', 'head.weight')
+
+
+def test_videomae_checkpoint_keeps_the_encoder_only():
+    weights = video_weights()
+    state = {f'encoder.{key}': value for key, value in weights.items()}
+    foreign = {
+        'mask_token': torch.zeros(1, 1, 8),
+        'encoder_to_decoder.weight': torch.zeros(8, DIM),
+        'decoder.blocks.0.norm1.weight': torch.zeros(8),
+        'decoder.head.bias': torch.zeros(1536),
+    }
+    converted = to_bimm({**state, **foreign}, key_bias=False)
+    assert_equal(converted.state_dict, weights)
+    assert converted.dropped == tuple(sorted(foreign))
+
+
+def test_query_and_value_bias_become_one_bias_and_back():
+    weights = video_weights()
+    joined = to_bimm(weights, key_bias=True).state_dict
+    for n in range(2):
+        bias = joined[f'blocks.{n}.attn.qkv.bias']
+        assert torch.equal(bias[:DIM], weights[f'blocks.{n}.attn.q_bias'])
+        assert not bias[DIM : 2 * DIM].any()
+        assert torch.equal(bias[2 * DIM :], weights[f'blocks.{n}.attn.v_bias'])
+        assert f'blocks.{n}.attn.q_bias' not in joined
+    assert_equal(to_bimm(joined, key_bias=False).state_dict, weights)
+
+
+def test_attention_without_bias_gets_the_bias_zero():
+    weights = video_weights()
+    bare = {
+        key: value
+        for key, value in weights.items()
+        if not key.endswith(('q_bias', 'v_bias'))
+    }
+    joined = to_bimm(bare, key_bias=True).state_dict
+    for n in range(2):
+        bias = joined[f'blocks.{n}.attn.qkv.bias']
+        assert torch.equal(bias, torch.zeros(3 * DIM))
+    assert set(to_bimm(bare, key_bias=False).state_dict) == set(weights)
+
+
+def to_mmaction(key):
+    key = key.replace('patch_embed.proj.', 'patch_embed.projection.')
+    key = key.replace('mlp.fc1.', 'mlp.layers.0.0.')
+    return 'backbone.' + key.replace('mlp.fc2.', 'mlp.layers.1.')
+
+
+def to_mmpretrain(key):
+    key = key.replace('patch_embed.proj.', 'patch_embed.projection.')
+    key = key.replace('norm1.', 'ln1.').replace('norm2.', 'ln2.')
+    key = key.replace('mlp.fc1.', 'ffn.layers.0.0.')
+    key = key.replace('mlp.fc2.', 'ffn.layers.1.')
+    key = 'ln1.' + key[5:] if key.startswith('norm.') else key
+    return 'backbone.' + key.replace('blocks.', 'layers.')
+
+
+def test_mmaction_names():
+    weights = video_weights()
+    state = {to_mmaction(key): value for key, value in weights.items()}
+    state['backbone.pos_embed'] = position_table((2, 2, 2), DIM, video=True)[
+        None
+    ]
+    state['cls_head.fc_cls.weight'] = torch.zeros(4, DIM)
+    converted = to_bimm(state, key_bias=False)
+    assert_equal(converted.state_dict, weights)
+    assert converted.scheme == 'mmaction2'
+    assert converted.dropped == (
+        'backbone.pos_embed',
+        'cls_head.fc_cls.weight',
+    )
+
+
+def test_mmpretrain_names():
+    weights = image_weights()
+    state = {to_mmpretrain(key): value for key, value in weights.items()}
+    state['backbone.pos_embed'] = mae_table()
+    state['backbone.ln2.weight'] = torch.zeros(DIM)
+    state['neck.decoder_pred.bias'] = torch.zeros(768)
+    converted = to_bimm(state)
+    assert_equal(converted.state_dict, weights)
+    assert converted.dropped == (
+        'backbone.ln2.weight',
+        'backbone.pos_embed',
+        'neck.decoder_pred.bias',
+    )
+
+
+def test_layer_scale_is_folded_into_the_last_layer():
+    weights = image_weights()
+    state = {to_mmpretrain(key): value for key, value in weights.items()}
+    state['backbone.layers.1.gamma_1'] = torch.full((DIM,), 2.0)
+    state['backbone.layers.1.gamma_2'] = torch.arange(float(DIM))
+    result = to_bimm(state).state_dict
+    proj, fc2 = 'blocks.1.attn.proj.', 'blocks.1.mlp.fc2.'
+    for kind in ('weight', 'bias'):
+        assert torch.equal(result[proj + kind], 2 * weights[proj + kind])
+    for channel in range(DIM):
+        expected = channel * weights[fc2 + 'weight'][channel]
+        assert torch.equal(result[fc2 + 'weight'][channel], expected)
+    assert torch.equal(
+        result['blocks.0.mlp.fc2.bias'], weights['blocks.0.mlp.fc2.bias']
+    )
+
+
+def transformers_names(weights):
+    layer = {
+        'norm1.': 'layernorm_before.',
+        'norm2.': 'layernorm_after.',
+        'attn.proj.': 'attention.output.dense.',
+        'mlp.fc1.': 'intermediate.dense.',
+        'mlp.fc2.': 'output.dense.',
+        'attn.q_bias': 'attention.attention.query.bias',
+        'attn.v_bias': 'attention.attention.value.bias',
+        'blocks.': 'encoder.layer.',
+        'patch_embed.proj.': 'embeddings.patch_embeddings.projection.',
+    }
+    state = {}
+    for key, value in weights.items():
+        if key.startswith('norm.'):
+            state[key.replace('norm.', 'videomae.layernorm.')] = value
+            continue
+        for ours, theirs in layer.items():
+            key = key.replace(ours, theirs)
+        if key.endswith('qkv.weight'):
+            stem = key.replace('attn.qkv.weight', 'attention.attention.')
+            names = ('query', 'key', 'value')
+            for name, part in zip(names, value.chunk(3), strict=True):
+                state[f'videomae.{stem}{name}.weight'] = part
+        else:
+            state['videomae.' + key] = value
+    return state
+
+
+@pytest.mark.parametrize('old_biases', [True, False])
+def test_transformers_names(old_biases):
+    """Older versions call the biases q_bias and v_bias."""
+    weights = video_weights()
+    state = transformers_names(weights)
+    if old_biases:
+        state = {
+            key.replace('query.bias', 'q_bias').replace(
+                'value.bias', 'v_bias'
+            ): value
+            for key, value in state.items()
+        }
+    state['decoder.decoder_layers.0.output.dense.bias'] = torch.zeros(8)
+    converted = to_bimm(state, key_bias=False)
+    assert_equal(converted.state_dict, weights)
+    assert converted.scheme == 'transformers (VideoMAE)'
+    assert converted.dropped == ('decoder.decoder_layers.0.output.dense.bias',)
+
+
+def test_input_is_left_as_it_is():
+    state = video_weights()
+    keys, copies = list(state), [value.clone() for value in state.values()]
+    to_bimm(state, key_bias=True)
+    assert list(state) == keys
+    assert all(map(torch.equal, state.values(), copies))
+
+
+def test_one_of_several_encoders_is_chosen_by_prefix():
+    image, video = image_weights(), video_weights()
+    state = {f'ventral.backbone.{k}': v for k, v in image.items()}
+    state |= {f'dorsal.backbone.{k}': v for k, v in video.items()}
+    with pytest.raises(ValueError, match=r"several encoders.*'ventral\.backb"):
+        to_bimm(state)
+    chosen = to_bimm(state, prefix='ventral.backbone.')
+    assert_equal(chosen.state_dict, image)
+    assert len(chosen.dropped) == len(video)
+
+
+def test_unknown_scheme_is_refused():
+    state = {'conv1.weight': torch.zeros(1), 'layer1.0.bias': torch.zeros(1)}
+    with pytest.raises(
+        ValueError, match=r'start with conv1\.weight.*mmaction2'
+    ):
+        to_bimm(state)
+    with pytest.raises(ValueError, match="under the prefix 'backbone"):
+        to_bimm(image_weights(), prefix='backbone.')
+
+
+def test_leftover_keys_are_refused():
+    state = image_weights()
+    state['blocks.0.ls1.gamma'] = torch.ones(DIM)
+    with pytest.raises(ValueError, match=r'1 keys.*blocks\.0\.ls1\.gamma'):
+        to_bimm(state)
+
+
+def test_trained_relative_positions_are_refused():
+    state = {to_mmpretrain(k): v for k, v in image_weights().items()}
+    key = 'backbone.layers.0.attn.relative_position_bias_table'
+    state[key] = torch.zeros(28, 3)
+    assert key in to_bimm(state).dropped
+    state[key][3, 1] = 0.1
+    with pytest.raises(ValueError, match='relative_position_bias_table is tr'):
+        to_bimm(state)
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        torch.randn(1, 10, DIM),  # trained
+        torch.randn(1, 9, DIM),  # 8 patches make no square
+        mae_table() + torch.eye(10)[0, :, None],  # a position for the class
+    ],
+)
+def test_trained_positions_are_refused_unless_given_up(table):
+    state = {**image_weights(), 'pos_embed': table}
+    with pytest.raises(ValueError, match='drop_learned_positions=True'):
+        to_bimm(state)
+    converted = to_bimm(state, drop_learned_positions=True)
+    assert 'pos_embed' in converted.dropped
+    state.pop('pos_embed')
+    assert_equal(converted.state_dict, state)
+
+
+def test_table_of_another_size_is_recognised():
+    weights = image_weights()
+    converted = to_bimm({**weights, 'pos_embed': mae_table(side=14)})
+    assert_equal(converted.state_dict, weights)

@@ -1,0 +1,233 @@
+"""The encoder's masked mode."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bimm_mm.models.position import position_table
+from bimm_mm.models.vit import BIMMVisionTransformer
+
+ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}
+
+
+def image_encoder(**options):
+    return BIMMVisionTransformer(
+        ARCH, **{'img_size': 32, 'patch_size': 8, **options}
+    )
+
+
+def video_encoder(**options):
+    return image_encoder(**{'num_frames': 4, 'tubelet_size': 2, **options})
+
+
+def draw(encoder, visible=5, batch=2):
+    """Input of the usual size and indices of visible tokens."""
+    x = torch.randn(batch, 3, *encoder.size)
+    t, h, w = encoder.grid()
+    order = [torch.randperm(t * h * w)[:visible] for _ in range(batch)]
+    return x, torch.stack(order)
+
+
+@pytest.mark.parametrize('make', [image_encoder, video_encoder])
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_masked_mode_is_convolution_positions_gather_blocks(
+    make, with_cls_token
+):
+    encoder = make(with_cls_token=with_cls_token, out_type='raw')
+    x, visible = draw(encoder)
+    conv = encoder.patch_embed.proj
+    full = conv(x) if encoder.video else conv(x[:, :, 0])
+    full = full.flatten(2).transpose(1, 2)
+    full = full + position_table(encoder.grid(), 48, video=encoder.video)
+    tokens = torch.stack([full[b, visible[b]] for b in range(2)])
+    if with_cls_token:
+        cls_token = encoder.cls_token.expand(2, 1, 48)
+        tokens = torch.cat([cls_token, tokens], 1)
+    expected = {}
+    for number, block in enumerate(encoder.blocks, start=1):
+        expected[number] = tokens = block(tokens)
+    expected[3] = F.layer_norm(
+        tokens, (48,), encoder.norm.weight, encoder.norm.bias, 1e-6
+    )
+    features = encoder.encode(x, visible, [1, 2, 3])
+    assert list(features) == [1, 2, 3]
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_all_tokens_visible_is_the_unmasked_encoder():
+    encoder = video_encoder()
+    x, _ = draw(encoder)
+    everything = torch.arange(32).expand(2, -1)
+    torch.testing.assert_close(
+        encoder.encode(x, everything, [2, 3]), encoder.encode(x, None, [2, 3])
+    )
+
+
+@pytest.mark.parametrize('make', [image_encoder, video_encoder])
+def test_hidden_pixels_never_reach_the_encoder(make):
+    encoder = make()
+    x, visible = draw(encoder)
+    before = encoder.encode(x, visible, [1, 3])
+    t, h, w = encoder.grid()
+    seen = torch.zeros(2, t * h * w, dtype=torch.bool)
+    seen = seen.scatter(1, visible, True).view(2, 1, t, h, w).float()
+    seen = F.interpolate(seen, size=encoder.size) > 0
+    changed = torch.where(seen, x, 1e6 * torch.randn_like(x))
+    assert not torch.equal(changed, x)
+    after = encoder.encode(changed, visible, [1, 3])
+    assert all(torch.equal(before[tap], after[tap]) for tap in (1, 3))
+
+
+@pytest.mark.parametrize('make', [image_encoder, video_encoder])
+def test_a_visible_pixel_changes_every_visible_token(make):
+    encoder = make(drop_path_rate=0.5).eval()
+    x, visible = draw(encoder)
+    before = encoder.encode(x, visible, [3])[3]
+    _, h, w = encoder.grid()
+    first = int(visible[0, 0])
+    frame, row, column = first // (h * w), first // w % h, first % w
+    x[0, 1, encoder.patch[0] * frame, 8 * row + 3, 8 * column + 5] += 10
+    after = encoder.encode(x, visible, [3])[3]
+    assert (before[0] - after[0]).abs().amax(-1).gt(0).all()
+    assert torch.equal(before[1], after[1])
+
+
+def test_blocks_after_the_last_tap_do_not_run():
+    encoder = image_encoder()
+    x, visible = draw(encoder)
+    ran = []
+    for number, block in enumerate(encoder.blocks, start=1):
+        block.register_forward_hook(lambda *_, n=number: ran.append(n))
+    features = encoder.encode(x, visible, [2, 1])
+    assert sorted(features) == [1, 2]
+    assert ran == [1, 2]
+
+
+def test_positions_are_in_no_state_dict_and_not_trained():
+    encoder = video_encoder()
+    assert not [key for key in encoder.state_dict() if 'pos' in key]
+    assert not list(encoder.buffers())
+
+
+def test_same_weights_fit_any_size():
+    small = video_encoder()
+    large = video_encoder(img_size=(48, 64), num_frames=8)
+    large.load_state_dict(small.state_dict())
+    x, _ = draw(large)
+    torch.testing.assert_close(
+        small.encode(x, None, [3]), large.encode(x, None, [3])
+    )
+
+
+def test_recomputing_blocks_gives_the_same_gradients():
+    plain = video_encoder(drop_path_rate=0.5)
+    frugal = video_encoder(drop_path_rate=0.5, with_cp=True)
+    frugal.load_state_dict(plain.state_dict())
+    x, visible = draw(plain, batch=8)
+    grads = []
+    for encoder in (plain, frugal):
+        torch.manual_seed(0)
+        encoder.encode(x, visible, [3])[3].square().sum().backward()
+        grads.append([p.grad for p in encoder.parameters()])
+    for one, other in zip(*grads, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_recomputing_saves_activations():
+    """Fewer bytes are kept for the backward pass."""
+    kept = {}
+    for with_cp in (False, True):
+        encoder = video_encoder(with_cp=with_cp)
+        x, visible = draw(encoder)
+        sizes = []
+
+        def pack(tensor, sizes=sizes):
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            encoder.encode(x, visible, [3])
+        kept[with_cp] = sum(sizes)
+    assert kept[True] < kept[False] / 2
+
+
+def test_drop_path_has_no_effect_in_eval_mode():
+    encoder = image_encoder(drop_path_rate=0.9).eval()
+    plain = image_encoder()
+    plain.load_state_dict(encoder.state_dict())
+    x, visible = draw(encoder)
+    theirs = plain.encode(x, visible, [3])
+    torch.testing.assert_close(encoder.encode(x, visible, [3]), theirs)
+
+
+def test_key_bias_is_only_a_form():
+    full, reduced = video_encoder(), video_encoder(key_bias=False)
+    state = full.state_dict()
+    for n in range(3):
+        bias = torch.randn(3 * 48)
+        state[f'blocks.{n}.attn.qkv.bias'].copy_(bias)
+        bias = state.pop(f'blocks.{n}.attn.qkv.bias').chunk(3)
+        state[f'blocks.{n}.attn.q_bias'] = bias[0]
+        state[f'blocks.{n}.attn.v_bias'] = bias[2]
+    reduced.load_state_dict(state)
+    x, visible = draw(full)
+    torch.testing.assert_close(
+        full.encode(x, visible, [3]), reduced.encode(x, visible, [3])
+    )
+
+
+@pytest.mark.parametrize('make', [image_encoder, video_encoder])
+def test_autocast_keeps_the_residual_stream_in_fp32(make):
+    encoder = make()
+    x, visible = draw(encoder)
+    expected = encoder.encode(x, visible, [1, 3])
+    with torch.autocast('cpu', torch.bfloat16):
+        features = encoder.encode(x, visible, [1, 3])
+    assert features[1].dtype == torch.float32
+    for tap in (1, 3):
+        torch.testing.assert_close(
+            features[tap].float(), expected[tap], atol=0.1, rtol=0.05
+        )
+    features[3].sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_half_precision_weights_work_without_autocast():
+    encoder = video_encoder().to(torch.bfloat16)
+    x, visible = draw(encoder)
+    features = encoder.encode(x.to(torch.bfloat16), visible, [3])
+    assert features[3].dtype == torch.bfloat16
+    assert features[3].isfinite().all()
+
+
+@pytest.mark.parametrize('make', [image_encoder, video_encoder])
+def test_compiled_encoder_for_changing_sizes(make):
+    encoder = make(key_bias=False)
+    compiled = torch.compile(
+        encoder.encode, backend='aot_eager', fullgraph=True
+    )
+    for height, width in [(32, 32), (32, 48), (48, 64)]:
+        x = torch.randn(2, 3, encoder.size[0], height, width)
+        visible = torch.stack([torch.randperm(16)[:5] for _ in range(2)])
+        features = compiled(x, visible, [1, 3])
+        expected = encoder.encode(x, visible, [1, 3])
+        torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+        features[3].sum().backward()
+
+
+@pytest.mark.parametrize('taps', [[0], [4], [-1], [1, 9], []])
+def test_taps_beyond_the_depth_are_refused(taps):
+    encoder = image_encoder()
+    x, visible = draw(encoder)
+    with pytest.raises(ValueError, match=r'taps .* in 1\.\.3'):
+        encoder.encode(x, visible, taps)
+
+
+def test_wrong_input_is_refused():
+    encoder = video_encoder()
+    with pytest.raises(ValueError, match=r'\(2, 4, 4, 32, 32\)'):
+        encoder.encode(torch.zeros(2, 4, 4, 32, 32), None, [1])
+    with pytest.raises(ValueError, match=r'\(4, 30, 32\)'):
+        encoder.encode(torch.zeros(2, 3, 4, 30, 32), None, [1])
+    with pytest.raises(ValueError, match='images have one token in time'):
+        image_encoder().encode(torch.zeros(2, 3, 4, 32, 32), None, [1])

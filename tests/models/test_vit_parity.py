@@ -1,0 +1,205 @@
+"""The encoder against those of other projects, with their weights."""
+
+import pytest
+import torch
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.selfsup.mae import MAEViT
+
+import bimm_mm  # noqa: F401  (repairs imports of mmaction)
+from bimm_mm.models.convert import to_bimm
+from bimm_mm.models.position import position_table
+from bimm_mm.models.vit import BIMMVisionTransformer
+
+DIM, DEPTH, HEADS = 48, 3, 3
+ARCH = {'embed_dims': DIM, 'depth': DEPTH, 'num_heads': HEADS}
+MMPRETRAIN_ARCH = {
+    'embed_dims': DIM,
+    'num_layers': DEPTH,
+    'num_heads': HEADS,
+    'feedforward_channels': 4 * DIM,
+}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@torch.no_grad()
+def randomised(module):
+    """No weight at its initial 0 or 1, so that each of them counts."""
+    for name, parameter in module.named_parameters():
+        if 'pos' not in name:
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    module.eval()  # mmpretrain's returns nothing
+    return module
+
+
+def load(theirs, **options):
+    """Our encoder with the weights of another one."""
+    encoder = BIMMVisionTransformer(ARCH, **options)
+    weights = to_bimm(
+        theirs.state_dict(), key_bias=options.get('key_bias', True)
+    )
+    encoder.load_state_dict(weights.state_dict)
+    return encoder.eval()
+
+
+@torch.no_grad()
+def set_positions(theirs, height, width):
+    """Give mmpretrain's or mmsegmentation's encoder MAE's own table."""
+    table = position_table((1, height, width), DIM, video=False)
+    theirs.pos_embed[0, 0] = 0
+    theirs.pos_embed[0, 1:] = table
+
+
+def assert_same(ours, theirs):
+    assert theirs.abs().max() > 0.5
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_mmpretrain_mae_with_the_table_of_mae():
+    theirs = randomised(MAEViT(MMPRETRAIN_ARCH, img_size=64))
+    set_positions(theirs, 4, 4)
+    ours = load(theirs, img_size=64, out_type='raw')
+    x = torch.randn(2, 3, 64, 64)
+    # None, since their mask=False does mask.
+    assert_same(ours(x)[0], theirs(x, mask=None)[0])
+
+
+@torch.no_grad()
+def test_mmpretrain_mae_with_its_own_table():
+    theirs = MAEViT(MMPRETRAIN_ARCH, img_size=64)
+    theirs.init_weights()
+    randomised(theirs)
+    ours = load(theirs, img_size=64, out_type='raw')
+    x = torch.randn(2, 3, 64, 64)
+    assert_same(ours(x)[0].roll(DIM // 2, -1), theirs(x, mask=None)[0])
+
+
+@torch.no_grad()
+def test_mmpretrain_mae_masked():
+    theirs = randomised(MAEViT(MMPRETRAIN_ARCH, img_size=64))
+    set_positions(theirs, 4, 4)
+    ours = load(theirs, img_size=64)
+    x = torch.randn(2, 3, 64, 64)
+    expected, _, restore = theirs(x, mask=True)
+    visible = restore.argsort(1)[:, :4]
+    features = ours.encode(x.unsqueeze(2), visible, [DEPTH])
+    assert_same(features[DEPTH], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('out_type', ['cls_token', 'featmap', 'raw'])
+def test_mmpretrain_vision_transformer(out_type):
+    options = {'img_size': (48, 80), 'out_type': out_type}
+    theirs = randomised(
+        VisionTransformer(MMPRETRAIN_ARCH, out_indices=[0, 1, 2], **options)
+    )
+    set_positions(theirs, 3, 5)
+    weights = to_bimm(theirs.state_dict(), drop_learned_positions=True)
+    ours = BIMMVisionTransformer(ARCH, out_indices=(0, 1, -1), **options)
+    ours.load_state_dict(weights.state_dict)
+    x = torch.randn(2, 3, 48, 80)
+    pairs = list(zip(ours(x), theirs(x), strict=True))
+    assert len(pairs) == 3
+    for our_feature, their_feature in pairs:
+        assert_same(our_feature, their_feature)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('key_bias', [True, False])
+def test_mmaction_videomae(key_bias):
+    pytest.importorskip('mmaction', reason='mmaction2 is not installed')
+    from mmaction.models.backbones.vit_mae import VisionTransformer as VideoViT
+
+    theirs = randomised(
+        VideoViT(
+            img_size=32,
+            embed_dims=DIM,
+            depth=DEPTH,
+            num_heads=HEADS,
+            num_frames=8,
+            use_mean_pooling=False,
+            return_feat_map=True,
+        )
+    )
+    ours = load(
+        theirs,
+        img_size=32,
+        num_frames=8,
+        tubelet_size=2,
+        with_cls_token=False,
+        key_bias=key_bias,
+        out_type='featmap3d',
+    )
+    x = torch.randn(2, 3, 8, 32, 32)
+    assert_same(ours(x)[0], theirs(x))
+
+
+@torch.no_grad()
+def test_mmseg_mae():
+    """Layer scale included; relative positions at their initial zeros."""
+    pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
+    from mmseg.models.backbones import MAE
+
+    theirs = MAE(
+        img_size=(64, 64),
+        embed_dims=DIM,
+        num_layers=DEPTH,
+        num_heads=HEADS,
+        out_indices=[1, 2],
+        norm_cfg={'type': 'LN', 'eps': 1e-6},
+        final_norm=True,
+    )
+    randomised(theirs)
+    set_positions(theirs, 4, 4)
+    for layer in theirs.layers:
+        layer.attn.relative_position_bias_table.zero_()
+    ours = load(theirs, img_size=64, out_type='featmap', out_indices=(1, 2))
+    x = torch.randn(2, 3, 64, 64)
+    pairs = list(zip(ours(x), theirs(x), strict=True))
+    assert len(pairs) == 2
+    for our_map, their_map in pairs:
+        assert_same(our_map, their_map)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('key_bias', [True, False])
+def test_transformers_videomae(key_bias):
+    transformers = pytest.importorskip(
+        'transformers', reason='transformers is not installed'
+    )
+    theirs = randomised(
+        transformers.VideoMAEModel(
+            transformers.VideoMAEConfig(
+                image_size=32,
+                num_frames=4,
+                hidden_size=DIM,
+                num_hidden_layers=DEPTH,
+                num_attention_heads=HEADS,
+                intermediate_size=4 * DIM,
+                layer_norm_eps=1e-6,
+                use_mean_pooling=False,
+            )
+        )
+    )
+    ours = load(
+        theirs,
+        img_size=32,
+        num_frames=4,
+        tubelet_size=2,
+        with_cls_token=False,
+        key_bias=key_bias,
+        out_type='raw',
+    )
+    x = torch.randn(2, 3, 4, 32, 32)
+    clip = x.transpose(1, 2)
+    assert_same(ours(x)[0], theirs(clip).last_hidden_state)
+
+    # True means hidden to them; theirs keeps the order of the tokens.
+    visible = torch.tensor([[0, 3, 5], [1, 6, 7]])
+    hidden = torch.ones(2, 8, dtype=torch.bool).scatter(1, visible, False)
+    expected = theirs(clip, bool_masked_pos=hidden).last_hidden_state
+    assert_same(ours.encode(x, visible, [DEPTH])[DEPTH], expected)
