@@ -1,0 +1,34 @@
+"""What is around the datasets of the libraries: sampling, decoding, packing.
+
+The datasets themselves are those of mmaction2 and mmpretrain, named in
+configs, so that mmaction2 is needed only where videos are.
+"""
+
+from .list_file import check_list_file
+from .preprocessor import StimulusPreprocessor
+from .randomness import seeded
+from .resilient import ResilientDataset
+from .sampler import Draw, EpochSampler
+from .transforms import (
+    EnlargeShortSide,
+    Guarded,
+    LoadContour,
+    PackStimulus,
+    RepeatCrops,
+    UndecodableVideoError,
+)
+
+__all__ = [
+    'Draw',
+    'EnlargeShortSide',
+    'EpochSampler',
+    'Guarded',
+    'LoadContour',
+    'PackStimulus',
+    'RepeatCrops',
+    'ResilientDataset',
+    'StimulusPreprocessor',
+    'UndecodableVideoError',
+    'check_list_file',
+    'seeded',
+]

@@ -1,0 +1,105 @@
+"""From the loader's bytes to a stimulus on the device.
+
+Shapes: B samples, R crops of each, T frames, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from bimm_mm.registry import MODELS
+from bimm_mm.stimulus import Stimulus
+
+
+@MODELS.register_module()
+class StimulusPreprocessor(BaseDataPreprocessor):
+    """Moves bytes to the device and makes a :class:`bimm_mm.Stimulus`.
+
+    Bytes travel, not floats: a quarter of the transfer. All crops of a
+    sample become clips of their own, clip ``i`` being of sample ``i // R``.
+
+    Args:
+        mean (Sequence[float]): Mean of R, G, B in [0, 255].
+            Defaults to ImageNet's.
+        std (Sequence[float]): Standard deviation of R, G, B in [0, 255].
+            Defaults to ImageNet's.
+        to_rgb (bool): Whether the first three channels come as B, G, R, as
+            OpenCV reads images. decord's videos are R, G, B.
+            Defaults to False.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        *,
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        to_rgb: bool = False,
+    ) -> None:
+        super().__init__(non_blocking=True)
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(
+                'mean and std must have 3 values each, std positive ones, '
+                f'got mean={tuple(mean)} and std={tuple(std)}'
+            )
+        self.to_rgb = to_rgb
+        self.register_buffer('mean', _channels(mean), persistent=False)
+        self.register_buffer('std', _channels(std), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Prepare one batch.
+
+        Args:
+            data (dict): ``inputs`` uint8 (B, R, C, T, H, W) with C = 3, or 4
+                with the contour, and ``data_samples``, B of them.
+            training (bool): Without effect. Defaults to False.
+
+        Returns:
+            dict: ``inputs`` (Stimulus) of B * R clips and ``data_samples``
+            as they came.
+
+        Raises:
+            ValueError: If ``inputs`` are not such bytes.
+        """
+        inputs = data['inputs']
+        _check(inputs)
+        inputs = inputs.to(self.device, non_blocking=self._non_blocking)
+        clips = inputs.flatten(0, 1)
+        # A copy in either case: a view would carry the contour's bytes along.
+        bytes_rgb = clips[:, [2, 1, 0]] if self.to_rgb else clips[:, :3]
+        pixels = bytes_rgb.float().div_(255)
+        stimulus = Stimulus(
+            inputs=(pixels - self.mean) / self.std,
+            pixels=pixels,
+            contour=clips[:, 3:].float().div_(255) if _has(clips) else None,
+        )
+        samples = data.get('data_samples')
+        return {'inputs': stimulus, 'data_samples': samples}
+
+
+def _has(clips: Tensor) -> bool:
+    """Whether clips (B, C, T, H, W) bring a contour."""
+    return clips.shape[1] == 4
+
+
+def _channels(values: Sequence[float]) -> Tensor:
+    """Values in [0, 255] as (3, 1, 1, 1) in [0, 1]."""
+    return torch.tensor(values, dtype=torch.float32).view(3, 1, 1, 1) / 255
+
+
+def _check(inputs: object) -> None:
+    if not isinstance(inputs, Tensor):
+        raise ValueError(
+            f'inputs come as {type(inputs).__name__}, not as one tensor: set '
+            "collate_fn=dict(type='default_collate') in the dataloader"
+        )
+    six = inputs.dim() == 6 and inputs.shape[2] in (3, 4)
+    if inputs.dtype != torch.uint8 or not six:
+        raise ValueError(
+            'inputs must be uint8 (B, R, C, T, H, W) with 3 or 4 channels, '
+            f'got {inputs.dtype} {tuple(inputs.shape)}: end the pipeline '
+            "with dict(type='bimm_mm.PackStimulus')"
+        )

@@ -1,0 +1,16 @@
+"""Transforms that videos and images share."""
+
+from .contour import LoadContour
+from .crops import RepeatCrops
+from .enlarge import EnlargeShortSide
+from .guarded import Guarded, UndecodableVideoError
+from .pack import PackStimulus
+
+__all__ = [
+    'EnlargeShortSide',
+    'Guarded',
+    'LoadContour',
+    'PackStimulus',
+    'RepeatCrops',
+    'UndecodableVideoError',
+]

@@ -1,0 +1,146 @@
+"""Small videos and images, written on the spot."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+WriteVideo = Callable[..., Path]
+
+
+def _frames(num: int, width: int, height: int, seed: int) -> np.ndarray:
+    """Coarse random pictures (num, H, W, 3) that grow brighter."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 128, (num, 6, 8, 3), dtype=np.uint8)
+    light = np.linspace(0, 100, num).astype(np.uint8)[:, None, None, None]
+    return np.stack(
+        [
+            cv2.resize(frame, (width, height), interpolation=cv2.INTER_NEAREST)
+            for frame in coarse + light
+        ]
+    )
+
+
+@pytest.fixture
+def write_video(tmp_path: Path) -> WriteVideo:
+    """Writes tmp_path/videos/NAME with ``num`` frames; returns the path."""
+
+    def write(
+        name: str,
+        num: int = 20,
+        size: tuple[int, int] = (64, 48),
+        fps: float = 25.0,
+        seed: int = 0,
+    ) -> Path:
+        path = tmp_path / 'videos' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fourcc = cv2.VideoWriter_fourcc(*'mp4v')
+        writer = cv2.VideoWriter(str(path), fourcc, fps, size)
+        assert writer.isOpened()
+        for frame in _frames(num, *size, seed):
+            writer.write(frame)
+        writer.release()
+        return path
+
+    return write
+
+
+@pytest.fixture
+def slow_down() -> Callable[[Path], None]:
+    """Makes the second half of an mp4 three times as slow."""
+
+    def rewrite(path: Path) -> None:
+        content = path.read_bytes()
+        # OpenCV writes the index behind the pictures, whose offsets stay.
+        assert content.index(b'mdat') < content.index(b'moov')
+        start, size = _box(content, ('moov', 'trak', 'mdia', 'minf', 'stbl'))
+        at, old = _child(content, start, size, 'stts')
+        count, delta = struct.unpack('>II', content[at + 16 : at + 24])
+        half = count // 2
+        table = struct.pack('>IIII', half, delta, count - half, 3 * delta)
+        new = struct.pack('>I4sII', 16 + len(table), b'stts', 0, 2) + table
+        grown = bytearray(content[:at] + new + content[at + old :])
+        for depth in range(1, 6):
+            names = ('moov', 'trak', 'mdia', 'minf', 'stbl')[:depth]
+            place, length = _box(content, names)
+            longer = length + len(new) - old
+            grown[place : place + 4] = struct.pack('>I', longer)
+        # The edit list would cut the film at its old length.
+        path.write_bytes(grown.replace(b'edts', b'free'))
+
+    return rewrite
+
+
+def _box(content: bytes, names: tuple[str, ...]) -> tuple[int, int]:
+    """Place and length of a nested mp4 box."""
+    start, size = -8, len(content) + 8
+    for name in names:
+        start, size = _child(content, start, size, name)
+    return start, size
+
+
+def _child(
+    content: bytes, start: int, size: int, name: str
+) -> tuple[int, int]:
+    at = start + 8
+    while at < start + size:
+        length, kind = struct.unpack('>I4s', content[at : at + 8])
+        if kind == name.encode():
+            return at, length
+        at += length
+    raise AssertionError(f'no {name} box')
+
+
+@pytest.fixture
+def write_list(tmp_path: Path) -> Callable[..., Path]:
+    """Writes tmp_path/list.txt of lines; returns the path."""
+
+    def write(*lines: str) -> Path:
+        path = tmp_path / 'list.txt'
+        path.write_text(''.join(f'{line}\n' for line in lines))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def video_config(tmp_path: Path) -> Callable[..., dict]:
+    """Config of a ResilientDataset over tmp_path/videos and its list."""
+
+    def config(ann_file: Path, **options: object) -> dict:
+        decode = [
+            {'type': 'DecordInit', 'num_threads': 1},
+            {
+                'type': 'SampleFrames',
+                'clip_len': 4,
+                'frame_interval': 2,
+                'out_of_bound_opt': 'repeat_last',
+            },
+            {'type': 'DecordDecode'},
+        ]
+        crop = [
+            {'type': 'MultiScaleCrop', 'input_size': 32, 'scales': (1, 0.75)},
+            {'type': 'Resize', 'scale': (32, 32), 'keep_ratio': False},
+            {'type': 'Flip'},
+        ]
+        pipeline = [
+            {'type': 'bimm_mm.Guarded', 'transforms': decode},
+            {'type': 'bimm_mm.RepeatCrops', 'num': 2, 'transforms': crop},
+            {'type': 'bimm_mm.PackStimulus'},
+        ]
+        dataset = {
+            '_scope_': 'mmaction',
+            'type': 'VideoDataset',
+            'ann_file': str(ann_file),
+            'data_prefix': {'video': str(tmp_path / 'videos')},
+            'pipeline': pipeline,
+        }
+        kind = 'bimm_mm.ResilientDataset'
+        return {'type': kind, 'dataset': dataset, **options}
+
+    return config

@@ -1,0 +1,263 @@
+"""The base configs of the datasets: the paper's numbers, and real loading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from bimm_mm.contours import write_contours
+from bimm_mm.datasets import Draw, ResilientDataset
+from bimm_mm.registry import DATASETS, MODELS
+
+BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
+JOINT = ('k400', 'ssv2', 'ucf101')
+ALL = (*JOINT, 'ucf101_frames', 'in1k')
+
+
+def _load(name: str) -> Config:
+    return Config.fromfile(BASES / f'{name}_pretrain.py')
+
+
+def _steps(pipeline: list, kind: str) -> list[dict]:
+    """All transforms of a kind, also nested ones."""
+    found = []
+    for step in pipeline:
+        found += [step] if step['type'] == kind else []
+        found += _steps(step.get('transforms', []), kind)
+    return found
+
+
+def _build(
+    name: str, folder: Path, ann_file: Path, contours: Path | None = None
+) -> ResilientDataset:
+    """The config's dataset over another folder."""
+    config = _load(name).train_dataloader.dataset
+    inner = config.dataset
+    (load,) = _steps(inner.pipeline, 'bimm_mm.LoadContour')
+    load.contour_root = None if contours is None else str(contours)
+    load.data_root = str(folder)
+    if inner.type == 'VideoDataset':
+        inner.data_prefix.video = str(folder)
+        inner.ann_file = str(ann_file)
+    else:
+        inner.data_root = str(folder)
+        inner.type = 'CustomDataset'
+        inner.pop('split')
+    return DATASETS.build(config)
+
+
+@pytest.mark.parametrize(
+    ('name', 'batch', 'flip', 'frames', 'stride'),
+    [
+        ('k400', 16, False, 16, 4),
+        ('ssv2', 16, True, 16, 2),
+        ('ucf101', 64, True, 16, 4),
+        ('ucf101_frames', 128, False, 1, 1),
+        ('in1k', 128, False, None, None),
+    ],
+)
+def test_numbers_are_those_of_table_8(
+    name: str,
+    batch: int,
+    flip: bool,
+    frames: int | None,
+    stride: int | None,
+) -> None:
+    config = _load(name)
+    pipeline = config.train_dataloader.dataset.dataset.pipeline
+    assert config.train_dataloader.batch_size == batch
+    flips = _steps(pipeline, 'Flip') + _steps(pipeline, 'RandomFlip')
+    assert [step.flip_ratio for step in flips] == [0.5] * flip
+    crops = ('MultiScaleCrop', 'RandomResizedCrop')
+    assert sum(len(_steps(pipeline, crop)) for crop in crops) == 1
+    sampling = _steps(pipeline, 'SampleFrames')
+    if frames is None:
+        assert not sampling
+    else:
+        assert sampling[0].clip_len == frames
+        assert sampling[0].frame_interval == stride
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_contours_have_one_switch(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def root() -> str | None:
+        pipeline = _load(name).train_dataloader.dataset.dataset.pipeline
+        return _steps(pipeline, 'bimm_mm.LoadContour')[0].contour_root
+
+    monkeypatch.delenv('BIMM_CONTOURS', raising=False)
+    assert root().startswith('data/')
+    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
+    assert root() is None
+
+
+def _origins(dataset: ResilientDataset) -> list[str]:
+    """Library of each library transform of a dataset."""
+    nested = [
+        inner
+        for step in dataset.dataset.pipeline.transforms
+        if hasattr(step, 'transforms')
+        for inner in step.transforms.transforms
+    ]
+    return [type(step).__module__.split('.')[0] for step in nested]
+
+
+@pytest.mark.parametrize('name', [*JOINT, 'ucf101_frames'])
+@pytest.mark.parametrize(
+    ('num', 'size'), [(90, (91, 61)), (5, (320, 222)), (1, (225, 240))]
+)
+def test_videos_of_any_shape_load(
+    name: str,
+    num: int,
+    size: tuple[int, int],
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
+) -> None:
+    video = write_video('a.mp4', num=num, size=size)
+    dataset = _build(name, video.parent, write_list('a.mp4 0'))
+    assert set(_origins(dataset)) == {'mmaction'}
+    clip_len = 1 if name == 'ucf101_frames' else 16
+    for epoch in range(3):
+        sample = dataset[Draw(0, epoch, 0)]
+        assert sample['inputs'].shape == (1, 3, clip_len, 224, 224)
+        frames = sample['data_samples'].frames
+        assert len(frames) == clip_len and max(frames) < num
+        # Too short: the last sampled frame again, as VideoMAE; no loop.
+        assert frames == sorted(frames)
+
+
+def test_frame_rate_may_vary(
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
+    slow_down: Callable[[Path], None],
+) -> None:
+    video = write_video('a.mp4', num=80)
+    steady = _build('k400', video.parent, write_list('a.mp4 0'))
+    expected = steady[Draw(0, 0, 0)]
+    slow_down(video)
+    capture = cv2.VideoCapture(str(video))
+    times = []
+    while capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    assert len(times) == 80
+    gaps = np.diff(times)
+    assert gaps.max() > 2.5 * gaps.min() > 0
+    # Frames count, not seconds, as in VideoMAE.
+    assert torch.equal(steady[Draw(0, 0, 0)]['inputs'], expected['inputs'])
+
+
+def test_images_load_with_contours(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, size in (('a.JPEG', (40, 301)), ('b.JPEG', (300, 260))):
+        picture = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+        path = tmp_path / 'photos/train/n01' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture)
+        write_contours(
+            str(tmp_path / f'contours/train/n01/{name}.zip'),
+            [picture[..., 0]],
+            [0],
+            {'detector': 'test'},
+        )
+    dataset = _build(
+        'in1k', tmp_path / 'photos', tmp_path, tmp_path / 'contours'
+    )
+    for index in range(2):
+        inputs = dataset[index]['inputs']
+        assert inputs.shape == (1, 4, 1, 224, 224)
+
+
+def test_colour_order_is_the_decoder_s(
+    tmp_path: Path,
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
+) -> None:
+    # One picture of strong blue, as a photograph and as a video.
+    blue = np.zeros((240, 240, 3), np.uint8)
+    blue[..., 0] = 220
+    photo = tmp_path / 'photos/train/n01/a.png'
+    photo.parent.mkdir(parents=True)
+    cv2.imwrite(str(photo), blue)
+    video = tmp_path / 'videos/a.mp4'
+    video.parent.mkdir()
+    writer = cv2.VideoWriter(
+        str(video), cv2.VideoWriter_fourcc(*'mp4v'), 25, (240, 240)
+    )
+    for _ in range(3):
+        writer.write(blue)
+    writer.release()
+    folders = {'in1k': tmp_path / 'photos', 'k400': tmp_path / 'videos'}
+    for name, folder in folders.items():
+        dataset = _build(name, folder, write_list('a.mp4 0'))
+        inputs = dataset[0]['inputs'][None]
+        preprocessor = MODELS.build(_load(name).data_preprocessor)
+        pixels = preprocessor({'inputs': inputs})['inputs'].pixels
+        red, green, blue_level = pixels.mean((0, 2, 3, 4)).tolist()
+        assert blue_level > 0.8 and max(red, green) < 0.1
+
+
+def test_loader_builds_and_batches(
+    write_video: Callable[..., Path], write_list: Callable[..., Path]
+) -> None:
+    video = write_video('a.mp4')
+    config = _load('ssv2').train_dataloader
+    config.dataset.dataset.ann_file = str(write_list(*['a.mp4 0'] * 5))
+    config.dataset.dataset.data_prefix.video = str(video.parent)
+    (load,) = _steps(config.dataset.dataset.pipeline, 'bimm_mm.LoadContour')
+    load.contour_root = None
+    config.update(batch_size=2, num_workers=1)
+    batches = list(Runner.build_dataloader(config, seed=0))
+    assert [len(batch['data_samples']) for batch in batches] == [2, 2]
+    assert batches[0]['inputs'].shape == (2, 1, 3, 16, 224, 224)
+
+
+REAL = (
+    'clips/hiera_dog.mp4',
+    'clips/one_by_one_person.mp4',
+    'clips/flipping_a_pancake.mkv',
+    'clips/asl_gestures/eat.mkv',
+    'action_mini/ut_interaction/videos/hugging/set1_seq02_10.mp4',
+)
+
+
+def test_real_videos_load(
+    data_root: Path, write_list: Callable[..., Path]
+) -> None:
+    ann_file = write_list(*[f'{path} 0' for path in REAL])
+    dataset = _build('k400', data_root, ann_file)
+    for index, path in enumerate(REAL):
+        sample = dataset[Draw(index, 0, 0)]
+        meta = sample['data_samples']
+        assert meta.path == str(data_root / path) and not meta.replaced
+        inputs = sample['inputs'].float()
+        assert inputs.shape == (1, 3, 16, 224, 224)
+        # Real pictures, and they move.
+        assert inputs.std() > 10
+        assert (inputs[:, :, 0] - inputs[:, :, -1]).abs().mean() > 0.5
+
+
+def test_real_frames_are_those_of_another_decoder(
+    data_root: Path, write_list: Callable[..., Path]
+) -> None:
+    path = 'clips/mmaction2_arm_wrestling.mp4'
+    dataset = _build('k400', data_root, write_list(f'{path} 0'))
+    # Decoding only: the frames at their own size.
+    del dataset.dataset.pipeline.transforms[1:-1]
+    sample = dataset[Draw(0, 3, 0)]
+    capture = cv2.VideoCapture(str(data_root / path))
+    frames = []
+    while len(frames) <= max(sample['data_samples'].frames):
+        frames.append(capture.read()[1][..., ::-1].astype(int))
+    ours = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
+    for frame, index in zip(ours, sample['data_samples'].frames, strict=True):
+        difference = np.abs(frame - frames[index]).mean()
+        assert difference < 2  # the decoders convert YUV differently
+        assert difference < np.abs(frame - frames[index - 1]).mean()

@@ -1,0 +1,74 @@
+"""List files: what is accepted, and what a mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bimm_mm.datasets import check_list_file
+from bimm_mm.datasets.list_file import find_list_files
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r'nowhere\.txt does not exist'
+    ):
+        check_list_file(str(tmp_path / 'nowhere.txt'))
+
+
+def test_empty_file_is_named(write_list: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match=r'list\.txt is empty.*a\.mp4 0'):
+        check_list_file(str(write_list()))
+
+
+@pytest.mark.parametrize(
+    ('line', 'fault'),
+    [
+        ('b.mp4', "no label after ' '"),
+        ('b.mp4 hugging', "label 'hugging' is not a number"),
+        ('', 'no path'),
+    ],
+)
+def test_bad_line_is_named(
+    line: str, fault: str, write_list: Callable[..., Path]
+) -> None:
+    path = write_list('a.mp4 0', line, 'c.mp4 1')
+    with pytest.raises(ValueError, match=rf'list\.txt, line 2.*{fault}'):
+        check_list_file(str(path))
+
+
+def test_labels_are_not_asked_for_where_there_are_none(
+    write_list: Callable[..., Path],
+) -> None:
+    check_list_file(str(write_list('a b.jpg')), labels=False)
+
+
+def test_spaces_in_paths_depend_on_the_dataset(
+    write_list: Callable[..., Path],
+) -> None:
+    path = str(write_list('dancing/a b.mp4 0'))
+    check_list_file(path)
+    check_list_file(str(write_list('a b.mp4,0')), delimiter=',')
+    with pytest.raises(ValueError, match="' ' inside the path"):
+        check_list_file(str(write_list('a b.mp4 0')), splits_paths=True)
+
+
+def test_lists_inside_wrappers_are_found() -> None:
+    video = {'type': 'VideoDataset', 'ann_file': 'v.txt', 'delimiter': ','}
+    images = {
+        'type': 'mmpretrain.CustomDataset',
+        'ann_file': 'i.txt',
+        'data_root': 'root',
+        'with_label': False,
+    }
+    boxes = {'type': 'AVADataset', 'ann_file': 'ava.csv'}
+    both = {'type': 'ConcatDataset', 'datasets': [images, boxes]}
+    config = {'type': 'RepeatDataset', 'dataset': both}
+    (found,) = find_list_files(config)
+    assert found['path'] == 'root/i.txt'
+    assert not found['labels'] and not found['splits_paths']
+    (found,) = find_list_files(video)
+    assert found['delimiter'] == ',' and found['splits_paths']
+    assert not list(find_list_files({'type': 'ImageNet', 'ann_file': ''}))

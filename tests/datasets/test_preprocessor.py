@@ -1,0 +1,72 @@
+"""From bytes to a stimulus, against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bimm_mm.datasets import StimulusPreprocessor
+from bimm_mm.registry import MODELS
+
+MEAN = np.array([123.675, 116.28, 103.53])
+STD = np.array([58.395, 57.12, 57.375])
+
+
+def _batch(channels: int) -> dict:
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 256, (2, 3, channels, 2, 4, 5), dtype=np.uint8)
+    return {'inputs': torch.from_numpy(inputs), 'data_samples': ['a', 'b']}
+
+
+@pytest.mark.parametrize('to_rgb', [False, True])
+@pytest.mark.parametrize('channels', [3, 4])
+def test_stimulus_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
+    data = _batch(channels)
+    whole = data['inputs'].numpy().astype(np.float64)
+    clips = whole.reshape(6, channels, 2, 4, 5)
+    rgb = clips[:, 2::-1] if to_rgb else clips[:, :3]
+    normal = np.moveaxis((np.moveaxis(rgb, 1, -1) - MEAN) / STD, -1, 1)
+    preprocessor = StimulusPreprocessor(to_rgb=to_rgb)
+    before = data['inputs'].clone()
+    out = preprocessor(data)
+    stimulus = out['inputs']
+    np.testing.assert_allclose(stimulus.pixels, rgb / 255, atol=1e-6)
+    np.testing.assert_allclose(stimulus.inputs, normal, atol=1e-5)
+    assert stimulus.inputs.dtype == stimulus.pixels.dtype == torch.float32
+    if channels == 4:
+        np.testing.assert_allclose(stimulus.contour, clips[:, 3:] / 255)
+    else:
+        assert stimulus.contour is None
+    assert out['data_samples'] == ['a', 'b']
+    assert torch.equal(data['inputs'], before)
+
+
+def test_builds_from_a_config_and_leaves_checkpoints_alone() -> None:
+    preprocessor = MODELS.build({'type': 'bimm_mm.StimulusPreprocessor'})
+    assert not preprocessor.state_dict()
+    assert preprocessor.to('meta').mean.device.type == 'meta'
+
+
+def test_inputs_as_a_list_are_refused() -> None:
+    with pytest.raises(ValueError, match='default_collate'):
+        StimulusPreprocessor()({'inputs': [torch.zeros(1)]})
+
+
+@pytest.mark.parametrize(
+    'inputs',
+    [
+        torch.zeros(1, 1, 3, 1, 4, 4),
+        torch.zeros(1, 3, 1, 4, 4, dtype=torch.uint8),
+        torch.zeros(1, 1, 2, 1, 4, 4, dtype=torch.uint8),
+    ],
+)
+def test_other_inputs_are_refused(inputs: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r'uint8 \(B, R, C, T, H, W\).*Pack'):
+        StimulusPreprocessor()({'inputs': inputs})
+
+
+@pytest.mark.parametrize('std', [(1.0, 1.0), (1.0, 0.0, 1.0)])
+def test_bad_statistics(std: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match='3 values each'):
+        StimulusPreprocessor(std=std)

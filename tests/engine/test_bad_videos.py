@@ -1,0 +1,184 @@
+"""Undecodable files are counted, listed and, when many, end the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from bimm_mm.engine import BadVideoHook
+from bimm_mm.registry import HOOKS
+
+
+class Mean(BaseModel):
+    """The least that trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self, inputs: Tensor, data_samples: list, mode: str
+    ) -> dict[str, Tensor]:
+        """Distance from the pictures' mean."""
+        return {'loss': (self.level - inputs.float().mean() / 255) ** 2}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten photographs, of which 3.jpg and 8.jpg are broken."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for number in range(10):
+        path = folder / f'{number}.jpg'
+        cv2.imwrite(str(path), np.full((8, 8, 3), 20 * number, np.uint8))
+        if number in (3, 8):
+            path.write_bytes(b'broken')
+    return folder
+
+
+def _train(photos: Path, work_dir: Path, epochs: int, **hook: float) -> None:
+    pipeline = [
+        {
+            'type': 'bimm_mm.Guarded',
+            'transforms': [{'type': 'LoadImageFromFile'}],
+        },
+        {'type': 'bimm_mm.PackStimulus'},
+    ]
+    images = {
+        'type': 'mmpretrain.CustomDataset',
+        'data_root': str(photos),
+        'with_label': False,
+        'pipeline': pipeline,
+    }
+    loader = {
+        'batch_size': 2,
+        'num_workers': 0,
+        'collate_fn': {'type': 'default_collate'},
+        'sampler': {'type': 'bimm_mm.EpochSampler'},
+        'dataset': {'type': 'bimm_mm.ResilientDataset', 'dataset': images},
+    }
+    runner = Runner(
+        model=Mean(),
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg={'by_epoch': True, 'max_epochs': epochs},
+        optim_wrapper={'optimizer': {'type': 'SGD', 'lr': 0.1}},
+        default_hooks={'checkpoint': None},
+        custom_hooks=[{'type': 'bimm_mm.BadVideoHook', **hook}],
+        randomness={'seed': 0},
+        experiment_name=work_dir.name,
+    )
+    runner.train()
+
+
+def test_training_goes_on_and_lists_the_files(
+    photos: Path, tmp_path: Path
+) -> None:
+    work_dir = tmp_path / 'goes_on'
+    _train(photos, work_dir, epochs=2, max_share=0.5)
+    lines = (work_dir / 'undecodable.txt').read_text().splitlines()
+    assert [line.split('\t')[0] for line in lines] == [
+        str(photos / '3.jpg'),
+        str(photos / '8.jpg'),
+    ]
+    assert all(line.split('\t')[1] for line in lines)
+    (log,) = work_dir.glob('*/*.log')
+    text = log.read_text()
+    for epoch in (1, 2):
+        assert f'undecodable and replaced in epoch {epoch}.' in text
+    assert f'  {photos / "8.jpg"}: AssertionError' in text
+    assert not list(work_dir.glob('*.tmp'))
+
+
+@pytest.mark.parametrize('min_seen', [2, 1000])
+def test_too_large_a_share_stops_the_run(
+    min_seen: int, photos: Path, tmp_path: Path
+) -> None:
+    work_dir = tmp_path / f'stops_{min_seen}'
+    with pytest.raises(
+        RuntimeError, match=r'max_share=0\.1:(.|\n)*\.jpg(.|\n)*Repair'
+    ):
+        _train(photos, work_dir, 1, max_share=0.1, min_seen=min_seen)
+    assert (work_dir / 'undecodable.txt').exists()
+
+
+def _batch(good: int, bad: list[str]) -> dict:
+    samples = [
+        BaseDataElement(metainfo={'replaced': []}) for _ in range(good - 1)
+    ]
+    replaced = [(path, 'broken') for path in bad]
+    samples.append(BaseDataElement(metainfo={'replaced': replaced}))
+    return {'data_samples': samples}
+
+
+def _runner(tmp_path: Path) -> SimpleNamespace:
+    return SimpleNamespace(work_dir=str(tmp_path), logger=mock.Mock(), epoch=0)
+
+
+def test_share_counts_draws_not_samples(tmp_path: Path) -> None:
+    # 2 of 10 draws: 8 samples stand for 10 draws.
+    exact = BadVideoHook(max_share=0.2, min_seen=1)
+    exact.after_train_iter(_runner(tmp_path), 0, _batch(8, ['a', 'b']))
+    below = BadVideoHook(max_share=0.19, min_seen=1)
+    with pytest.raises(RuntimeError, match=r'2 of 10 samples drawn \(20\.0%'):
+        below.after_train_iter(_runner(tmp_path), 0, _batch(8, ['a', 'b']))
+
+
+def test_epochs_are_counted_apart(tmp_path: Path) -> None:
+    hook = BadVideoHook(max_share=0.2)
+    runner = _runner(tmp_path)
+    hook.after_train_iter(runner, 0, _batch(4, ['a']))
+    hook.after_train_epoch(runner)
+    hook.before_train_epoch(runner)
+    hook.after_train_iter(runner, 0, _batch(4, []))
+    hook.after_train_epoch(runner)
+    assert runner.logger.warning.call_count == 1
+
+
+def test_ranks_are_added_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = (90, [('z', 'broken')] * 9)
+    monkeypatch.setattr(
+        'bimm_mm.engine.bad_videos.all_gather_object',
+        lambda mine: [mine, other],
+    )
+    runner = _runner(tmp_path)
+    hook = BadVideoHook(max_share=0.1)
+    hook.after_train_iter(runner, 0, _batch(9, ['a']))
+    hook.after_train_epoch(runner)
+    (message,) = runner.logger.warning.call_args.args
+    assert '10 of 100 samples drawn (10.0%), of 2 files' in message
+    assert (tmp_path / 'undecodable.txt').read_text() == (
+        'a\tbroken\nz\tbroken\n'
+    )
+
+
+def test_long_lists_are_cut_in_the_log_only(tmp_path: Path) -> None:
+    runner = _runner(tmp_path)
+    hook = BadVideoHook(max_share=1.0)
+    names = [f'{number:02d}' for number in range(15)]
+    hook.after_train_iter(runner, 0, _batch(20, names))
+    hook.after_train_epoch(runner)
+    (message,) = runner.logger.warning.call_args.args
+    assert 'and 5 more' in message and '  14: broken' not in message
+    assert len((tmp_path / 'undecodable.txt').read_text().split('\n')) == 16
+
+
+def test_builds_and_refuses_bad_numbers() -> None:
+    hook = HOOKS.build({'type': 'bimm_mm.BadVideoHook', 'max_share': 0.0})
+    assert hook.max_share == 0
+    with pytest.raises(ValueError, match=r'max_share must be in \[0, 1\]'):
+        BadVideoHook(max_share=5)
+    with pytest.raises(ValueError, match='min_seen must be at least 1'):
+        BadVideoHook(min_seen=0)
