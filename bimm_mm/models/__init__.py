@@ -1,0 +1,23 @@
+"""Encoder, masking, decoders, branches and BIMM itself."""
+
+from .bimm import BIMM
+from .branch import MaskedBranch
+from .decoders import LinearDecoder, TransformerDecoder
+from .head import Area, AreaOutput, MultiDecoderHead
+from .masking import Masking, RandomMasking, TokenIndices, TubeMasking
+from .vit import BIMMVisionTransformer
+
+__all__ = [
+    'BIMM',
+    'Area',
+    'AreaOutput',
+    'BIMMVisionTransformer',
+    'LinearDecoder',
+    'MaskedBranch',
+    'Masking',
+    'MultiDecoderHead',
+    'RandomMasking',
+    'TokenIndices',
+    'TransformerDecoder',
+    'TubeMasking',
+]

@@ -1,0 +1,148 @@
+"""BIMM: sharing, eq. 4, one frame for the ventral branch."""
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from bimm_mm.models import BIMM
+
+OPTIM = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(flat_decay_mult=0.0, bypass_duplicate=True),
+)
+
+
+@pytest.fixture
+def build(ventral_cfg, dorsal_cfg):
+    def make(**options):
+        torch.manual_seed(0)
+        model = BIMM(ventral_cfg, dorsal=dorsal_cfg, **options)
+        model.init_weights()
+        return model
+
+    return make
+
+
+def test_losses_are_named_and_sum_up_to_eq_4(build, make_stimulus):
+    model = build(share_blocks=2, dorsal_weight=0.5)
+    torch.manual_seed(1)
+    losses = model(make_stimulus())
+    torch.manual_seed(1)
+    clip = make_stimulus()
+    dorsal = model.dorsal.area_losses(clip)
+    ventral = model.ventral.area_losses(model.fixate(clip))
+    expected = sum(ventral.values()) + 0.5 * sum(dorsal.values())
+    total, log = model.parse_losses(losses)
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert set(log) == {
+        'loss',
+        *(f'loss_ventral_{name}' for name in ('V1', 'V2', 'V4')),
+        *(f'loss_dorsal_{name}' for name in ('V1', 'V2', 'MT')),
+    }
+
+
+@pytest.mark.parametrize('count', [0, 2, 4])
+def test_shared_blocks_are_the_same_modules(build, count):
+    model = build(share_blocks=count)
+    pairs = zip(
+        model.ventral.backbone.blocks,
+        model.dorsal.backbone.blocks,
+        strict=True,
+    )
+    same = [first is second for first, second in pairs]
+    assert same == [True] * count + [False] * (4 - count)
+
+
+def test_shared_blocks_stay_identical_after_steps(build, make_stimulus):
+    model = build(share_blocks=2)
+    wrapper = build_optim_wrapper(model, OPTIM)
+    ids = [id(p) for g in wrapper.optimizer.param_groups for p in g['params']]
+    assert len(ids) == len(set(ids)), 'a parameter is in the optimiser twice'
+    assert set(ids) == {id(p) for p in model.parameters()}
+    before = model.dorsal.backbone.blocks[0].mlp.fc1.weight.clone()
+    for _ in range(3):
+        model.train_step(dict(inputs=make_stimulus()), wrapper)
+    state = model.state_dict()
+    shared = [f'ventral.backbone.blocks.{index}.' for index in (0, 1)]
+    for key, value in state.items():
+        if key.startswith(tuple(shared)):
+            other = state[key.replace('ventral', 'dorsal')]
+            assert torch.equal(value, other)
+    assert not torch.equal(
+        before, model.dorsal.backbone.blocks[0].mlp.fc1.weight
+    )
+
+
+def test_gradient_of_shared_blocks_is_the_sum_of_both(build, make_stimulus):
+    model = build(share_blocks=2)
+    clip = make_stimulus()
+    weight = model.dorsal.backbone.blocks[1].mlp.fc1.weight
+    torch.manual_seed(1)
+    losses = model(clip)
+    parts = []
+    for branch in ('ventral', 'dorsal'):
+        loss = sum(v for k, v in losses.items() if branch in k)
+        parts.append(torch.autograd.grad(loss, weight, retain_graph=True)[0])
+    sum(losses.values()).backward()
+    torch.testing.assert_close(weight.grad, parts[0] + parts[1])
+
+
+def test_ventral_branch_sees_one_frame_of_each_clip(build, make_stimulus):
+    model, clip = build(), make_stimulus(batch=64)
+    torch.manual_seed(0)
+    picture = model.fixate(clip)
+    assert picture.size == (1, 64, 64)
+    match = [
+        [
+            torch.equal(picture.pixels[row, :, 0], clip.pixels[row, :, t])
+            and torch.equal(picture.inputs[row, :, 0], clip.inputs[row, :, t])
+            and torch.equal(
+                picture.contour[row, :, 0], clip.contour[row, :, t]
+            )
+            for t in range(4)
+        ]
+        for row in range(64)
+    ]
+    assert all(sum(row) == 1 for row in match)
+    counts = torch.tensor(match).sum(0)
+    assert (counts > 5).all(), f'frames are not drawn uniformly: {counts}'
+
+
+def test_maps_are_computed_once_for_both_branches(build, make_stimulus):
+    """The ventral frame's targets equal those computed from the frame."""
+    model, clip = build(), make_stimulus()
+    torch.manual_seed(1)
+    shared = model.reconstruct(clip)['ventral_V1']
+    alone = shared.stimulus
+    alone = type(alone)(alone.inputs, alone.pixels, alone.contour)
+    expected = shared.area.target(alone, shared.patch)
+    torch.testing.assert_close(shared.target, expected)
+
+
+def test_state_dict_round_trip(build, make_stimulus, tmp_path):
+    model = build(share_blocks=2)
+    torch.save(model.state_dict(), tmp_path / 'model.pth')
+    other = build(share_blocks=2)
+    for p in other.parameters():
+        torch.nn.init.zeros_(p)
+    state = torch.load(tmp_path / 'model.pth', weights_only=True)
+    other.load_state_dict(state)
+    losses = []
+    for net in (model, other):
+        torch.manual_seed(1)
+        losses.append(sum(net(make_stimulus()).values()).item())
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize('count', [-1, 5])
+def test_share_blocks_larger_than_a_branch(build, count):
+    with pytest.raises(ValueError, match=f'share_blocks={count}.*0 to 4'):
+        build(share_blocks=count)
+
+
+def test_sharing_needs_equal_blocks(build, ventral_cfg):
+    ventral_cfg['backbone']['arch'] = dict(embed_dims=48, depth=4, num_heads=2)
+    with pytest.raises(ValueError, match='48 wide with 2 heads'):
+        build(share_blocks=1)
+    build(share_blocks=0)

@@ -1,0 +1,172 @@
+"""One branch: what may reach the encoder, what the loss may see."""
+
+import pytest
+import torch
+
+from bimm_mm.models import MaskedBranch
+
+
+@pytest.fixture(params=['ventral', 'dorsal'])
+def branch_and_clip(request, ventral_cfg, dorsal_cfg, make_stimulus):
+    torch.manual_seed(0)
+    if request.param == 'ventral':
+        return MaskedBranch(**ventral_cfg), make_stimulus(frames=1)
+    return MaskedBranch(**dorsal_cfg), make_stimulus()
+
+
+def _predict(branch, stimulus, seed=0):
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return branch(stimulus, mode='predict')[0]
+
+
+def test_loss_is_the_mean_over_hidden_tokens(branch_and_clip):
+    branch, clip = branch_and_clip
+    torch.manual_seed(0)
+    losses = branch(clip)
+    for name, out in _predict(branch, clip).items():
+        total, count = 0.0, 0
+        for row, tokens in enumerate(out.indices.hidden.tolist()):
+            for column, token in enumerate(tokens):
+                error = out.prediction[row, column] - out.target[row, token]
+                total += (error.double() ** 2).sum().item()
+                count += error.numel()
+        assert losses[f'loss_{name}'].item() == pytest.approx(
+            total / count, rel=1e-5
+        )
+
+
+def test_loss_ignores_targets_of_visible_tokens(branch_and_clip):
+    branch, clip = branch_and_clip
+    for out in _predict(branch, clip).values():
+        before = out.loss()
+        index = out.indices.visible.unsqueeze(2)
+        shape = (-1, -1, out.target.shape[2])
+        out.target.scatter_(1, index.expand(*shape), 1e6)
+        assert torch.equal(out.loss(), before)
+
+
+def test_hidden_pixels_do_not_reach_the_predictions(branch_and_clip):
+    branch, clip = branch_and_clip
+    before = _predict(branch, clip)
+    name = next(iter(before))
+    t, h, w = branch.backbone.grid(clip.size)
+    q, p, _ = branch.backbone.patch
+    hidden = torch.zeros(2, t * h * w)
+    hidden.scatter_(1, before[name].indices.hidden, 1.0)
+    noise = hidden.view(2, 1, t, h, w)
+    for axis, factor in ((2, q), (3, p), (4, p)):
+        noise = noise.repeat_interleave(factor, dim=axis)
+    clip.inputs = clip.inputs + 7 * noise
+    for name, out in _predict(branch, clip).items():
+        assert torch.equal(out.prediction, before[name].prediction), name
+
+
+def test_the_weight_scales_its_area_only(ventral_cfg, make_stimulus):
+    torch.manual_seed(0)
+    plain = MaskedBranch(**ventral_cfg)
+    ventral_cfg['areas'][1]['weight'] = 3.0
+    heavy = MaskedBranch(**ventral_cfg)
+    heavy.load_state_dict(plain.state_dict())
+    losses = []
+    for branch in (plain, heavy):
+        torch.manual_seed(1)
+        losses.append(branch(make_stimulus(frames=1)))
+    assert losses[1]['loss_V2'] == 3 * losses[0]['loss_V2']
+    assert losses[1]['loss_V1'] == losses[0]['loss_V1']
+
+
+def test_v1_reaches_blocks_1_and_2_and_no_other(dorsal_cfg, make_stimulus):
+    branch = MaskedBranch(**dorsal_cfg)
+    branch(make_stimulus())['loss_V1'].backward()
+    for index, block in enumerate(branch.backbone.blocks, start=1):
+        grads = [p.grad for p in block.parameters()]
+        if index <= 2:
+            assert all(g is not None for g in grads)
+            assert block.mlp.fc1.weight.grad.abs().max() > 0
+        else:
+            assert all(g is None for g in grads)
+
+
+def test_every_trainable_parameter_gets_a_gradient(branch_and_clip):
+    branch, clip = branch_and_clip
+    sum(branch(clip).values()).backward()
+    without = [
+        name
+        for name, p in branch.named_parameters()
+        if p.requires_grad and p.grad is None
+    ]
+    assert not without
+
+
+def test_blocks_after_the_last_area_are_frozen(dorsal_cfg, make_stimulus):
+    dorsal_cfg['areas'] = dorsal_cfg['areas'][:1]
+    branch = MaskedBranch(**dorsal_cfg)
+    sum(branch(make_stimulus()).values()).backward()
+    frozen = {
+        name
+        for name, p in branch.backbone.named_parameters()
+        if not p.requires_grad
+    }
+    assert {name.split('.')[0] for name in frozen} == {'blocks', 'norm'}
+    assert all(
+        p.grad is not None for p in branch.parameters() if p.requires_grad
+    )
+
+
+def test_same_seed_same_loss(branch_and_clip):
+    branch, clip = branch_and_clip
+    losses = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        losses.append(sum(branch(clip).values()).item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_autocast_keeps_targets_and_losses_in_fp32(branch_and_clip):
+    branch, clip = branch_and_clip
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = branch(clip)
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_after_block_beyond_the_depth(ventral_cfg):
+    ventral_cfg['areas'][0]['after_block'] = 5
+    with pytest.raises(ValueError, match=r"'V1'.*after_block=5.*4 blocks"):
+        MaskedBranch(**ventral_cfg)
+
+
+def test_two_areas_of_one_name(ventral_cfg):
+    ventral_cfg['areas'][1]['name'] = 'V1'
+    with pytest.raises(ValueError, match="two areas are called 'V1'"):
+        MaskedBranch(**ventral_cfg)
+
+
+def test_no_area(ventral_cfg):
+    ventral_cfg['areas'] = []
+    with pytest.raises(ValueError, match='at least one area'):
+        MaskedBranch(**ventral_cfg)
+
+
+def test_image_size_not_divisible_by_the_patch(ventral_cfg):
+    ventral_cfg['backbone']['img_size'] = 100
+    with pytest.raises(ValueError, match=r'100.*patches of \(1, 16, 16\)'):
+        MaskedBranch(**ventral_cfg)
+
+
+def test_clip_not_divisible_by_the_patch(dorsal_cfg, make_stimulus):
+    branch = MaskedBranch(**dorsal_cfg)
+    with pytest.raises(ValueError, match=r'\(3, 64, 64\).*\(2, 16, 16\)'):
+        branch(make_stimulus(frames=3))
+
+
+@pytest.mark.parametrize('key', ['maskign', 'area'])
+def test_mistyped_key_is_named(ventral_cfg, key):
+    with pytest.raises(TypeError, match=key):
+        MaskedBranch(**ventral_cfg, **{key: 1})
+
+
+def test_unknown_mode(ventral_cfg, make_stimulus):
+    with pytest.raises(ValueError, match="'loss' or 'predict'"):
+        MaskedBranch(**ventral_cfg)(make_stimulus(frames=1), mode='tensor')
