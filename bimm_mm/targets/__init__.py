@@ -1,0 +1,18 @@
+"""What the areas predict: one file per target."""
+
+from bimm_mm.targets.base import Target
+from bimm_mm.targets.contour import ContourTarget
+from bimm_mm.targets.gabor import GaborTarget
+from bimm_mm.targets.motion import MotionTarget
+from bimm_mm.targets.pixel import PixelTarget
+from bimm_mm.targets.tokens import patchify, unpatchify
+
+__all__ = [
+    'ContourTarget',
+    'GaborTarget',
+    'MotionTarget',
+    'PixelTarget',
+    'Target',
+    'patchify',
+    'unpatchify',
+]

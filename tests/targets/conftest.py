@@ -1,0 +1,44 @@
+"""Real pictures, and clips that pan over them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from torch import Tensor
+
+from bimm_mm.stimulus import Stimulus
+
+SIZE = 96
+
+
+def stimulus_of(pixels: Tensor) -> Stimulus:
+    """A stimulus of given pixels (B, 3, T, H, W), without contours."""
+    return Stimulus(inputs=pixels, pixels=pixels)
+
+
+def grey(values: np.ndarray) -> Tensor:
+    """Brightness (T, H, W) as pixels (1, 3, T, H, W), fp32."""
+    return torch.from_numpy(values).float().expand(1, 3, *values.shape)
+
+
+@pytest.fixture(scope='session')
+def pixels() -> Tensor:
+    """Two clips of four frames, (2, 3, 4, 96, 96), in [0, 1]."""
+    clips = []
+    for picture in (data.astronaut(), data.chelsea()):
+        frames = [
+            picture[60 + 2 * t : 60 + 2 * t + SIZE, 100 + 3 * t :][:, :SIZE]
+            for t in range(4)
+        ]
+        clips.append(np.stack(frames).transpose(3, 0, 1, 2))
+    return torch.from_numpy(np.stack(clips)).float() / 255
+
+
+@pytest.fixture
+def clip(pixels: Tensor) -> Stimulus:
+    """The clips with a contour map (4-neighbour edges of the red channel)."""
+    red = pixels[:, :1]
+    contour = (red - red.roll(1, -1)).abs() * 2
+    return Stimulus(inputs=pixels, pixels=pixels, contour=contour.clamp(0, 1))

@@ -1,0 +1,233 @@
+"""What holds for every target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from mmengine.registry import MODELS as ROOT
+from torch import Tensor
+
+from bimm_mm.registry import MODELS
+from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets import (
+    ContourTarget,
+    GaborTarget,
+    MotionTarget,
+    PixelTarget,
+    Target,
+)
+from bimm_mm.targets.base import moments
+
+PATCH = (2, 16, 16)
+TARGETS = {
+    'gabor': (GaborTarget, {}, 128),
+    'gabor raw': (GaborTarget, dict(norm=None, cell=4, stride=2), 512),
+    'contour': (ContourTarget, {}, 512),
+    'contour sobel': (ContourTarget, dict(source='sobel'), 512),
+    'contour raw': (ContourTarget, dict(norm=None), 512),
+    'pixel': (PixelTarget, {}, 1536),
+    'pixel mae': (PixelTarget, dict(norm='mae'), 1536),
+    'pixel clip': (PixelTarget, dict(norm='clip'), 1536),
+    'pixel raw': (PixelTarget, dict(norm=None), 1536),
+    'motion': (MotionTarget, {}, 1536),
+    'motion raw': (MotionTarget, dict(norm=None), 1536),
+}
+
+
+@pytest.fixture(params=TARGETS)
+def target(request) -> Target:
+    cls, options, _ = TARGETS[request.param]
+    return cls(**options)
+
+
+@pytest.fixture(params=['gabor', 'contour sobel', 'contour', 'pixel'])
+def still_target(request) -> Target:
+    cls, options, _ = TARGETS[request.param]
+    return cls(**options)
+
+
+def single(height: int = 32) -> Tensor:
+    pixels = torch.zeros(1, 3, 2, height, height)
+    pixels[0, 1, 0, 11, 13] = 1
+    return pixels
+
+
+def first_frame(clip: Stimulus) -> Stimulus:
+    """Frame 0 of every clip, from scratch: nothing is remembered."""
+    return Stimulus(
+        clip.inputs[:, :, :1], clip.pixels[:, :, :1], clip.contour[:, :, :1]
+    )
+
+
+@pytest.mark.parametrize('name', TARGETS)
+def test_shape_and_dimension(name, clip):
+    cls, options, dim = TARGETS[name]
+    target = cls(**options)
+    assert target.dim(PATCH) == dim
+    assert target(clip, PATCH).shape == (2, 2 * 6 * 6, dim)
+    assert target.raw(clip, PATCH).shape == (2, 2 * 6 * 6, dim)
+    assert target.maps(clip).shape[:3] == (2, target.channels, 4)
+
+
+def test_fp32_under_autocast(target, clip):
+    fresh = replace(clip, _maps={})
+    expected = target(clip, PATCH)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        raw = target.raw(replace(clip, _maps={}), PATCH)
+        found = target(fresh, PATCH)
+    assert raw.dtype == found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_no_gradient(target, clip):
+    clip.pixels = clip.pixels.clone().requires_grad_()
+    clip.contour = clip.contour.clone().requires_grad_()
+    assert not target(clip, PATCH).requires_grad
+    assert not target.raw(clip, PATCH).requires_grad
+    assert not target.maps(clip).requires_grad
+
+
+def test_stimulus_is_left_alone(target, clip):
+    pixels, contour = clip.pixels.clone(), clip.contour.clone()
+    first = target(clip, PATCH)
+    assert torch.equal(target(clip, PATCH), first)
+    assert torch.equal(clip.pixels, pixels)
+    assert torch.equal(clip.contour, contour)
+
+
+@pytest.mark.parametrize(
+    'pixels',
+    [
+        torch.zeros(1, 3, 2, 32, 32),
+        torch.ones(1, 3, 2, 32, 32),
+        torch.full((1, 3, 2, 32, 32), 0.37),
+        single(),
+    ],
+    ids=['black', 'white', 'constant', 'single pixel'],
+)
+def test_finite_and_bounded_on_degenerate_input(target, pixels):
+    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
+    tokens = target(stimulus, PATCH)
+    assert torch.isfinite(tokens).all()
+    # One value among the P of a token, or one grey level, bounds them all.
+    assert tokens.abs().max() <= 256
+    restored = target.restore(tokens, target.raw(stimulus, PATCH))
+    assert torch.isfinite(restored).all()
+
+
+@pytest.mark.parametrize('name', ['gabor', 'contour sobel', 'motion'])
+@pytest.mark.parametrize('level', [0.0, 0.37, 1.0])
+def test_nothing_to_see_is_not_amplified(name, level):
+    cls, options, _ = TARGETS[name]
+    pixels = torch.full((1, 3, 2, 32, 32), level)
+    tokens = cls(**options)(Stimulus(pixels, pixels), PATCH)
+    assert tokens.abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'gabor',
+        'contour',
+        'contour sobel',
+        'motion',
+        'pixel',
+        'pixel mae',
+        'pixel clip',
+    ],
+)
+def test_predicting_the_mean_costs_about_one(name, clip):
+    cls, options, _ = TARGETS[name]
+    tokens = cls(**options)(clip, PATCH)
+    mean = tokens.mean((1, 2), keepdim=True)
+    assert 0.9 < (tokens - mean).square().mean() < 1.01
+
+
+def test_restore_undoes_the_normalisation(target, clip):
+    raw = target.raw(clip, PATCH)
+    restored = target.restore(target(clip, PATCH), raw)
+    torch.testing.assert_close(restored, raw, rtol=1e-5, atol=1e-5)
+
+
+def test_leaks_tells_whether_restore_knows_the_truth(target, clip):
+    raw = target.raw(clip, PATCH)
+    guess = torch.zeros_like(raw)
+    uses_truth = not torch.equal(
+        target.restore(guess + 1, raw), target.restore(guess + 1, raw * 2)
+    )
+    assert bool(target.leaks) == uses_truth
+
+
+def test_pictures_are_pictures(target, clip):
+    raw = target.raw(clip, PATCH)
+    picture = target.picture(raw, PATCH, (4, 96, 96))
+    assert picture.shape == (2, 4, 96, 96, 3)
+    assert picture.min() >= 0
+    assert 0.1 < picture.max() <= 1
+    wild = target.picture(raw * 9 - 4, PATCH, (4, 96, 96))
+    assert wild.min() >= 0
+    assert wild.max() <= 1
+
+
+def test_images(still_target, clip):
+    image = first_frame(clip)
+    tokens = still_target(image, (1, 16, 16))
+    assert tokens.shape == (2, 36, still_target.dim((1, 16, 16)))
+    picture = still_target.picture(
+        still_target.raw(image, (1, 16, 16)), (1, 16, 16), (1, 96, 96)
+    )
+    assert picture.shape == (2, 1, 96, 96, 3)
+
+
+def test_a_frame_of_the_clip_is_as_good_as_the_picture(still_target, clip):
+    still_target(clip, PATCH)
+    remembered = clip.frame(torch.tensor([0, 0]))
+    expected = still_target(first_frame(clip), (1, 16, 16))
+    found = still_target(remembered, (1, 16, 16))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['gabor', 'contour sobel'])
+def test_costly_maps_are_computed_once(name, clip):
+    cls, options, _ = TARGETS[name]
+    maps = cls(**options).maps(clip)
+    assert cls(**options).maps(clip) is maps
+    # Proof that the frame reuses them: its own pixels are gone.
+    frame = clip.frame(torch.tensor([2, 1]))
+    frame.pixels = torch.zeros_like(frame.pixels)
+    reused = cls(**options).maps(frame)
+    assert torch.equal(reused[0, :, 0], maps[0, :, 2])
+    assert torch.equal(reused[1, :, 0], maps[1, :, 1])
+
+
+def test_size_that_is_no_multiple_of_the_patch(target):
+    pixels = torch.rand(1, 3, 2, 40, 48)
+    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
+    with pytest.raises(ValueError, match=r'multiples of the patch'):
+        target(stimulus, PATCH)
+    pixels = torch.rand(1, 3, 3, 32, 32)
+    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
+    with pytest.raises(ValueError, match=r'multiples of the patch'):
+        target(stimulus, PATCH)
+
+
+@pytest.mark.parametrize(
+    'name', ['GaborTarget', 'ContourTarget', 'PixelTarget', 'MotionTarget']
+)
+def test_registered_and_strict(name):
+    target = ROOT.build(dict(type=f'bimm_mm.{name}', norm=None))
+    assert isinstance(target, MODELS.get(name))
+    assert not target.state_dict()
+    with pytest.raises(TypeError, match='nrom'):
+        ROOT.build(dict(type=f'bimm_mm.{name}', nrom=None))
+    with pytest.raises(ValueError, match=f"{name}: norm='zscore'"):
+        ROOT.build(dict(type=f'bimm_mm.{name}', norm='zscore'))
+
+
+def test_moments_agree_with_torch():
+    x = torch.rand(3, 4, 5, 6)
+    mean, var = moments(x, (1, 3))
+    torch.testing.assert_close(mean, x.mean((1, 3), keepdim=True))
+    torch.testing.assert_close(var, x.var((1, 3), keepdim=True))

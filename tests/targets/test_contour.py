@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import logging
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets import ContourTarget, contour
+
+PATCH = (2, 16, 16)
+
+
+def sobel_oracle(frame: np.ndarray) -> np.ndarray:
+    """(3, H, W) -> (H, W), with OpenCV; its default border reflects."""
+    grey = np.tensordot([0.299, 0.587, 0.114], frame.astype(np.float64), 1)
+    dx = cv2.Sobel(grey, cv2.CV_64F, 1, 0, ksize=3)
+    dy = cv2.Sobel(grey, cv2.CV_64F, 0, 1, ksize=3)
+    magnitude = np.hypot(dx, dy) / 4
+    sample = np.sort(magnitude[::3, ::3].ravel())
+    high = sample[math.ceil(0.99 * len(sample)) - 1]
+    return np.minimum(magnitude / max(high, 1 / 255), 1)
+
+
+def test_sobel_agrees_with_opencv(clip):
+    found = ContourTarget('sobel', norm=None).maps(clip)
+    for maps, frames in zip(found, clip.pixels, strict=True):
+        for t in range(4):
+            expected = sobel_oracle(frames[:, t].numpy())
+            np.testing.assert_allclose(maps[0, t], expected, atol=1e-5)
+
+
+def test_subsampled_percentile_is_close_to_the_true_one(clip):
+    edges = ContourTarget('sobel', norm=None).maps(clip)
+    saturated = (edges == 1).float().mean((1, 3, 4))
+    assert saturated.max() < 0.03
+    assert saturated.min() > 0.002
+
+
+def test_a_step_has_its_height_and_a_faint_picture_stays_faint():
+    pixels = torch.full((1, 3, 1, 32, 32), 0.5)
+    pixels[..., 16:] += 0.5 / 255
+    edges = ContourTarget('sobel', norm=None).maps(Stimulus(pixels, pixels))
+    assert edges[..., 15:17].amin() == pytest.approx(0.5, abs=1e-3)
+    assert edges[..., :15].abs().max() < 1e-3
+
+
+def test_sobel_ignores_a_loaded_contour(clip):
+    loaded = ContourTarget('sobel')(clip, PATCH)
+    clip.contour = None
+    clip._maps.clear()
+    assert torch.equal(ContourTarget('sobel')(clip, PATCH), loaded)
+
+
+def test_map_is_the_loaded_contour(clip):
+    assert torch.equal(ContourTarget().maps(clip), clip.contour)
+
+
+def test_one_deviation_per_clip(clip):
+    raw = ContourTarget(norm=None)(clip, PATCH).numpy()
+    found = ContourTarget()(clip, PATCH).numpy()
+    for tokens, values in zip(found, raw, strict=True):
+        np.testing.assert_allclose(
+            tokens, values / values.std(ddof=1), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_missing_contour_names_both_remedies(clip):
+    clip.contour = None
+    with pytest.raises(ValueError, match=r"LoadContour.*source='sobel'"):
+        ContourTarget()(clip, PATCH)
+
+
+def test_unknown_source():
+    with pytest.raises(ValueError, match="source='canny'"):
+        ContourTarget('canny')
+
+
+def test_deviation_from_the_paper_is_logged_once():
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    contour._report_deviation.cache_clear()
+    try:
+        ContourTarget()
+        assert not records
+        ContourTarget('sobel')
+        ContourTarget('sobel')
+    finally:
+        logger.removeHandler(handler)
+    assert len(records) == 1
+    assert records[0].levelno == logging.WARNING
+    assert 'deviation from the paper' in records[0].getMessage()

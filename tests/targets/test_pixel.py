@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bimm_mm.targets import PixelTarget
+
+from_numpy = torch.from_numpy
+PATCH = (2, 16, 16)
+MEAN, STD = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
+
+
+def cut(clip: np.ndarray) -> list[np.ndarray]:
+    """(3, T, H, W) -> tokens of (512, 3), position by channel."""
+    _, frames, height, width = clip.shape
+    return [
+        clip[:, t : t + 2, y : y + 16, x : x + 16].reshape(3, -1).T
+        for t in range(0, frames, 2)
+        for y in range(0, height, 16)
+        for x in range(0, width, 16)
+    ]
+
+
+def videomae(clip: np.ndarray) -> np.ndarray:
+    tokens = []
+    for token in cut(clip):
+        out = np.empty_like(token)
+        for c in range(3):
+            values = token[:, c]
+            deviation = np.sqrt(values.var(ddof=1))
+            out[:, c] = (values - values.mean()) / (deviation + 1e-6)
+        tokens.append(out.ravel())
+    return np.stack(tokens)
+
+
+def mae(clip: np.ndarray) -> np.ndarray:
+    clip = (clip - MEAN[:, None, None, None]) / STD[:, None, None, None]
+    tokens = []
+    for token in cut(clip):
+        values = token.ravel()
+        tokens.append(
+            (values - values.mean()) / np.sqrt(values.var(ddof=1) + 1e-6)
+        )
+    return np.stack(tokens)
+
+
+def whole_clip(clip: np.ndarray) -> np.ndarray:
+    clip = (clip - clip.mean()) / clip.std(ddof=1)
+    return np.stack([token.ravel() for token in cut(clip)])
+
+
+def plain(clip: np.ndarray) -> np.ndarray:
+    return np.stack([token.ravel() for token in cut(clip)])
+
+
+@pytest.mark.parametrize(
+    ('norm', 'oracle'),
+    [
+        ('videomae', videomae),
+        ('mae', mae),
+        ('clip', whole_clip),
+        (None, plain),
+    ],
+)
+def test_formula(norm, oracle, clip):
+    target = PixelTarget(norm, mean=MEAN.tolist(), std=STD.tolist())
+    found = target(clip, PATCH)
+    for tokens, pixels in zip(found, clip.pixels, strict=True):
+        expected = from_numpy(oracle(pixels.double().numpy()))
+        torch.testing.assert_close(
+            tokens.double(), expected, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_two_norms_treat_a_faint_patch_differently(clip):
+    """eps stands outside the root in VideoMAE, inside in MAE."""
+    pixels = torch.full((1, 3, 2, 16, 16), 0.5)
+    pixels[..., ::2] += 1e-3
+    clip.pixels = pixels
+    outside = PixelTarget('videomae')(clip, PATCH).square().mean()
+    inside = PixelTarget('mae', mean=[0] * 3, std=[1] * 3)(clip, PATCH)
+    assert outside == pytest.approx(1, abs=0.02)
+    variance = 0.25e-6
+    expected = variance / (variance + 1e-6)
+    assert inside.square().mean() == pytest.approx(expected, abs=0.02)
+
+
+def test_picture_shows_the_clip(clip):
+    target = PixelTarget()
+    raw = target.raw(clip, PATCH)
+    picture = target.picture(raw, PATCH, clip.size)
+    assert torch.equal(picture, clip.pixels.movedim(1, -1))
