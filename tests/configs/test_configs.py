@@ -9,12 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import (
-    HOOKS,
-    PARAM_SCHEDULERS,
-    DefaultScope,
-    init_default_scope,
-)
+from mmengine.registry import HOOKS, PARAM_SCHEDULERS, init_default_scope
 
 from bimm_mm.registry import MODELS
 
@@ -33,13 +28,6 @@ TABLE_8 = {
     'ucf101': (3e-4, 64, 1600, 16, 4, True),
     'in1k': (2e-4, 128, 800, None, None, False),
 }
-
-
-@pytest.fixture(autouse=True)
-def _scope():
-    """Leave no default scope behind."""
-    yield
-    DefaultScope._instance_dict.clear()
 
 
 def _transforms(node) -> list[dict]:

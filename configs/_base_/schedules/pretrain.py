@@ -8,6 +8,7 @@ optim_wrapper = dict(
         type='AdamW',  # Table 8
         betas=(0.9, 0.95),  # Table 8
         weight_decay=0.05,  # Table 8
+        fused=True,  # the same update in one pass over the memory
     ),
     # chosen: no decay for biases, norms and tokens, as MAE and VideoMAE
     paramwise_cfg=dict(

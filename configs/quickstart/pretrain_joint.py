@@ -1,0 +1,70 @@
+# Stage 2 at toy size, by tools/quickstart.sh: eight clips of 16 frames, seen
+# again and again as they are (no random crops or offsets).
+_base_ = [
+    '../_base_/models/branches_toy.py',
+    '../_base_/schedules/quickstart.py',
+    '../_base_/default_runtime.py',
+]
+work_dir = 'work_dirs/quickstart/pretrain_joint'
+default_hooks = dict(
+    # Validations and losses share the axis of steps.
+    logger=dict(interval=10, log_metric_by_epoch=False),
+    checkpoint=dict(interval=1, max_keep_ckpts=1),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='bimm_mm.FirstValHook')]
+
+model = dict(
+    type='bimm_mm.BIMM',
+    ventral=_base_.ventral,
+    dorsal=_base_.dorsal,
+    share_blocks=4,
+    dorsal_weight=1.0,
+    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_8.pth',
+)
+data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor')
+
+pipeline = [
+    dict(
+        type='bimm_mm.Guarded',
+        transforms=[
+            dict(type='DecordInit', num_threads=1),
+            # test_mode: the middle frames, always the same.
+            dict(
+                type='SampleFrames',
+                clip_len=16,
+                frame_interval=2,
+                test_mode=True,
+            ),
+            dict(type='DecordDecode'),
+        ],
+    ),
+    dict(type='Resize', scale=(_base_.size, _base_.size), keep_ratio=False),
+    dict(type='bimm_mm.PackStimulus'),
+]
+clips = dict(
+    _scope_='mmaction',
+    type='VideoDataset',
+    ann_file='work_dirs/quickstart/data/clips.txt',
+    data_prefix=dict(video='work_dirs/quickstart/data/clips'),
+    pipeline=pipeline,
+)
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
+    dataset=dict(
+        type='bimm_mm.ResilientDataset',
+        dataset=dict(type='RepeatDataset', dataset=clips, times=25),
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(type='bimm_mm.ResilientDataset', dataset=clips),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)

@@ -1,0 +1,52 @@
+# Stage 1 at toy size, by tools/quickstart.sh: eight photographs, seen again
+# and again as they are (no random crops), which the model may learn by heart.
+_base_ = [
+    '../_base_/models/branches_toy.py',
+    '../_base_/schedules/quickstart.py',
+    '../_base_/default_runtime.py',
+]
+work_dir = 'work_dirs/quickstart/pretrain_ventral'
+default_hooks = dict(
+    # Validations and losses share the axis of steps.
+    logger=dict(interval=10, log_metric_by_epoch=False),
+    checkpoint=dict(interval=1, max_keep_ckpts=1),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='bimm_mm.FirstValHook')]
+
+model = dict(type='bimm_mm.MaskedBranch', **_base_.ventral)
+data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor', to_rgb=True)
+
+pipeline = [
+    dict(
+        type='bimm_mm.Guarded',
+        transforms=[dict(type='LoadImageFromFile')],
+    ),
+    dict(type='Resize', scale=(_base_.size, _base_.size)),
+    dict(type='bimm_mm.PackStimulus'),
+]
+photos = dict(
+    _scope_='mmpretrain',
+    type='CustomDataset',
+    data_root='work_dirs/quickstart/data/photos',
+    with_label=False,
+    pipeline=pipeline,
+)
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
+    dataset=dict(
+        type='bimm_mm.ResilientDataset',
+        dataset=dict(type='RepeatDataset', dataset=photos, times=50),
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(type='bimm_mm.ResilientDataset', dataset=photos),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)

@@ -1,0 +1,127 @@
+"""VideoMAE's pretraining step, restated plainly as a yardstick.
+
+Written from the published description (Tong et al., 2022): 2 x 16 x 16
+tubelets, tube masking at 0.9, 12 blocks of 768 on the 160 visible tokens of
+a 16 x 224 x 224 clip, 4 decoder blocks of 384 on all 1568, textbook softmax
+attention, per-patch normalised pixels. It shares no code with ``bimm_mm``.
+
+Shapes: B batch, N = 1568 tokens, Nv visible, D width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def sincos(count: int, dim: int) -> Tensor:
+    """Position table (1, count, dim), sines and cosines alternating."""
+    angle = np.arange(count)[:, None] / 10000 ** (
+        2 * (np.arange(dim)[None] // 2) / dim
+    )
+    angle[:, 0::2] = np.sin(angle[:, 0::2])
+    angle[:, 1::2] = np.cos(angle[:, 1::2])
+    return torch.tensor(angle, dtype=torch.float32)[None]
+
+
+class PlainBlock(nn.Module):
+    """Pre-norm block with attention written out."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (dim // heads) ** -0.5
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) to (B, L, D)."""
+        b, n, d = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(b, n, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        weight = (q * self.scale @ k.transpose(-2, -1)).softmax(dim=-1)
+        x = x + self.proj((weight @ v).transpose(1, 2).reshape(b, n, d))
+        return x + self.mlp(self.norm2(x))
+
+
+class PlainVideoMAE(nn.Module):
+    """Encoder on visible tokens, decoder on all, loss on hidden ones."""
+
+    def __init__(
+        self,
+        *,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        decoder_width: int = 384,
+        decoder_depth: int = 4,
+        decoder_heads: int = 6,
+        tokens: int = 1568,
+    ) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv3d(
+            3, width, kernel_size=(2, 16, 16), stride=(2, 16, 16)
+        )
+        self.blocks = nn.ModuleList(
+            PlainBlock(width, heads) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.bridge = nn.Linear(width, decoder_width, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
+        self.decoder = nn.ModuleList(
+            PlainBlock(decoder_width, decoder_heads)
+            for _ in range(decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(decoder_width, eps=1e-6)
+        self.head = nn.Linear(decoder_width, 2 * 16 * 16 * 3)
+        self.register_buffer('position', sincos(tokens, width))
+        self.register_buffer('decoder_position', sincos(tokens, decoder_width))
+
+    def forward(self, clip: Tensor, pixels: Tensor, hidden: Tensor) -> Tensor:
+        """Loss of one batch.
+
+        Args:
+            clip (Tensor): (B, 3, 16, 224, 224), normalised.
+            pixels (Tensor): The same in [0, 1].
+            hidden (Tensor): (B, N), bool, True = hidden; as many per sample.
+
+        Returns:
+            Tensor: Scalar loss.
+        """
+        b = len(clip)
+        x = self.patch_embed(clip).flatten(2).transpose(1, 2) + self.position
+        x = x[~hidden].reshape(b, -1, x.shape[-1])
+        for block in self.blocks:
+            x = block(x)
+        x = self.bridge(self.norm(x))
+        place = self.decoder_position.expand(b, -1, -1)
+        seen = place[~hidden].reshape(b, -1, x.shape[-1])
+        unseen = place[hidden].reshape(b, -1, x.shape[-1])
+        x = torch.cat([x + seen, self.mask_token + unseen], dim=1)
+        for block in self.decoder:
+            x = block(x)
+        x = self.head(self.decoder_norm(x[:, -unseen.shape[1] :]))
+        with torch.no_grad():
+            target = pixel_target(pixels)
+            target = target[hidden].reshape(b, -1, target.shape[-1])
+        return nn.functional.mse_loss(x, target)
+
+
+def pixel_target(pixels: Tensor) -> Tensor:
+    """Pixels per tubelet, normalised per tubelet and channel: (B, N, P)."""
+    b, c, t, h, w = pixels.shape
+    x = pixels.reshape(b, c, t // 2, 2, h // 16, 16, w // 16, 16)
+    x = x.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(b, -1, 512, c)
+    mean, var = x.mean(2, keepdim=True), x.var(2, keepdim=True)
+    return ((x - mean) / (var.sqrt() + 1e-6)).flatten(2)
+
+
+def tube_mask(batch: int, device: torch.device) -> Tensor:
+    """(B, 1568) bool: 176 of 196 places hidden at all 8 times."""
+    order = torch.rand(batch, 196, device=device).argsort(1)
+    return (order < 176).repeat(1, 8)
