@@ -10,6 +10,7 @@ from .randomness import seeded
 from .resilient import ResilientDataset
 from .sampler import Draw, EpochSampler
 from .transforms import (
+    AppendFollowing,
     EnlargeShortSide,
     Guarded,
     LoadContour,
@@ -19,6 +20,7 @@ from .transforms import (
 )
 
 __all__ = [
+    'AppendFollowing',
     'Draw',
     'EnlargeShortSide',
     'EpochSampler',

@@ -30,6 +30,9 @@ class StimulusPreprocessor(BaseDataPreprocessor):
         to_rgb (bool): Whether the first three channels come as B, G, R, as
             OpenCV reads images. decord's videos are R, G, B.
             Defaults to False.
+        following (bool): Whether frames alternate between sampled and
+            following ones, see :class:`bimm_mm.AppendFollowing`.
+            Defaults to False.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class StimulusPreprocessor(BaseDataPreprocessor):
         *,
         std: Sequence[float] = (58.395, 57.12, 57.375),
         to_rgb: bool = False,
+        following: bool = False,
     ) -> None:
         super().__init__(non_blocking=True)
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
@@ -46,6 +50,7 @@ class StimulusPreprocessor(BaseDataPreprocessor):
                 f'got mean={tuple(mean)} and std={tuple(std)}'
             )
         self.to_rgb = to_rgb
+        self.following = following
         self.register_buffer('mean', _channels(mean), persistent=False)
         self.register_buffer('std', _channels(std), persistent=False)
 
@@ -67,22 +72,39 @@ class StimulusPreprocessor(BaseDataPreprocessor):
         inputs = data['inputs']
         _check(inputs)
         inputs = inputs.to(self.device, non_blocking=self._non_blocking)
-        clips = inputs.flatten(0, 1)
-        # A copy in either case: a view would carry the contour's bytes along.
-        bytes_rgb = clips[:, [2, 1, 0]] if self.to_rgb else clips[:, :3]
-        pixels = bytes_rgb.float().div_(255)
+        clips, following = inputs.flatten(0, 1), None
+        if self.following:
+            clips, following = _take_apart(clips)
+        pixels = self._pixels(clips)
         stimulus = Stimulus(
             inputs=(pixels - self.mean) / self.std,
             pixels=pixels,
             contour=clips[:, 3:].float().div_(255) if _has(clips) else None,
+            following=None if following is None else self._pixels(following),
         )
         samples = data.get('data_samples')
         return {'inputs': stimulus, 'data_samples': samples}
+
+    def _pixels(self, clips: Tensor) -> Tensor:
+        """Bytes (B, C, T, H, W) as R, G, B in [0, 1]."""
+        # A copy in either case: a view would carry the contour's bytes along.
+        rgb = clips[:, [2, 1, 0]] if self.to_rgb else clips[:, :3]
+        return rgb.float().div_(255)
 
 
 def _has(clips: Tensor) -> bool:
     """Whether clips (B, C, T, H, W) bring a contour."""
     return clips.shape[1] == 4
+
+
+def _take_apart(clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Sampled and following frames of (B, C, 2T, H, W)."""
+    if clips.shape[2] % 2:
+        raise ValueError(
+            f'following=True needs frames in pairs, got {clips.shape[2]}: '
+            "add dict(type='bimm_mm.AppendFollowing') after SampleFrames"
+        )
+    return clips[:, :, 0::2], clips[:, :, 1::2]
 
 
 def _channels(values: Sequence[float]) -> Tensor:
