@@ -1,13 +1,11 @@
-# The two branches of BIMM with ViT-B (Sec. 3.1), 224 x 224 pixels.
-# A config builds its model from them:
-#   dict(type='bimm_mm.MaskedBranch', **_base_.ventral)
-#   dict(type='bimm_mm.BIMM', ventral=_base_.ventral, dorsal=_base_.dorsal)
+# BIMM with ViT-L (Sec. 3.1), 224 x 224 pixels. Stage 1 takes a branch alone:
+#   model = dict(_delete_=True, type='bimm_mm.MaskedBranch', **_base_.ventral)
 
 # V1: "only few linear layers" (Sec. 3.1) and Gabor features (Sec. 3.2).
 v1 = dict(
     name='V1',
-    after_block=2,  # Table 7d
-    decoder=dict(type='bimm_mm.LinearDecoder', width=384, num_heads=6),
+    after_block=4,  # chosen: the share of Table 7d, 2 of 12
+    decoder=dict(type='bimm_mm.LinearDecoder', width=512, num_heads=8),
     target=dict(type='bimm_mm.GaborTarget'),
 )
 # V2: contours (Sec. 3.2), from files that bimm_mm.LoadContour reads. With
@@ -15,20 +13,20 @@ v1 = dict(
 # deviation from the paper that its footnote 3 allows.
 v2 = dict(
     name='V2',
-    after_block=4,  # Table 7d
+    after_block=8,  # chosen: the share of Table 7d, 4 of 12
     decoder=dict(
-        type='bimm_mm.TransformerDecoder', depth=2, width=384, num_heads=6
+        type='bimm_mm.TransformerDecoder', depth=2, width=512, num_heads=8
     ),
     target=dict(type='bimm_mm.ContourTarget', source='{{$BIMM_CONTOURS:map}}'),
 )
 # V4 and MT: after the last block (Table 7d), the baselines' decoder.
 last_decoder = dict(
-    type='bimm_mm.TransformerDecoder', depth=4, width=384, num_heads=6
+    type='bimm_mm.TransformerDecoder', depth=4, width=512, num_heads=8
 )
 
 ventral = dict(
     backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer', arch='base', img_size=224
+        type='bimm_mm.BIMMVisionTransformer', arch='large', img_size=224
     ),
     masking=dict(type='bimm_mm.RandomMasking', ratio=0.75),  # Sec. 4.3
     areas=[
@@ -36,7 +34,7 @@ ventral = dict(
         v2,
         dict(
             name='V4',
-            after_block=12,
+            after_block=24,
             decoder=last_decoder,
             target=dict(type='bimm_mm.PixelTarget'),
         ),
@@ -45,7 +43,7 @@ ventral = dict(
 dorsal = dict(
     backbone=dict(
         type='bimm_mm.BIMMVisionTransformer',
-        arch='base',
+        arch='large',
         img_size=224,
         num_frames=16,  # Sec. A.2
         tubelet_size=2,  # as VideoMAE, the dorsal baseline (Sec. 3)
@@ -56,9 +54,17 @@ dorsal = dict(
         v2,
         dict(
             name='MT',
-            after_block=12,
+            after_block=24,
             decoder=last_decoder,
             target=dict(type='bimm_mm.MotionTarget'),
         ),
     ],
+)
+model = dict(
+    type='bimm_mm.BIMM',
+    ventral=ventral,
+    dorsal=dorsal,
+    share_blocks=8,  # Sec. 3.3: the first two intermediate blocks
+    dorsal_weight=1.0,  # Sec. 3.3: lambda of eq. 4
+    ventral_checkpoint='work_dirs/pretrain_ventral_large_in1k/epoch_800.pth',
 )
