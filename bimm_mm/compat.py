@@ -1,0 +1,295 @@
+"""Every workaround for a bug of a dependency, one function each.
+
+:func:`apply` runs at ``import bimm_mm`` and imports nothing: each cure waits
+for the module that needs it and does nothing where the bug is absent.
+
+A cure is called as ``cure(module, run)`` in place of the module's own code,
+and ``run(module)`` executes that code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import spec_from_loader
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+Run = Callable[[ModuleType], None]
+Cure = Callable[[ModuleType, Run], None]
+
+_DRN = 'mmaction.models.localizers.drn'
+
+
+def apply() -> None:
+    """Set up all cures; a second call changes nothing."""
+    if any(isinstance(finder, _Watcher) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Watcher())
+    sys.meta_path.append(_MissingDRN())
+    for name, cure in CURES.items():
+        if name in sys.modules:
+            cure(sys.modules[name], _already_run)
+
+
+def allow_own_checkpoints(module: ModuleType, run: Run) -> None:
+    """Let torch >= 2.6 resume from MMEngine's checkpoints (mmengine #1655).
+
+    MMEngine 0.10.7 loads with torch's default, which is now
+    ``weights_only=True`` and refuses the log history inside its own files.
+    Safe loading stays on: exactly what such a file holds is allowed, namely
+    ``HistoryBuffer``, NumPy arrays and scalars of numbers. The files also
+    name ``getattr``, which would open the door to anything: it is answered
+    by :func:`_statistic`, which hands out HistoryBuffer's statistics only.
+    """
+    run(module)
+    import numpy as np
+    import torch
+
+    if tuple(int(n) for n in torch.__version__.split('.')[:2]) < (2, 6):
+        return
+    # Where NumPy keeps the two functions, from the way it pickles itself.
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
+    torch.serialization.add_safe_globals(
+        [
+            module.HistoryBuffer,
+            (_statistic, 'builtins.getattr'),
+            np.ndarray,
+            np.dtype,
+            *{type(np.dtype(code)) for code in numbers},
+            # NumPy 2 renamed numpy.core; files of either version are read.
+            *(
+                (function, f'numpy.{core}.multiarray.{function.__name__}')
+                for function in (reconstruct, scalar)
+                for core in ('core', '_core')
+            ),
+        ]
+    )
+
+
+def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
+    """Survive a ``transformers`` the multimodal models do not fit.
+
+    Where pycocotools and transformers are installed, mmpretrain 1.2.0 and
+    mmaction2 1.2.0 import their multimodal models together with all others;
+    transformers >= 4.56 no longer has what these import (as in
+    recognize-anything #219), and ``import mmpretrain.models`` ends in a
+    TypeError. They are tried first. Only if that fails, the libraries' own
+    placeholders take their place, as if transformers were not installed;
+    building one of them tells the error met here.
+    """
+    library = module.__name__.partition('.')[0]
+    dependency = import_module(f'{library}.utils.dependency')
+    names = dict(vars(module))
+    try:
+        with _undone_on_error(import_module(f'{library}.registry')):
+            run(module)
+    except Exception as error:
+        for name in [n for n in sys.modules if n.startswith(module.__name__)]:
+            if name != module.__name__:
+                del sys.modules[name]
+        vars(module).clear()
+        vars(module).update(names)
+        with mock.patch.multiple(
+            dependency,
+            WITH_MULTIMODAL=False,
+            register_multimodal_placeholder=_placeholders(error),
+        ):
+            run(module)
+
+
+def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
+    """Serve ``np.Inf``, ``np.in1d`` and ``np.trapz`` to those who call them.
+
+    NumPy 2.0 removed the first, 2.4 the others; mmaction2 1.2.0 and
+    mmpretrain 1.2.0 fail when the code runs (no upstream issue known). The
+    module gets a view of NumPy with the names; NumPy itself stays as it is.
+    """
+    run(module)
+    module.np = _NumpyView('numpy')
+
+
+CURES: dict[str, Cure] = {
+    'mmengine.logging.history_buffer': allow_own_checkpoints,
+    'mmpretrain.models.multimodal': keep_multimodal_optional,
+    'mmaction.models.multimodal': keep_multimodal_optional,
+    'mmaction.utils.misc': keep_old_numpy_names,
+    'mmaction.datasets.transforms.pose_transforms': keep_old_numpy_names,
+    'mmaction.evaluation.functional.accuracy': keep_old_numpy_names,
+    'mmaction.evaluation.metrics.multimodal_metric': keep_old_numpy_names,
+    'mmpretrain.evaluation.metrics.retrieval': keep_old_numpy_names,
+}
+
+
+class _Watcher(MetaPathFinder):
+    """Finds the modules of :data:`CURES` and wraps a cure around them."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        cure = CURES.get(fullname)
+        spec = cure and PathFinder.find_spec(fullname, path, target)
+        if not spec or spec.loader is None:
+            return None
+        run = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: cure(module, run)
+        return spec
+
+
+class _MissingDRN(MetaPathFinder, Loader):
+    """Supplies what mmaction2 1.2.0's wheel forgot (mmaction2 #2714).
+
+    ``import mmaction.models`` imports the localizer DRN, whose folder is not
+    in the wheel. Asked last, so a complete mmaction2 is left alone.
+    """
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname not in (_DRN, f'{_DRN}.drn'):
+            return None
+        return spec_from_loader(fullname, self, is_package=fullname == _DRN)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__name__ == _DRN:
+            return
+
+        class DRN:
+            """Stands for the localizer that the wheel lacks."""
+
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                raise ImportError(
+                    'DRN is missing from the wheel of mmaction2 1.2.0 '
+                    '(mmaction2 #2714): install mmaction2 from its source '
+                    'tree to use this localizer'
+                )
+
+        import_module('mmaction.registry').MODELS.register_module(module=DRN)
+        module.DRN = DRN
+
+
+class _NumpyView(ModuleType):
+    """NumPy together with the names that it dropped."""
+
+    Inf = float('inf')
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module('numpy'), name)
+
+    def in1d(self, values: Any, among: Any) -> Any:
+        """Which of the flattened values are among others."""
+        return self.isin(self.ravel(values), among)
+
+    def trapz(self, y: Any, x: Any = None) -> Any:
+        """Integral by the trapezoidal rule."""
+        return self.trapezoid(y, x)
+
+
+def _statistic(owner: type, name: str) -> Callable[..., Any]:
+    """``getattr`` for checkpoints: statistics of HistoryBuffer only."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise UnpicklingError(
+        f'the checkpoint asks for attribute {name!r} of {owner!r}, which no '
+        'checkpoint of MMEngine needs: do not load it'
+    )
+
+
+@contextmanager
+def _undone_on_error(registries: ModuleType) -> Iterator[None]:
+    """Forget what was registered inside the block if the block fails."""
+    from mmengine.registry import Registry
+
+    before = [
+        (registry, dict(registry.module_dict))
+        for registry in vars(registries).values()
+        if isinstance(registry, Registry)
+    ]
+    try:
+        yield
+    except Exception:
+        for registry, modules in before:
+            registry.module_dict.clear()
+            registry.module_dict.update(modules)
+        raise
+
+
+def _placeholders(error: Exception) -> Callable[..., None]:
+    """A registrar of stand-ins that tell why the real class is missing."""
+
+    def register(names: Sequence[str], registry: Any) -> None:
+        for name in names:
+            registry.register_module(name=name, module=_stand_in(name, error))
+
+    return register
+
+
+def _stand_in(name: str, error: Exception) -> Callable[..., None]:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise ImportError(
+            f'{name} cannot be used with the installed transformers '
+            f'({type(error).__name__}: {error}): install an older '
+            'transformers in an environment of its own'
+        ) from error
+
+    return refuse
+
+
+def _already_run(module: ModuleType) -> None:
+    """In place of a module's code where the module was imported before."""
+
+
+def prepare_cpu_processes(cfg: Any) -> None:
+    """Let several processes train without a GPU.
+
+    Beside several GPUs mmengine 0.10.7 knows no other way: ``init_dist``
+    calls ``torch.cuda.set_device`` (mmengine/dist/utils.py), and
+    ``Runner.wrap_model`` passes ``device_ids``, which PyTorch's DDP rejects
+    for modules on the CPU. Both let themselves be told: a process group that
+    exists already is used as it is, and so is ``model_wrapper_cfg``. No
+    upstream issue known. Does nothing where there is a GPU.
+
+    Args:
+        cfg (mmengine.Config): Config of the run, changed in place.
+
+    Raises:
+        ValueError: If the processes were not started by torchrun.
+    """
+    import os
+
+    import torch
+    from torch import distributed as dist
+
+    if torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
+        raise ValueError(
+            'several processes without a GPU must be started by torchrun: '
+            'use tools/dist_train.sh, or --launcher none for one process'
+        )
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    wrapper['device_ids'] = None
+    cfg.model_wrapper_cfg = wrapper

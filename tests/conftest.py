@@ -1,0 +1,43 @@
+"""What every test shares: the data folder, threads and a clean scope."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+import bimm_mm  # noqa: F401  its workarounds, before other libraries
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def data_root() -> Path:
+    """Folder of small real data sets (see ``BIMM_TEST_DATA``)."""
+    named = os.environ.get('BIMM_TEST_DATA')
+    folder = Path(named) if named else ROOT.parent / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip(
+            f'no real data at {folder}: set BIMM_TEST_DATA to a folder with '
+            'the small real data sets'
+        )
+    return folder
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _threads() -> None:
+    """As many threads as cores, at most four: test tensors are tiny."""
+    torch.set_num_threads(min(4, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def _no_scope_leak() -> Iterator[None]:
+    """A default scope set by one test must not decide another's lookups."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
