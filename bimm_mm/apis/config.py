@@ -1,0 +1,226 @@
+"""Configs as the command line gives them: read, checked, overridden."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+# What Runner reads from the config beside its own arguments.
+_READ_FROM_CFG = (
+    'model_wrapper_cfg',
+    'sync_bn',
+    'find_unused_parameters',
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
+    'compile',
+)
+# Similarity above which a name is taken for a misspelling, not a variable.
+_TYPO = 0.9
+
+
+def load_config(
+    path: str | Path, options: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a config file and override parts of it.
+
+    ``Runner`` ignores top-level names that it does not know, so that a
+    misspelled one would train something else in silence; they end here.
+
+    Args:
+        path (str | Path): The config file.
+        options (Mapping, optional): Values by dotted key, such as
+            ``{'train_dataloader.batch_size': 2}``. Defaults to None.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a top-level name is misspelled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'there is no config file {path}: give the path of one in '
+            'configs/, relative to where you are'
+        )
+    cfg = Config.fromfile(path)
+    _check_names(cfg, path)
+    options = dict(options or {})
+    _check_options(cfg, options)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def _runner_keys() -> list[str]:
+    return [*inspect.signature(Runner).parameters, *_READ_FROM_CFG]
+
+
+def _check_names(cfg: Config, path: Path) -> None:
+    known = _runner_keys()
+    for name in cfg:
+        near = difflib.get_close_matches(name, known, 1, _TYPO)
+        if near and name not in known:
+            raise ValueError(
+                f'{path} sets {name!r}, which nothing reads: did you mean '
+                f'{near[0]!r}?'
+            )
+
+
+def _check_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    known = sorted({*cfg, *_runner_keys()})
+    for key in options:
+        name = key.partition('.')[0]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f'did you mean {near[0]!r}?' if near else 'see the file'
+            raise ValueError(
+                f'--cfg-options {key}: the config has no {name!r}: {hint}'
+            )
+
+
+def set_work_dir(
+    cfg: Config, path: str | Path, work_dir: str | None = None
+) -> None:
+    """Decide where the run writes: argument, then config, then file name.
+
+    Args:
+        cfg (Config): Changed in place.
+        path (str | Path): The config file.
+        work_dir (str, optional): Given by the user. Defaults to None.
+    """
+    default = str(Path('work_dirs') / Path(path).stem)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or default
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Continue from a checkpoint.
+
+    Args:
+        cfg (Config): Changed in place.
+        resume (str, optional): ``'auto'`` for the last checkpoint in the
+            work directory, a path, or None to start anew.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+    """
+    if resume is None:
+        return
+    cfg.resume = True
+    cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
+
+
+def check_checkpoint(path: str) -> str:
+    """Find out now, not after everything is built, that a file is missing.
+
+    Args:
+        path (str): A file, or an address with ``://``, which is left to
+            mmengine.
+
+    Returns:
+        str: The path.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    return path
+
+
+def use_amp(cfg: Config) -> None:
+    """Train in mixed precision: bfloat16 where the device has it.
+
+    Args:
+        cfg (Config): Changed in place: type and dtype of ``optim_wrapper``.
+
+    Raises:
+        ValueError: If the optimiser wrapper is of a type of its own, which
+            must not be replaced.
+    """
+    known = ('OptimWrapper', 'AmpOptimWrapper', 'bimm_mm.CPUAmpOptimWrapper')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in known:
+        raise ValueError(
+            f'--amp cannot replace optim_wrapper.type={kind!r}: set mixed '
+            'precision in the config'
+        )
+    if not torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'bimm_mm.CPUAmpOptimWrapper'
+        cfg.optim_wrapper.pop('dtype', None)
+        cfg.optim_wrapper.pop('loss_scale', None)
+        return
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    bf16 = torch.cuda.is_bf16_supported()
+    cfg.optim_wrapper.dtype = 'bfloat16' if bf16 else 'float16'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_device(cfg: Config) -> None:
+    """Find out now whether the precision asked for exists here.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If it trains in mixed precision on a GPU, without one.
+    """
+    amp = cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+    if amp and not torch.cuda.is_available():
+        raise ValueError(
+            'the config trains in mixed precision on a GPU, and there is '
+            'none: add --amp to train in bfloat16 on the CPU'
+        )
+
+
+def use_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Raises:
+        ValueError: If the config does not say for which batch size its
+            learning rate was written.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
+            'config: the total batch size that its learning rate is for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def describe_batch(cfg: Config, processes: int) -> str:
+    """One line: total batch size and learning rate as they take effect.
+
+    Args:
+        cfg (Config): The config.
+        processes (int): Number of processes.
+
+    Returns:
+        str: For the log.
+    """
+    size = cfg.train_dataloader.batch_size
+    lr = cfg.optim_wrapper.optimizer.lr
+    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
+    scale = cfg.get('auto_scale_lr', {})
+    ratio = 1.0
+    if scale.get('enable'):
+        ratio = processes * size / scale['base_batch_size']
+    line = (
+        f'total batch size {processes * size * steps} = {processes} '
+        f'process(es) x {size} per process x {steps} accumulated step(s); '
+        f'learning rate {lr * ratio:.4g} = {lr:.4g} x {ratio:.4g}'
+    )
+    if not scale.get('enable') and 'base_batch_size' in scale:
+        base = scale['base_batch_size']
+        line += f' (written for {base}; --auto-scale-lr adapts it)'
+    return line

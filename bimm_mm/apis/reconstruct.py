@@ -1,0 +1,121 @@
+"""A trained model's predictions, for a notebook."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+
+from bimm_mm.models.head import AreaOutput
+from bimm_mm.stimulus import Stimulus
+
+from .config import check_checkpoint, load_config
+
+
+def init_model(
+    config: str | Path | Config,
+    checkpoint: str | None = None,
+    *,
+    device: str = 'cpu',
+) -> BaseModel:
+    """Build a pretraining model and load its weights.
+
+    Args:
+        config (str | Path | Config): Config file, or a loaded one.
+        checkpoint (str, optional): Checkpoint of the same model. Defaults to
+            None: random weights.
+        device (str): Where the model goes. Defaults to ``'cpu'``.
+
+    Returns:
+        BaseModel: In evaluation mode, with its config as ``model.cfg``.
+
+    Raises:
+        FileNotFoundError: If config or checkpoint do not exist.
+        RuntimeError: If the checkpoint is of another model.
+    """
+    cfg = config if isinstance(config, Config) else load_config(config)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    # Where the runner takes it from.
+    preprocessor = cfg.get('data_preprocessor')
+    model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
+    if checkpoint is None:
+        with _quiet():
+            model.init_weights()
+    else:
+        path = check_checkpoint(str(checkpoint))
+        load_checkpoint(model, path, map_location='cpu', strict=True)
+    model.cfg = cfg
+    return model.to(device).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep mmengine from printing three lines for every parameter."""
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:
+    """The first samples of a config's dataset, as one batch.
+
+    Args:
+        cfg (Config): A config with ``<split>_dataloader``.
+        num (int): Number of samples. Defaults to 2.
+        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to
+            ``'val'``.
+
+    Returns:
+        dict: ``inputs`` and ``data_samples``, as the loader gives them.
+
+    Raises:
+        ValueError: If the config has no such loader or the dataset has
+            fewer samples.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if loader is None:
+        raise ValueError(
+            f'the config has no {split}_dataloader: choose another split'
+        )
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    dataset = DATASETS.build(loader.dataset)
+    if not 1 <= num <= len(dataset):
+        raise ValueError(
+            f'{num} samples asked for, but the {split} set has {len(dataset)}'
+        )
+    return default_collate([dataset[index] for index in range(num)])
+
+
+@torch.no_grad()
+def reconstruct(
+    model: BaseModel, batch: dict | Stimulus, *, seed: int = 0
+) -> dict[str, AreaOutput]:
+    """Hide tokens at random and let every area predict them.
+
+    Args:
+        model (BaseModel): A ``MaskedBranch`` or a ``BIMM``.
+        batch (dict | Stimulus): What a loader gives, or a stimulus on the
+            model's device.
+        seed (int): Which masks and frames are drawn. Defaults to 0.
+
+    Returns:
+        dict[str, AreaOutput]: By area: ``V1``, or ``dorsal_V1`` for a
+        ``BIMM``.
+    """
+    model.eval()
+    # The caller's own random numbers go on as if nothing had happened.
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if isinstance(batch, Stimulus):
+            return model(inputs=batch, mode='predict')[0]
+        return model.val_step(batch)[0]

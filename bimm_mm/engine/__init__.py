@@ -1,0 +1,17 @@
+"""Hooks, metrics and what else the runner needs."""
+
+from .bad_videos import BadVideoHook
+from .cpu_amp import CPUAmpOptimWrapper
+from .finite_loss import FiniteLossHook
+from .first_val import FirstValHook
+from .metrics import AreaLoss
+from .step_seed import StepSeedHook
+
+__all__ = [
+    'AreaLoss',
+    'BadVideoHook',
+    'CPUAmpOptimWrapper',
+    'FiniteLossHook',
+    'FirstValHook',
+    'StepSeedHook',
+]

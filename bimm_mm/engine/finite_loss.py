@@ -1,0 +1,91 @@
+"""Stop at the first loss that is not finite, and say which samples did it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from bimm_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Raises on every rank when a rank's loss is NaN or infinite.
+
+    All ranks must know: gradients are averaged, so that one rank's NaN is in
+    every rank's weights after the step, and any later error would name the
+    wrong samples. Costs one number to reduce and one host sync per step.
+
+    The step's weights are lost, the last checkpoint is not: this hook comes
+    before the one that writes checkpoints.
+    """
+
+    priority = 'NORMAL'
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Check the losses of this step.
+
+        Args:
+            runner (Runner): The running training.
+            batch_idx (int): Index of the batch in the epoch.
+            data_batch (dict, optional): The batch, with ``data_samples``.
+            outputs (dict, optional): What ``train_step`` returned: the total
+                ``loss`` and its parts, one number each.
+
+        Raises:
+            FloatingPointError: If the loss of any rank is not finite; names
+                the part, the ranks and the files.
+        """
+        bad = (~torch.isfinite(outputs['loss'].detach())).float().reshape(1)
+        anywhere = bad.clone()
+        all_reduce(anywhere, op='max')
+        if anywhere.item():
+            reports = all_gather_object(
+                _report(runner.rank, outputs, data_batch) if bad else ''
+            )
+            raise FloatingPointError(_message(runner, reports))
+
+
+def _report(rank: int, losses: Mapping[str, Tensor], batch: dict) -> str:
+    """One rank's bad losses and the samples of its batch."""
+    values = {
+        name: value.item()
+        for name, value in losses.items()
+        if name != 'loss' and not torch.isfinite(value).all()
+    }
+    # Parts can be finite and their weighted sum not.
+    values = values or {'loss': losses['loss'].item()}
+    parts = ', '.join(f'{name} = {value}' for name, value in values.items())
+    return f'rank {rank}: {parts}; samples: {", ".join(_names(batch))}'
+
+
+def _names(batch: dict) -> list[str]:
+    """File of every sample, under the key that its library uses."""
+    samples = batch.get('data_samples', [])
+    keys = ('path', 'img_path', 'filename', 'video_path')
+    names = [
+        next((str(sample.get(key)) for key in keys if key in sample), '?')
+        for sample in samples
+    ]
+    return names or ['(the batch carries no data_samples)']
+
+
+def _message(runner: Runner, reports: list[str]) -> str:
+    where = '\n  '.join(report for report in reports if report)
+    return (
+        f'the loss is not finite at iteration {runner.iter + 1}:\n  {where}\n'
+        'Look at these samples; if they are sound, lower the learning rate, '
+        'clip gradients (optim_wrapper.clip_grad), or use bfloat16 instead '
+        'of float16, and continue from the last checkpoint with --resume.'
+    )

@@ -1,0 +1,140 @@
+"""Configs as the command line gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bimm_mm.apis import (
+    check_checkpoint,
+    check_device,
+    describe_batch,
+    load_config,
+    set_resume,
+    set_work_dir,
+    use_amp,
+    use_auto_scale_lr,
+)
+
+TEXT = """
+batch = 4
+train_dataloader = dict(batch_size=batch)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+auto_scale_lr = dict(base_batch_size=32)
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / 'toy.py'
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    def pretend(there: bool, *, bf16: bool = True) -> None:
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: there)
+        monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: bf16)
+
+    return pretend
+
+
+def test_options_override(config):
+    cfg = load_config(
+        config, {'train_dataloader.batch_size': 2, 'randomness.seed': 5}
+    )
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.randomness.seed == 5
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r'no config file .*nowhere\.py'
+    ):
+        load_config(tmp_path / 'nowhere.py')
+
+
+def test_misspelled_option_is_named_with_a_remedy(config):
+    with pytest.raises(ValueError, match="did you mean 'train_dataloader'"):
+        load_config(config, {'train_dataloder.batch_size': 2})
+
+
+def test_misspelled_name_in_the_file_is_named(config):
+    config.write_text(TEXT + "optim_wraper = dict(type='X')\n")
+    with pytest.raises(ValueError, match="did you mean 'optim_wrapper'"):
+        load_config(config)
+
+
+def test_work_dir_argument_then_config_then_name(config):
+    cfg = load_config(config)
+    set_work_dir(cfg, config)
+    assert cfg.work_dir == 'work_dirs/toy'
+    cfg.work_dir = 'mine'
+    set_work_dir(cfg, config)
+    assert cfg.work_dir == 'mine'
+    set_work_dir(cfg, config, 'other')
+    assert cfg.work_dir == 'other'
+
+
+def test_resume_auto_path_and_none(config, tmp_path):
+    cfg = load_config(config)
+    set_resume(cfg, None)
+    assert 'resume' not in cfg
+    set_resume(cfg, 'auto')
+    assert cfg.resume and cfg.load_from is None
+    path = tmp_path / 'a.pth'
+    path.touch()
+    set_resume(cfg, str(path))
+    assert cfg.load_from == str(path)
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint .*b\.pth'):
+        set_resume(cfg, str(tmp_path / 'b.pth'))
+    assert check_checkpoint('https://a/b.pth') == 'https://a/b.pth'
+
+
+@pytest.mark.parametrize('bf16', [True, False])
+def test_amp_on_a_gpu(config, gpu, bf16):
+    gpu(True, bf16=bf16)
+    cfg = load_config(config)
+    use_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.dtype == ('bfloat16' if bf16 else 'float16')
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_amp_on_the_cpu(config, gpu):
+    gpu(False)
+    cfg = load_config(config)
+    cfg.optim_wrapper.update(
+        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
+    )
+    with pytest.raises(ValueError, match='add --amp'):
+        check_device(cfg)
+    use_amp(cfg)
+    check_device(cfg)
+    assert cfg.optim_wrapper.type == 'bimm_mm.CPUAmpOptimWrapper'
+    assert 'dtype' not in cfg.optim_wrapper
+
+
+def test_amp_leaves_other_wrappers_alone(config):
+    cfg = load_config(config)
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(ValueError, match='ApexOptimWrapper'):
+        use_amp(cfg)
+
+
+def test_auto_scale_lr_and_the_line_in_the_log(config):
+    cfg = load_config(config)
+    cfg.optim_wrapper.accumulative_counts = 3
+    line = describe_batch(cfg, 2)
+    assert 'total batch size 24' in line
+    assert 'learning rate 0.1 ' in line
+    assert '--auto-scale-lr adapts it' in line
+    use_auto_scale_lr(cfg)
+    # mmengine scales by processes x size, here 8 of 32.
+    assert 'learning rate 0.025 ' in describe_batch(cfg, 2)
+    cfg.pop('auto_scale_lr')
+    with pytest.raises(ValueError, match='base_batch_size'):
+        use_auto_scale_lr(cfg)

@@ -1,0 +1,101 @@
+"""Curves and tables from the logs of mmengine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bimm_mm.apis.curves import (
+    draw_curves,
+    read_progress,
+    read_scalars,
+    save_curves,
+)
+
+
+def _log(folder: Path, run: str, entries: list[dict]) -> None:
+    path = folder / run / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('\n'.join(map(json.dumps, entries)) + '\n')
+
+
+def _val(step: int, loss: float) -> dict:
+    return {'V1/mse': loss, 'V1/mean_mse': 1.0, 'step': step}
+
+
+def _train(step: int, loss: float, epoch: int = 1) -> dict:
+    return {'loss': loss, 'loss_V1': loss, 'epoch': epoch, 'step': step}
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """A run killed at step 30, and one that goes on from step 20."""
+    _log(
+        tmp_path,
+        '20260101_000000',
+        [
+            _val(0, 1.2),
+            _train(10, 1.0),
+            _train(20, 0.9),
+            _val(20, 0.85),
+            _train(25, 7.0),
+            _train(30, 8.0),
+        ],
+    )
+    _log(
+        tmp_path,
+        '20260101_000100',
+        [_train(22, 0.8, 2), _train(40, 0.6, 2), _val(40, 0.5)],
+    )
+    return tmp_path
+
+
+def test_resumed_run_replaces_what_it_repeats(logs):
+    series = read_scalars(logs)
+    assert series['loss_V1'] == {10: 1.0, 20: 0.9, 22: 0.8, 40: 0.6}
+    assert series['V1/mse'] == {0: 1.2, 20: 0.85, 40: 0.5}
+
+
+def test_new_run_replaces_the_old_one(logs):
+    _log(logs, '20260102_000000', [_val(0, 2.0), _train(10, 1.5)])
+    assert read_scalars(logs)['loss_V1'] == {10: 1.5}
+    assert read_scalars(logs)['V1/mse'] == {0: 2.0}
+
+
+def test_run_that_stopped_before_its_first_loss_changes_nothing(logs):
+    _log(logs, '20260102_000000', [_val(0, 2.0)])
+    assert read_scalars(logs)['V1/mse'] == {0: 1.2, 20: 0.85, 40: 0.5}
+
+
+def test_progress_is_first_last_and_mean(logs):
+    (area,) = read_progress(logs)
+    assert (area.area, area.start, area.end, area.mean) == ('V1', 1.2, 0.5, 1)
+    assert area.ratio == 0.5
+
+
+def test_curves_show_both_losses_and_the_mean(logs, tmp_path):
+    figure = draw_curves(read_scalars(logs))
+    (axis,) = figure.axes
+    training, validation, mean = axis.lines
+    assert list(training.get_xdata()) == [10, 20, 22, 40]
+    assert list(validation.get_ydata()) == [1.2, 0.85, 0.5]
+    assert set(mean.get_ydata()) == {1.0}
+    assert mean.get_linestyle() == '--'
+    path = save_curves(logs, tmp_path / 'new' / 'curves.png')
+    assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_no_log_and_no_validation_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no log of a training run'):
+        read_scalars(tmp_path)
+    _log(tmp_path, 'a', [_train(10, 1.0)])
+    with pytest.raises(ValueError, match='logged no validation'):
+        read_progress(tmp_path)
+
+
+def test_epochs_are_not_drawn_as_steps(tmp_path):
+    _log(tmp_path, 'a', [_train(50, 1.0), _val(1, 1.0), _train(100, 1.0, 2)])
+    with pytest.raises(ValueError, match='log_metric_by_epoch=False'):
+        save_curves(tmp_path, tmp_path / 'curves.png')

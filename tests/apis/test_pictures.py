@@ -1,0 +1,132 @@
+"""Pictures show what was predicted, and say what they give away."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bimm_mm.apis.pictures import (
+    area_pictures,
+    caption,
+    draw_branch,
+    picture_rows,
+    save_pictures,
+    split_branches,
+    token_map,
+)
+
+
+def _patches(video: torch.Tensor, patch) -> np.ndarray:
+    """(B, T, H, W, 3) as (B, N, ...) with plain loops."""
+    _, frames, height, width, _ = video.shape
+    t, h, w = patch
+    return np.stack(
+        [
+            video[:, i : i + t, j : j + h, k : k + w].numpy()
+            for i in range(0, frames, t)
+            for j in range(0, height, h)
+            for k in range(0, width, w)
+        ],
+        axis=1,
+    )
+
+
+@pytest.mark.parametrize('frames', [1, 4])
+def test_exact_prediction_shows_the_target_where_hidden(make_outputs, frames):
+    output = make_outputs('V4', frames=frames)['V4']
+    guess, truth = area_pictures(output)
+    assert guess.shape == truth.shape == (2, frames, 8, 16, 3)
+    guess, truth = (_patches(x, output.patch) for x in (guess, truth))
+    for sample in range(2):
+        for token in range(guess.shape[1]):
+            wanted = truth[sample, token]
+            if token not in output.indices.hidden[sample]:
+                wanted = 0.4 * wanted
+            assert guess[sample, token] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_prediction_of_zero_shows_the_mean_of_the_clip(make_outputs):
+    output = make_outputs('V4')['V4']
+    output.prediction = torch.zeros_like(output.prediction)
+    guess, _ = area_pictures(output)
+    means = output.area.target.raw(output.stimulus, output.patch).mean((1, 2))
+    patches = _patches(guess, output.patch)
+    for sample in range(2):
+        hidden = patches[sample][output.indices.hidden[sample]]
+        assert hidden == pytest.approx(float(means[sample]), abs=1e-6)
+
+
+def test_prediction_of_visible_tokens_is_shown_there(make_outputs):
+    output = make_outputs('V1')['V1']
+    output.scored = output.indices.visible
+    output.prediction = output.scored_target
+    guess, truth = area_pictures(output)
+    where = token_map(output, output.indices.visible).expand_as(guess)
+    assert torch.allclose(guess[where], truth[where], atol=1e-6)
+    assert not torch.allclose(guess[~where], truth[~where], atol=1e-2)
+
+
+def test_masked_row_is_grey_where_hidden(make_outputs):
+    outputs = make_outputs('V1', 'MT')
+    rows = picture_rows(outputs)
+    assert list(rows) == [
+        'input', 'masked', 'V1', 'V1 target', 'MT', 'MT target',
+    ]  # fmt: skip
+    output = outputs['V1']
+    masked = _patches(rows['masked'], output.patch)
+    pixels = _patches(output.stimulus.pixels.movedim(1, -1), output.patch)
+    for sample in range(2):
+        hidden, visible = (
+            tokens[sample].numpy()
+            for tokens in (output.indices.hidden, output.indices.visible)
+        )
+        assert (masked[sample][hidden] == 0.5).all()
+        assert (masked[sample][visible] == pixels[sample][visible]).all()
+
+
+def test_caption_tells_loss_and_leak(make_outputs):
+    output = make_outputs('V4')['V4']
+    output.prediction = output.prediction + 2
+    text = caption('V4', output)
+    assert 'loss 4.000' in text
+    assert 'scaled back with the true mean and spread of the clip' in text
+    output.area.target.leaks = ''
+    assert 'shown as predicted' in caption('V4', output)
+
+
+def test_branches_are_told_apart(make_outputs):
+    ventral = make_outputs('V1', 'V4', frames=1, branch='ventral')
+    dorsal = make_outputs('V1', 'MT', branch='dorsal')
+    branches = split_branches({**ventral, **dorsal})
+    assert {k: list(v) for k, v in branches.items()} == {
+        'ventral': ['V1', 'V4'],
+        'dorsal': ['V1', 'MT'],
+    }
+    alone = make_outputs('my_area')
+    assert {k: list(v) for k, v in split_branches(alone).items()} == {
+        'video': ['my_area']
+    }
+
+
+def test_files_one_for_images_and_one_per_clip(make_outputs, tmp_path):
+    ventral = make_outputs('V1', frames=1, branch='ventral')
+    dorsal = make_outputs('V1', 'MT', branch='dorsal')
+    paths = save_pictures({**ventral, **dorsal}, tmp_path / 'new', frames=3)
+    assert [path.name for path in paths] == [
+        'ventral.png', 'dorsal_0.png', 'dorsal_1.png',
+    ]  # fmt: skip
+    assert sorted(paths) == sorted((tmp_path / 'new').iterdir())
+    heights = [cv2.imread(str(path)).shape[0] for path in paths]
+    # Two rows more in the dorsal branch.
+    assert heights[1] == heights[2] > heights[0]
+
+
+def test_figure_has_a_cell_per_row_and_frame(make_outputs):
+    outputs = make_outputs('V1', 'MT')
+    figure = draw_branch(outputs, lambda x: x[0, [0, 2, 3]], title='dorsal')
+    assert len(figure.axes) == 6 * 3
+    shown = np.asarray(figure.axes[2].images[0].get_array())
+    wanted = outputs['V1'].stimulus.pixels[0, :, 3].movedim(0, -1)
+    assert shown == pytest.approx(wanted.numpy(), abs=1e-6)

@@ -1,0 +1,128 @@
+"""A model from a config, its predictions and their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+
+from bimm_mm.apis import (
+    init_model,
+    load_batch,
+    load_config,
+    reconstruct,
+    save_pictures,
+)
+from bimm_mm.registry import DATASETS, TRANSFORMS
+from bimm_mm.stimulus import Stimulus
+
+JOINT = (
+    Path(__file__).resolve().parents[2]
+    / 'configs'
+    / 'quickstart'
+    / 'pretrain_joint.py'
+)
+AREAS = ['V1', 'V2', 'V4']
+
+
+@pytest.fixture(scope='module')
+def cfg() -> Config:
+    """The toy, smaller still."""
+    return load_config(
+        JOINT,
+        {
+            'model.ventral.backbone.arch.embed_dims': 48,
+            'model.dorsal.backbone.arch.embed_dims': 48,
+            'model.ventral_checkpoint': None,
+        },
+    )
+
+
+@pytest.fixture(scope='module')
+def model(cfg: Config):
+    torch.manual_seed(0)
+    return init_model(cfg)
+
+
+@pytest.fixture(scope='module')
+def clips() -> Stimulus:
+    pixels = torch.rand(2, 3, 8, 64, 64, generator=torch.manual_seed(0))
+    return Stimulus(pixels - 0.5, pixels)
+
+
+def test_every_area_answers_with_masks_of_the_seed(model, clips):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    outputs = reconstruct(model, clips, seed=1)
+    # The caller's random numbers are not touched.
+    assert torch.rand(3).equal(expected)
+    assert list(outputs) == [
+        *(f'ventral_{area}' for area in AREAS),
+        *(f'dorsal_{area}' for area in ('V1', 'V2', 'MT')),
+    ]
+    again = reconstruct(model, clips, seed=1)
+    other = reconstruct(model, clips, seed=2)
+    for name, output in outputs.items():
+        assert not output.prediction.requires_grad
+        assert output.prediction.equal(again[name].prediction)
+        assert not output.scored.equal(other[name].scored)
+
+
+def test_batch_of_a_loader_is_the_stimulus_it_becomes(model):
+    inputs = torch.randint(256, (2, 1, 3, 8, 64, 64), dtype=torch.uint8)
+    batch = dict(inputs=inputs, data_samples=[])
+    stimulus = model.data_preprocessor(batch)['inputs']
+    a, b = reconstruct(model, batch), reconstruct(model, stimulus)
+    assert a['dorsal_MT'].prediction.equal(b['dorsal_MT'].prediction)
+
+
+def test_pictures_of_the_real_targets(model, clips, tmp_path):
+    paths = save_pictures(reconstruct(model, clips), tmp_path, frames=2)
+    assert sorted(path.name for path in paths) == [
+        'dorsal_0.png', 'dorsal_1.png', 'ventral.png',
+    ]  # fmt: skip
+
+
+def test_checkpoint_gives_its_weights(cfg, model, clips, tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    loaded = init_model(cfg, str(path))
+    a, b = reconstruct(model, clips), reconstruct(loaded, clips)
+    assert a['ventral_V4'].prediction.equal(b['ventral_V4'].prediction)
+
+
+def test_wrong_checkpoints_are_named(cfg, model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint .*nowhere'):
+        init_model(cfg, str(tmp_path / 'nowhere.pth'))
+    path = tmp_path / 'part.pth'
+    state = {
+        k: v for k, v in model.state_dict().items() if 'dorsal.norm' not in k
+    }
+    state.pop('ventral.backbone.norm.weight')
+    torch.save({'state_dict': state}, path)
+    with pytest.raises(RuntimeError, match=r'ventral\.backbone\.norm\.weight'):
+        init_model(cfg, str(path))
+
+
+def test_batch_is_the_first_samples_of_the_split(monkeypatch):
+    class Numbers(BaseDataset):
+        def load_data_list(self) -> list[dict]:
+            return [dict(inputs=torch.tensor(n)) for n in (7, 8, 9)]
+
+    monkeypatch.setitem(DATASETS.module_dict, 'Numbers', Numbers)
+    monkeypatch.setitem(
+        TRANSFORMS.module_dict, 'Take', lambda: lambda d: d['inputs']
+    )
+    dataset = dict(
+        type='bimm_mm.Numbers', pipeline=[dict(type='bimm_mm.Take')]
+    )
+    cfg = Config(dict(val_dataloader=dict(dataset=dataset)))
+    assert load_batch(cfg, num=2).tolist() == [7, 8]
+    with pytest.raises(ValueError, match='the val set has 3'):
+        load_batch(cfg, num=4)
+    with pytest.raises(ValueError, match='no train_dataloader'):
+        load_batch(cfg, split='train')

@@ -1,0 +1,113 @@
+"""AreaLoss against plain NumPy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from bimm_mm.engine import AreaLoss
+
+
+def _batch(rng, size: int, offset: float = 0.0):
+    """Predictions and targets of five scored tokens of seven numbers."""
+    target = rng.normal(offset, [1, 2, 3, 1, 1, 1, 0], (size, 5, 7))
+    guess = target + rng.normal(0, 0.3, target.shape)
+    return guess.astype(np.float32), target.astype(np.float32)
+
+
+def _outputs(**areas):
+    return {
+        name: SimpleNamespace(
+            prediction=torch.from_numpy(guess),
+            scored_target=torch.from_numpy(target),
+        )
+        for name, (guess, target) in areas.items()
+    }
+
+
+def _numpy(batches):
+    guess = np.concatenate([g.reshape(-1, 7) for g, _ in batches])
+    target = np.concatenate([t.reshape(-1, 7) for _, t in batches])
+    guess, target = guess.astype(np.float64), target.astype(np.float64)
+    loss = np.mean((guess - target) ** 2)
+    mean = np.mean((target.mean(0) - target) ** 2)
+    return loss, mean
+
+
+@pytest.mark.parametrize('offset', [0.0, 1000.0])
+def test_numbers_are_those_of_numpy(offset):
+    rng = np.random.default_rng(0)
+    # Batches of unequal size: means of means would be wrong.
+    v1 = [_batch(rng, size, offset) for size in (3, 3, 1)]
+    mt = [_batch(rng, size, offset) for size in (3, 3, 1)]
+    metric = AreaLoss()
+    for a, b in zip(v1, mt, strict=True):
+        metric.process({}, [_outputs(V1=a, dorsal_MT=b)])
+    metrics = metric.evaluate(7)
+    assert len(metrics) == 6
+    for name, batches in (('V1', v1), ('dorsal_MT', mt)):
+        loss, mean = _numpy(batches)
+        assert metrics[f'{name}/mse'] == pytest.approx(loss, rel=1e-9)
+        assert metrics[f'{name}/mean_mse'] == pytest.approx(mean, rel=1e-6)
+        assert metrics[f'{name}/ratio'] == pytest.approx(loss / mean, rel=1e-6)
+
+
+def test_second_evaluation_starts_from_nothing():
+    rng = np.random.default_rng(0)
+    first, second = _batch(rng, 4), _batch(rng, 4)
+    metric = AreaLoss()
+    metric.process({}, [_outputs(V1=first)])
+    metric.evaluate(4)
+    metric.process({}, [_outputs(V1=second)])
+    loss, _ = _numpy([second])
+    assert metric.evaluate(4)['V1/mse'] == pytest.approx(loss, rel=1e-9)
+
+
+def test_predicting_the_mean_has_ratio_one():
+    rng = np.random.default_rng(0)
+    _, target = _batch(rng, 50)
+    mean = np.broadcast_to(target.mean((0, 1)), target.shape).copy()
+    metric = AreaLoss()
+    metric.process({}, [_outputs(V1=(mean, target))])
+    assert metric.evaluate(50)['V1/ratio'] == pytest.approx(1, rel=1e-5)
+
+
+def test_bfloat16_predictions_are_scored_in_double():
+    rng = np.random.default_rng(0)
+    guess, target = _batch(rng, 4)
+    half = torch.from_numpy(guess).bfloat16()
+    outputs = _outputs(V1=(guess, target))
+    outputs['V1'].prediction = half
+    metric = AreaLoss()
+    metric.process({}, [outputs])
+    loss, _ = _numpy([(half.float().numpy(), target)])
+    assert metric.evaluate(4)['V1/mse'] == pytest.approx(loss, rel=1e-9)
+
+
+def test_ranks_are_added_before_dividing(monkeypatch):
+    rng = np.random.default_rng(0)
+    mine, other = _batch(rng, 5), _batch(rng, 2)
+    metric, elsewhere = AreaLoss(), AreaLoss()
+    metric.process({}, [_outputs(V1=mine)])
+    elsewhere.process({}, [_outputs(V1=other, V2=other)])
+    monkeypatch.setattr(
+        'bimm_mm.engine.metrics.all_gather_object',
+        lambda sums: [sums, elsewhere._sums],
+    )
+    metrics = metric.evaluate(7)
+    loss, mean = _numpy([mine, other])
+    assert metrics['V1/mse'] == pytest.approx(loss, rel=1e-9)
+    assert metrics['V1/mean_mse'] == pytest.approx(mean, rel=1e-6)
+    assert 'V2/mse' in metrics
+
+
+def test_prefix_and_empty_evaluation():
+    rng = np.random.default_rng(0)
+    metric = AreaLoss(prefix='toy')
+    metric.process({}, [_outputs(V1=_batch(rng, 2))])
+    assert 'toy/V1/mse' in metric.evaluate(2)
+    with pytest.raises(ValueError, match='saw no predictions'):
+        metric.evaluate(2)

@@ -1,0 +1,45 @@
+"""Hook and metric when two processes train."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope='module')
+def answers(tmp_path_factory) -> list[dict]:
+    """What one_rank.py says on either rank."""
+    store = tmp_path_factory.mktemp('ranks') / 'store'
+    here = Path(__file__).resolve().parent
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(here / 'one_rank.py'), str(store), str(rank)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, 'PYTHONPATH': str(here.parents[1])},
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+def test_every_rank_stops_and_names_the_guilty_one(answers):
+    for answer in answers:
+        assert answer['sound'] == ''
+        assert 'iteration 7' in answer['bad']
+        assert 'rank 1: loss_V1 = nan' in answer['bad']
+        assert 'clip_of_1.mp4' in answer['bad']
+        assert 'clip_of_0.mp4' not in answer['bad']
+
+
+def test_every_rank_has_the_metrics_of_all(answers):
+    # Targets 1, 2, 3, 6: mean 3, variance 3.5, mean square 12.5.
+    wanted = {'V1/mse': 12.5, 'V1/mean_mse': 3.5, 'V1/ratio': 12.5 / 3.5}
+    for answer in answers:
+        assert answer['metrics'] == pytest.approx(wanted)

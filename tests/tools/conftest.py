@@ -1,0 +1,72 @@
+"""The scripts in tools/, as modules, and as commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def load_tool(monkeypatch) -> Callable[[str], ModuleType]:
+    """Load ``tools/<name>.py`` as a module."""
+
+    def load(name: str) -> ModuleType:
+        path = ROOT / 'tools' / f'{name}.py'
+        monkeypatch.syspath_prepend(path.parent)
+        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+        module = importlib.util.module_from_spec(spec)
+        # Dataclasses look their module up while it is executed.
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope='session')
+def quickstart_data(tmp_path_factory) -> Path:
+    """A folder in which the quickstart's configs find their data."""
+    folder = tmp_path_factory.mktemp('quickstart')
+    command = [
+        sys.executable,
+        str(ROOT / 'tools' / 'prepare_quickstart_data.py'),
+        'work_dirs/quickstart/data',
+    ]
+    (folder / 'work_dirs' / 'quickstart').mkdir(parents=True)
+    subprocess.run(command, cwd=folder, check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture
+def run_tool() -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script of tools/ and capture what it says."""
+
+    def run(*command: str, cwd: Path, **env: str):
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            # This test's own environment, whether activated or not.
+            env={
+                **os.environ,
+                'VIRTUAL_ENV': sys.prefix,
+                'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+                'OMP_NUM_THREADS': '1',
+                'CUDA_VISIBLE_DEVICES': '-1',
+                **env,
+            },
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+    return run

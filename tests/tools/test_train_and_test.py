@@ -1,0 +1,145 @@
+"""tools/train.py and tools/test.py: flags and one clear error each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+JOINT = str(ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py')
+VENTRAL = str(ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py')
+K400 = str(ROOT / 'configs' / 'bimm' / 'pretrain_joint_k400.py')
+# The toy, smaller still.
+TINY = (
+    'model.backbone.arch.embed_dims=48',
+    'model.backbone.arch.depth=6',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.dataset.dataset.times=1',
+    'train_cfg.max_epochs=1',
+    'default_hooks.logger.interval=1',
+    'param_scheduler=None',
+)
+
+
+@pytest.fixture
+def call(load_tool, monkeypatch, tmp_path):
+    """Run a tool in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str):
+        tool = load_tool(name)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments])
+        return tool.main()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'words'),
+    [
+        ('train', ['nowhere.py'], 'no config file nowhere.py'),
+        (
+            'train',
+            [JOINT, '--resume', 'nowhere.pth'],
+            'no checkpoint nowhere.pth',
+        ),
+        (
+            'train',
+            [JOINT, '--cfg-options', 'train_dataloder.batch_size=2'],
+            "did you mean 'train_dataloader'",
+        ),
+        ('train', [JOINT, '--auto-scale-lr'], 'base_batch_size'),
+        ('train', [K400], 'add --amp to train in bfloat16 on the CPU'),
+        ('test', ['nowhere.py', 'a.pth'], 'no config file nowhere.py'),
+        ('test', [JOINT, 'a.pth'], 'has no test_dataloader'),
+        ('test', [JOINT, 'a.pth', '--out', 'a.txt'], 'must end with .json'),
+    ],
+)
+def test_mistakes_end_with_one_line(
+    call, capsys, monkeypatch, name, arguments, words
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit) as exit_code:
+        call(name, *arguments)
+    assert exit_code.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert 'error:' in last
+    assert words in last
+
+
+def test_mistyped_model_key_names_class_and_key(call):
+    with pytest.raises(TypeError, match=r'BIMMVisionTransformer.*num_heds'):
+        call('train', VENTRAL, '--cfg-options', 'model.backbone.num_heds=3')
+
+
+def test_joint_stage_without_the_first_says_what_to_do(call, quickstart_data):
+    with pytest.raises(FileNotFoundError, match=r'pretrain_ventral.*train'):
+        call(
+            'train',
+            JOINT,
+            '--cfg-options',
+            f'train_dataloader.dataset.dataset.dataset.ann_file={_clips(quickstart_data)}.txt',
+            f'train_dataloader.dataset.dataset.dataset.data_prefix.video={_clips(quickstart_data)}',
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            'val_cfg=None',
+            'val_dataloader=None',
+            'val_evaluator=None',
+        )
+
+
+def _clips(folder: Path) -> Path:
+    return folder / 'work_dirs' / 'quickstart' / 'data' / 'clips'
+
+
+def test_train_with_amp_then_test_then_draw(
+    call, monkeypatch, quickstart_data, caplog
+):
+    monkeypatch.chdir(quickstart_data)
+    call(
+        'train', VENTRAL, '--work-dir', 'tiny', '--amp', '--cfg-options', *TINY
+    )
+    log = next(Path('tiny').glob('*/*.log')).read_text()
+    assert log.count('total batch size 2 = 1 process(es) x 2') == 1
+    assert 'bimm_mm.CPUAmpOptimWrapper' in log
+
+    config = Path('with_test.py')
+    config.write_text(
+        f'_base_ = {VENTRAL!r}\n'
+        'test_dataloader = _base_.val_dataloader\n'
+        'test_cfg = dict()\n'
+        'test_evaluator = _base_.val_evaluator\n'
+    )
+    call(
+        'test',
+        str(config),
+        'tiny/epoch_1.pth',
+        '--out',
+        'result.json',
+        '--cfg-options',
+        *TINY[:2],
+    )
+    result = json.loads(Path('result.json').read_text())
+    assert set(result) == {
+        f'{area}/{key}'
+        for area in ('V1', 'V2', 'V4')
+        for key in ('mse', 'mean_mse', 'ratio')
+    }
+    assert all(0 < value < 100 for value in result.values())
+
+    call(
+        'visualize',
+        VENTRAL,
+        'tiny/epoch_1.pth',
+        '--out=pictures',
+        '--num=3',
+        '--curves=tiny',
+        '--cfg-options',
+        *TINY[:2],
+    )
+    names = [path.name for path in Path('pictures').iterdir()]
+    assert sorted(names) == ['curves.png', 'image.png']

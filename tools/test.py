@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""Test a checkpoint of any config of this project."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+
+from bimm_mm.apis import (
+    build_runner,
+    check_checkpoint,
+    load_config,
+    set_work_dir,
+    write_json,
+)
+
+_NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
+
+
+def parse_args() -> argparse.Namespace:
+    """OpenMMLab's flags."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--work-dir',
+        help='where the log goes; default: work_dir of the config, or '
+        'work_dirs/<name of the config>',
+    )
+    parser.add_argument(
+        '--out',
+        help='result file: the metrics if it ends with .json, every '
+        'prediction if it ends with .pkl',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override parts of the config, such as '
+        'test_dataloader.batch_size=2',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes; default: none',
+    )
+    # Old launchers pass the local rank as an argument, with either spelling.
+    parser.add_argument('--local_rank', '--local-rank', type=int)
+    args = parser.parse_args()
+    try:
+        args.cfg = read_config(args)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    return args
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with every flag applied."""
+    if args.out and Path(args.out).suffix not in ('.json', '.pkl'):
+        raise ValueError(f'--out {args.out} must end with .json or .pkl')
+    cfg = load_config(args.config, args.cfg_options)
+    missing = [name for name in _NEEDED if cfg.get(name) is None]
+    if missing:
+        raise ValueError(
+            f'{args.config} has no {", ".join(missing)}: set them, for '
+            'instance to those for validation'
+        )
+    set_work_dir(cfg, args.config, args.work_dir)
+    cfg.load_from = check_checkpoint(args.checkpoint)
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    return cfg
+
+
+def main() -> None:
+    """Test."""
+    args = parse_args()
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    runner = build_runner(args.cfg, launcher=args.launcher)
+    if args.out and args.out.endswith('.pkl'):
+        runner.test_evaluator.metrics.append(DumpResults(args.out))
+    metrics = runner.test()
+    if args.out and args.out.endswith('.json') and is_main_process():
+        write_json(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

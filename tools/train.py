@@ -1,0 +1,97 @@
+#!/usr/bin/env python
+"""Train any config of this project: pretraining and downstream alike."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from mmengine.config import Config, DictAction
+
+from bimm_mm.apis import (
+    build_runner,
+    check_device,
+    describe_batch,
+    load_config,
+    set_resume,
+    set_work_dir,
+    use_amp,
+    use_auto_scale_lr,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """OpenMMLab's flags."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go; default: work_dir of the config, '
+        'or work_dirs/<name of the config>',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue from this checkpoint; without a value, from the last '
+        'one in the work directory, or from the start if there is none',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 where the device has it, else float16',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size, relative to '
+        'auto_scale_lr.base_batch_size of the config',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override parts of the config, such as '
+        'train_dataloader.batch_size=2 model.areas.0.weight=0.5',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes; default: none',
+    )
+    # Old launchers pass the local rank as an argument, with either spelling.
+    parser.add_argument('--local_rank', '--local-rank', type=int)
+    args = parser.parse_args()
+    try:
+        args.cfg = read_config(args)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    return args
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with every flag applied."""
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.config, args.work_dir)
+    set_resume(cfg, args.resume)
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        use_auto_scale_lr(cfg)
+    check_device(cfg)
+    return cfg
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    runner = build_runner(args.cfg, launcher=args.launcher)
+    runner.logger.info(describe_batch(runner.cfg, runner.world_size))
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
