@@ -1,4 +1,4 @@
-# Stage 2 at toy size, by tools/quickstart.sh: eight clips of 16 frames, seen
+# Stage 2 at toy size, by tools/quickstart.sh: eight clips of 8 frames, seen
 # again and again as they are (no random crops or offsets).
 _base_ = [
     '../_base_/models/branches_toy.py',
@@ -19,7 +19,7 @@ model = dict(
     dorsal=_base_.dorsal,
     share_blocks=4,
     dorsal_weight=1.0,
-    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_8.pth',
+    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_10.pth',
 )
 data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor')
 
@@ -31,8 +31,8 @@ pipeline = [
             # test_mode: the middle frames, always the same.
             dict(
                 type='SampleFrames',
-                clip_len=16,
-                frame_interval=2,
+                clip_len=8,
+                frame_interval=4,
                 test_mode=True,
             ),
             dict(type='DecordDecode'),
@@ -49,14 +49,14 @@ clips = dict(
     pipeline=pipeline,
 )
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
     dataset=dict(
         type='bimm_mm.ResilientDataset',
-        dataset=dict(type='RepeatDataset', dataset=clips, times=25),
+        dataset=dict(type='RepeatDataset', dataset=clips, times=50),
     ),
 )
 val_dataloader = dict(
@@ -67,4 +67,4 @@ val_dataloader = dict(
     dataset=dict(type='bimm_mm.ResilientDataset', dataset=clips),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=8)

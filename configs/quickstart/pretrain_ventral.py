@@ -32,7 +32,7 @@ photos = dict(
     pipeline=pipeline,
 )
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=0,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
@@ -49,4 +49,4 @@ val_dataloader = dict(
     dataset=dict(type='bimm_mm.ResilientDataset', dataset=photos),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=10)

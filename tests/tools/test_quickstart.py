@@ -1,0 +1,112 @@
+"""The quickstart's verdict, and that it repeats nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from bimm_mm.apis import AreaProgress, load_config
+
+
+@pytest.fixture
+def quickstart(load_tool, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return load_tool('quickstart')
+
+
+def _results(end: float) -> dict:
+    return {
+        'ventral': [AreaProgress('V1', 2.0, 0.5, 1.0)],
+        'joint': [AreaProgress('dorsal_MT', 3.0, end, 2.0)],
+    }
+
+
+def test_table_has_every_number(quickstart):
+    *_, last = quickstart.table(_results(1.5)).splitlines()
+    assert last == '| joint | dorsal_MT | 3.0000 | 1.5000 | 2.0000 | 0.75 |'
+
+
+@pytest.mark.parametrize('end', [1.95, 4.0, float('nan')])
+def test_area_that_learned_too_little_is_named(quickstart, end):
+    verdict = quickstart.judge(_results(end))
+    assert 'dorsal_MT (joint stage' in verdict
+    assert 'V1' not in verdict
+    assert '--restart' in verdict
+
+
+def test_all_areas_five_percent_below_pass(quickstart):
+    assert quickstart.judge(_results(1.9)) == ''
+
+
+def test_finished_stage_is_kept(quickstart, monkeypatch):
+    stage = quickstart.STAGES[0]
+    stage.work_dir.mkdir(parents=True)
+    stage.done.write_text('epoch_8.pth')
+    monkeypatch.setattr(
+        quickstart, 'follow', lambda command: pytest.fail('trained again')
+    )
+    quickstart.run(stage)
+
+
+def test_stage_runs_through_train_py_and_is_marked(quickstart, monkeypatch):
+    stage = quickstart.STAGES[1]
+    stage.work_dir.mkdir(parents=True)
+    (stage.work_dir / 'last_checkpoint').write_text('a/epoch_9.pth')
+    seen = []
+    monkeypatch.setattr(quickstart, 'follow', lambda c: seen.extend(c))
+    quickstart.run(stage)
+    assert seen[1:] == [
+        'tools/train.py',
+        'configs/quickstart/pretrain_joint.py',
+        '--work-dir=work_dirs/quickstart/pretrain_joint',
+        '--resume',
+    ]
+    # The name alone, so that the folder can be moved.
+    assert stage.done.read_text() == 'epoch_9.pth'
+
+
+def test_failed_stage_says_what_to_do(quickstart, monkeypatch):
+    monkeypatch.setattr(quickstart, 'follow', lambda command: 3)
+    with pytest.raises(RuntimeError, match=r'exit code 3.*--restart'):
+        quickstart.run(quickstart.STAGES[0])
+    assert not quickstart.STAGES[0].done.exists()
+
+
+def test_progress_is_shown_and_the_reason_of_a_failure(quickstart, capfd):
+    say = 'print("config"); print("Epoch(train) [1] eta: 0:01"); '
+    assert quickstart.follow([sys.executable, '-c', say]) == 0
+    assert capfd.readouterr().out == 'Epoch(train) [1] eta: 0:01\n'
+    assert quickstart.follow([sys.executable, '-c', say + '1 / 0']) == 1
+    out, err = capfd.readouterr()
+    assert out == 'Epoch(train) [1] eta: 0:01\n'
+    assert 'config' in err
+    assert 'ZeroDivisionError' in err
+
+
+def test_training_is_kept_off_the_gpu(quickstart, capfd):
+    program = 'import os; print("Epoch(", os.environ["CUDA_VISIBLE_DEVICES"])'
+    assert quickstart.follow([sys.executable, '-c', program]) == 0
+    assert capfd.readouterr().out == 'Epoch( -1\n'
+
+
+def test_second_stage_starts_from_the_last_epoch_of_the_first(quickstart):
+    ventral, joint = (
+        load_config(quickstart.ROOT / stage.config)
+        for stage in quickstart.STAGES
+    )
+    last = f'epoch_{ventral.train_cfg.max_epochs}.pth'
+    assert joint.model.ventral_checkpoint == f'{ventral.work_dir}/{last}'
+    for stage, cfg in zip(quickstart.STAGES, (ventral, joint), strict=True):
+        assert str(stage.work_dir) == cfg.work_dir
+
+
+def test_restart_keeps_former_results(quickstart, capsys):
+    quickstart.forget()
+    assert capsys.readouterr().out == ''
+    quickstart.HOME.mkdir(parents=True)
+    (quickstart.HOME / 'table.md').touch()
+    quickstart.forget()
+    assert not quickstart.HOME.exists()
+    (former,) = quickstart.HOME.parent.iterdir()
+    assert (former / 'table.md').exists()

@@ -1,0 +1,255 @@
+#!/usr/bin/env python
+"""Both pretraining stages of BIMM at toy size, on real clips, on the CPU.
+
+Makes clips and photos from installed packages, trains stage 1 and stage 2
+with tools/train.py, draws what every area predicts and how its loss went,
+and ends with a table. What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from prepare_quickstart_data import prepare
+
+from bimm_mm.apis import (
+    AreaProgress,
+    init_model,
+    load_batch,
+    load_config,
+    read_progress,
+    reconstruct,
+    save_curves,
+    save_pictures,
+    write_json,
+    write_text,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+# Relative to ROOT, as in the configs.
+HOME = Path('work_dirs/quickstart')
+# Predicting the mean needs no visible token; what counts is to beat it.
+GOAL = 0.95
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the two pretraining stages.
+
+    Args:
+        title (str): For people.
+        config (str): Config file.
+    """
+
+    title: str
+    config: str
+
+    @property
+    def work_dir(self) -> Path:
+        """Where it trains; the second stage's config names the first's."""
+        return HOME / Path(self.config).stem
+
+    @property
+    def done(self) -> Path:
+        """Names the last checkpoint once the stage is finished."""
+        return self.work_dir / 'finished'
+
+
+STAGES = (
+    Stage('ventral', 'configs/quickstart/pretrain_ventral.py'),
+    Stage('joint', 'configs/quickstart/pretrain_joint.py'),
+)
+
+
+def run(stage: Stage) -> None:
+    """Train a stage, or go on with it, unless it is finished.
+
+    Raises:
+        RuntimeError: If the training fails.
+    """
+    if stage.done.is_file():
+        print(f'{stage.title} stage: finished before, kept', flush=True)
+        return
+    command = [
+        sys.executable,
+        'tools/train.py',
+        stage.config,
+        f'--work-dir={stage.work_dir}',
+        '--resume',
+    ]
+    print(f'{stage.title} stage: {" ".join(command[1:])}', flush=True)
+    start = time.monotonic()
+    code = follow(command)
+    if code:
+        raise RuntimeError(
+            f'the {stage.title} stage failed with exit code {code}; the '
+            f'reason is above and in {stage.work_dir}. Run this again to go '
+            'on from the last checkpoint, or with --restart to start anew'
+        )
+    last = stage.work_dir / 'last_checkpoint'
+    write_text(Path(last.read_text(encoding='utf-8')).name, stage.done)
+    print(f'{stage.title} stage: {time.monotonic() - start:.0f} s', flush=True)
+
+
+def follow(command: list[str]) -> int:
+    """Run a training and show its progress; if it fails, why.
+
+    Args:
+        command (list[str]): What to run.
+
+    Returns:
+        int: Its exit code.
+    """
+    last = deque(maxlen=40)
+    with subprocess.Popen(
+        command,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            last.append(line)
+            # Lines with the losses and the time left; the rest is in the log.
+            if 'Epoch(' in line:
+                print(line, end='', flush=True)
+    if process.returncode:
+        print(*last, sep='', file=sys.stderr)
+    return process.returncode
+
+
+def _environment() -> dict[str, str]:
+    """The toy is for the CPU, and this checkout need not be installed."""
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    return {
+        # Threads that wait must sleep: if they spin and another program wants
+        # the cores, steps this small take ten times as long.
+        'OMP_WAIT_POLICY': 'passive',
+        **os.environ,
+        'PYTHONPATH': path.rstrip(os.pathsep),
+        'CUDA_VISIBLE_DEVICES': '-1',
+        'PYTHONUNBUFFERED': '1',
+    }
+
+
+def draw(stage: Stage) -> list[Path]:
+    """Pictures of every branch and the loss curves of a finished stage."""
+    cfg = load_config(stage.config)
+    last = stage.work_dir / stage.done.read_text(encoding='utf-8')
+    model = init_model(cfg, str(last))
+    outputs = reconstruct(model, load_batch(cfg, num=4))
+    folder = HOME / 'pictures' / stage.title
+    curves = save_curves(stage.work_dir, folder / 'curves.png')
+    return [*save_pictures(outputs, folder), curves]
+
+
+def table(results: dict[str, list[AreaProgress]]) -> str:
+    """Losses of every area, as text.
+
+    Args:
+        results (dict[str, list[AreaProgress]]): By stage.
+
+    Returns:
+        str: A table in Markdown.
+    """
+    lines = [
+        '| stage | area | start | end | mean predicted | end / mean |',
+        '| --- | --- | ---: | ---: | ---: | ---: |',
+    ]
+    for stage, areas in results.items():
+        lines += [
+            f'| {stage} | {a.area} | {a.start:.4f} | {a.end:.4f} '
+            f'| {a.mean:.4f} | {a.ratio:.2f} |'
+            for a in areas
+        ]
+    return '\n'.join(lines) + '\n'
+
+
+def judge(results: dict[str, list[AreaProgress]]) -> str:
+    """What fell short, in one sentence; empty if nothing did.
+
+    Args:
+        results (dict[str, list[AreaProgress]]): By stage.
+
+    Returns:
+        str: For people.
+    """
+    # "not below" and not "above", so that NaN falls short.
+    short = [
+        f'{area.area} ({stage} stage, {area.ratio:.2f})'
+        for stage, areas in results.items()
+        for area in areas
+        if not area.ratio <= GOAL
+    ]
+    if not short:
+        return ''
+    return (
+        f'{", ".join(short)} did not get {1 - GOAL:.0%} below the loss of '
+        'predicting the mean: the areas learned too little. Look at the '
+        f'curves in {HOME}/pictures, and try --restart'
+    )
+
+
+def report() -> str:
+    """Write and print the table; return what fell short."""
+    results = {s.title: read_progress(s.work_dir) for s in STAGES}
+    text = table(results)
+    write_text(text, HOME / 'table.md')
+    numbers = {
+        stage: {a.area: vars(a) | {'ratio': a.ratio} for a in areas}
+        for stage, areas in results.items()
+    }
+    write_json(numbers, HOME / 'table.json')
+    print(f'\n{text}')
+    return judge(results)
+
+
+def forget() -> None:
+    """Put former results aside, so that everything runs again."""
+    if HOME.exists():
+        former = HOME.with_name(
+            f'{HOME.name}_{time.strftime("%Y%m%d_%H%M%S")}'
+        )
+        HOME.rename(former)
+        print(f'former results are in {former}')
+
+
+def main() -> int:
+    """Run everything; 0 if every area learned."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--restart',
+        action='store_true',
+        help='train again; former results are kept beside the new ones',
+    )
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    start = time.monotonic()
+    if args.restart:
+        forget()
+    prepare(HOME / 'data')
+    pictures = []
+    for stage in STAGES:
+        run(stage)
+        pictures += draw(stage)
+    shortfall = report()
+    print('pictures:', *pictures, sep='\n  ')
+    print(f'table: {HOME}/table.md')
+    print(f'{time.monotonic() - start:.0f} s in all')
+    if shortfall:
+        print(f'quickstart: {shortfall}', file=sys.stderr)
+    return int(bool(shortfall))
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except (FileNotFoundError, OSError, RuntimeError, ValueError) as problem:
+        sys.exit(f'quickstart: {problem}')

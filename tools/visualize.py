@@ -1,0 +1,86 @@
+#!/usr/bin/env python
+"""Draw what a pretrained model predicts, and how its losses went."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from bimm_mm.apis import (
+    init_model,
+    load_batch,
+    load_config,
+    reconstruct,
+    save_curves,
+    save_pictures,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """Flags of this script."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file of a pretraining')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, help='folder for the PNGs')
+    parser.add_argument(
+        '--num', type=int, default=2, help='samples to show; default: 2'
+    )
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=6,
+        help='frames to show of each clip; default: 6',
+    )
+    parser.add_argument(
+        '--split',
+        choices=['train', 'val', 'test'],
+        default='val',
+        help='which dataset of the config; default: val',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='which masks; default: 0'
+    )
+    parser.add_argument('--device', default='cpu', help='default: cpu')
+    parser.add_argument(
+        '--curves',
+        metavar='WORK_DIR',
+        help="also draw each area's loss from the logs in this folder",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override parts of the config',
+    )
+    args = parser.parse_args()
+    if args.num < 1 or args.frames < 1:
+        parser.error('--num and --frames must be at least 1')
+    return args
+
+
+def draw(args: argparse.Namespace) -> list[Path]:
+    """Write the pictures and return their paths."""
+    cfg = load_config(args.config, args.cfg_options)
+    model = init_model(cfg, args.checkpoint, device=args.device)
+    batch = load_batch(cfg, num=args.num, split=args.split)
+    outputs = reconstruct(model, batch, seed=args.seed)
+    paths = save_pictures(outputs, args.out, frames=args.frames)
+    if args.curves:
+        paths.append(save_curves(args.curves, Path(args.out) / 'curves.png'))
+    return paths
+
+
+def main() -> None:
+    """Draw."""
+    args = parse_args()
+    try:
+        paths = draw(args)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'visualize.py: error: {error}') from None
+    print('\n'.join(map(str, paths)))
+
+
+if __name__ == '__main__':
+    main()
