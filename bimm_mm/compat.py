@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
-Run = Callable[[ModuleType], None]
-Cure = Callable[[ModuleType, Run], None]
+from bimm_mm.import_watch import Cure, Run, Watcher
 
 _DRN = 'mmaction.models.localizers.drn'
 
 
 def apply() -> None:
     """Set up all cures; a second call changes nothing."""
-    if any(isinstance(finder, _Watcher) for finder in sys.meta_path):
+    if any(isinstance(finder, Watcher) for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, _Watcher())
+    sys.meta_path.insert(0, Watcher(CURES))
     sys.meta_path.append(_MissingDRN())
     for name, cure in CURES.items():
         if name in sys.modules:
@@ -117,7 +116,19 @@ def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
     module.np = _NumpyView('numpy')
 
 
+def load_opencv_first(module: ModuleType, run: Run) -> None:
+    """Keep OpenCV able to read PNG files beside decord (decord #339).
+
+    decord 0.6.0 brings a zlib of its own. Where it is loaded before OpenCV,
+    OpenCV's PNG reader gets that one and reads nothing.
+    """
+    with suppress(ImportError):
+        import_module('cv2')
+    run(module)
+
+
 CURES: dict[str, Cure] = {
+    'decord': load_opencv_first,
     'mmengine.logging.history_buffer': allow_own_checkpoints,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,
@@ -127,24 +138,6 @@ CURES: dict[str, Cure] = {
     'mmaction.evaluation.metrics.multimodal_metric': keep_old_numpy_names,
     'mmpretrain.evaluation.metrics.retrieval': keep_old_numpy_names,
 }
-
-
-class _Watcher(MetaPathFinder):
-    """Finds the modules of :data:`CURES` and wraps a cure around them."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        cure = CURES.get(fullname)
-        spec = cure and PathFinder.find_spec(fullname, path, target)
-        if not spec or spec.loader is None:
-            return None
-        run = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: cure(module, run)
-        return spec
 
 
 class _MissingDRN(MetaPathFinder, Loader):

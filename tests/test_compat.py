@@ -211,3 +211,17 @@ def test_retrieval_recall_runs_with_numpy_2(recwarn):
     )
     assert float(recall) == 50.0
     assert not [w for w in recwarn if 'in1d' in str(w.message)]
+
+
+PNG_AFTER_DECORD = """
+import decord
+import cv2, numpy
+_, png = cv2.imencode('.png', numpy.eye(64, dtype=numpy.uint8))
+assert cv2.imdecode(png, 0) is not None
+"""
+
+
+@pytest.mark.parametrize('cured', [True, False], ids=['cured', 'bug'])
+def test_png_files_can_be_read_after_decord_was_imported(cured):
+    code = ('import bimm_mm\n' if cured else '') + PNG_AFTER_DECORD
+    assert (run_fresh(code).returncode == 0) == cured

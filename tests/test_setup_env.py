@@ -197,6 +197,13 @@ def test_a_step_that_fails_says_what_to_do(tmp_path, log, sentence):
     assert 'done' not in out
 
 
+def test_a_step_that_is_killed_says_so(tmp_path):
+    _, err = start_step(tmp_path, "sh -c 'kill -TERM $$'").communicate(
+        timeout=60
+    )
+    assert 'was ended from outside (signal 15)' in err.splitlines()[-1]
+
+
 def test_an_interrupted_step_ends_its_children(tmp_path):
     pid = tmp_path / 'pid'
     step = start_step(tmp_path, f"sh -c 'sleep 300 & echo $! >{pid}; wait'")

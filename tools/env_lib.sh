@@ -47,12 +47,12 @@ run_step() {
     [ -t 1 ] && printf '\r\033[K'
     if ((status != 0)); then
         tail -n +"$first" "$LOG" | grep -v 'WARNING: Location' | tail -n 15 >&2
-        die "$(remedy "$label" "$first")"
+        die "$(remedy "$label" "$first" $status)"
     fi
     say "  done in $(elapsed $((SECONDS - started)))"
 }
 
-# remedy LABEL FIRST_LINE: the sentence for what stands in the log.
+# remedy LABEL FIRST_LINE STATUS: the sentence for what stands in the log.
 remedy() {
     local log
     log=$(tail -n +"$2" "$LOG")
@@ -67,6 +67,7 @@ remedy() {
         *'Killed signal'* | *'out of memory'*)
             say "the compiler ran out of memory: run this again with MAX_JOBS=1." ;;
         *)
+            (($3 <= 128)) || { say "$1 was ended from outside (signal $(($3 - 128))): run the same command again, what is done is kept."; return; }
             say "$1 failed: the reason is above, and in full in $LOG." ;;
     esac
 }
