@@ -1,0 +1,116 @@
+"""The benchmark's yardstick computes what our VideoMAE configuration does."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from bimm_mm.models import MaskedBranch, TokenIndices
+from bimm_mm.stimulus import Stimulus
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = {
+    'mlp.0.': 'mlp.fc1.',
+    'mlp.2.': 'mlp.fc2.',
+    'qkv.': 'attn.qkv.',
+    '.proj.': '.attn.proj.',
+}
+
+
+@pytest.fixture
+def plain_videomae():
+    path = ROOT / 'tools' / 'benchmarks' / 'plain_videomae.py'
+    spec = importlib.util.spec_from_file_location('plain_videomae', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _videomae() -> MaskedBranch:
+    """VideoMAE as a branch: one area, after the last block, pixels."""
+    return MaskedBranch(
+        dict(
+            type='bimm_mm.BIMMVisionTransformer',
+            arch=dict(embed_dims=48, depth=2, num_heads=4),
+            num_frames=16,
+            tubelet_size=2,
+            with_cls_token=False,
+            out_type='avg',
+        ),
+        masking=dict(type='bimm_mm.TubeMasking', ratio=0.9),
+        areas=[
+            dict(
+                name='pixels',
+                after_block=2,
+                decoder=dict(
+                    type='bimm_mm.TransformerDecoder',
+                    depth=1,
+                    width=32,
+                    num_heads=2,
+                    embed_bias=False,
+                ),
+                target=dict(type='bimm_mm.PixelTarget'),
+            )
+        ],
+    )
+
+
+def _renamed(state: dict, modules: dict[str, str]) -> dict:
+    """The yardstick's weights under our names."""
+    renamed = {}
+    for key, value in state.items():
+        module, _, rest = key.partition('.')
+        if module not in modules:
+            continue
+        name = f'{modules[module]}.{rest}' if rest else modules[module]
+        for theirs, ours in NAMES.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = value
+    return renamed
+
+
+def test_same_loss_with_the_same_weights(plain_videomae):
+    torch.manual_seed(0)
+    plain = plain_videomae.PlainVideoMAE(
+        width=48,
+        depth=2,
+        heads=4,
+        decoder_width=32,
+        decoder_depth=1,
+        decoder_heads=2,
+    )
+    state = plain.state_dict()
+    branch = _videomae()
+    modules = {'blocks': 'blocks', 'norm': 'norm'}
+    encoder = _renamed(state, modules)
+    for part in ('weight', 'bias'):
+        encoder[f'patch_embed.proj.{part}'] = state[f'patch_embed.{part}']
+    branch.backbone.load_state_dict(encoder)
+    modules = {
+        'bridge': 'embed',
+        'mask_token': 'mask_token',
+        'decoder': 'blocks',
+        'decoder_norm': 'norm',
+        'head': 'pred',
+    }
+    decoder = branch.head.areas['pixels'].decoder
+    decoder.load_state_dict(_renamed(state, modules))
+
+    pixels = torch.rand(2, 3, 16, 224, 224)
+    clip = (pixels - 0.45) / 0.225
+    hidden = plain_videomae.tube_mask(2, pixels.device)
+    order = hidden.int().argsort(dim=1, stable=True)
+    indices = TokenIndices(order[:, :160], order[:, 160:])
+    branch.masking.forward = lambda *_, **__: indices
+    with torch.no_grad():
+        expected = plain(clip, pixels, hidden)
+        actual = branch(Stimulus(clip, pixels))['loss_pixels']
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_tube_mask_hides_1408_of_1568(plain_videomae):
+    hidden = plain_videomae.tube_mask(3, torch.device('cpu'))
+    assert hidden.sum(1).tolist() == [1408] * 3
