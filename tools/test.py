@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from bimm_mm.apis import (
+    add_shared_arguments,
     build_runner,
     check_checkpoint,
     load_config,
@@ -38,21 +38,7 @@ def parse_args() -> argparse.Namespace:
         'prediction if it ends with .pkl',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config, such as '
-        'test_dataloader.batch_size=2',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes; default: none',
-    )
-    # Old launchers pass the local rank as an argument, with either spelling.
-    parser.add_argument('--local_rank', '--local-rank', type=int)
+    add_shared_arguments(parser, example='test_dataloader.batch_size=2')
     args = parser.parse_args()
     try:
         args.cfg = read_config(args)
@@ -82,9 +68,9 @@ def read_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     """Test."""
     args = parse_args()
-    if args.local_rank is not None:
-        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    runner = build_runner(args.cfg, launcher=args.launcher)
+    runner = build_runner(
+        args.cfg, launcher=args.launcher, local_rank=args.local_rank
+    )
     if args.out and args.out.endswith('.pkl'):
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     metrics = runner.test()

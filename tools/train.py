@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from bimm_mm.apis import (
+    add_shared_arguments,
     build_runner,
     check_device,
     describe_batch,
@@ -47,21 +47,10 @@ def parse_args() -> argparse.Namespace:
         help='scale the learning rate with the total batch size, relative to '
         'auto_scale_lr.base_batch_size of the config',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config, such as '
-        'train_dataloader.batch_size=2 model.areas.0.weight=0.5',
+    add_shared_arguments(
+        parser,
+        example='train_dataloader.batch_size=2 model.areas.0.weight=0.5',
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes; default: none',
-    )
-    # Old launchers pass the local rank as an argument, with either spelling.
-    parser.add_argument('--local_rank', '--local-rank', type=int)
     args = parser.parse_args()
     try:
         args.cfg = read_config(args)
@@ -86,9 +75,9 @@ def read_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     """Train."""
     args = parse_args()
-    if args.local_rank is not None:
-        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    runner = build_runner(args.cfg, launcher=args.launcher)
+    runner = build_runner(
+        args.cfg, launcher=args.launcher, local_rank=args.local_rank
+    )
     runner.logger.info(describe_batch(runner.cfg, runner.world_size))
     runner.train()
 

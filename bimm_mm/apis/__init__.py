@@ -12,12 +12,13 @@ from .config import (
 )
 from .curves import AreaProgress, read_progress, read_scalars, save_curves
 from .files import atomic, write_json, write_text
-from .launch import build_runner
+from .launch import add_shared_arguments, build_runner
 from .pictures import save_pictures
 from .reconstruct import init_model, load_batch, reconstruct
 
 __all__ = [
     'AreaProgress',
+    'add_shared_arguments',
     'atomic',
     'build_runner',
     'check_checkpoint',

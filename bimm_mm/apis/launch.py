@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from bimm_mm.compat import prepare_cpu_processes
 
 
-def build_runner(cfg: Config, *, launcher: str = 'none') -> Runner:
+def add_shared_arguments(
+    parser: argparse.ArgumentParser, *, example: str
+) -> None:
+    """Flags that ``tools/train.py`` and ``tools/test.py`` have in common.
+
+    Args:
+        parser (ArgumentParser): Changed in place.
+        example (str): Of ``--cfg-options``.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help=f'override parts of the config, such as {example}',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes; default: none',
+    )
+    # Old launchers pass the local rank as an argument, with either spelling.
+    parser.add_argument('--local_rank', '--local-rank', type=int)
+
+
+def build_runner(
+    cfg: Config, *, launcher: str = 'none', local_rank: int | None = None
+) -> Runner:
     """Build a runner, started by any launcher, with or without a GPU.
 
     Args:
         cfg (Config): A full config with ``work_dir``.
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
             Defaults to ``'none'``.
+        local_rank (int, optional): As the launcher passed it, if it passes
+            it as an argument. Defaults to None.
 
     Returns:
         Runner: Ready for ``train()``, ``val()`` or ``test()``.
@@ -24,7 +54,7 @@ def build_runner(cfg: Config, *, launcher: str = 'none') -> Runner:
     cfg.launcher = launcher
     # torchrun sets it; the other launchers and a single process do not, and
     # mmengine reads it in every case.
-    os.environ.setdefault('LOCAL_RANK', '0')
+    os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
     if launcher != 'none':
         prepare_cpu_processes(cfg)
     return Runner.from_cfg(cfg)
