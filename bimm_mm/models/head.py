@@ -139,21 +139,14 @@ class MultiDecoderHead(BaseModule):
             its width, depth and patch, and is not kept.
 
     Raises:
-        ValueError: If there is no area, or two share a name.
+        ValueError: If there is no area, one has no name, or two share one.
     """
 
     def __init__(
         self, areas: list[dict], *, backbone: BIMMVisionTransformer
     ) -> None:
         super().__init__()
-        names = Counter(area.get('name') for area in areas)
-        doubles = [name for name, count in names.items() if count > 1]
-        if not areas or doubles:
-            raise ValueError(
-                f'two areas are called {doubles[0]!r}: give each its own name'
-                if doubles
-                else 'areas is empty: give at least one area to predict'
-            )
+        _check_names([area.get('name') for area in areas])
         self.areas = ModuleDict(
             {area['name']: Area(**area, backbone=backbone) for area in areas}
         )
@@ -199,3 +192,19 @@ class MultiDecoderHead(BaseModule):
             name: self.areas[name].weight * output.loss()
             for name, output in outputs.items()
         }
+
+
+def _check_names(names: list[str | None]) -> None:
+    """Refuse areas that cannot be told apart in the log."""
+    if not names:
+        raise ValueError('areas is empty: give at least one area to predict')
+    if None in names:
+        raise ValueError(
+            f'area {names.index(None)} (from 0) has no name: give it one, '
+            "such as name='V1'; it names the loss in the log"
+        )
+    doubles = [name for name, count in Counter(names).items() if count > 1]
+    if doubles:
+        raise ValueError(
+            f'two areas are called {doubles[0]!r}: give each its own name'
+        )

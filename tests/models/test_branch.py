@@ -143,6 +143,12 @@ def test_two_areas_of_one_name(ventral_cfg):
         MaskedBranch(**ventral_cfg)
 
 
+def test_area_without_a_name(ventral_cfg):
+    del ventral_cfg['areas'][1]['name']
+    with pytest.raises(ValueError, match='area 1 .* has no name'):
+        MaskedBranch(**ventral_cfg)
+
+
 def test_no_area(ventral_cfg):
     ventral_cfg['areas'] = []
     with pytest.raises(ValueError, match='at least one area'):
