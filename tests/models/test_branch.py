@@ -145,7 +145,7 @@ def test_two_areas_of_one_name(ventral_cfg):
 
 def test_area_without_a_name(ventral_cfg):
     del ventral_cfg['areas'][1]['name']
-    with pytest.raises(ValueError, match='area 1 .* has no name'):
+    with pytest.raises(ValueError, match=r'area 1 .* has no name'):
         MaskedBranch(**ventral_cfg)
 
 
