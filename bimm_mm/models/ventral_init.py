@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
@@ -43,6 +44,13 @@ def init_from_ventral(
             logging.WARNING,
         )
         return
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f'there is no ventral checkpoint at {checkpoint}: run stage 1 '
+            'first (configs/bimm/pretrain_ventral_*.py), or set '
+            'model.ventral_checkpoint to where it is, or to None to train '
+            'from scratch or to resume a joint run without it'
+        )
     state = read_state_dict(checkpoint)
     # A joint checkpoint holds the ventral branch under its own name.
     state = subtree(state, 'ventral.') or state

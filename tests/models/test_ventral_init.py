@@ -92,7 +92,10 @@ def test_joint_checkpoint_serves_as_well(
 
 
 def test_missing_file_is_named(ventral_cfg, dorsal_cfg):
-    with pytest.raises(FileNotFoundError, match='no checkpoint at gone'):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r'no ventral checkpoint at gone\.pth: run stage 1',
+    ):
         _build(ventral_cfg, dorsal_cfg, 'gone.pth')
 
 
