@@ -22,6 +22,8 @@ import torch
 from mmengine.config import Config
 from plain_videomae import PlainVideoMAE, tube_mask
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.registry import MODELS
@@ -81,6 +83,15 @@ def train_step(
         optimizer.step()
 
     return step
+
+
+def multiplications(loss: Callable[[], Tensor]) -> float:
+    """Billions of multiply-adds of one forward pass, attention included."""
+    # Fused attention on the CPU has no formula in the counter.
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        loss()
+    return counter.get_total_flops() / 2e9
 
 
 def build_bimm(device: torch.device) -> BIMM:
@@ -168,23 +179,32 @@ def main() -> None:
         # A fresh one each time: a stimulus remembers its feature maps.
         return Stimulus(data.inputs, data.pixels, data.contour)
 
+    def plain_loss(model: nn.Module) -> Tensor:
+        masked = tube_mask(args.batch, device)
+        return model(data.inputs, data.pixels, masked)
+
+    def joint_loss(model: nn.Module) -> Tensor:
+        return sum(model(inputs=clip(), mode='loss').values())
+
     ours = build_bimm(device)
     plain = PlainVideoMAE().to(device)
+    work = {
+        'plain VideoMAE': multiplications(lambda: plain_loss(plain)),
+        'BIMM joint': multiplications(lambda: joint_loss(ours)),
+    }
     run_ours = torch.compile(ours) if args.compile else ours
     run_plain = torch.compile(plain) if args.compile else plain
     steps = {
         'plain VideoMAE': train_step(
             plain,
-            lambda: run_plain(
-                data.inputs, data.pixels, tube_mask(args.batch, device)
-            ),
+            lambda: plain_loss(run_plain),
             fused=False,
             amp=args.amp,
             device=device.type,
         ),
         'BIMM joint': train_step(
             ours,
-            lambda: sum(run_ours(inputs=clip(), mode='loss').values()),
+            lambda: joint_loss(run_ours),
             fused=True,  # as configs/_base_/schedules/pretrain.py
             amp=args.amp,
             device=device.type,
@@ -199,7 +219,7 @@ def main() -> None:
     rounds = zip(times['plain VideoMAE'], times['BIMM joint'], strict=True)
     ratio = spread([b / a for a, b in rounds])
     shares = time_parts(ours, clip, args, device)
-    report(args, times, ratio, shares)
+    report(args, times, work, ratio, shares)
 
 
 def time_parts(
@@ -221,6 +241,7 @@ def time_parts(
 def report(
     args: argparse.Namespace,
     times: dict[str, list[float]],
+    work: dict[str, float],
     ratio: dict[str, float],
     shares: dict[str, float],
 ) -> None:
@@ -235,7 +256,8 @@ def report(
         s = spread(values)
         print(
             f'{name:15s} {s["median"]:8.4f} s  '
-            f'({s["min"]:.4f} to {s["max"]:.4f})'
+            f'({s["min"]:.4f} to {s["max"]:.4f}), '
+            f'forward {work[name]:.1f} G multiply-adds'
         )
     print(
         f'ratio           {ratio["median"]:8.3f}    '
@@ -250,6 +272,7 @@ def report(
             batch=args.batch,
             device=args.device,
             times={name: spread(values) for name, values in times.items()},
+            work=work,
             ratio=ratio,
             shares={name: s / whole for name, s in shares.items()},
         )
