@@ -36,7 +36,7 @@ _OURS = re.compile(
     r'|blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)'
     r'|blocks\.\d+\.attn\.([qkv]_weight|[qv]_bias)|blocks\.\d+\.gamma_[12]'
 )
-# Decoders and heads; the norm after mean pooling belongs to a head as well.
+# Decoders and heads, and a second norm, which is a head's as well.
 _FOREIGN = re.compile(
     r'pos_embed|mask_token|(decoder\w*|encoder_to_decoder|head|fc_norm)(\..*)?'
     r'|.*\.relative_position_(index|bias_table)'
@@ -72,9 +72,9 @@ def to_bimm(
         Converted: Weights, naming scheme, dropped keys.
 
     Note:
-        A model finetuned with mean pooling has a norm after the mean, which
-        belongs to its head, and often none in the encoder: then the result
-        lacks ``norm.*``.
+        A model finetuned with mean pooling has its norm after the mean,
+        ``fc_norm``, where this encoder with ``out_type='avg'`` applies its
+        own ``norm``: it takes that place if it is the only one.
 
     Raises:
         ValueError: The scheme is unknown, there are several encoders, a key
@@ -87,6 +87,8 @@ def to_bimm(
         for key in state_dict
         if key.startswith(prefix)
     }
+    if 'norm.weight' not in names.values():
+        names = {k: _as_final_norm(name) for k, name in names.items()}
     ours = {
         name: state_dict[key]
         for key, name in names.items()
@@ -156,6 +158,10 @@ def _rename(key: str, rules: Rules) -> str:
         if count:
             return renamed
     return key
+
+
+def _as_final_norm(name: str) -> str:
+    return re.sub(r'^fc_norm\.', 'norm.', name)
 
 
 def _join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arch import Arch
+
 
 def xavier_init(module: nn.Module) -> None:
     """Initialise one layer as MAE and VideoMAE do; for ``Module.apply``.
@@ -83,19 +85,27 @@ class Attention(nn.Module):
             self.v_bias = nn.Parameter(torch.zeros(dim))
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        queries: int | None = None,
+        real: Tensor | None = None,
+    ) -> Tensor:
         """Attend to all tokens, from all or from the last ones.
 
         Args:
             x (Tensor): (B, L, D).
             queries (int, optional): Compute only the last n tokens. Defaults
                 to None: all.
+            real (Tensor, optional): (B, 1, 1, L), bool, True where a token
+                may be attended to. Defaults to None: everywhere.
 
         Returns:
             Tensor: (B, L, D), or (B, n, D).
         """
         q, k, v = self._project(x, queries)
-        out = F.scaled_dot_product_attention(q, k, v)  # (B, H, n, d)
+        # (B, H, n, d)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=real)
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def _project(
@@ -171,7 +181,12 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.apply(xavier_init)
 
-    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        queries: int | None = None,
+        real: Tensor | None = None,
+    ) -> Tensor:
         """Transform all tokens, or only the last ones in view of all.
 
         Args:
@@ -179,6 +194,7 @@ class Block(nn.Module):
             queries (int, optional): Return only the last n tokens, 1 <= n <=
                 L. Equal to the last n tokens of the full result, but cheaper.
                 Defaults to None: all.
+            real (Tensor, optional): See :class:`Attention`. Defaults to None.
 
         Returns:
             Tensor: (B, L, D), or (B, n, D).
@@ -187,8 +203,35 @@ class Block(nn.Module):
             raise ValueError(
                 f'queries={queries} must lie in 1..{x.shape[1]}, the tokens'
             )
-        attended = self.drop_path(self.attn(self.norm1(x), queries))
+        attended = self.drop_path(self.attn(self.norm1(x), queries, real))
         if queries is not None:
             x = x[:, x.shape[1] - queries :]
         x = x + attended
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+def make_blocks(
+    arch: Arch, *, key_bias: bool, drop_path_rate: float
+) -> nn.ModuleList:
+    """The blocks of an encoder.
+
+    Args:
+        arch (Arch): Its size.
+        key_bias (bool): See :class:`Attention`.
+        drop_path_rate (float): That of the last block; it grows linearly
+            from 0 at the first.
+
+    Returns:
+        nn.ModuleList: ``arch.depth`` blocks.
+    """
+    step = drop_path_rate / max(arch.depth - 1, 1)
+    return nn.ModuleList(
+        Block(
+            arch.embed_dims,
+            num_heads=arch.num_heads,
+            mlp_ratio=arch.mlp_ratio,
+            key_bias=key_bias,
+            drop_path=step * index,
+        )
+        for index in range(arch.depth)
+    )

@@ -11,15 +11,19 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+Grid = tuple[int, int, int]
 
 
 def position_table(
-    grid: tuple[int, int, int],
+    grid: Grid,
     dim: int,
     *,
     video: bool,
     device: torch.device | str | None = None,
+    source: Grid | None = None,
 ) -> Tensor:
     """Position of every token, row by row in the order t, h, w.
 
@@ -35,6 +39,11 @@ def position_table(
         video (bool): Which table.
         device (torch.device | str, optional): Where the table shall be.
             Defaults to None: the CPU.
+        source (tuple[int, int, int], optional): Grid of pretraining, whose
+            table is interpolated linearly along each side (for images
+            bilinearly, as Sec. A.1 has it for ADE20K). Larger inputs then
+            get positions within the range that the weights have seen.
+            Defaults to None: computed for ``grid``.
 
     Returns:
         Tensor: (t * h * w, D), fp32. It is shared between callers and must
@@ -55,24 +64,37 @@ def position_table(
             f'images have one token in time, the grid {grid} has {grid[0]}'
         )
     device = torch.device(device or 'cpu')
+    source = tuple(grid if source is None else source)
     if torch.compiler.is_compiling():
         # The compiler cannot see the cache: let it fuse the formula instead.
-        return _table(grid, dim, video, device)
-    return _cached(tuple(grid), dim, video, device)
+        return _resized(source, tuple(grid), dim, video, device)
+    return _cached(source, tuple(grid), dim, video, device)
 
 
 @lru_cache(maxsize=64)
 def _cached(
-    grid: tuple[int, int, int], dim: int, video: bool, device: torch.device
+    source: Grid, grid: Grid, dim: int, video: bool, device: torch.device
 ) -> Tensor:
     # A table first needed while validating must still serve in training.
     with torch.inference_mode(False):
-        return _table(grid, dim, video, torch.device('cpu')).to(device)
+        return _resized(source, grid, dim, video, torch.device('cpu')).to(
+            device
+        )
 
 
-def _table(
-    grid: tuple[int, int, int], dim: int, video: bool, device: torch.device
+def _resized(
+    source: Grid, grid: Grid, dim: int, video: bool, device: torch.device
 ) -> Tensor:
+    """The table of ``source``, interpolated to ``grid``."""
+    table = _table(source, dim, video, device)
+    if source == grid:
+        return table
+    volume = table.T.reshape(1, dim, *source)
+    volume = F.interpolate(volume, grid, mode='trilinear')
+    return volume.reshape(dim, -1).T.contiguous()
+
+
+def _table(grid: Grid, dim: int, video: bool, device: torch.device) -> Tensor:
     t, h, w = grid
     index = torch.arange(t * h * w, dtype=torch.float64, device=device)
     if video:

@@ -47,9 +47,9 @@ def readout(
         out_type (str): One of ``OUT_TYPES``.
 
     Returns:
-        Tensor: ``'cls_token'`` and ``'avg'`` (B, D), ``'featmap'`` (B, D, h,
-        w) averaged over time, ``'featmap3d'`` (B, D, t, h, w), ``'raw'`` (B,
-        L, D).
+        Tensor: ``'cls_token'`` and ``'avg'`` (B, D), the latter the mean of
+        the patch tokens, ``'featmap'`` (B, D, h, w) averaged over time,
+        ``'featmap3d'`` (B, D, t, h, w), ``'raw'`` (B, L, D).
     """
     if out_type == 'raw':
         return tokens

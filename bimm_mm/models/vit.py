@@ -16,10 +16,13 @@ from torch.utils.checkpoint import checkpoint
 from bimm_mm.registry import MODELS
 
 from .arch import parse_arch
-from .layers import Block
+from .layers import make_blocks
 from .patch_embed import PatchEmbed
 from .position import position_table
+from .pretrained import load_pretrained
 from .readout import check_out_type, readout
+from .taps import check_taps, to_taps
+from .windows import Windows, check_windows
 
 
 @MODELS.register_module()
@@ -54,13 +57,29 @@ class BIMMVisionTransformer(BaseModule):
         out_type (str): Dense mode only: ``'cls_token'`` (B, D), ``'avg'``
             (B, D) the mean of the patch tokens, ``'featmap'`` (B, D, h, w)
             the mean over time, ``'featmap3d'`` (B, D, t, h, w) or ``'raw'``
-            (B, L, D). Defaults to ``'cls_token'``.
+            (B, L, D). After the last block the final norm comes in between,
+            with ``'avg'`` after the mean, as in MAE and VideoMAE. Defaults
+            to ``'cls_token'``.
         out_indices (Sequence[int]): Dense mode only: after which blocks,
             counted from 0, or from -1 backwards. Defaults to (-1,).
+        single_output (bool): Dense mode only: return the only feature
+            itself and no tuple, as mmaction2's recognizers expect. Defaults
+            to False.
+        interpolate_from (int | tuple[int, int, int], optional): Input of
+            pretraining, as pixels of a side, or frames, height and width: its
+            position table is interpolated. Defaults to None: the table is
+            computed for each input.
+        window_size (int): Side, in tokens, of the windows within which
+            blocks attend, for large images; 0 for global attention. Defaults
+            to 0.
+        global_blocks (Sequence[int]): Blocks, from 0, that attend globally
+            although there are windows. Defaults to ().
         with_cp (bool): Recompute each block in the backward pass, which saves
             memory and costs time. Defaults to False.
-        init_cfg (dict, optional): See mmengine's ``BaseModule``. Without it
-            the weights are those of MAE: Xavier. Defaults to None.
+        init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
+            reads a checkpoint of this project or of a peer as it is, see
+            :func:`load_pretrained`. Without it the weights are those of MAE:
+            Xavier. Defaults to None.
     """
 
     def __init__(
@@ -77,6 +96,10 @@ class BIMMVisionTransformer(BaseModule):
         drop_path_rate: float = 0.0,
         out_type: str = 'cls_token',
         out_indices: Sequence[int] = (-1,),
+        single_output: bool = False,
+        interpolate_from: int | tuple[int, int, int] | None = None,
+        window_size: int = 0,
+        global_blocks: Sequence[int] = (),
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -87,9 +110,16 @@ class BIMMVisionTransformer(BaseModule):
         self.patch = (tubelet_size, patch_size, patch_size)
         self.with_cp = with_cp
         self.out_type = check_out_type(out_type, with_cls_token)
-        self.out_taps = [self._tap(index) for index in out_indices]
-        if not self.out_taps:
-            raise ValueError('out_indices is empty: name at least one block')
+        self.out_taps = to_taps(out_indices, self.depth, single=single_output)
+        self.single_output = single_output
+        self.window_size = window_size
+        self.global_blocks = check_windows(
+            window_size,
+            global_blocks,
+            depth=self.depth,
+            with_cls_token=with_cls_token,
+            video=self.video,
+        )
 
         self.patch_embed = PatchEmbed(
             self.embed_dims,
@@ -101,16 +131,8 @@ class BIMMVisionTransformer(BaseModule):
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
             nn.init.normal_(self.cls_token, std=0.02)
-        step = drop_path_rate / max(self.depth - 1, 1)
-        self.blocks = nn.ModuleList(
-            Block(
-                self.embed_dims,
-                num_heads=self.num_heads,
-                mlp_ratio=size.mlp_ratio,
-                key_bias=key_bias,
-                drop_path=step * index,
-            )
-            for index in range(self.depth)
+        self.blocks = make_blocks(
+            size, key_bias=key_bias, drop_path_rate=drop_path_rate
         )
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
 
@@ -118,8 +140,11 @@ class BIMMVisionTransformer(BaseModule):
             (img_size, img_size) if isinstance(img_size, int) else img_size
         )
         self.size = (num_frames, height, width)
+        if isinstance(interpolate_from, int):
+            interpolate_from = (num_frames, interpolate_from, interpolate_from)
+        self.interpolate_from = interpolate_from
         # What does not fit is told when the model is built, not later.
-        position_table(self.grid(), self.embed_dims, video=self.video)
+        self._positions(self.size)
 
     def grid(
         self, size: tuple[int, int, int] | None = None
@@ -151,32 +176,29 @@ class BIMMVisionTransformer(BaseModule):
             dict[int, Tensor]: Tap -> (B, L, D), the class token first; only
             the features after all blocks have passed the final norm.
         """
-        self._check_taps(taps)
-        x = self._embed(x, visible)
-        features = {}
-        for tap, block in enumerate(self.blocks[: max(taps)], start=1):
-            x = self._run(block, x)
-            if tap in taps:
-                features[tap] = self.norm(x) if tap == self.depth else x
+        features = self._residuals(x, visible, taps)
+        if self.depth in features:
+            features[self.depth] = self.norm(features[self.depth])
         return features
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
         """Dense features, one entry per entry of ``out_indices``.
 
         Args:
             x (Tensor): (B, C, T, H, W), or images (B, C, H, W).
 
         Returns:
-            tuple[Tensor, ...]: Shapes by ``out_type``, see above.
+            tuple[Tensor, ...] | Tensor: Shapes by ``out_type``, see above;
+            with ``single_output`` the only entry itself.
         """
         if x.ndim == 4:
             x = x.unsqueeze(2)
-        features = self.encode(x, None, self.out_taps)
+        features = self._residuals(x, None, self.out_taps)
         grid = self.grid(x.shape[2:])
-        return tuple(
-            readout(features[tap], grid, self.out_type)
-            for tap in self.out_taps
+        outputs = tuple(
+            self._read(features[tap], tap, grid) for tap in self.out_taps
         )
+        return outputs[0] if self.single_output else outputs
 
     def get_layer_depth(
         self, param_name: str, prefix: str = 'backbone.'
@@ -203,15 +225,65 @@ class BIMMVisionTransformer(BaseModule):
             return int(name.split('.')[1]) + 1, last + 1
         return last, last + 1
 
+    def init_weights(self) -> None:
+        """Load what ``init_cfg`` names; the runner calls it."""
+        if not self.init_cfg or self.init_cfg['type'] != 'Pretrained':
+            super().init_weights()
+            return
+        # MMEngine's own loading is content with a checkpoint of which
+        # nothing fits.
+        arguments = {k: v for k, v in self.init_cfg.items() if k != 'type'}
+        load_pretrained(self, **arguments)
+        self._is_init = True
+
+    def _residuals(
+        self, x: Tensor, visible: Tensor | None, taps: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """Tap -> (B, L, D) before the final norm."""
+        check_taps(taps, self.depth)
+        if self.window_size and visible is not None:
+            raise ValueError(
+                'windowed attention needs all tokens: set window_size=0 for '
+                'masked input'
+            )
+        windows = Windows(self.grid(x.shape[2:])[1:], self.window_size or 1)
+        x = self._embed(x, visible)
+        features = {}
+        for index, block in enumerate(self.blocks[: max(taps)]):
+            if index in self.global_blocks:
+                x = self._run(block, x)
+            else:
+                real = windows.real(len(x), x.device)
+                x = windows.merge(self._run(block, windows.split(x), real))
+            if index + 1 in taps:
+                features[index + 1] = x
+        return features
+
+    def _read(self, x: Tensor, tap: int, grid: tuple[int, int, int]) -> Tensor:
+        """Residual stream after ``tap`` blocks -> what a head expects."""
+        if tap < self.depth:
+            return readout(x, grid, self.out_type)
+        if self.out_type == 'avg':
+            return self.norm(readout(x, grid, 'avg'))
+        return readout(self.norm(x), grid, self.out_type)
+
+    def _positions(
+        self, size: Sequence[int], device: torch.device | None = None
+    ) -> Tensor:
+        """Position table (N, D) of input of the size (T, H, W)."""
+        source = self.interpolate_from
+        return position_table(
+            self.grid(size),
+            self.embed_dims,
+            video=self.video,
+            device=device,
+            source=None if source is None else self.grid(source),
+        )
+
     def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """Tokens with their positions, (B, C, T, H, W) -> (B, L, D)."""
         tokens = self.patch_embed(x, visible)
-        positions = position_table(
-            self.grid(x.shape[2:]),
-            self.embed_dims,
-            video=self.video,
-            device=x.device,
-        )
+        positions = self._positions(x.shape[2:], x.device)
         # The residual stream takes the weights' type: fp32 under autocast.
         positions = positions.to(self.norm.weight.dtype)
         tokens = tokens + (
@@ -223,23 +295,9 @@ class BIMMVisionTransformer(BaseModule):
         cls_token = self.cls_token.expand(len(x), -1, -1)
         return torch.cat([cls_token, tokens], dim=1)
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+    def _run(
+        self, block: nn.Module, x: Tensor, real: Tensor | None = None
+    ) -> Tensor:
         if self.with_cp and x.requires_grad:
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
-
-    def _tap(self, index: int) -> int:
-        """Block index, from 0 or negative -> number of blocks before it."""
-        if not -self.depth <= index < self.depth:
-            raise ValueError(
-                f'out_indices has {index}, but the encoder has '
-                f'{self.depth} blocks: 0..{self.depth - 1} or negative'
-            )
-        return index % self.depth + 1
-
-    def _check_taps(self, taps: Sequence[int]) -> None:
-        if not taps or any(not 1 <= tap <= self.depth for tap in taps):
-            raise ValueError(
-                f'taps {list(taps)}: give at least one, each in '
-                f'1..{self.depth}, the number of blocks'
-            )
+            return checkpoint(block, x, None, real, use_reentrant=False)
+        return block(x, None, real)

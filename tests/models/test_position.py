@@ -108,3 +108,36 @@ def test_compiled_table_for_changing_grids(video):
     for height, width in [(2, 3), (4, 3), (4, 6), (5, 5)]:
         x = torch.randn(height, width, 48)
         torch.testing.assert_close(compiled(x), add(x))
+
+
+def _linear(table: torch.Tensor, length: int) -> torch.Tensor:
+    """Interpolate along the first axis, sample by sample, ends held."""
+    old = len(table)
+    rows = []
+    for index in range(length):
+        at = (index + 0.5) * old / length - 0.5
+        at = min(max(at, 0.0), old - 1.0)
+        low = int(at)
+        high = min(low + 1, old - 1)
+        share = at - low
+        rows.append((1 - share) * table[low] + share * table[high])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize(
+    ('video', 'source', 'grid'),
+    [(False, (1, 3, 3), (1, 5, 2)), (True, (2, 3, 2), (4, 3, 5))],
+)
+def test_interpolated_table_is_linear_along_each_side(video, source, grid):
+    table = position_table(source, 8, video=video).view(*source, 8)
+    for axis in range(3):
+        table = table.transpose(0, axis)
+        table = _linear(table, grid[axis]).transpose(0, axis)
+    found = position_table(grid, 8, video=video, source=source)
+    torch.testing.assert_close(found, table.reshape(-1, 8))
+
+
+def test_own_grid_needs_no_interpolation():
+    computed = position_table((1, 4, 4), 8, video=False)
+    same = position_table((1, 4, 4), 8, video=False, source=(1, 4, 4))
+    assert torch.equal(computed, same)

@@ -75,12 +75,19 @@ def test_maps_hold_the_tokens_of_their_places():
 def test_vectors_are_class_token_and_mean_of_the_others(with_cls_token):
     encoder = make(with_cls_token=with_cls_token, out_type='avg').eval()
     x = torch.randn(2, 3, 32, 64)
+    torch.nn.init.normal_(encoder.norm.weight)
     (avg,) = encoder(x)
     encoder.out_type = 'raw'
+    streams = []
+    encoder.norm.register_forward_pre_hook(
+        lambda _, arguments: streams.append(arguments[0])
+    )
     (raw,) = encoder(x)
-    patches = raw[:, 1:] if with_cls_token else raw
+    (stream,) = streams
+    patches = stream[:, 1:] if with_cls_token else stream
     assert patches.shape[1] == 8
-    torch.testing.assert_close(avg, patches.sum(1) / 8)
+    # The norm comes after the mean: fc_norm of MAE and VideoMAE.
+    torch.testing.assert_close(avg, encoder.norm(patches.sum(1) / 8))
     if with_cls_token:
         encoder.out_type = 'cls_token'
         assert torch.equal(encoder(x)[0], raw[:, 0])

@@ -1,0 +1,195 @@
+"""The hand-over of a pretrained encoder to a downstream model."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from bimm_mm.models.pretrained import load_pretrained
+from bimm_mm.models.vit import BIMMVisionTransformer
+from bimm_mm.registry import MODELS
+
+ARCH = dict(embed_dims=48, depth=4, num_heads=4)
+
+
+def encoder(video: bool, **options) -> BIMMVisionTransformer:
+    frames = dict(num_frames=4, tubelet_size=2) if video else {}
+    arguments = dict(arch=ARCH, img_size=64, **frames)
+    return BIMMVisionTransformer(**{**arguments, **options})
+
+
+@pytest.fixture
+def joint(ventral_cfg, dorsal_cfg, tmp_path):
+    """A model of the joint stage and its checkpoint."""
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='bimm_mm.BIMM',
+            ventral=ventral_cfg,
+            dorsal=dorsal_cfg,
+            share_blocks=2,
+        )
+    )
+    path = tmp_path / 'joint.pth'
+    torch.save({'meta': {}, 'state_dict': model.state_dict()}, path)
+    return model, str(path)
+
+
+@pytest.fixture
+def single(ventral_cfg, tmp_path):
+    """A model of the ventral stage and its checkpoint."""
+    torch.manual_seed(1)
+    model = MODELS.build(dict(type='bimm_mm.MaskedBranch', **ventral_cfg))
+    path = tmp_path / 'ventral.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    return model, str(path)
+
+
+@pytest.fixture
+def log():
+    """What goes to the runner's log."""
+    logger = MMLogger.get_instance('handover', log_level='INFO')
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(
+        f'{record.levelname} {record.getMessage()}'
+    )
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize('branch', ['dorsal', 'ventral'])
+def test_each_kind_of_encoder_takes_its_branch(joint, branch, log):
+    model, path = joint
+    found = encoder(
+        branch == 'dorsal', init_cfg=dict(type='Pretrained', checkpoint=path)
+    )
+    found.init_weights()
+    expected = getattr(model, branch).backbone.state_dict()
+    assert expected.keys() == found.state_dict().keys()
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    report = '\n'.join(log)
+    count = len(expected)
+    assert f'{count} of {count} tensors from {path} ({branch}' in report
+    grid = '2 x 4 x 4' if branch == 'dorsal' else '1 x 4 x 4'
+    assert f'positions computed for {grid} tokens' in report
+
+
+def test_features_are_those_of_pretraining(joint):
+    model, path = joint
+    found = encoder(True, out_type='raw')
+    load_pretrained(found, path)
+    clip = torch.randn(1, 3, 4, 64, 64)
+    expected = model.dorsal.backbone.encode(clip, None, [4])[4]
+    assert torch.equal(found(clip)[0], expected)
+
+
+def test_single_branch_and_finetuned_checkpoints_are_read(
+    single, tmp_path, log
+):
+    model, path = single
+    first = encoder(False)
+    load_pretrained(first, path)
+    finetuned = {f'backbone.{k}': v for k, v in first.state_dict().items()}
+    finetuned['head.fc.weight'] = torch.zeros(2, 48)
+    torch.save({'state_dict': finetuned}, tmp_path / 'finetuned.pth')
+    second = encoder(False)
+    load_pretrained(second, tmp_path / 'finetuned.pth')
+    expected = model.backbone.state_dict()
+    for name, value in second.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_other_resolution_is_reported(joint, log):
+    _, path = joint
+    load_pretrained(encoder(False, img_size=128, interpolate_from=64), path)
+    assert 'positions of 1 x 4 x 4 tokens interpolated to 1 x 8 x 8' in log[-1]
+
+
+def test_class_token_may_be_left_out_and_is_reported(joint, log):
+    _, path = joint
+    load_pretrained(
+        encoder(False, with_cls_token=False, out_type='featmap'), path
+    )
+    assert 'class token is not used' in log[-1]
+
+
+def test_no_checkpoint_is_told_as_training_from_scratch(log):
+    model = encoder(False, init_cfg=dict(type='Pretrained', checkpoint=None))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.init_weights()
+    assert log[-1].startswith('WARNING no checkpoint')
+    assert 'trained from scratch' in log[-1]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+        load_pretrained(encoder(False), 'nowhere.pth')
+
+
+def test_wrong_branch_is_told(joint, single):
+    with pytest.raises(ValueError, match=r'is a video encoder.*has an image'):
+        load_pretrained(encoder(False), joint[1], 'dorsal.backbone.')
+    with pytest.raises(ValueError, match='use a checkpoint of the dorsal'):
+        load_pretrained(encoder(True), single[1])
+    with pytest.raises(ValueError, match=r"nothing\.'; it has 'dorsal\.back"):
+        load_pretrained(encoder(True), joint[1], 'head.nothing.')
+
+
+@pytest.mark.parametrize(
+    ('arch', 'words'),
+    [
+        (dict(ARCH, embed_dims=96), r'is \(1, 1, 48\) there and \(1, 1, 96\)'),
+        (dict(ARCH, depth=5), r'missing, such as blocks\.4'),
+        (dict(ARCH, depth=3), r'another size.*3 blocks, such as blocks\.3'),
+    ],
+)
+def test_another_size_is_told(joint, arch, words):
+    with pytest.raises(ValueError, match=words):
+        load_pretrained(encoder(False, arch=arch), joint[1])
+
+
+def test_missing_block_stops(joint, tmp_path):
+    state = {
+        key: value
+        for key, value in joint[0].state_dict().items()
+        if not key.startswith('ventral.backbone.blocks.2.')
+    }
+    torch.save({'state_dict': state}, tmp_path / 'cut.pth')
+    with pytest.raises(ValueError, match=r'missing, such as blocks\.2\.'):
+        load_pretrained(encoder(False), tmp_path / 'cut.pth')
+
+
+def test_video_without_class_token_names_the_remedy(tmp_path):
+    videomae = encoder(True, with_cls_token=False, out_type='avg')
+    torch.save({'model': videomae.state_dict()}, tmp_path / 'videomae.pth')
+    with pytest.raises(ValueError, match=r"with_cls_token=False and.*'avg'"):
+        load_pretrained(encoder(True), tmp_path / 'videomae.pth')
+
+
+def test_norm_after_the_mean_takes_the_place_of_the_norm(tmp_path):
+    """Classifiers of VideoMAE have fc_norm instead of norm."""
+    model = encoder(True, with_cls_token=False, out_type='avg')
+    state = {
+        re.sub('^norm', 'fc_norm', key): torch.randn_like(value)
+        for key, value in model.state_dict().items()
+    }
+    torch.save({'model': state}, tmp_path / 'classifier.pth')
+    load_pretrained(model, tmp_path / 'classifier.pth')
+    assert torch.equal(model.norm.weight, state['fc_norm.weight'])
+
+
+def test_mistyped_key_of_init_cfg_is_named(joint):
+    model = encoder(
+        False, init_cfg=dict(type='Pretrained', checkpiont=joint[1])
+    )
+    with pytest.raises(TypeError, match='checkpiont'):
+        model.init_weights()

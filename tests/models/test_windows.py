@@ -1,0 +1,101 @@
+"""Windowed attention: equal to global attention that may not look outside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bimm_mm.models.vit import BIMMVisionTransformer
+from bimm_mm.models.windows import Windows
+
+ARCH = dict(embed_dims=24, depth=3, num_heads=2)
+
+
+def make(**options) -> BIMMVisionTransformer:
+    torch.manual_seed(0)
+    return BIMMVisionTransformer(
+        ARCH,
+        img_size=32,
+        patch_size=4,
+        with_cls_token=False,
+        out_type='raw',
+        **options,
+    ).eval()
+
+
+def _same_window(height: int, width: int, side: int) -> torch.Tensor:
+    """(N, N), True where two tokens lie in one window, pair by pair."""
+    place = [
+        (row // side, column // side)
+        for row in range(height)
+        for column in range(width)
+    ]
+    return torch.tensor([[a == b for b in place] for a in place])
+
+
+@pytest.mark.parametrize(('height', 'width'), [(8, 8), (7, 10), (3, 2)])
+def test_blocks_see_their_window_only(height, width):
+    model = make(window_size=4, global_blocks=(1,))
+    x = torch.randn(2, 3, height * 4, width * 4)
+    (found,) = model(x)
+    inside = _same_window(height, width, 4)[None, None]
+    stream = model._embed(x.unsqueeze(2), None)
+    for index, block in enumerate(model.blocks):
+        stream = block(stream, None, None if index == 1 else inside)
+    torch.testing.assert_close(found, model.norm(stream))
+
+
+def test_padding_takes_no_part():
+    """What lies in the padding changes nothing, unlike zeros as keys."""
+    windows = Windows((3, 5), 4)
+    x = torch.randn(2, 15, 6)
+    split = windows.split(x)
+    real = windows.real(2, x.device)
+    assert split.shape == (4, 16, 6)
+    assert int(real.sum()) == 30
+    assert torch.equal(
+        split[real[:, 0, 0]].sort(0)[0], x.view(-1, 6).sort(0)[0]
+    )
+    assert torch.equal(windows.merge(split), x)
+    assert Windows((8, 4), 4).real(2, x.device) is None
+
+
+def test_one_window_over_everything_is_global_attention():
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(make(window_size=8)(x), make()(x))
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    x = torch.randn(2, 3, 28, 32)
+    gradients = []
+    for with_cp in (False, True):
+        model = make(window_size=4, global_blocks=(2,), with_cp=with_cp)
+        model.train()(x)[0].square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(window_size=-1), 'window_size=-1'),
+        (dict(global_blocks=(1,)), 'needs window_size > 0'),
+        (dict(window_size=4, global_blocks=(3,)), r'has \[3\].*3 blocks'),
+        (dict(window_size=4, num_frames=2, tubelet_size=2), 'for images'),
+    ],
+)
+def test_contradictions_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        make(**options)
+
+
+def test_class_token_has_no_window():
+    with pytest.raises(ValueError, match='with_cls_token=False'):
+        BIMMVisionTransformer(ARCH, img_size=32, window_size=4)
+
+
+def test_masked_input_is_refused():
+    visible = torch.zeros(1, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match='needs all tokens'):
+        make(window_size=4).encode(torch.randn(1, 3, 1, 32, 32), visible, [3])
