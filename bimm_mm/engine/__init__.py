@@ -4,6 +4,8 @@ from .bad_videos import BadVideoHook
 from .cpu_amp import CPUAmpOptimWrapper
 from .finite_loss import FiniteLossHook
 from .first_val import FirstValHook
+from .label_check import LabelCheckHook
+from .layer_decay import LayerDecay
 from .metrics import AreaLoss
 from .step_seed import StepSeedHook
 
@@ -13,5 +15,7 @@ __all__ = [
     'CPUAmpOptimWrapper',
     'FiniteLossHook',
     'FirstValHook',
+    'LabelCheckHook',
+    'LayerDecay',
     'StepSeedHook',
 ]

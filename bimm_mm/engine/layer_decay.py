@@ -1,0 +1,147 @@
+"""Learning rates that fall towards the input, for any library's runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+from bimm_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+# Kept out of weight decay although it is no vector.
+_TOKENS = ('cls_token', 'mask_token')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecay:
+    """Layer-wise decay of the learning rate of ``model.backbone``.
+
+    A parameter of level i trains with ``lr * layer_decay ** (L + 1 - i)`` in
+    an encoder of L blocks: level 0 are patch embedding and class token, 1..L
+    the blocks, L + 1 the final norm and everything outside the backbone.
+    Biases, norms (all vectors) and tokens have no weight decay, as in MAE and
+    VideoMAE.
+
+    Parameters that are treated alike share a group, so that there are 2 (L +
+    2) of them at most and the optimiser's fused kernels have much to fuse;
+    one group per tensor, as OpenMMLab's own constructors make, means hundreds
+    of kernel launches per step.
+
+    Args:
+        optim_wrapper_cfg (dict): Config of the optimiser wrapper, with
+            ``optimizer``.
+        paramwise_cfg (dict): ``layer_decay`` (float) in (0, 1], and nothing
+            else; 1.0 gives all parameters the same learning rate.
+
+    Raises:
+        ValueError: A key of ``paramwise_cfg`` is missing, unknown or out of
+            range, or the optimiser has no ``lr`` or ``weight_decay``.
+    """
+
+    def __init__(
+        self,
+        optim_wrapper_cfg: Mapping[str, Any],
+        paramwise_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = dict(paramwise_cfg or {})
+        if set(given) != {'layer_decay'}:
+            raise ValueError(
+                f'bimm_mm.LayerDecay got paramwise_cfg={given}: it takes '
+                'layer_decay, such as paramwise_cfg=dict(layer_decay=0.75), '
+                'and nothing else'
+            )
+        self.layer_decay = given['layer_decay']
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f'layer_decay={self.layer_decay} must lie in (0, 1]'
+            )
+        self.wrapper = dict(optim_wrapper_cfg)
+        self.optimizer = dict(self.wrapper.pop('optimizer'))
+        for key in ('lr', 'weight_decay'):
+            if key not in self.optimizer:
+                raise ValueError(f'optim_wrapper.optimizer has no {key}')
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimiser wrapper of a model.
+
+        Args:
+            model (nn.Module): With a ``backbone`` that has
+                ``get_layer_depth``, wrapped for several processes or not.
+
+        Returns:
+            OptimWrapper: Of the type that the config names.
+
+        Raises:
+            ValueError: If the backbone cannot tell the level of a parameter.
+        """
+        model = model.module if is_model_wrapper(model) else model
+        groups = self.groups(model)
+        print_log(_describe(groups, self.optimizer['lr']), 'current')
+        optimizer = OPTIMIZERS.build({**self.optimizer, 'params': groups})
+        wrapper = {'type': 'OptimWrapper', **self.wrapper}
+        return OPTIM_WRAPPERS.build(
+            wrapper, default_args={'optimizer': optimizer}
+        )
+
+    def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Parameter groups, from the first level to the last.
+
+        Args:
+            model (nn.Module): See :meth:`__call__`.
+
+        Returns:
+            list[dict]: ``params``, ``lr``, ``weight_decay``, and ``level``
+            for those who read them.
+        """
+        if not hasattr(getattr(model, 'backbone', None), 'get_layer_depth'):
+            raise ValueError(
+                'bimm_mm.LayerDecay needs model.backbone with '
+                'get_layer_depth, such as bimm_mm.BIMMVisionTransformer; '
+                f'{type(model).__name__} has none'
+            )
+        groups: dict[tuple[int, bool], dict[str, Any]] = {}
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            level, levels = model.backbone.get_layer_depth(name)
+            decays = _decays(name, parameter)
+            scale = self.layer_decay ** (levels - 1 - level)
+            group = {
+                'params': [],
+                'lr': self.optimizer['lr'] * scale,
+                'weight_decay': self.optimizer['weight_decay'] * decays,
+                'level': level,
+            }
+            groups.setdefault((level, decays), group)['params'].append(
+                parameter
+            )
+        return [groups[key] for key in sorted(groups)]
+
+
+def _decays(name: str, parameter: torch.Tensor) -> bool:
+    """Whether weight decay applies."""
+    return parameter.ndim > 1 and not name.endswith(_TOKENS)
+
+
+def _describe(groups: list[dict[str, Any]], lr: float) -> str:
+    """The ladder, one line a level."""
+    counts: dict[int, int] = {}
+    rates = {group['level']: group['lr'] for group in groups}
+    for group in groups:
+        level = group['level']
+        size = sum(parameter.numel() for parameter in group['params'])
+        counts[level] = counts.get(level, 0) + size
+    lines = [
+        f'  level {level:2d}: lr {rates[level]:.3e} = {lr:.3g} x '
+        f'{rates[level] / lr:.4f}, {counts[level]:,} parameters'
+        for level in sorted(rates)
+    ]
+    return '\n'.join(
+        ['layer-wise learning rates (before scaling by batch size):', *lines]
+    )

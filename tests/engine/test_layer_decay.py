@@ -1,0 +1,184 @@
+"""The ladder of learning rates, in the models of all four libraries."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from bimm_mm.engine.layer_decay import LayerDecay
+
+DEPTH, LR, DECAY = 3, 0.1, 0.5
+ENCODER = dict(
+    type='bimm_mm.BIMMVisionTransformer',
+    arch=dict(embed_dims=24, depth=DEPTH, num_heads=2),
+    img_size=32,
+    patch_size=8,
+)
+VIDEO = dict(ENCODER, num_frames=4, tubelet_size=2)
+RPN = dict(
+    type='RPNHead',
+    in_channels=24,
+    anchor_generator=dict(
+        type='AnchorGenerator', ratios=[1.0], scales=[8], strides=[8]
+    ),
+)
+MODELS = {
+    'mmpretrain': dict(
+        type='ImageClassifier',
+        backbone=ENCODER,
+        head=dict(type='LinearClsHead', num_classes=2, in_channels=24),
+    ),
+    'mmaction': dict(
+        type='Recognizer3D',
+        backbone=dict(VIDEO, single_output=True),
+        cls_head=dict(type='TimeSformerHead', num_classes=2, in_channels=24),
+    ),
+    'mmseg': dict(
+        type='EncoderDecoder',
+        backbone=dict(ENCODER, out_type='featmap'),
+        decode_head=dict(
+            type='FCNHead',
+            in_channels=24,
+            channels=8,
+            num_classes=2,
+            norm_cfg=dict(type='BN'),
+        ),
+        test_cfg=dict(mode='whole'),
+    ),
+    'mmdet': dict(
+        type='RPN',
+        backbone=dict(ENCODER, out_type='featmap'),
+        neck=None,
+        rpn_head=RPN,
+        train_cfg=dict(rpn=dict()),
+        test_cfg=dict(rpn=dict()),
+    ),
+}
+
+
+def _model(library: str) -> nn.Module:
+    import importlib
+
+    registry = importlib.import_module(f'{library}.registry')
+    importlib.import_module(f'{library}.models')
+    with DefaultScope.overwrite_default_scope(library):
+        # A ConfigDict, since some heads read attributes.
+        return registry.MODELS.build(Config(dict(m=MODELS[library])).m)
+
+
+def _wrapper(model: nn.Module, **paramwise):
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05),
+            constructor='bimm_mm.LayerDecay',
+            paramwise_cfg=paramwise,
+        ),
+    )
+
+
+def _level(name: str) -> int:
+    """What the paper's peers call the layer id, spelled out."""
+    if name.startswith(('backbone.patch_embed', 'backbone.cls_token')):
+        return 0
+    for index in range(DEPTH):
+        if name.startswith(f'backbone.blocks.{index}.'):
+            return index + 1
+    return DEPTH + 1
+
+
+@pytest.mark.parametrize('library', MODELS)
+def test_ladder_is_decay_to_the_power_of_the_distance(library, capsys):
+    model = _model(library)
+    optimizer = _wrapper(model, layer_decay=DECAY).optimizer
+    rates = {
+        id(parameter): (group['lr'], group['weight_decay'])
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    }
+    ladder = {}
+    for name, parameter in model.named_parameters():
+        level = _level(name)
+        lr, decay = rates.pop(id(parameter))
+        assert lr == pytest.approx(LR * DECAY ** (DEPTH + 1 - level)), name
+        vector = name.endswith(('bias', 'cls_token')) or '.norm' in name
+        vector = vector or parameter.ndim == 1
+        assert decay == (0.0 if vector else 0.05), name
+        ladder[level] = lr
+    assert not rates
+    with capsys.disabled():
+        print(f'\n{library}: {ladder}')
+    assert sorted(ladder) == list(range(DEPTH + 2))
+    assert len(optimizer.param_groups) <= 2 * (DEPTH + 2)
+
+
+def test_frozen_parameters_are_left_out():
+    model = _model('mmpretrain')
+    model.backbone.patch_embed.requires_grad_(False)
+    groups = _wrapper(model, layer_decay=DECAY).optimizer.param_groups
+    held = {id(p) for group in groups for p in group['params']}
+    frozen = {id(p) for p in model.backbone.patch_embed.parameters()}
+    assert not held & frozen
+    assert len(held) == len(list(model.parameters())) - len(frozen)
+
+
+def test_steps_are_those_of_one_group_per_tensor():
+    """Grouping changes no update."""
+    torch.manual_seed(0)
+    model = _model('mmpretrain')
+    twin = _model('mmpretrain')
+    twin.load_state_dict(model.state_dict())
+    constructor = LayerDecay(
+        dict(optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05)),
+        dict(layer_decay=DECAY),
+    )
+    single = [
+        {**group, 'params': [parameter]}
+        for group in constructor.groups(twin)
+        for parameter in group['params']
+    ]
+    optimizers = [
+        _wrapper(model, layer_decay=DECAY).optimizer,
+        torch.optim.AdamW(single),
+    ]
+    x = torch.randn(2, 3, 32, 32)
+    for network, optimizer in zip([model, twin], optimizers, strict=True):
+        network.head(network.backbone(x)).square().sum().backward()
+        optimizer.step()
+    for ours, theirs in zip(
+        model.parameters(), twin.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ('paramwise', 'words'),
+    [
+        (dict(), 'layer_decay'),
+        (dict(layer_dacay=0.7), 'layer_dacay'),
+        (dict(layer_decay=0.7, num_layers=12), 'num_layers'),
+        (dict(layer_decay=1.5), r'\(0, 1\]'),
+        (dict(layer_decay=0.0), r'\(0, 1\]'),
+    ],
+)
+def test_wrong_options_are_refused(paramwise, words):
+    with pytest.raises(ValueError, match=words):
+        _wrapper(nn.Linear(2, 2), **paramwise)
+
+
+def test_model_without_levels_is_refused():
+    with pytest.raises(ValueError, match=r'get_layer_depth.*Linear has none'):
+        _wrapper(nn.Linear(2, 2), layer_decay=0.7)
+
+
+@pytest.mark.parametrize('missing', ['lr', 'weight_decay'])
+def test_missing_rate_is_named(missing):
+    optimizer = dict(type='AdamW', lr=LR, weight_decay=0.05)
+    del optimizer[missing]
+    with pytest.raises(ValueError, match=f'has no {missing}'):
+        LayerDecay(dict(optimizer=optimizer), dict(layer_decay=0.7))
