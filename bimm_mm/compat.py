@@ -10,8 +10,8 @@ and ``run(module)`` executes that code.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -22,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 from bimm_mm.import_watch import Cure, Run, Watcher
+from bimm_mm.placeholders import placeholders, undone_on_error
 
 _DRN = 'mmaction.models.localizers.drn'
 
@@ -89,7 +90,7 @@ def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
     dependency = import_module(f'{library}.utils.dependency')
     names = dict(vars(module))
     try:
-        with _undone_on_error(import_module(f'{library}.registry')):
+        with undone_on_error(import_module(f'{library}.registry')):
             run(module)
     except Exception as error:
         for name in [n for n in sys.modules if n.startswith(module.__name__)]:
@@ -100,7 +101,7 @@ def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
         with mock.patch.multiple(
             dependency,
             WITH_MULTIMODAL=False,
-            register_multimodal_placeholder=_placeholders(error),
+            register_multimodal_placeholder=placeholders(error),
         ):
             run(module)
 
@@ -127,8 +128,31 @@ def load_opencv_first(module: ModuleType, run: Run) -> None:
     run(module)
 
 
+def name_empty_dataset(module: ModuleType, run: Run) -> None:
+    """Say which dataset has no sample (mmdetection #10627).
+
+    MMEngine 0.10.7 packs the samples of any library's dataset into one array
+    and ends in "need at least one array to concatenate" where there are none.
+    """
+    run(module)
+    serialize = module.BaseDataset._serialize_data
+
+    def checked(dataset: Any) -> Any:
+        if not dataset.data_list:
+            raise ValueError(
+                f'{dataset.ann_file or dataset.data_prefix} has no sample '
+                'left: it is empty, or none of its entries has one of the '
+                f'classes {dataset.metainfo.get("classes", ())} of the config '
+                '(metainfo.classes)'
+            )
+        return serialize(dataset)
+
+    module.BaseDataset._serialize_data = checked
+
+
 CURES: dict[str, Cure] = {
     'decord': load_opencv_first,
+    'mmengine.dataset.base_dataset': name_empty_dataset,
     'mmengine.logging.history_buffer': allow_own_checkpoints,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,
@@ -202,46 +226,6 @@ def _statistic(owner: type, name: str) -> Callable[..., Any]:
         f'the checkpoint asks for attribute {name!r} of {owner!r}, which no '
         'checkpoint of MMEngine needs: do not load it'
     )
-
-
-@contextmanager
-def _undone_on_error(registries: ModuleType) -> Iterator[None]:
-    """Forget what was registered inside the block if the block fails."""
-    from mmengine.registry import Registry
-
-    before = [
-        (registry, dict(registry.module_dict))
-        for registry in vars(registries).values()
-        if isinstance(registry, Registry)
-    ]
-    try:
-        yield
-    except Exception:
-        for registry, modules in before:
-            registry.module_dict.clear()
-            registry.module_dict.update(modules)
-        raise
-
-
-def _placeholders(error: Exception) -> Callable[..., None]:
-    """A registrar of stand-ins that tell why the real class is missing."""
-
-    def register(names: Sequence[str], registry: Any) -> None:
-        for name in names:
-            registry.register_module(name=name, module=_stand_in(name, error))
-
-    return register
-
-
-def _stand_in(name: str, error: Exception) -> Callable[..., None]:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise ImportError(
-            f'{name} cannot be used with the installed transformers '
-            f'({type(error).__name__}: {error}): install an older '
-            'transformers in an environment of its own'
-        ) from error
-
-    return refuse
 
 
 def _already_run(module: ModuleType) -> None:

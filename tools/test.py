@@ -14,6 +14,7 @@ from bimm_mm.apis import (
     add_shared_arguments,
     build_runner,
     check_checkpoint,
+    check_data_files,
     load_config,
     set_work_dir,
     write_json,
@@ -60,6 +61,7 @@ def read_config(args: argparse.Namespace) -> Config:
         )
     set_work_dir(cfg, args.config, args.work_dir)
     cfg.load_from = check_checkpoint(args.checkpoint)
+    check_data_files(cfg, ['test'])
     if args.amp:
         cfg.test_cfg.fp16 = True
     return cfg

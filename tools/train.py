@@ -10,7 +10,9 @@ from mmengine.config import Config
 from bimm_mm.apis import (
     add_shared_arguments,
     build_runner,
+    check_data_files,
     check_device,
+    check_load_from,
     describe_batch,
     load_config,
     set_resume,
@@ -69,6 +71,9 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
     check_device(cfg)
+    check_load_from(cfg)
+    parts = ['train'] if cfg.get('val_cfg') is None else ['train', 'val']
+    check_data_files(cfg, parts)
     return cfg
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from bimm_mm.models.checkpoint import read_state_dict
 
 # What Runner reads from the config beside its own arguments.
 _READ_FROM_CFG = (
@@ -21,6 +23,8 @@ _READ_FROM_CFG = (
     'efficient_conv_bn_eval',
     'compile',
 )
+# Keys of the areas' decoders and of BIMM's branches.
+_PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
 # Similarity above which a name is taken for a misspelling, not a variable.
 _TYPO = 0.9
 
@@ -115,6 +119,11 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         return
     cfg.resume = True
     cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
+    backbone = cfg.get('model', {}).get('backbone')
+    if backbone and (cfg.load_from or find_latest_checkpoint(cfg.work_dir)):
+        # All weights come from the resumed checkpoint: the pretrained one may
+        # be gone.
+        backbone.pop('init_cfg', None)
 
 
 def check_checkpoint(path: str) -> str:
@@ -133,6 +142,32 @@ def check_checkpoint(path: str) -> str:
     if '://' not in path and not Path(path).expanduser().is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
     return path
+
+
+def check_load_from(cfg: Config) -> None:
+    """Refuse a pretraining checkpoint where only a finetuned one fits.
+
+    MMEngine would load nothing of it and go on.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If ``load_from`` of a downstream model is a checkpoint of
+            pretraining.
+    """
+    path = cfg.get('load_from')
+    if not path or '://' in path or cfg.get('resume'):
+        return
+    state = read_state_dict(check_checkpoint(path))
+    pretraining = any(key.startswith(_PRETRAINING) for key in state)
+    if pretraining and 'backbone' in cfg.model and 'areas' not in cfg.model:
+        raise ValueError(
+            f'load_from={path} is a checkpoint of pretraining, of which this '
+            'model would load nothing: give it as '
+            f'model.backbone.init_cfg.checkpoint={path}'
+        )
 
 
 def use_amp(cfg: Config) -> None:

