@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,10 +36,11 @@ def step_seed(seed: int, rank: int, stream: int, step: int) -> int:
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
-    """Seeds torch before every step from run, rank and step.
+    """Seeds all random numbers of a step from run, rank and step.
 
-    Masks, the frame that the ventral branch sees and drop path are then the
-    same whether a run was interrupted or not, and every validation uses the
+    Masks, the frame that the ventral branch sees, drop path and the choice
+    of mixup or cutmix (mmaction2 draws it with NumPy) are then the same
+    whether a run was interrupted or not, and every validation uses the
     same masks, so that its curve shows the model and not the draw. Ranks
     draw differently, with or without ``diff_rank_seed``.
     """
@@ -73,4 +75,7 @@ class StepSeedHook(Hook):
         self._seed(runner, _TEST, batch_idx)
 
     def _seed(self, runner: Runner, stream: int, step: int) -> None:
-        torch.manual_seed(step_seed(runner.seed, runner.rank, stream, step))
+        seed = step_seed(runner.seed, runner.rank, stream, step)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)

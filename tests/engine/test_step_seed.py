@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 
@@ -69,3 +72,17 @@ def test_every_validation_draws_the_same(make_runner):
     assert first.equal(second)
     assert first.equal(third)
     assert len(set(first.tolist())) == 3
+
+
+def test_all_generators_are_seeded():
+    """mmaction2 chooses between mixup and cutmix with NumPy."""
+
+    def draws(step: int) -> tuple:
+        runner = SimpleNamespace(seed=3, rank=0, iter=step)
+        StepSeedHook().before_train_iter(runner, 0)
+        return np.random.rand(), random.random(), torch.rand(1).item()
+
+    first = draws(5)
+    np.random.rand(7), random.random(), torch.rand(3)
+    assert draws(5) == first
+    assert all(a != b for a, b in zip(draws(6), first, strict=True))
