@@ -107,9 +107,9 @@ def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
 
 
 def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
-    """Serve ``np.Inf``, ``np.in1d`` and ``np.trapz`` to those who call them.
+    """Serve ``np.Inf``, ``np.NAN``, ``np.in1d`` and ``np.trapz`` to callers.
 
-    NumPy 2.0 removed the first, 2.4 the others; mmaction2 1.2.0 and
+    NumPy 2.0 removed the first two, 2.4 the others; mmaction2 1.2.0 and
     mmpretrain 1.2.0 fail when the code runs (no upstream issue known). The
     module gets a view of NumPy with the names; NumPy itself stays as it is.
     """
@@ -159,6 +159,9 @@ CURES: dict[str, Cure] = {
     'mmaction.utils.misc': keep_old_numpy_names,
     'mmaction.datasets.transforms.pose_transforms': keep_old_numpy_names,
     'mmaction.evaluation.functional.accuracy': keep_old_numpy_names,
+    'mmaction.evaluation.functional.ava_evaluation.metrics': (
+        keep_old_numpy_names
+    ),
     'mmaction.evaluation.metrics.multimodal_metric': keep_old_numpy_names,
     'mmpretrain.evaluation.metrics.retrieval': keep_old_numpy_names,
 }
@@ -203,6 +206,7 @@ class _NumpyView(ModuleType):
     """NumPy together with the names that it dropped."""
 
     Inf = float('inf')
+    NAN = float('nan')
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module('numpy'), name)

@@ -199,6 +199,21 @@ def test_numpy_itself_is_left_alone():
     assert view.trapz([0, 1, 3], [0, 1, 2]) == 2.5
 
 
+@pytest.mark.parametrize('cured', [True, False], ids=['cured', 'bug'])
+def test_ava_metric_without_annotations_of_an_action(monkeypatch, cured):
+    from mmaction.evaluation.functional.ava_evaluation import metrics
+
+    if not cured:
+        monkeypatch.setattr(metrics, 'np', np)
+    none, hits = np.array([0.5]), np.array([False])
+    curves = metrics.compute_precision_recall(none, hits, 0)
+    if cured:
+        assert np.isnan(metrics.compute_average_precision(*curves))
+    else:
+        with pytest.raises(AttributeError, match='NAN'):
+            metrics.compute_average_precision(*curves)
+
+
 def test_retrieval_recall_runs_with_numpy_2(recwarn):
     from mmpretrain.evaluation import RetrievalRecall
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,5 +38,17 @@ def write_text(text: str, path: str | Path) -> None:
 
 
 def write_json(content: Any, path: str | Path) -> None:
-    """Write readable JSON in one piece."""
-    write_text(json.dumps(content, indent=2) + '\n', path)
+    """Write readable JSON in one piece; numbers that are none as null."""
+    text = json.dumps(_strict(content), indent=2, allow_nan=False)
+    write_text(text + '\n', path)
+
+
+def _strict(content: Any) -> Any:
+    """JSON has no NaN and no infinity, which metrics may have."""
+    if isinstance(content, dict):
+        return {key: _strict(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_strict(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -4,6 +4,7 @@ The datasets themselves are those of mmaction2 and mmpretrain, named in
 configs, so that mmaction2 is needed only where videos are.
 """
 
+from .key_frames import KeyFrames
 from .list_file import check_list_file
 from .preprocessor import StimulusPreprocessor
 from .randomness import seeded
@@ -15,7 +16,11 @@ from .transforms import (
     Guarded,
     LoadContour,
     PackStimulus,
+    PerClip,
     RepeatCrops,
+    RepeatSamples,
+    ResizeToPatches,
+    TruthOnly,
     UndecodableVideoError,
 )
 
@@ -25,11 +30,16 @@ __all__ = [
     'EnlargeShortSide',
     'EpochSampler',
     'Guarded',
+    'KeyFrames',
     'LoadContour',
     'PackStimulus',
+    'PerClip',
     'RepeatCrops',
+    'RepeatSamples',
     'ResilientDataset',
+    'ResizeToPatches',
     'StimulusPreprocessor',
+    'TruthOnly',
     'UndecodableVideoError',
     'check_list_file',
     'seeded',

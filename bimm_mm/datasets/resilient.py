@@ -29,16 +29,18 @@ class ResilientDataset(Dataset):
 
     Another sample, drawn at random, takes the place; its data sample's
     ``replaced`` lists (path, reason) of the files it stands in for, from
-    which :class:`bimm_mm.BadVideoHook` counts. Paths and list files that are
-    wrong are errors at once.
+    which :class:`bimm_mm.BadVideoHook` counts. Where a draw gives several
+    samples (:class:`bimm_mm.RepeatSamples`), the first one has the list.
+    Paths and list files that are wrong are errors at once.
 
     Given a :class:`bimm_mm.Draw` (see :class:`bimm_mm.EpochSampler`) instead
     of an index, a sample and its augmentations depend on nothing else.
 
     Args:
         dataset (dict | BaseDataset): The dataset or its config. It decodes
-            inside :class:`bimm_mm.Guarded` and ends in
-            :class:`bimm_mm.PackStimulus`.
+            inside :class:`bimm_mm.Guarded` and ends in packing: in
+            :class:`bimm_mm.PackStimulus`, :class:`bimm_mm.RepeatSamples` or
+            the library's own transform.
         max_tries (int): Samples to try before giving up. Defaults to 10.
 
     Raises:
@@ -74,15 +76,16 @@ class ResilientDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
-        """One sample.
+    def __getitem__(self, draw: Draw | int) -> dict | list[dict]:
+        """One sample, or all that the dataset makes of one file.
 
         Args:
             draw (Draw | int): A draw, or an index, with which the sample's
                 randomness is that of the process.
 
         Returns:
-            dict: What :class:`bimm_mm.PackStimulus` packed.
+            dict | list[dict]: What was packed, ``inputs`` and
+            ``data_samples``; a list from :class:`bimm_mm.RepeatSamples`.
 
         Raises:
             FileNotFoundError: If a file does not exist.
@@ -93,7 +96,7 @@ class ResilientDataset(Dataset):
                 return self._sample(draw.index)
         return self._sample(draw)
 
-    def _sample(self, index: int) -> dict[str, Any]:
+    def _sample(self, index: int) -> dict | list[dict]:
         """The sample, or the first of those drawn after it that decodes."""
         replaced: list[tuple[str, str]] = []
         for _ in range(self.max_tries):
@@ -105,9 +108,7 @@ class ResilientDataset(Dataset):
             except FileNotFoundError as error:
                 raise self._missing(error) from error
             else:
-                sample['data_samples'].set_metainfo(
-                    {'index': index, 'replaced': replaced}
-                )
+                _note(sample, index, replaced)
                 return sample
         files = '\n  '.join(f'{path}: {reason}' for path, reason in replaced)
         raise RuntimeError(
@@ -130,3 +131,14 @@ class ResilientDataset(Dataset):
             'data_prefix of the dataset to the folder to which its paths '
             'are relative, or correct the list'
         )
+
+
+def _note(
+    drawn: dict | list[dict], index: int, replaced: list[tuple[str, str]]
+) -> None:
+    """Write into the data samples of one draw where they come from."""
+    samples = drawn if isinstance(drawn, list) else [drawn]
+    for sample in samples:
+        sample['data_samples'].set_metainfo({'index': index})
+    # Once per draw, which is what BadVideoHook counts.
+    samples[0]['data_samples'].set_metainfo({'replaced': replaced})

@@ -4,6 +4,7 @@ from .bad_videos import BadVideoHook
 from .cpu_amp import CPUAmpOptimWrapper
 from .finite_loss import FiniteLossHook
 from .first_val import FirstValHook
+from .full_precision import FullPrecisionHook
 from .label_check import LabelCheckHook
 from .layer_decay import LayerDecay
 from .metrics import AreaLoss
@@ -15,6 +16,7 @@ __all__ = [
     'CPUAmpOptimWrapper',
     'FiniteLossHook',
     'FirstValHook',
+    'FullPrecisionHook',
     'LabelCheckHook',
     'LayerDecay',
     'StepSeedHook',

@@ -68,9 +68,14 @@ class BadVideoHook(Hook):
         Raises:
             RuntimeError: If too large a share was undecodable.
         """
-        samples = data_batch['data_samples']
-        new = [bad for sample in samples for bad in sample.get('replaced', ())]
-        self._seen += len(samples) + len(new)
+        # One data sample of every draw has the list (repeated augmentation).
+        lists = [
+            sample.get('replaced')
+            for sample in data_batch['data_samples']
+            if 'replaced' in sample
+        ]
+        new = [bad for replaced in lists for bad in replaced]
+        self._seen += len(lists) + len(new)
         self._bad += new
         if new and self._seen >= self.min_seen:
             self._stop_above_share(runner, self._seen, self._bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -17,3 +18,11 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         raise OSError('disk full')
     assert json.loads(path.read_text()) == {'x': 1}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_is_strict(tmp_path):
+    """mmaction2's AVAMetric is NaN for actions that do not occur."""
+    path = tmp_path / 'result.json'
+    write_json({'map': 0.5, 'rest': [math.nan, (math.inf, 1)]}, path)
+    strict = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert strict == {'map': 0.5, 'rest': [None, [None, 1]]}

@@ -6,6 +6,10 @@ from .enlarge import EnlargeShortSide
 from .following import AppendFollowing
 from .guarded import Guarded, UndecodableVideoError
 from .pack import PackStimulus
+from .per_clip import PerClip
+from .repeat_samples import RepeatSamples
+from .truth_only import TruthOnly
+from .whole_patches import ResizeToPatches
 
 __all__ = [
     'AppendFollowing',
@@ -13,6 +17,10 @@ __all__ = [
     'Guarded',
     'LoadContour',
     'PackStimulus',
+    'PerClip',
     'RepeatCrops',
+    'RepeatSamples',
+    'ResizeToPatches',
+    'TruthOnly',
     'UndecodableVideoError',
 ]

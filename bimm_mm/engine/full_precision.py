@@ -1,0 +1,82 @@
+"""Parts of a model that stay out of mixed precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.utils import apply_to
+from torch import Tensor, nn
+
+from bimm_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FullPrecisionHook(Hook):
+    """Runs some modules in fp32 while the rest is under autocast.
+
+    Detection heads need it under bfloat16. Its 8 bits make many of the scores
+    equal that non-maximum suppression has to order, and mmcv 2.1's operators
+    have no kernels for it.
+
+    Args:
+        modules (Sequence[str]): Their names in the model, such as
+            ``'rpn_head'``.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = tuple(modules)
+
+    def before_run(self, runner: Runner) -> None:
+        """Wrap the modules, once.
+
+        Raises:
+            ValueError: The model has no module of that name.
+        """
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        for name in self.modules:
+            keep_full_precision(model, name)
+
+
+def keep_full_precision(model: nn.Module, name: str) -> None:
+    """Have a module compute in fp32, also under autocast.
+
+    Args:
+        model (nn.Module): The model; its module is changed in place.
+        name (str): Name of the module.
+
+    Raises:
+        ValueError: The model has no such module.
+    """
+    modules = dict(model.named_modules())
+    if name not in modules:
+        children = ', '.join(child for child, _ in model.named_children())
+        raise ValueError(
+            f'FullPrecisionHook: {type(model).__name__} has no module '
+            f'{name!r}; its parts are {children}'
+        )
+    module = modules[name]
+    if not isinstance(module, _FullPrecision):
+        kind = type(module)
+        # A subclass survives copying (averaged weights), a patched method
+        # would go on calling the original.
+        module.__class__ = type(kind.__name__, (_FullPrecision, kind), {})
+
+
+class _FullPrecision(nn.Module):
+    """Put before a module's class, computes its ``forward`` in fp32."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        device = next(self.parameters()).device.type
+        args, kwargs = apply_to((args, kwargs), _is_short, Tensor.float)
+        with torch.autocast(device, enabled=False):
+            return super().forward(*args, **kwargs)
+
+
+def _is_short(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype in (torch.bfloat16, torch.half)

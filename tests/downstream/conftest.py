@@ -1,0 +1,101 @@
+"""One pretraining checkpoint for all tasks, and full-size configs shrunk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+# A few steps of each stage instead of some hundred; the model is the toy's.
+_SHORT = (
+    'train_dataloader.dataset.dataset.times=1',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'train_cfg.max_epochs=1',
+    'param_scheduler=None',
+    'val_cfg=None',
+    'val_dataloader=None',
+    'val_evaluator=None',
+)
+
+
+def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a script with this test's Python; fail with what it said."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'CUDA_VISIBLE_DEVICES': '-1',
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return done
+
+
+@pytest.fixture(scope='session')
+def joint_checkpoint(tmp_path_factory) -> Path:
+    """Checkpoint of the quickstart's two stages, trained for a few steps."""
+    folder = tmp_path_factory.mktemp('pretrained')
+    (folder / 'work_dirs' / 'quickstart').mkdir(parents=True)
+    _run(
+        ROOT / 'tools' / 'prepare_quickstart_data.py',
+        'work_dirs/quickstart/data',
+        cwd=folder,
+    )
+    train = ROOT / 'tools' / 'train.py'
+    stages = ROOT / 'configs' / 'quickstart'
+    first = [train, stages / 'pretrain_ventral.py', '--cfg-options', *_SHORT]
+    _run(*first, cwd=folder)
+    done = folder / 'work_dirs' / 'quickstart' / 'pretrain_ventral'
+    second = [train, stages / 'pretrain_joint.py', '--cfg-options', *_SHORT]
+    _run(
+        *second, f'model.ventral_checkpoint={done}/epoch_1.pth', cwd=folder
+    )
+    return folder / 'work_dirs' / 'quickstart' / 'pretrain_joint/epoch_1.pth'
+
+
+@pytest.fixture
+def toy_arch(joint_checkpoint) -> dict:
+    """What makes a full-size backbone that of the quickstart."""
+    return dict(
+        arch=dict(embed_dims=192, depth=6, num_heads=3),
+        img_size=64,
+        patch_size=8,
+        init_cfg=dict(type='Pretrained', checkpoint=str(joint_checkpoint)),
+    )
+
+
+@pytest.fixture
+def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
+    """Write a full-size config after ``change`` has shrunk it."""
+
+    def write(path: Path, change: Callable[[Config], None]) -> Path:
+        cfg = Config.fromfile(path)
+        change(cfg)
+        target = tmp_path / Path(path).name
+        cfg.dump(target)
+        return target
+
+    return write
+
+
+@pytest.fixture
+def run_script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script of tools/ in the test's folder; it must succeed."""
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+        return _run(ROOT / 'tools' / name, *arguments, cwd=tmp_path)
+
+    return run

@@ -1,0 +1,143 @@
+"""The K400 classifier against mmaction2's VideoMAE, with its weights.
+
+mmaction2's is the form of VideoMAE: no class token, no key bias, and the norm
+after the mean. The options of our encoder give that form.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from bimm_mm.registry import MODELS
+
+K400 = (
+    Path(__file__).resolve().parents[2]
+    / 'configs/downstream/k400/finetune_k400.py'
+)
+DIM, DEPTH, HEADS, FRAMES, SIDE = 48, 4, 3, 8, 64
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@torch.no_grad()
+def _randomised(model: nn.Module) -> nn.Module:
+    """No weight at its initial 0 or 1, so that each of them counts."""
+    for parameter in model.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def _config() -> Config:
+    cfg = Config.fromfile(K400)
+    init_default_scope(cfg.default_scope)
+    cfg.model.cls_head.in_channels = DIM
+    return cfg
+
+
+def _theirs(cfg: Config) -> nn.Module:
+    """mmaction2's classifier, our config's head and preprocessor."""
+    model = cfg.model.copy()
+    model.backbone = dict(
+        type='VisionTransformer',
+        img_size=SIDE,
+        patch_size=16,
+        embed_dims=DIM,
+        depth=DEPTH,
+        num_heads=HEADS,
+        mlp_ratio=4,
+        qkv_bias=True,
+        num_frames=FRAMES,
+        norm_cfg=dict(type='LN', eps=1e-6),
+        use_mean_pooling=True,
+    )
+    return _randomised(MODELS.build(model))
+
+
+def _ours(cfg: Config, checkpoint: Path) -> nn.Module:
+    """The config's classifier, small, with weights from the checkpoint."""
+    model = cfg.model.copy()
+    model.backbone.update(
+        arch=dict(embed_dims=DIM, depth=DEPTH, num_heads=HEADS),
+        img_size=SIDE,
+        num_frames=FRAMES,
+        with_cls_token=False,
+        key_bias=False,
+        out_type='avg',
+        drop_path_rate=0.1,
+    )
+    model.backbone.init_cfg.checkpoint = str(checkpoint)
+    classifier = MODELS.build(model)
+    classifier.init_weights()
+    return classifier.eval()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[nn.Module, nn.Module]:
+    """Their classifier, and ours with its weights."""
+    cfg = _config()
+    theirs = _theirs(cfg)
+    checkpoint = tmp_path / 'theirs.pth'
+    torch.save({'state_dict': theirs.state_dict()}, checkpoint)
+    ours = _ours(cfg, checkpoint)
+    ours.cls_head.load_state_dict(theirs.cls_head.state_dict())
+    return ours, theirs
+
+
+def _logits(model: nn.Module, clips: Tensor) -> Tensor:
+    """Logits (B, 400) of clips (B, C, T, H, W), uint8."""
+    samples = [ActionDataSample() for _ in clips]
+    data = {'inputs': list(clips.unsqueeze(1)), 'data_samples': samples}
+    data = model.data_preprocessor(data)
+    with torch.no_grad():
+        return model(data['inputs'], mode='tensor', stage='head')
+
+
+def test_logits_are_those_of_mmaction2(
+    pair: tuple[nn.Module, nn.Module],
+) -> None:
+    ours, theirs = pair
+    clips = torch.randint(256, (3, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
+    wanted = _logits(theirs, clips)
+    assert wanted.shape == (3, 400)
+    assert wanted.std(0).max() > 0.1
+    torch.testing.assert_close(_logits(ours, clips), wanted, atol=1e-5, rtol=0)
+
+
+def test_scores_of_many_views_are_those_of_mmaction2(
+    pair: tuple[nn.Module, nn.Module],
+) -> None:
+    views = torch.randint(256, (6, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
+    scores = []
+    for model in pair:
+        data = {'inputs': [views], 'data_samples': [ActionDataSample()]}
+        with torch.no_grad():
+            (sample,) = model.test_step(data)
+        scores.append(sample.pred_score)
+    ours, theirs = scores
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    # Probabilities are averaged, not logits (average_clips='prob').
+    logits = _logits(pair[1], views)
+    wanted = logits.softmax(1).mean(0)
+    torch.testing.assert_close(theirs, wanted, atol=1e-6, rtol=0)
+    assert (logits.mean(0).softmax(0) - wanted).abs().max() > 1e-5
+
+
+def test_other_weights_give_other_logits(
+    pair: tuple[nn.Module, nn.Module],
+) -> None:
+    ours, theirs = pair
+    clips = torch.randint(256, (1, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
+    with torch.no_grad():
+        ours.backbone.norm.bias[0] += 0.1
+    difference = _logits(ours, clips) - _logits(theirs, clips)
+    assert difference.abs().max() > 1e-4
