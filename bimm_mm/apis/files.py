@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -44,7 +46,9 @@ def write_json(content: Any, path: str | Path) -> None:
 
 
 def _strict(content: Any) -> Any:
-    """JSON has no NaN and no infinity, which metrics may have."""
+    """JSON has no NaN, no infinity and no NumPy, which metrics may have."""
+    if isinstance(content, np.generic):
+        content = content.item()
     if isinstance(content, dict):
         return {key: _strict(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):

@@ -120,7 +120,7 @@ def _heads(model: nn.Module) -> Iterator[tuple[str, int]]:
         count = getattr(module, 'num_classes', None)
         # A region proposal network tells objects from background only.
         if isinstance(count, int) and 'rpn_head' not in name:
-            yield name, count
+            yield name or type(model).__name__, count
     preprocessor = getattr(model, 'data_preprocessor', None)
     blending = getattr(preprocessor, 'blending', None)
     for mixing in getattr(blending, 'augments', []):

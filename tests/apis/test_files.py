@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 from bimm_mm.apis import atomic, write_json
@@ -23,6 +24,12 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_json_is_strict(tmp_path):
     """mmaction2's AVAMetric is NaN for actions that do not occur."""
     path = tmp_path / 'result.json'
-    write_json({'map': 0.5, 'rest': [math.nan, (math.inf, 1)]}, path)
+    metrics = {'map': 0.5, 'rest': [math.nan, (math.inf, 1)]}
+    metrics['mIoU'] = [np.float32(0.25), np.float32('nan'), np.int64(3)]
+    write_json(metrics, path)
     strict = json.loads(path.read_text(), parse_constant=pytest.fail)
-    assert strict == {'map': 0.5, 'rest': [None, [None, 1]]}
+    assert strict == {
+        'map': 0.5,
+        'rest': [None, [None, 1]],
+        'mIoU': [0.25, None, 3],
+    }

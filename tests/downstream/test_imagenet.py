@@ -1,0 +1,239 @@
+"""ImageNet-1K: pipelines, mixed targets and a toy run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+from PIL import Image
+from torch import Tensor
+
+from bimm_mm.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+BIMM = ROOT / 'configs/downstream/imagenet/finetune_bimm_in1k.py'
+BIMM_V = ROOT / 'configs/downstream/imagenet/finetune_bimm_v_in1k.py'
+
+
+@pytest.fixture
+def cfg() -> Config:
+    cfg = Config.fromfile(BIMM)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+@pytest.fixture
+def photo(data_root) -> dict:
+    """What a dataset hands to the pipeline."""
+    path = data_root / 'image_mini/hymenoptera/val'
+    path = min(path.rglob('*.jpg'))
+    return dict(img_path=str(path), gt_label=0)
+
+
+def _without(pipeline: list[dict], *types: str) -> list[dict]:
+    return [step for step in pipeline if step['type'] not in types]
+
+
+def test_training_pipeline_gives_random_pictures_of_full_size(cfg, photo):
+    pipeline = Compose(cfg.train_pipeline)
+    np.random.seed(0)
+    first, second = (pipeline(dict(photo)) for _ in range(2))
+    for sample in (first, second):
+        assert sample['inputs'].shape == (3, 224, 224)
+        assert sample['inputs'].dtype == torch.uint8
+        assert sample['data_samples'].gt_label.tolist() == [0]
+    assert not torch.equal(first['inputs'], second['inputs'])
+
+
+def test_no_picture_is_mirrored(cfg, photo):
+    """With the crop fixed, every draw is the picture as it is (Table 9)."""
+    types = [step['type'] for step in cfg.train_pipeline]
+    assert not any('flip' in name.lower() for name in types)
+    steps = _without(cfg.train_pipeline, 'RandAugment', 'RandomErasing')
+    _, crop, pack = steps
+    assert crop['type'] == 'RandomResizedCrop'
+    crop.update(crop_ratio_range=(1.0, 1.0), aspect_ratio_range=(1.0, 1.0))
+    square = cv2.resize(cv2.imread(photo['img_path']), (160, 160))
+    pipeline = Compose([crop, pack])
+    plain = pipeline(dict(img=square))['inputs']
+    assert not torch.equal(plain, plain.flip(2))
+    for _ in range(20):
+        assert torch.equal(pipeline(dict(img=square))['inputs'], plain)
+
+
+def test_rand_augment_has_no_flip_and_maes_strength(cfg):
+    (augment,) = [
+        step for step in cfg.train_pipeline if step['type'] == 'RandAugment'
+    ]
+    built = Compose([augment]).transforms[0]
+    names = [policy['type'] for policy in built.policies]
+    assert len(names) == 15  # of timm's rand-m9-mstd0.5-inc1
+    assert not any('flip' in name.lower() for name in names)
+    assert built.num_policies == 2
+    assert (built.magnitude_level, built.magnitude_std) == (9, 0.5)
+
+
+@pytest.mark.parametrize('shape', [(300, 500), (500, 300), (256, 256)])
+def test_evaluation_pipeline_equals_pillows(cfg, shape):
+    """Short side 256, bicubic, then the middle 224 x 224, as torchvision."""
+    height, width = shape
+    picture = np.random.RandomState(0).randint(
+        0, 256, (height, width, 3), np.uint8
+    )
+    pipeline = Compose(_without(cfg.test_pipeline, 'LoadImageFromFile'))
+    ours = pipeline(dict(img=picture))['inputs']
+
+    scale = 256 / min(shape)
+    size = (int(width * scale), int(height * scale))
+    resized = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
+    left, top = ((side - 224) // 2 for side in size)
+    expected = resized.crop((left, top, left + 224, top + 224))
+    expected = torch.from_numpy(np.array(expected)).permute(2, 0, 1)
+    assert torch.equal(ours, expected)
+
+
+def _shares(inputs: Tensor, preprocessor: torch.nn.Module) -> Tensor:
+    """Share of each source picture in each pixel of the mixed ones.
+
+    Picture i is full in channel i and empty in the others, so that channel i
+    is the share of picture i, by mixup and by cutmix.
+    """
+    pixels = inputs * preprocessor.std + preprocessor.mean
+    return pixels.flip(1) / 255
+
+
+def _mixed(shares: Tensor) -> bool:
+    return bool(((shares > 0.01) & (shares < 0.99)).any())
+
+
+def test_targets_of_mixed_pictures_are_those_of_the_formula(cfg):
+    """Label distribution = shares of the pictures, then smoothed by 0.1."""
+    cfg.model.backbone.update(
+        arch=dict(embed_dims=24, depth=1, num_heads=1),
+        img_size=32,
+        init_cfg=None,
+    )
+    cfg.model.head.in_channels = 24
+    model = MODELS.build(
+        dict(cfg.model, data_preprocessor=cfg.data_preprocessor)
+    )
+    with torch.no_grad():
+        model.head.fc.weight.normal_()
+    # Of the 1000 classes of the config.
+    labels = torch.tensor([7, 0, 999])
+    pictures = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
+    for index in range(3):
+        pictures[index, index] = 255
+    kinds = set()
+    np.random.seed(0)
+    torch.manual_seed(0)
+    for _ in range(12):
+        samples = [DataSample().set_gt_label(label) for label in labels]
+        batch = dict(inputs=pictures.clone(), data_samples=samples)
+        data = model.data_preprocessor(batch, training=True)
+        shares = _shares(data['inputs'], model.data_preprocessor)
+        means = shares.mean((2, 3))
+        if _mixed(shares):
+            kinds.add('mixup')
+        elif _mixed(means):
+            kinds.add('cutmix')
+        target = torch.zeros(3, 1000).index_add(1, labels, means)
+        target = 0.9 * target + 0.1 / 1000
+
+        features = torch.randn(3, 24)
+        loss = model.head.loss((features,), data['data_samples'])['loss']
+        log_p = model.head.fc(features).log_softmax(1)
+        expected = -(target * log_p).sum(1).mean()
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    assert kinds == {'cutmix', 'mixup'}
+
+
+def test_the_two_configs_differ_in_the_checkpoint_alone():
+    both = [Config.fromfile(path).to_dict() for path in (BIMM, BIMM_V)]
+    checkpoints = [
+        cfg['model']['backbone']['init_cfg'].pop('checkpoint') for cfg in both
+    ]
+    assert checkpoints == [
+        'work_dirs/pretrain_joint_k400/epoch_800.pth',
+        'work_dirs/pretrain_ventral_in1k/epoch_800.pth',
+    ]
+    assert both[0] == both[1]
+
+
+@pytest.mark.slow
+def test_toy_run(
+    data_root, joint_checkpoint, toy_arch, toy_config, run_script, tmp_path
+):
+    """20 classes of 64-pixel photos, from the joint checkpoint as it is."""
+    folder = data_root / 'image_mini/tiny20'
+    names = sorted(path.name for path in (folder / 'train').iterdir())
+
+    def shrink(cfg: Config) -> None:
+        cfg.model.backbone.update(toy_arch)
+        cfg.model.head.update(num_classes=len(names), in_channels=192)
+        cfg.data_preprocessor.num_classes = len(names)
+        for part, step in (('train', 40), ('val', 25), ('test', 25)):
+            loader = cfg[f'{part}_dataloader']
+            loader.update(
+                batch_size=16, num_workers=0, persistent_workers=False
+            )
+            count = 2000 if part == 'train' else 1000
+            loader.dataset.update(
+                data_root=str(folder),
+                metainfo=dict(classes=names),
+                indices=list(range(0, count, step)),
+            )
+            for transform in loader.dataset.pipeline:
+                sizes = dict(
+                    RandomResizedCrop=dict(scale=64),
+                    ResizeEdge=dict(scale=73),
+                    CenterCrop=dict(crop_size=64),
+                )
+                transform.update(sizes.get(transform.type, {}))
+        warmup, cosine = cfg.param_scheduler
+        warmup.end = cosine.begin = 1
+        cfg.train_cfg.max_epochs = 2
+        cfg.default_hooks.logger.interval = 1
+
+    config = toy_config(BIMM, shrink)
+    run_script('train.py', config, '--amp', '--work-dir', 'run')
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert f'tensors from {joint_checkpoint} (ventral.backbone.*' in log
+
+    checkpoint = tmp_path / 'run/epoch_2.pth'
+    run_script(
+        'test.py', config, checkpoint, '--work-dir=test', '--out=result.json'
+    )
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert set(result) == {'accuracy/top1', 'accuracy/top5'}
+    assert 0 <= result['accuracy/top1'] <= result['accuracy/top5'] <= 100
+    # The validation in training is this test.
+    (record,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    *_, last = map(json.loads, record.read_text().splitlines())
+    assert {key: last[key] for key in result} == pytest.approx(result)
+
+    _is_trained_ventral_branch(checkpoint, joint_checkpoint)
+
+
+def _is_trained_ventral_branch(path: Path, pretrained: Path) -> None:
+    """A few small steps away from the ventral branch, not from the other."""
+    load = dict(weights_only=True, map_location='cpu')
+    before = torch.load(pretrained, **load)['state_dict']
+    after = torch.load(path, **load)['state_dict']
+    moved = {
+        name: (value - before[f'ventral.{name}']).abs().max().item()
+        for name, value in after.items()
+        if name.startswith('backbone.')
+    }
+    assert moved and all(0 < distance < 1e-3 for distance in moved.values())
+    name = 'backbone.blocks.5.mlp.fc1.weight'
+    other = (after[name] - before[f'dorsal.{name}']).abs().max()
+    assert other > 2 * moved[name]
