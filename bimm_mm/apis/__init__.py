@@ -1,8 +1,10 @@
 """What scripts and notebooks call."""
 
+from .classifiers import ProbeOptions
 from .config import (
     check_checkpoint,
     check_device,
+    check_load_from,
     describe_batch,
     load_config,
     set_resume,
@@ -11,31 +13,66 @@ from .config import (
     use_auto_scale_lr,
 )
 from .curves import AreaProgress, read_progress, read_scalars, save_curves
+from .data_files import check_data_files
+from .feature_file import (
+    Features,
+    check_same_kind,
+    read_features,
+    write_features,
+)
+from .feature_options import (
+    FeatureOptions,
+    add_feature_arguments,
+    feature_options,
+)
+from .feature_store import save_features
+from .features import Extraction, extract_features
 from .files import atomic, write_json, write_text
+from .folds import Fold, find_folds, split_fold
 from .launch import add_shared_arguments, build_runner
 from .pictures import save_pictures
+from .probe import FoldScore, probe, summary
 from .reconstruct import init_model, load_batch, reconstruct
 
 __all__ = [
     'AreaProgress',
+    'Extraction',
+    'FeatureOptions',
+    'Features',
+    'Fold',
+    'FoldScore',
+    'ProbeOptions',
+    'add_feature_arguments',
     'add_shared_arguments',
     'atomic',
     'build_runner',
     'check_checkpoint',
+    'check_data_files',
     'check_device',
+    'check_load_from',
+    'check_same_kind',
     'describe_batch',
+    'extract_features',
+    'feature_options',
+    'find_folds',
     'init_model',
     'load_batch',
     'load_config',
+    'probe',
+    'read_features',
     'read_progress',
     'read_scalars',
     'reconstruct',
     'save_curves',
+    'save_features',
     'save_pictures',
     'set_resume',
     'set_work_dir',
+    'split_fold',
+    'summary',
     'use_amp',
     'use_auto_scale_lr',
+    'write_features',
     'write_json',
     'write_text',
 ]

@@ -1,0 +1,123 @@
+"""Feature files come back as written, and others are told apart."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bimm_mm.apis import (
+    Features,
+    check_same_kind,
+    read_features,
+    write_features,
+)
+
+META = {
+    'features': 'encoder',
+    'checkpoint_sha256': 'ab',
+    'seed': None,
+    'level': 'clip',
+    'blocks': [4],
+    'pool': 'avg',
+    'folders': ['videos/'],
+}
+
+
+def make(width: int = 3, first: int = 0, **meta) -> Features:
+    x = np.arange(4 * width, dtype=np.float32).reshape(4, width)
+    paths = [f'é{first + row} x.mp4' for row in range(4)]
+    return Features({'features': x}, np.arange(4), paths, META | meta)
+
+
+def test_features_come_back_as_written(tmp_path):
+    path = tmp_path / 'new' / 'a.npz'
+    write_features(make(note='x'), path)
+    back = read_features(path)
+    assert np.array_equal(back.arrays['features'], make().arrays['features'])
+    assert back.labels.tolist() == [0, 1, 2, 3]
+    assert back.paths == make().paths
+    assert back.meta['note'] == 'x' and back.meta['blocks'] == [4]
+    assert [p.name for p in path.parent.iterdir()] == ['a.npz']
+    # Readable without this package.
+    content = np.load(path)
+    assert set(content) == {'features', 'labels', 'paths', 'meta'}
+    assert json.loads(str(content['meta']))['format'] == 'bimm_mm.features'
+
+
+def test_selected_samples_keep_together():
+    some = make().select([2, 0])
+    assert some.labels.tolist() == [2, 0]
+    assert some.paths == ['é2 x.mp4', 'é0 x.mp4']
+    assert some.arrays['features'].tolist() == [[6, 7, 8], [0, 1, 2]]
+
+
+def foreign(path) -> None:
+    np.savez(path, features=np.zeros(3), labels=np.zeros(3))
+
+
+def pickled(path) -> None:
+    np.savez(path, meta=np.array([object()], dtype=object))
+
+
+def single(path) -> None:
+    with path.open('wb') as file:
+        np.save(file, np.zeros(3))
+
+
+def text(path) -> None:
+    path.write_text('no archive')
+
+
+def empty(path) -> None:
+    path.touch()
+
+
+def cut_off(path) -> None:
+    write_features(make(), path)
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def newer(path) -> None:
+    meta = json.dumps({'format': 'bimm_mm.features', 'format_version': 99})
+    np.savez(path, meta=np.asarray(meta), labels=np.zeros(1), paths=['a'])
+
+
+@pytest.mark.parametrize(
+    'write', [foreign, pickled, single, text, empty, cut_off, newer]
+)
+def test_other_files_are_no_feature_files(tmp_path, write):
+    path = tmp_path / 'a.npz'
+    write(path)
+    with pytest.raises(ValueError, match=r'a\.npz is no feature file'):
+        read_features(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='extract_features'):
+        read_features(tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [
+        (dict(checkpoint_sha256='cd'), 'checkpoint_sha256 of .* ab, .* cd'),
+        (dict(level='token'), 'level'),
+        (dict(blocks=[2]), 'blocks'),
+        (dict(pool='cls'), 'pool'),
+        (dict(features='motion-energy'), 'features of the training'),
+        (dict(seed=1), 'seed'),
+        (dict(width=5), r'shapes .*\(3,\).*\(5,\)'),
+        (dict(first=3), r'1 samples are in .* such as é3 x\.mp4'),
+    ],
+)
+def test_features_of_two_kinds_are_not_mixed(other, message):
+    with pytest.raises(ValueError, match=message):
+        check_same_kind(make(), make(**dict(first=10) | other))
+
+
+def test_features_of_one_kind_go_together():
+    check_same_kind(make(), make(first=4, split='val'))
+    # The same names in another folder are other samples.
+    check_same_kind(make(), make(folders=['videos_val/']))

@@ -1,0 +1,142 @@
+"""The script: from a config and a checkpoint to a file, or one clear line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bimm_mm.apis import read_features
+
+CONFIG = """
+default_scope = 'mmaction'
+model = dict(
+    type='Recognizer3D',
+    backbone=dict(
+        type='bimm_mm.BIMMVisionTransformer',
+        arch=dict(embed_dims=48, depth=2, num_heads=2),
+        img_size=32,
+        patch_size=16,
+        num_frames=4,
+        tubelet_size=2,
+        single_output=True,
+    ),
+    cls_head=dict(type='TimeSformerHead', num_classes=6, in_channels=48),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[120.0, 110.0, 100.0],
+        std=[60.0, 50.0, 40.0],
+        format_shape='NCTHW',
+    ),
+)
+val_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    dataset=dict(
+        type='VideoDataset',
+        ann_file='list.txt',
+        data_prefix=dict(video='{videos}'),
+        pipeline=[
+            dict(type='DecordInit', num_threads=1),
+            dict(type='SampleFrames', clip_len=4, frame_interval=6,
+                 num_clips=1, test_mode=True),
+            dict(type='DecordDecode'),
+            dict(type='Resize', scale=(32, 32), keep_ratio=False),
+            dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs'),
+        ],
+        test_mode=True,
+    ),
+)
+"""
+
+
+@pytest.fixture
+def extract(
+    data_root: Path, tmp_path: Path, load_tool, monkeypatch
+) -> Callable[..., None]:
+    """Run the script in a folder with a config and a list of four clips."""
+    source = data_root / 'action_mini' / 'ut_interaction'
+    lines = (source / 'all.txt').read_text().splitlines()[:4]
+    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    text = CONFIG.replace('{videos}', str(source / 'videos_sq'))
+    (tmp_path / 'tiny.py').write_text(text)
+    monkeypatch.chdir(tmp_path)
+    tool = load_tool('extract_features')
+
+    def run(*arguments: str) -> None:
+        command = ['extract_features.py', 'tiny.py', *arguments]
+        monkeypatch.setattr(sys, 'argv', command)
+        tool.main()
+
+    return run
+
+
+def test_file_says_what_it_is(extract, tmp_path, capsys):
+    extract('none', '--out', 'a.npz', '--pool', 'avg', '--block', '1', '2')
+    assert 'a.npz: 4 samples' in capsys.readouterr().out
+    features = read_features(tmp_path / 'a.npz')
+    shapes = {name: x.shape for name, x in features.arrays.items()}
+    assert shapes == {'features_block1': (4, 48), 'features_block2': (4, 48)}
+    expected = (tmp_path / 'list.txt').read_text().splitlines()
+    assert features.paths == [line.split()[0] for line in expected]
+    meta = features.meta
+    assert meta['config'].endswith('tiny.py')
+    assert (meta['features'], meta['seed']) == ('random', 0)
+    assert (meta['blocks'], meta['pool']) == ([1, 2], 'avg')
+    assert meta['software'].startswith('bimm_mm ')
+
+
+def test_every_flag_takes_effect(extract, tmp_path):
+    extract(
+        'none', '--out', 'a.npz', '--level', 'token', '--half', '--seed', '3',
+        '--batch-size', '3', '--workers', '1', '--amp', '--cfg-options',
+        'model.backbone.patch_size=8',
+    )  # fmt: skip
+    features = read_features(tmp_path / 'a.npz')
+    assert features.arrays['features'].shape == (4, 2, 4, 4, 48)
+    assert features.arrays['features'].dtype == np.float16
+    assert (features.meta['seed'], features.meta['amp']) == (3, True)
+    extract('none', '--out', 'b.npz', '--features', 'motion-energy')
+    energy = read_features(tmp_path / 'b.npz')
+    assert energy.arrays['features'].shape == (4, 3 * 64)
+    assert energy.meta['features'] == 'motion-energy'
+
+
+def test_damaged_video_without_guard_is_named_or_left_out(extract, tmp_path):
+    (tmp_path / 'bad.mp4').write_bytes(b'no video' * 99)
+    lines = (tmp_path / 'list.txt').read_text()
+    (tmp_path / 'list.txt').write_text(f'{lines}\n{tmp_path}/bad.mp4 0\n')
+    with pytest.raises(SystemExit, match=r'bad\.mp4 cannot be decoded'):
+        extract('none', '--out', 'a.npz')
+    assert not list(tmp_path.glob('*.npz'))
+    extract('none', '--out', 'a.npz', '--skip-bad')
+    assert len(read_features(tmp_path / 'a.npz')) == 4
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere.pth', '--out', 'a.npz'], 'no checkpoint nowhere'),
+        (['list.txt', '--out', 'a.npz'], 'cannot be read as a checkpoint'),
+        (['none', '--out', 'a.npy'], 'must end with .npz'),
+        (['none', '--out', 'a.npz', '--block', '7'], 'block 7: .* 2 blocks'),
+        (['none', '--out', 'a.npz', '--split', 'test'], 'no test_dataloader'),
+        (
+            ['none', '--out', 'a.npz', '--level', 'token', '--pool', 'cls'],
+            'pool=cls with level=token',
+        ),
+        (
+            ['none', '--out', 'a.npz', '--cfg-options', 'model.neck=1', 'x=2'],
+            "config has no 'x'",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line(extract, tmp_path, arguments, message):
+    expected = f'extract_features.py: error: .*{message}'
+    with pytest.raises(SystemExit, match=expected):
+        extract(*arguments)
+    assert not list(tmp_path.glob('*.npz'))

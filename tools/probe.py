@@ -1,0 +1,247 @@
+#!/usr/bin/env python
+"""Linear probe and k-NN: how well frozen features tell classes apart.
+
+probe.py train.npz val.npz                     files of extract_features.py
+probe.py a.npz b.npz --folds TRAIN VAL         each file on folds of itself
+probe.py CONFIG CHECKPOINT [--folds ...]       extracts in memory
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import DictAction
+
+from bimm_mm.apis import (
+    FeatureOptions,
+    Features,
+    ProbeOptions,
+    add_feature_arguments,
+    check_same_kind,
+    extract_features,
+    feature_options,
+    find_folds,
+    load_config,
+    probe,
+    read_features,
+    split_fold,
+    summary,
+    write_json,
+)
+from bimm_mm.apis.feature_options import ENCODER, SPLITS, TRIVIAL
+from bimm_mm.apis.features import NO_CHECKPOINT
+from bimm_mm.apis.probe import METHODS
+from bimm_mm.apis.probe_table import remarks, table
+
+_RANDOM = 'random'
+# Name of the fold, training set, validation set.
+_Folds = list[tuple[str, Features, Features]]
+
+
+def parse_args() -> argparse.Namespace:
+    """Flags of this script."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'sources',
+        nargs='+',
+        help="feature files, or a config and a checkpoint ('none': random)",
+    )
+    parser.add_argument(
+        '--folds',
+        nargs=2,
+        metavar=('TRAIN', 'VAL'),
+        help="list files, {} for the number of the fold: 'fold{}_train.txt' "
+        "'fold{}_val.txt'",
+    )
+    parser.add_argument(
+        '--method',
+        nargs='+',
+        choices=METHODS,
+        default=list(METHODS),
+        help='default: both',
+    )
+    parser.add_argument('--out', help='JSON file of all results')
+    linear = parser.add_argument_group('linear probe')
+    linear.add_argument(
+        '--c',
+        type=float,
+        help='inverse strength of the L2 penalty; default: chosen by '
+        'cross-validation inside the training set',
+    )
+    linear.add_argument(
+        '--pca', type=int, default=0, help='components; default: no PCA'
+    )
+    linear.add_argument(
+        '--jobs', type=int, default=1, help='processes; default: 1'
+    )
+    knn = parser.add_argument_group('k-NN')
+    knn.add_argument('--k', type=int, default=20, help='default: 20')
+    knn.add_argument(
+        '--temperature',
+        type=float,
+        help='weigh votes by exp(similarity / temperature), as DINO with '
+        '0.07; default: equal votes',
+    )
+    group = parser.add_argument_group('with a config and a checkpoint')
+    group.add_argument(
+        '--features',
+        nargs='+',
+        choices=[ENCODER, _RANDOM, *TRIVIAL],
+        default=[ENCODER],
+        help='what to compare; default: encoder',
+    )
+    group.add_argument(
+        '--split',
+        choices=SPLITS,
+        help='which dataset has all samples of the folds; default: val',
+    )
+    add_feature_arguments(group)
+    group.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override parts of the config, such as '
+        'val_dataloader.dataset.ann_file=all.txt',
+    )
+    return parser.parse_args()
+
+
+def sources(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
+    """Name and folds of every feature to probe."""
+    if any(name.endswith('.npz') for name in args.sources):
+        yield from from_files(args)
+    elif len(args.sources) == 2:
+        yield from from_config(args)
+    else:
+        raise ValueError(
+            'give feature files ending with .npz, or a config and a '
+            f'checkpoint, not {" ".join(args.sources)}'
+        )
+
+
+def from_files(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
+    """Read feature files."""
+    if args.folds:
+        for name in args.sources:
+            features = read_features(name)
+            yield Path(name).stem, cut(features, args)
+        return
+    if len(args.sources) != 2:
+        raise ValueError(
+            f'{len(args.sources)} feature files: give two, of training and '
+            'of validation, or --folds'
+        )
+    train, val = map(read_features, args.sources)
+    check_same_kind(train, val)
+    if train.meta.get('pipeline') != val.meta.get('pipeline'):
+        print('note: training and validation had different transforms')
+    yield train.meta['features'], [('', train, val)]
+
+
+def from_config(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
+    """Extract every feature that was asked for."""
+    if args.split and not args.folds:
+        raise ValueError('--split goes with --folds: it names all samples')
+    config, checkpoint = args.sources
+    cfg = load_config(config, args.cfg_options)
+    splits = [args.split or 'val'] if args.folds else ['train', 'val']
+    # What makes no sense is told before anything is extracted.
+    wanted = {
+        kind: [options_of(kind, split, args) for split in splits]
+        for kind in args.features
+    }
+    if args.folds:
+        find_folds(*args.folds)
+    for kind, all_options in wanted.items():
+        weights = checkpoint if kind == ENCODER else NO_CHECKPOINT
+        features = [
+            extract_features(cfg, weights, options) for options in all_options
+        ]
+        if args.folds:
+            yield kind, cut(features[0], args)
+        else:
+            check_same_kind(*features)
+            yield kind, [('', *features)]
+
+
+def options_of(
+    kind: str, split: str, args: argparse.Namespace
+) -> FeatureOptions:
+    """Options of one extraction; --pool and --block are the encoder's."""
+    if kind in TRIVIAL:
+        return feature_options(
+            args, kind=kind, split=split, pool=None, blocks=()
+        )
+    return feature_options(args, kind=ENCODER, split=split)
+
+
+def cut(features: Features, args: argparse.Namespace) -> _Folds:
+    """The folds of all samples."""
+    return [
+        (fold.name, *split_fold(features, fold))
+        for fold in find_folds(*args.folds)
+    ]
+
+
+def evaluate(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Probe every feature by every method."""
+    options = ProbeOptions(
+        c=args.c,
+        pca=args.pca,
+        k=args.k,
+        temperature=args.temperature,
+        seed=args.seed,
+        jobs=args.jobs,
+    )
+    results = []
+    for source, folds in sources(args):
+        for name in folds[0][1].arrays:
+            for method in args.method:
+                scores = [
+                    probe(
+                        train,
+                        val,
+                        method=method,
+                        name=name,
+                        fold=fold,
+                        options=options,
+                    )
+                    for fold, train, val in folds
+                ]
+                results.append(
+                    {
+                        'source': source,
+                        'array': name,
+                        'method': method,
+                        **summary(scores),
+                        'meta': without_text(folds[0][1].meta),
+                    }
+                )
+    return results
+
+
+def without_text(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata without the config's text, of which the hash stays."""
+    return {key: meta[key] for key in meta if key != 'config_text'}
+
+
+def main() -> None:
+    """Probe."""
+    args = parse_args()
+    try:
+        results = evaluate(args)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        raise SystemExit(f'probe.py: error: {error}') from None
+    print('\n'.join([*table(results), *remarks(results)]))
+    if args.out:
+        write_json(results, args.out)
+
+
+if __name__ == '__main__':
+    main()
