@@ -14,17 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measures import clock, spread
 from mmengine.config import Config
 from plain_videomae import PlainVideoMAE, tube_mask
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from bimm_mm.apis.flops import multiply_adds
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.registry import MODELS
 from bimm_mm.stimulus import Stimulus
@@ -50,17 +49,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def clock(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds that ``step`` takes, work on the device included."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def train_step(
     model: nn.Module,
     loss: Callable[[], Tensor],
@@ -83,15 +71,6 @@ def train_step(
         optimizer.step()
 
     return step
-
-
-def multiplications(loss: Callable[[], Tensor]) -> float:
-    """Billions of multiply-adds of one forward pass, attention included."""
-    # Fused attention on the CPU has no formula in the counter.
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        loss()
-    return counter.get_total_flops() / 2e9
 
 
 def build_bimm(device: torch.device) -> BIMM:
@@ -161,13 +140,6 @@ def _decode(
     total.backward()
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Minimum, median and maximum."""
-    return dict(
-        min=min(values), median=statistics.median(values), max=max(values)
-    )
-
-
 def main() -> None:
     """Run the benchmark and print the table."""
     args = parse_args()
@@ -189,8 +161,8 @@ def main() -> None:
     ours = build_bimm(device)
     plain = PlainVideoMAE().to(device)
     work = {
-        'plain VideoMAE': multiplications(lambda: plain_loss(plain)),
-        'BIMM joint': multiplications(lambda: joint_loss(ours)),
+        'plain VideoMAE': multiply_adds(lambda: plain_loss(plain)) / 1e9,
+        'BIMM joint': multiply_adds(lambda: joint_loss(ours)) / 1e9,
     }
     run_ours = torch.compile(ours) if args.compile else ours
     run_plain = torch.compile(plain) if args.compile else plain

@@ -1,0 +1,280 @@
+"""The counts against the paper and against formulas written out here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bimm_mm.apis import load_config
+from bimm_mm.apis.flops import count_config, multiply_adds
+from bimm_mm.registry import MODELS
+from bimm_mm.stimulus import Stimulus
+
+ROOT = Path(__file__).resolve().parents[2]
+DOWNSTREAM = ROOT / 'configs' / 'downstream'
+# Width and depth of the encoders, width and blocks shared by BIMM's.
+BASE = dict(dim=768, depth=12, decoder=384, shared=4)
+LARGE = dict(dim=1024, depth=24, decoder=512, shared=8)
+SIZES = {'k400': BASE, 'large_k400': LARGE}
+
+
+def encoder_macs(tokens: int, *, dim: int, blocks: int) -> int:
+    """Blocks of a ViT: q, k, v, output; two products; MLP of 4 D."""
+    linear = tokens * dim * (3 * dim + dim + 2 * 4 * dim)
+    attention = 2 * tokens * tokens * dim
+    return blocks * (linear + attention)
+
+
+def block_params(dim: int) -> int:
+    """Weights and biases of four linear layers, and two norms."""
+    return 12 * dim * dim + (3 + 1 + 4 + 1) * dim + 2 * 2 * dim
+
+
+def classifier(size: dict, *, cls_token: bool) -> tuple[int, int]:
+    """Multiply-adds and parameters at 16 x 224 x 224, 400 classes."""
+    dim, depth = size['dim'], size['depth']
+    patches, pixels = 8 * 14 * 14, 3 * 2 * 16 * 16
+    tokens = patches + cls_token
+    macs = patches * pixels * dim + 400 * dim
+    macs += encoder_macs(tokens, dim=dim, blocks=depth)
+    params = (pixels + 1) * dim + cls_token * dim + depth * block_params(dim)
+    return macs, params + 2 * dim + 400 * (dim + 1)
+
+
+def transformer_decoder(
+    seen: int, hidden: int, out: int, *, dim: int, width: int, depth: int
+) -> int:
+    """Multiply-adds; the last block is computed for hidden tokens only."""
+    tokens = seen + hidden
+    macs = seen * dim * width + hidden * width * out
+    macs += encoder_macs(tokens, dim=width, blocks=depth - 1)
+    macs += tokens * width * 2 * width  # keys, values
+    return macs + hidden * width * (10 * width + 2 * tokens)
+
+
+def linear_decoder(
+    seen: int, hidden: int, out: int, *, dim: int, width: int
+) -> int:
+    """Multiply-adds: keys, values; queries, output, attention, prediction."""
+    macs = 2 * seen * dim * width
+    return macs + hidden * width * (2 * width + 2 * seen + out)
+
+
+def branch(size: dict, *, video: bool) -> dict[str, int]:
+    """Multiply-adds of a masked branch at 224 x 224."""
+    dim, width = size['dim'], size['decoder']
+    frames, times = (2, 8) if video else (1, 1)
+    per_time = 196 - int((0.9 if video else 0.75) * 196)
+    visible, hidden = times * per_time, times * (196 - per_time)
+    pixels = 256 * frames
+    seen = visible + 1
+    encoder = visible * 3 * pixels * dim
+    encoder += encoder_macs(seen, dim=dim, blocks=size['depth'])
+    shape = dict(dim=dim, width=width)
+    return {
+        'encoder': encoder,
+        # Gabor: 32 filters x 4 cells; contour: one channel; both last
+        # targets: three.
+        'V1': linear_decoder(seen, hidden, 128, **shape),
+        'V2': transformer_decoder(seen, hidden, pixels, depth=2, **shape),
+        'last': transformer_decoder(
+            seen, hidden, 3 * pixels, depth=4, **shape
+        ),
+    }
+
+
+@pytest.fixture
+def flops(load_tool):
+    return load_tool('flops')
+
+
+def test_table_4_is_the_papers(flops):
+    rows = flops.table_4()
+    counted = [row for row in rows if row['gflops'] is not None]
+    assert [(r['method'], r['backbone']) for r in counted] == [
+        ('VideoMAE', 'ViT-B'),
+        ('VideoMAE', 'ViT-L'),
+        ('MotionMAE', 'ViT-B'),
+        ('MotionMAE', 'ViT-L'),
+        ('MAE-ST', 'ViT-B'),
+        ('BIMM', 'ViT-B'),
+        ('BIMM', 'ViT-L'),
+    ]
+    for row in counted:
+        gflops, params = (
+            (180, 87) if row['backbone'] == 'ViT-B' else (597, 305)
+        )
+        assert row['gflops'] == pytest.approx(gflops, rel=0.01)
+        assert row['params'] == pytest.approx(params, rel=0.01)
+        assert row['gflops'] == pytest.approx(row['paper_gflops'], rel=0.01)
+        assert row['params'] == pytest.approx(row['paper_params'], rel=0.01)
+    others = [row['method'] for row in rows if row['gflops'] is None]
+    assert others == ['BEVT', 'MaskFeat']
+
+
+@pytest.mark.parametrize('name', SIZES)
+@pytest.mark.parametrize('cls_token', [True, False])
+def test_classifier_by_formula(name, cls_token):
+    options = {}
+    if not cls_token:
+        options = {
+            'model.backbone.with_cls_token': False,
+            'model.backbone.out_type': 'avg',
+        }
+    cfg = load_config(DOWNSTREAM / 'k400' / f'finetune_{name}.py', options)
+    work = count_config(cfg)
+    expected = classifier(SIZES[name], cls_token=cls_token)
+    assert (work.macs, work.params) == expected
+    assert work.size == (16, 224, 224)
+    assert not work.omitted
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_joint_step_by_formula(name):
+    work = count_config(
+        load_config(ROOT / f'configs/bimm/pretrain_joint_{name}.py')
+    )
+    size = SIZES[name]
+    macs = {part.name: part.macs for part in work.parts}
+    targets = macs.pop('targets')
+    expected = {}
+    for stream, last in (('dorsal', 'MT'), ('ventral', 'V4')):
+        counts = branch(size, video=stream == 'dorsal')
+        expected[f'{stream} encoder'] = counts['encoder']
+        for area in ('V1', 'V2', last):
+            key = 'last' if area == last else area
+            expected[f'{stream} {area} decoder'] = counts[key]
+    assert macs == expected
+    assert 0 < targets < 0.05 * work.macs
+    assert work.shared == size['shared'] * block_params(size['dim'])
+
+
+@pytest.mark.parametrize('name', ['pretrain_joint.py', 'pretrain_ventral.py'])
+def test_parts_are_the_whole_step_on_real_tensors(name):
+    cfg = load_config(ROOT / 'configs' / 'quickstart' / name)
+    work = count_config(cfg)
+    if 'ventral_checkpoint' in cfg.model:
+        cfg.model.ventral_checkpoint = None
+    model = MODELS.build(cfg.model)
+    pixels = torch.rand(1, 3, *work.size)
+    stimulus = Stimulus(pixels, pixels)
+    assert work.macs == multiply_adds(lambda: model(stimulus, mode='loss'))
+    assert work.params == sum(p.numel() for p in model.parameters())
+
+
+def test_counts_fused_attention_and_convolutions_on_the_cpu():
+    q, k = torch.rand(2, 3, 5, 4), torch.rand(2, 3, 7, 4)
+    x, weight = torch.rand(2, 3, 4, 8, 8), torch.rand(6, 3, 2, 4, 4)
+    assert multiply_adds(
+        lambda: F.scaled_dot_product_attention(q, k, k)
+    ) == 2 * (2 * 3 * 5 * 7 * 4)
+    assert multiply_adds(
+        lambda: F.conv3d(x, weight, stride=(2, 4, 4))
+    ) == 2 * (2 * 2 * 2) * 6 * (3 * 2 * 4 * 4)
+
+
+def test_windows_cost_less_and_resolution_more():
+    cfg = load_config(DOWNSTREAM / 'imagenet' / 'finetune_bimm_in1k.py')
+    small, large = (count_config(cfg, (1, n, n)) for n in (224, 448))
+    assert [part.name for part in small.parts] == ['encoder', 'head']
+    assert large.macs > 4 * small.macs
+    assert large.params == small.params
+    cfg.model.type = 'EncoderDecoder'
+    cfg.model.backbone.update(
+        with_cls_token=False, out_type='featmap', window_size=7
+    )
+    windowed = count_config(cfg, (1, 448, 448))
+    tokens = 28 * 28
+    # Sixteen windows of 49 tokens instead of one of 784.
+    linear = tokens * 12 * 768**2 + 2 * tokens * 49 * 768
+    assert windowed.macs == tokens * 768 * 768 + 12 * linear
+    assert windowed.omitted == 'neck and head'
+
+
+def test_never_holds_weights():
+    before = torch.get_default_device()
+    cfg = load_config(DOWNSTREAM / 'k400' / 'finetune_k400.py')
+    # A petabyte, were it real.
+    cfg.model.backbone.arch = dict(embed_dims=2**20, depth=12, num_heads=16)
+    cfg.model.backbone.num_frames = 2
+    cfg.model.backbone.img_size = 16
+    cfg.model.cls_head.in_channels = 2**20
+    assert count_config(cfg).params > 12 * 12 * 2**40
+    assert torch.get_default_device() == before
+
+
+@pytest.mark.parametrize(
+    ('change', 'size', 'message'),
+    [
+        ({}, (16, 224, 200), r'\(16, 224, 200\) cannot be cut into patches'),
+        ({}, (15, 224, 224), r'\(15, 224, 224\) cannot be cut into patches'),
+        ({'type': 'mmaction.VisionTransformer'}, None, 'only models with'),
+        ({'type': 'SwinTransformer3D'}, None, "'SwinTransformer3D'"),
+    ],
+)
+def test_refuses_what_it_cannot_count(change, size, message):
+    cfg = load_config(DOWNSTREAM / 'k400' / 'finetune_k400.py')
+    cfg.model.backbone.update(change)
+    with pytest.raises(ValueError, match=message):
+        count_config(cfg, size)
+
+
+def test_refuses_a_config_without_a_model():
+    cfg = load_config(ROOT / 'configs' / '_base_' / 'finetune_runtime.py')
+    with pytest.raises(ValueError, match=r'model\.backbone\.type=None'):
+        count_config(cfg)
+
+
+def test_command(run_tool, tmp_path):
+    tool = ROOT / 'tools' / 'flops.py'
+    done = run_tool(sys.executable, tool, '--json', 'all.json', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    row = next(line for line in lines if 'BEVT' in line)
+    assert '282 x 4 x 3' in row
+    assert 'not our encoder' in row
+    row = next(line for line in lines if 'BIMM' in line and 'ViT-L' in line)
+    assert '597.3 x 5 x 3' in row
+    assert '304.3 M' in row
+    assert 'Sharing saves 28.4 M of 197.4 M parameters, 14.4 %.' in lines
+    content = json.loads((tmp_path / 'all.json').read_text())
+    joint = content['pretrain_joint_k400.py']
+    parts = sum(part['gflops'] for part in joint['parts'])
+    assert joint['gflops'] == pytest.approx(parts)
+
+
+def test_command_for_one_config_and_shape(flops, capsys, monkeypatch):
+    config = str(DOWNSTREAM / 'imagenet' / 'finetune_bimm_in1k.py')
+    arguments = [config, '--shape', '1', '384', '384']
+    monkeypatch.setattr(sys, 'argv', ['flops.py', *arguments])
+    flops.main()
+    # DeiT and MAE give 55.5 for ViT-B at 384.
+    assert 'one input of 1 x 384 x 384' in (out := capsys.readouterr().out)
+    assert '| total   |  55.48 |' in out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--shape', '16', '224', '224'], 'need a config'),
+        (['nowhere.py'], 'there is no config file nowhere.py'),
+        (
+            [
+                str(DOWNSTREAM / 'k400' / 'finetune_k400.py'),
+                '--shape',
+                *('16', '224', '225'),
+            ],
+            'cannot be cut into patches',
+        ),
+    ],
+)
+def test_command_refuses(flops, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        flops.parse_args(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
