@@ -5,6 +5,7 @@ from .branch import MaskedBranch
 from .decoders import LinearDecoder, TransformerDecoder
 from .head import Area, AreaOutput, MultiDecoderHead
 from .masking import Masking, RandomMasking, TokenIndices, TubeMasking
+from .simple_fpn import SimpleFPN
 from .vit import BIMMVisionTransformer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'Masking',
     'MultiDecoderHead',
     'RandomMasking',
+    'SimpleFPN',
     'TokenIndices',
     'TransformerDecoder',
     'TubeMasking',

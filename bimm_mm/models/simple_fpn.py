@@ -1,0 +1,125 @@
+"""A feature pyramid for detection from the one map of a plain ViT.
+
+Shapes: B images, C channels, (h, w) map of stride 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from bimm_mm.registry import MODELS
+
+STRIDES = (4, 8, 16, 32)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a map, position by position."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class SimpleFPN(BaseModule):
+    """Pyramid of strides 4, 8, 16, 32 and 64 from a map of stride 16.
+
+    The simple feature pyramid of Li et al. (2022), "Exploring Plain Vision
+    Transformer Backbones for Object Detection": no top-down path; each level
+    comes from the last map by deconvolutions, nothing, or pooling, then by a
+    1x1 and a 3x3 convolution. Level 64 is every second pixel of level 32.
+
+    Args:
+        in_channels (int): Channels C of the map, divisible by 4. Defaults to
+            768, the width of ViT-B.
+        out_channels (int): Channels of each level. Defaults to 256.
+        init_cfg (dict, optional): See mmengine's ``BaseModule``. Defaults to
+            None: PyTorch's initialisation.
+
+    Raises:
+        ValueError: ``in_channels`` is not divisible by 4.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 768,
+        *,
+        out_channels: int = 256,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if in_channels % 4:
+            raise ValueError(
+                f'in_channels={in_channels} must be divisible by 4: level 4 '
+                'halves it twice'
+            )
+        self.in_channels = in_channels
+        self.scales = nn.ModuleList(
+            _scale(in_channels, stride) for stride in STRIDES
+        )
+        widths = (in_channels // 4, in_channels // 2, in_channels, in_channels)
+        self.levels = nn.ModuleList(
+            _level(width, out_channels) for width in widths
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Build the pyramid.
+
+        Args:
+            inputs (Sequence[Tensor]): One map (B, C, h, w) of stride 16, as
+                the encoder gives with ``out_type='featmap'``.
+
+        Returns:
+            tuple[Tensor, ...]: Maps of strides 4, 8, 16, 32 and 64, sides of
+            odd maps rounded up. They have the weights' type under autocast
+            too: RoIAlign of mmcv 2.1 has no kernel for bfloat16.
+
+        Raises:
+            ValueError: ``inputs`` is something else.
+        """
+        self._check(inputs)
+        levels = [
+            level(scale(inputs[0])).to(level[0].weight.dtype)
+            for scale, level in zip(self.scales, self.levels, strict=True)
+        ]
+        top = F.max_pool2d(levels[-1], kernel_size=1, stride=2)
+        return (*levels, top)
+
+    def _check(self, inputs: Sequence[Tensor]) -> None:
+        shapes = [tuple(x.shape) for x in inputs]
+        channels = [shape[1] for shape in shapes if len(shape) == 4]
+        if channels != [self.in_channels] or len(shapes) != 1:
+            raise ValueError(
+                f'SimpleFPN got maps of shapes {shapes}, but needs one of '
+                f"(B, {self.in_channels}, h, w): set out_type='featmap' and "
+                'one entry in out_indices of the backbone, and in_channels '
+                "of the neck to the backbone's width"
+            )
+
+
+def _scale(width: int, stride: int) -> nn.Sequential:
+    """From the map of stride 16 to one of another stride."""
+    if stride == 32:
+        # Rounding up keeps the last row and column of an odd map.
+        return nn.Sequential(nn.MaxPool2d(2, ceil_mode=True))
+    layers: list[nn.Module] = []
+    for step in range({4: 2, 8: 1, 16: 0}[stride]):
+        if step:
+            layers += [ChannelNorm(width, eps=1e-6), nn.GELU()]
+        layers.append(nn.ConvTranspose2d(width, width // 2, 2, stride=2))
+        width //= 2
+    return nn.Sequential(*layers)
+
+
+def _level(width: int, out_channels: int) -> nn.Sequential:
+    """A 1x1 and a 3x3 convolution, both normalised."""
+    return nn.Sequential(
+        nn.Conv2d(width, out_channels, 1, bias=False),
+        ChannelNorm(out_channels, eps=1e-6),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        ChannelNorm(out_channels, eps=1e-6),
+    )

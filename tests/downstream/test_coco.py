@@ -1,0 +1,284 @@
+"""COCO: toy runs on real pictures, and annotations that do not fit."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.runner import Runner
+
+from bimm_mm.registry import DATASETS, HOOKS, MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs' / 'downstream' / 'coco' / 'finetune_coco.py'
+CLASSES = ('date', 'fig', 'hazelnut')
+SIDE = 128
+
+
+@pytest.fixture(scope='module')
+def pictures(data_root: Path) -> Path:
+    """13 and 5 photographs with polygons of three classes."""
+    return data_root / 'coco_mini' / 'fruit_nuts'
+
+
+@pytest.fixture
+def shrink(pictures: Path, toy_arch: dict) -> Callable[[Config], None]:
+    """The config at 128 pixels on the photographs, for two steps."""
+
+    def change(cfg: Config) -> None:
+        use_data(cfg, pictures)
+        use_size(cfg, SIDE)
+        cfg.model.backbone.update(toy_arch)
+        cfg.model.backbone.update(
+            img_size=SIDE,
+            interpolate_from=64,
+            window_size=4,
+            global_blocks=[2, 5],
+        )
+        cfg.model.neck.in_channels = 192
+        # Patches of 8 pixels instead of 16 halve every stride.
+        cfg.model.rpn_head.anchor_generator.strides = [2, 4, 8, 16, 32]
+        for name in ('bbox_roi_extractor', 'mask_roi_extractor'):
+            cfg.model.roi_head[name].featmap_strides = [2, 4, 8, 16]
+        cfg.default_hooks.logger.interval = 1
+        cfg.train_dataloader.batch_size = 3
+        cfg.train_dataloader.dataset.indices = 6
+        for part in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
+            part.update(nms_pre=200, max_per_img=100)
+        cfg.model.train_cfg.rcnn.sampler.num = 64
+        cfg.model.test_cfg.rcnn.max_per_img = 20
+        cfg.train_cfg.max_epochs = 1
+        cfg.param_scheduler[0].end = 2
+
+    return change
+
+
+def use_data(cfg: Config, folder: Path) -> None:
+    """Point a config to a folder in COCO's format, with three classes."""
+    for part in ('train', 'val', 'test'):
+        loader = cfg[f'{part}_dataloader']
+        loader.update(num_workers=0, persistent_workers=False)
+        split = 'train' if part == 'train' else 'val'
+        loader.dataset.update(
+            data_root=str(folder),
+            ann_file=f'annotations/instances_{split}.json',
+            data_prefix=dict(img=f'{split}/'),
+            metainfo=dict(classes=CLASSES),
+        )
+    ann_file = str(folder / 'annotations' / 'instances_val.json')
+    cfg.val_evaluator.ann_file = ann_file
+    cfg.test_evaluator.ann_file = ann_file
+    cfg.model.roi_head.bbox_head.num_classes = len(CLASSES)
+    cfg.model.roi_head.mask_head.num_classes = len(CLASSES)
+
+
+def use_size(cfg: Config, side: int) -> None:
+    """Train and test at another size."""
+    cfg.model.data_preprocessor.pad_size_divisor = side
+    pipelines = [
+        cfg[f'{part}_dataloader'].dataset.pipeline
+        for part in ('train', 'val', 'test')
+    ]
+    for transform in (step for steps in pipelines for step in steps):
+        for key in ('scale', 'crop_size'):
+            if key in transform:
+                transform[key] = (side, side)
+
+
+def test_trains_and_tests_from_the_joint_checkpoint(
+    toy_config, run_script, shrink, joint_checkpoint, tmp_path
+):
+    path = str(toy_config(CONFIG, shrink))
+    work = tmp_path / 'work'
+    done = run_script('train.py', path, '--amp', '--work-dir', str(work))
+    log = done.stdout + done.stderr
+    assert str(joint_checkpoint) in log
+    assert 'ventral.backbone.' in log
+    check_losses(work)
+    (best,) = work.glob('best_coco_bbox_mAP_epoch_1.pth')
+    result = tmp_path / 'result.json'
+    run_script('test.py', path, str(best), '--out', str(result))
+    metrics = json.loads(result.read_text())
+    for name in ('coco/bbox_mAP', 'coco/segm_mAP'):
+        # -1 is what COCO's evaluation gives where there are no boxes.
+        assert 0.0 <= metrics[name] <= 1.0, name
+
+
+def check_losses(work: Path) -> None:
+    """All five losses of Mask R-CNN were logged, finite, and positive."""
+    (scalars,) = work.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    lines = [line for line in lines if 'loss' in line]
+    assert len(lines) == 2  # 6 pictures, 3 at a time
+    names = {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'}
+    for name in names | {'loss_mask'}:
+        values = [line[name] for line in lines]
+        assert all(map(math.isfinite, values)), name
+        assert max(values) > 0, name
+
+
+@pytest.fixture
+def config(pictures: Path) -> Config:
+    """The config at full size on the photographs."""
+    cfg = Config.fromfile(CONFIG)
+    init_default_scope(cfg.default_scope)
+    use_data(cfg, pictures)
+    return cfg
+
+
+@pytest.mark.parametrize('part', ['train', 'val', 'test'])
+def test_all_batches_are_squares_of_1024(config: Config, part: str) -> None:
+    loader = config[f'{part}_dataloader']
+    loader.batch_size = 3
+    preprocess = MODELS.build(config.model.data_preprocessor)
+    torch.manual_seed(0)
+    for batch in Runner.build_dataloader(loader, seed=0):
+        for image in batch['inputs']:
+            assert max(image.shape[1:]) <= 1024
+            assert part == 'train' or max(image.shape[1:]) == 1024
+        data = preprocess(batch, training=part == 'train')
+        assert data['inputs'].shape[1:] == (3, 1024, 1024)
+        for sample in data['data_samples']:
+            assert sample.batch_input_shape == (1024, 1024)
+            if part == 'train':
+                masks = sample.gt_instances.masks
+                assert (masks.height, masks.width) == (1024, 1024)
+                assert set(sample.gt_instances.labels.tolist()) <= {0, 1, 2}
+
+
+def test_jitter_shows_pictures_small_and_large(config: Config) -> None:
+    """Sides of 0.1 to 2 times 1024, cut to 1024."""
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    factors = [
+        dataset[index]['data_samples'].scale_factor[0] * 427 / 1024
+        for index in [*range(len(dataset))] * 3
+    ]
+    assert 0.09 < min(factors) < 0.5
+    assert 1.5 < max(factors) < 2.01
+
+
+def test_learning_rate_drops_at_27_and_33(config: Config) -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], config.optim_wrapper.optimizer.lr)
+    drops = PARAM_SCHEDULERS.build(
+        dict(config.param_scheduler[1], optimizer=optimizer)
+    )
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        drops.step()
+    expected = [1e-4] * 27 + [1e-5] * 6 + [1e-6] * 3
+    assert rates == pytest.approx(expected)
+
+
+def small_model(config: Config, *, with_cp: bool) -> torch.nn.Module:
+    """The detector with a tiny encoder, without a checkpoint."""
+    use_size(config, SIDE)
+    config.model.backbone.update(
+        arch=dict(embed_dims=48, depth=3, num_heads=3),
+        img_size=SIDE,
+        init_cfg=None,
+        window_size=4,
+        global_blocks=[2],
+        with_cp=with_cp,
+    )
+    config.model.neck.in_channels = 48
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    return model.train()
+
+
+def losses_and_gradients(
+    model: torch.nn.Module, data: dict
+) -> dict[str, torch.Tensor]:
+    """One step from a fixed seed; drop path and samplers are random."""
+    torch.manual_seed(1)
+    data = model.data_preprocessor(copy.deepcopy(data), True)
+    loss, logged = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    gradients = {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    return {**logged, **gradients}
+
+
+def test_checkpointing_changes_nothing(config: Config) -> None:
+    dense = small_model(config, with_cp=False)
+    saving = small_model(config, with_cp=True)
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    data = pseudo_collate([dataset[0], dataset[5]])
+    expected = losses_and_gradients(dense, data)
+    actual = losses_and_gradients(saving, data)
+    assert 'loss_mask' in expected
+    assert 'backbone.patch_embed.proj.weight' in expected
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert torch.allclose(actual[name], value, atol=1e-6), name
+
+
+def check_labels(config: Config) -> None:
+    """What the hook of the config does before training."""
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    runner = SimpleNamespace(
+        model=small_model(config, with_cp=False),
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        val_loop=None,
+    )
+    (hook,) = [h for h in config.custom_hooks if 'LabelCheck' in h.type]
+    HOOKS.build(hook).before_train(runner)
+
+
+def test_classes_that_fit(config: Config) -> None:
+    check_labels(config)
+
+
+def test_80_classes_for_annotations_with_three(config: Config) -> None:
+    config.train_dataloader.dataset.pop('metainfo')
+    with pytest.raises(
+        ValueError, match=r'instances_train\.json has no sample left'
+    ):
+        check_labels(config)
+
+
+def test_one_class_name_is_wrong(config: Config) -> None:
+    names = ('date', 'fig', 'walnut')
+    config.train_dataloader.dataset.metainfo = dict(classes=names)
+    with pytest.raises(ValueError, match='knows 2 of the 3 names'):
+        check_labels(config)
+
+
+def test_head_has_other_number_of_classes(config: Config) -> None:
+    config.model.roi_head.mask_head.num_classes = 80
+    with pytest.raises(ValueError, match=r'roi_head\.mask_head\.num_classes'):
+        check_labels(config)
+
+
+@pytest.mark.parametrize('emptied', ['annotations', 'images', 'categories'])
+def test_annotations_without_any_image_left(
+    config: Config, pictures: Path, tmp_path: Path, emptied: str
+) -> None:
+    content = json.loads(
+        (pictures / 'annotations' / 'instances_train.json').read_text()
+    )
+    if emptied == 'categories':  # of other names
+        content[emptied] = [dict(id=1, name='walnut')]
+    else:
+        content[emptied] = []
+    path = tmp_path / 'empty.json'
+    path.write_text(json.dumps(content))
+    config.train_dataloader.dataset.ann_file = str(path)
+    with pytest.raises(ValueError, match=r'empty\.json has no sample left'):
+        DATASETS.build(config.train_dataloader.dataset)

@@ -1,0 +1,145 @@
+"""The pyramid against a restatement of its description, layer by layer."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bimm_mm.models import SimpleFPN
+from bimm_mm.registry import MODELS
+
+
+def channel_norm(x, norm):
+    """LayerNorm over the channels of (B, C, h, w), from its definition."""
+    mean = x.mean(1, keepdim=True)
+    variance = x.var(1, unbiased=False, keepdim=True)
+    x = (x - mean) / (variance + 1e-6).sqrt()
+    return x * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def upsample(x, layer):
+    """Deconvolution 2x2 of stride 2: each pixel becomes a square of four."""
+    squares = torch.einsum('bchw,cdij->bdhiwj', x, layer.weight)
+    maps = squares.flatten(4, 5).flatten(2, 3)
+    return maps + layer.bias[:, None, None]
+
+
+def restated(neck, x):
+    """Levels 4, 8, 16 and 32 as Li et al. (2022) describe them."""
+    first, _, _, second = neck.scales[0]
+    norm = neck.scales[0][1]
+    maps = [
+        upsample(F.gelu(channel_norm(upsample(x, first), norm)), second),
+        upsample(x, neck.scales[1][0]),
+        x,
+        x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).amax((3, 5)),
+    ]
+    levels = []
+    for level, (one, norm1, three, norm2) in zip(
+        maps, neck.levels, strict=True
+    ):
+        level = torch.einsum('bchw,dc->bdhw', level, one.weight[:, :, 0, 0])
+        level = F.pad(channel_norm(level, norm1), (1, 1, 1, 1))
+        patches = level.unfold(2, 3, 1).unfold(3, 3, 1)
+        level = torch.einsum('bchwij,dcij->bdhw', patches, three.weight)
+        levels.append(channel_norm(level, norm2))
+    return levels
+
+
+@pytest.fixture
+def neck():
+    torch.manual_seed(0)
+    neck = SimpleFPN(16, out_channels=8)
+    for parameter in neck.parameters():
+        if parameter.ndim == 1:  # norms: away from weight 1 and bias 0
+            torch.nn.init.normal_(parameter)
+    return neck
+
+
+def test_every_level_as_described(neck):
+    x = torch.randn(2, 16, 6, 10)
+    *levels, top = neck([x])
+    for level, expected in zip(levels, restated(neck, x), strict=True):
+        torch.testing.assert_close(level, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(top, levels[-1][:, :, ::2, ::2])
+
+
+@pytest.mark.parametrize('h, w', [(64, 64), (5, 7), (1, 3), (4, 9)])
+def test_shapes_cover_the_image(h, w):
+    neck = SimpleFPN(8, out_channels=4)
+    levels = neck((torch.randn(1, 8, h, w),))
+    for level, stride in zip(levels, (4, 8, 16, 32, 64), strict=True):
+        shape = (-(-16 * h // stride), -(-16 * w // stride))
+        assert level.shape == (1, 4, *shape), stride
+
+
+def test_the_last_row_of_an_odd_map_reaches_every_level(neck):
+    x = torch.randn(1, 16, 5, 5)
+    other = x.clone()
+    other[:, :, -1, -1] += 100.0  # wins the pooling too
+    for level, changed in zip(neck([x]), neck([other]), strict=True):
+        assert not torch.allclose(level[..., -1, -1], changed[..., -1, -1])
+
+
+def test_normalised_over_channels():
+    levels = SimpleFPN(16, out_channels=8)([torch.randn(2, 16, 4, 4)])
+    for level in levels:
+        mean = level.mean(1)
+        torch.testing.assert_close(
+            mean, torch.zeros_like(mean), atol=1e-5, rtol=0
+        )
+        spread = level.var(1, unbiased=False)
+        torch.testing.assert_close(
+            spread, torch.ones_like(spread), atol=0.01, rtol=0
+        )
+
+
+def test_full_precision_leaves_autocast(neck):
+    x = torch.randn(1, 16, 4, 4)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        levels = neck([x.bfloat16()])
+    assert [level.dtype for level in levels] == [torch.float32] * 5
+    for level, exact in zip(levels, neck([x]), strict=True):
+        assert (level - exact).abs().mean() < 0.05
+
+
+def test_gradient_reaches_every_parameter(neck):
+    x = torch.randn(1, 16, 4, 4, requires_grad=True)
+    # The sum of normalised channels is constant: weigh them.
+    sum(
+        (level * torch.randn_like(level)).sum() for level in neck([x])
+    ).backward()
+    for name, parameter in (*neck.named_parameters(), ('map', x)):
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_parameters_of_the_full_size():
+    neck = MODELS.build(dict(type='bimm_mm.SimpleFPN', in_channels=768))
+    up4 = (768 * 384 * 4 + 384) + 2 * 384 + (384 * 192 * 4 + 192)
+    up8 = 768 * 384 * 4 + 384
+    convolutions = sum(
+        width * 256 + 256 * 256 * 9 + 4 * 256 for width in (192, 384, 768, 768)
+    )
+    total = sum(p.numel() for p in neck.parameters())
+    assert total == up4 + up8 + convolutions
+
+
+@pytest.mark.parametrize(
+    'inputs',
+    [
+        [torch.zeros(1, 12, 4, 4)],
+        [torch.zeros(1, 16, 4)],
+        [torch.zeros(1, 16, 4, 4)] * 2,
+        [],
+    ],
+    ids=['channels', 'dimensions', 'two maps', 'no map'],
+)
+def test_wrong_input_is_told(neck, inputs):
+    with pytest.raises(ValueError, match=r'needs one of \(B, 16, h, w\)'):
+        neck(inputs)
+
+
+def test_wrong_options_are_told():
+    with pytest.raises(ValueError, match='in_channels=18'):
+        SimpleFPN(18)
+    with pytest.raises(TypeError, match='out_channel'):
+        MODELS.build(dict(type='bimm_mm.SimpleFPN', out_channel=256))
