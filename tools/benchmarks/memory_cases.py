@@ -11,6 +11,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
 COCO = 'coco/finetune_coco.py'
 GLOBAL = dict(window_size=0, global_blocks=[])
 RECOMPUTE = dict(with_cp=True)
+KEEP = dict(with_cp=False)
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,17 @@ def _encoder(name: str, *, fused: bool = True, **options: object) -> Case:
 CASES = (
     Case('K400, ViT-B', 'k400/finetune_k400.py'),
     Case('K400, ViT-B, with_cp', 'k400/finetune_k400.py', (), RECOMPUTE),
-    Case('K400, ViT-L', 'k400/finetune_large_k400.py'),
+    Case('K400, ViT-L', 'k400/finetune_large_k400.py', (), KEEP),
     Case('K400, ViT-L, with_cp', 'k400/finetune_large_k400.py', (), RECOMPUTE),
     Case('UCF101, ViT-B', 'ucf101/finetune_ucf101.py'),
     Case('UCF101, ViT-B, with_cp', 'ucf101/finetune_ucf101.py', (), RECOMPUTE),
+    Case('UCF101, ViT-L', 'ucf101/finetune_large_ucf101.py', (), KEEP),
+    Case(
+        'UCF101, ViT-L, with_cp',
+        'ucf101/finetune_large_ucf101.py',
+        (),
+        RECOMPUTE,
+    ),
     Case('AVA, ViT-B', 'ava/finetune_ava.py'),
     Case('AVA, ViT-L', 'ava/finetune_large_ava.py'),
     Case('AVA, ViT-L, with_cp', 'ava/finetune_large_ava.py', (), RECOMPUTE),
