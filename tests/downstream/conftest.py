@@ -60,9 +60,7 @@ def joint_checkpoint(tmp_path_factory) -> Path:
     _run(*first, cwd=folder)
     done = folder / 'work_dirs' / 'quickstart' / 'pretrain_ventral'
     second = [train, stages / 'pretrain_joint.py', '--cfg-options', *_SHORT]
-    _run(
-        *second, f'model.ventral_checkpoint={done}/epoch_1.pth', cwd=folder
-    )
+    _run(*second, f'model.ventral_checkpoint={done}/epoch_1.pth', cwd=folder)
     return folder / 'work_dirs' / 'quickstart' / 'pretrain_joint/epoch_1.pth'
 
 
