@@ -46,7 +46,7 @@ class EncoderFeatures:
     def __init__(
         self, cfg: Config, checkpoint: str | None, options: FeatureOptions
     ) -> None:
-        self.device = _check_device(options.device)
+        self.device = _choose_device(options.device)
         model = _build(cfg, options.seed)
         self.backbone: BIMMVisionTransformer = model.backbone
         self.blocks = _choose_blocks(options, self.backbone)
@@ -223,7 +223,9 @@ def _build(cfg: Config, seed: int) -> BaseModel:
         return MODELS.build({'data_preprocessor': preprocessor, **config})
 
 
-def _check_device(name: str) -> torch.device:
+def _choose_device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)
     except RuntimeError as error:

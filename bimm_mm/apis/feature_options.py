@@ -39,7 +39,8 @@ class FeatureOptions:
             to None: that of the config's loader.
         workers (int, optional): Processes that decode, at least 0. Defaults
             to None: those of the config's loader.
-        device (str): Where the encoder runs. Defaults to ``'cpu'``.
+        device (str, optional): Where the encoder runs. Defaults to None:
+            ``'cuda'`` if torch sees a GPU when it is built, else ``'cpu'``.
         amp (bool): Run the encoder in bfloat16 where autocast does. Defaults
             to False.
         skip_bad (bool): Leave out files that cannot be decoded, and list
@@ -60,7 +61,7 @@ class FeatureOptions:
     half: bool = False
     batch_size: int | None = None
     workers: int | None = None
-    device: str = 'cpu'
+    device: str | None = None
     amp: bool = False
     skip_bad: bool = False
     seed: int = 0
@@ -127,7 +128,9 @@ def add_feature_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--workers', type=int, help="default: those of the config's loader"
     )
-    parser.add_argument('--device', default='cpu', help='default: cpu')
+    parser.add_argument(
+        '--device', help='default: cuda if there is one, else cpu'
+    )
     parser.add_argument(
         '--amp', action='store_true', help='run the encoder in bfloat16'
     )

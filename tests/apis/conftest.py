@@ -1,17 +1,27 @@
-"""Outputs of areas whose targets can be checked by eye."""
+"""Areas whose targets can be checked by eye; clips to take features of."""
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor
 
+from bimm_mm.apis import FeatureOptions, Features, extract_features
 from bimm_mm.models.head import AreaOutput
 from bimm_mm.models.masking import TokenIndices
 from bimm_mm.stimulus import Stimulus
+
+CLIPS = 5
 
 
 class GreyTarget:
@@ -77,3 +87,153 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
         }
 
     return make
+
+
+def pipeline(*, num_clips: int = 1, crops: bool = False) -> list[dict]:
+    crop = dict(type='ThreeCrop' if crops else 'CenterCrop', crop_size=32)
+    return [
+        dict(
+            type='bimm_mm.Guarded',
+            transforms=[
+                dict(type='DecordInit', num_threads=1),
+                dict(
+                    type='SampleFrames',
+                    clip_len=4,
+                    frame_interval=6,
+                    num_clips=num_clips,
+                    test_mode=True,
+                ),
+                dict(type='DecordDecode'),
+            ],
+        ),
+        dict(type='Resize', scale=(48, 32), keep_ratio=False),
+        crop,
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
+
+
+def loader(folder: Path, transforms: list[dict]) -> dict:
+    return dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=dict(
+            type='VideoDataset',
+            ann_file=str(folder / 'list.txt'),
+            data_prefix=dict(video=str(folder / 'videos')),
+            pipeline=transforms,
+            test_mode=True,
+            # Else each collects garbage, which takes a second in all.
+            serialize_data=False,
+        ),
+    )
+
+
+@pytest.fixture(scope='session')
+def folder(data_root: Path, tmp_path_factory) -> Path:
+    """Five real clips and their list."""
+    source = data_root / 'action_mini' / 'ut_interaction'
+    folder = tmp_path_factory.mktemp('clips')
+    lines = (source / 'all.txt').read_text().splitlines()[:CLIPS]
+    for line in lines:
+        target = folder / 'videos' / line.split()[0]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / 'videos_sq' / line.split()[0], target)
+    (folder / 'list.txt').write_text('\n'.join(lines))
+    return folder
+
+
+@pytest.fixture
+def cfg(folder: Path) -> Config:
+    """A recognizer with a tiny encoder of ours."""
+    random = copy.deepcopy(pipeline())
+    random.insert(3, dict(type='Flip', flip_ratio=1.0))
+    random[1] = dict(type='RandomResizedCrop', area_range=(0.1, 0.3))
+    random.insert(2, dict(type='Resize', scale=(32, 32), keep_ratio=False))
+    train = loader(folder, random)
+    train['dataset']['test_mode'] = False
+    train['dataset'] = dict(
+        type='bimm_mm.ResilientDataset',
+        dataset=dict(type='RepeatDataset', times=3, dataset=train['dataset']),
+    )
+    return Config(
+        dict(
+            default_scope='mmaction',
+            model=dict(
+                type='Recognizer3D',
+                backbone=dict(
+                    type='bimm_mm.BIMMVisionTransformer',
+                    arch=dict(embed_dims=48, depth=3, num_heads=2),
+                    img_size=32,
+                    patch_size=8,
+                    num_frames=4,
+                    tubelet_size=2,
+                    single_output=True,
+                    # Of the config; must not matter.
+                    init_cfg=dict(type='Pretrained', checkpoint='no/file'),
+                ),
+                cls_head=dict(
+                    type='TimeSformerHead', num_classes=6, in_channels=48
+                ),
+                data_preprocessor=dict(
+                    type='ActionDataPreprocessor',
+                    mean=[120.0, 110.0, 100.0],
+                    std=[60.0, 50.0, 40.0],
+                    format_shape='NCTHW',
+                ),
+            ),
+            train_dataloader=train,
+            val_dataloader=loader(folder, pipeline()),
+            test_dataloader=loader(folder, pipeline(num_clips=2, crops=True)),
+        )
+    )
+
+
+@pytest.fixture
+def extract(cfg: Config) -> Callable[..., Features]:
+    """Extract from the config, random weights unless named.
+
+    On the CPU, as the oracles below.
+    """
+
+    def run(checkpoint: str | None = None, **options) -> Features:
+        chosen = FeatureOptions(**{'device': 'cpu'} | options)
+        return extract_features(cfg, checkpoint, chosen)
+
+    return run
+
+
+@pytest.fixture
+def plain_model() -> Callable[..., torch.nn.Module]:
+    """The library's own model; the encoder's weights from the seed."""
+
+    def build(cfg: Config, seed: int = 0) -> torch.nn.Module:
+        init_default_scope(cfg.default_scope)
+        config = copy.deepcopy(cfg.model)
+        config.backbone.init_cfg = None
+        torch.manual_seed(seed)
+        return MODELS.build(config).eval()
+
+    return build
+
+
+@pytest.fixture
+def plain_inputs() -> Callable[..., Tensor]:
+    """The library's own inputs of a model: all samples of a split."""
+
+    def load(cfg: Config, split: str, model: torch.nn.Module) -> Tensor:
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        batch = pseudo_collate([dataset[i] for i in range(len(dataset))])
+        return model.data_preprocessor(batch)['inputs']
+
+    return load
+
+
+@pytest.fixture
+def close() -> Callable[[np.ndarray, Tensor], bool]:
+    """Whether features are those of the oracle, shape and numbers."""
+
+    def compare(a: np.ndarray, b: Tensor) -> bool:
+        return a.shape == b.shape and np.allclose(a, b.numpy(), atol=1e-5)
+
+    return compare
