@@ -164,13 +164,13 @@ def test_wrong_call_shows_the_usage(run_tool, tmp_path):
         assert words in result.stderr
 
 
-def test_processes_without_torchrun_are_told(run_tool, tmp_path):
+def test_processes_without_torchrun_are_told(run_tool, quickstart_data):
     result = run_tool(
         'python',
         ROOT / 'tools' / 'train.py',
         JOINT,
         '--launcher=slurm',
-        cwd=tmp_path,
+        cwd=quickstart_data,
         PYTHONPATH=str(ROOT),
     )
     assert result.returncode == 1
