@@ -17,6 +17,7 @@ from bimm_mm.apis import (
     load_config,
     set_resume,
     set_work_dir,
+    starts_from_scratch,
     use_amp,
     use_auto_scale_lr,
 )
@@ -84,6 +85,10 @@ def main() -> None:
         args.cfg, launcher=args.launcher, local_rank=args.local_rank
     )
     runner.logger.info(describe_batch(runner.cfg, runner.world_size))
+    if starts_from_scratch(runner.cfg):
+        runner.logger.warning(
+            'no init_cfg, load_from or --resume: training from scratch'
+        )
     runner.train()
 
 

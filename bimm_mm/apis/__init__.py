@@ -9,6 +9,7 @@ from .config import (
     load_config,
     set_resume,
     set_work_dir,
+    starts_from_scratch,
     use_amp,
     use_auto_scale_lr,
 )
@@ -69,6 +70,7 @@ __all__ = [
     'set_resume',
     'set_work_dir',
     'split_fold',
+    'starts_from_scratch',
     'summary',
     'use_amp',
     'use_auto_scale_lr',

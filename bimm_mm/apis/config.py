@@ -170,6 +170,23 @@ def check_load_from(cfg: Config) -> None:
         )
 
 
+def starts_from_scratch(cfg: Config) -> bool:
+    """Whether a downstream model is given no weights at all.
+
+    Args:
+        cfg (Config): The config, after :func:`set_resume`.
+
+    Returns:
+        bool: True if nothing is resumed, loaded or named in ``init_cfg``.
+        False for pretraining, which starts like that.
+    """
+    model = cfg.get('model', {})
+    if 'backbone' not in model or 'areas' in model:
+        return False
+    named = model.backbone.get('init_cfg') or model.get('init_cfg')
+    return not (named or cfg.get('load_from') or cfg.get('resume'))
+
+
 def use_amp(cfg: Config) -> None:
     """Train in mixed precision: bfloat16 where the device has it.
 

@@ -15,6 +15,7 @@ from bimm_mm.apis import (
     load_config,
     set_resume,
     set_work_dir,
+    starts_from_scratch,
     use_amp,
     use_auto_scale_lr,
 )
@@ -153,3 +154,15 @@ def test_resuming_needs_no_pretrained_checkpoint(tmp_path, given):
     (tmp_path / 'last_checkpoint').write_text(str(own))
     set_resume(cfg, str(own) if given else 'auto')
     assert 'init_cfg' not in cfg.model.backbone
+
+
+def test_training_from_scratch_is_noticed():
+    backbone = dict(init_cfg=dict(type='Pretrained'))
+    named = Config(dict(model=dict(backbone=backbone), load_from=None))
+    bare = Config(dict(model=dict(backbone=dict(init_cfg=None))))
+    assert not starts_from_scratch(named)
+    assert starts_from_scratch(bare)
+    assert not starts_from_scratch(Config(dict(bare, load_from='a.pth')))
+    assert not starts_from_scratch(Config(dict(bare, resume=True)))
+    pretraining = dict(backbone=dict(), areas=[])
+    assert not starts_from_scratch(Config(dict(model=pretraining)))
