@@ -28,8 +28,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
     On AMD's CPUs with AVX-512 PyTorch's products in fp32 come from MKL, which
     uses AVX2 there; its convolutions come from oneDNN, which uses AVX-512.
-    Measured on two cores of an EPYC of family 26 (Zen 5): 212 against 480
-    GFLOP/s, forward and backward. Everywhere else it is ``F.linear``.
+    Twice as fast on an EPYC (docs/benchmarks.md). Everywhere else it is
+    ``F.linear``.
 
     Args:
         x (Tensor): (B, L, D).

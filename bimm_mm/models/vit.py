@@ -62,24 +62,21 @@ class BIMMVisionTransformer(BaseModule):
             to ``'cls_token'``.
         out_indices (Sequence[int]): Dense mode only: after which blocks,
             counted from 0, or from -1 backwards. Defaults to (-1,).
-        single_output (bool): Dense mode only: return the only feature
-            itself and no tuple, as mmaction2's recognizers expect. Defaults
-            to False.
+        single_output (bool): Dense mode only: return the only feature, no
+            tuple, as mmaction2's recognizers expect. Defaults to False.
         interpolate_from (int | tuple[int, int, int], optional): Input of
             pretraining, as pixels of a side, or frames, height and width: its
             position table is interpolated. Defaults to None: the table is
             computed for each input.
         window_size (int): Side, in tokens, of the windows within which
-            blocks attend, for large images; 0 for global attention. Defaults
-            to 0.
+            blocks attend; 0 for global attention. Defaults to 0.
         global_blocks (Sequence[int]): Blocks, from 0, that attend globally
             although there are windows. Defaults to ().
         with_cp (bool): Recompute each block in the backward pass, which saves
             memory and costs time. Defaults to False.
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
             reads a checkpoint of this project or of a peer as it is, see
-            :func:`load_pretrained`. Without it the weights are those of MAE:
-            Xavier. Defaults to None.
+            :func:`load_pretrained`. Defaults to None: Xavier, as MAE.
     """
 
     def __init__(
