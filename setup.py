@@ -39,6 +39,7 @@ setup(
     install_requires=requirements('runtime'),
     extras_require={
         'optional': requirements('optional'),
+        'ray': requirements('ray'),
         'tests': requirements('tests'),
     },
 )

@@ -29,7 +29,7 @@ def tested_versions(folder: Path = REQUIREMENTS) -> dict[str, str]:
     """The pinned versions, empty where only the package is installed."""
     lines = [
         line.strip()
-        for name in ('runtime', 'optional', 'build', 'tests')
+        for name in ('runtime', 'optional', 'ray', 'build', 'tests')
         if (file := folder / f'{name}.txt').is_file()
         for line in file.read_text().splitlines()
     ]

@@ -48,3 +48,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     locations=['bimm_mm.engine'],
 )
+# Contour detectors: no root of MMEngine's fits them.
+DETECTORS = Registry(
+    'contour detector', locations=['bimm_mm.contours.detectors']
+)

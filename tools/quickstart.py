@@ -1,9 +1,10 @@
 #!/usr/bin/env python
 """Both pretraining stages of BIMM at toy size, on real clips, on the CPU.
 
-Makes clips and photos from installed packages, trains stage 1 and stage 2
-with tools/train.py, draws what every area predicts and how its loss went,
-and ends with a table. What is finished is not done again.
+Makes clips and photos from installed packages, and their contours with
+tools/extract_contours.py, trains stage 1 and stage 2 with tools/train.py,
+draws what every area predicts and how its loss went, and ends with a table.
+What is finished is not done again.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ from bimm_mm.apis import (
 ROOT = Path(__file__).resolve().parent.parent
 # Relative to ROOT, as in the configs.
 HOME = Path('work_dirs/quickstart')
+EXTRACTION = [
+    'tools/extract_contours.py',
+    f'{HOME}/data',
+    f'--out={HOME}/contours',
+    '--detector=sobel',  # SAM's weights are 375 MB and more
+    '--device=cpu',
+]
 # Predicting the mean needs no visible token; what counts is to beat it.
 GOAL = 0.95
 
@@ -66,6 +74,22 @@ STAGES = (
     Stage('ventral', 'configs/quickstart/pretrain_ventral.py'),
     Stage('joint', 'configs/quickstart/pretrain_joint.py'),
 )
+
+
+def extract() -> None:
+    """Make the contour files that are missing.
+
+    Raises:
+        RuntimeError: If that fails.
+    """
+    command = [sys.executable, *EXTRACTION]
+    print(f'contours: {" ".join(EXTRACTION)}', flush=True)
+    done = subprocess.run(command, env=_environment(), check=False)
+    if done.returncode:
+        raise RuntimeError(
+            f'the contours failed with exit code {done.returncode}; the '
+            'reason is above. Run this again, or with --restart to start anew'
+        )
 
 
 def run(stage: Stage) -> None:
@@ -235,6 +259,7 @@ def main() -> int:
     if args.restart:
         forget()
     prepare(HOME / 'data')
+    extract()
     pictures = []
     for stage in STAGES:
         run(stage)

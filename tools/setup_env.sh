@@ -16,7 +16,7 @@ case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 WHEELS=${BIMM_WHEELS:-${XDG_CACHE_HOME:-$HOME/.cache}/bimm_mm/wheels}
 LOG=$VENV/setup.log
 REQ=$ROOT/requirements
-PINNED=("$REQ/build.txt" "$REQ/runtime.txt" "$REQ/optional.txt" "$REQ/tests.txt")
+PINNED=("$REQ/build.txt" "$REQ/runtime.txt" "$REQ/optional.txt" "$REQ/ray.txt" "$REQ/tests.txt")
 STEPS=6
 # These send packages, or the search for them, outside the environment.
 unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
@@ -165,7 +165,7 @@ main() {
     step "mmcv $(pin mmcv) with its ops (compiled once: 6 to 10 minutes on 2 cores, longer for CUDA)"
     install_mmcv
     step 'the other libraries (1 to 2 minutes)'
-    install 'installing the libraries' -r "$REQ/runtime.txt" -r "$REQ/optional.txt" -r "$REQ/tests.txt"
+    install 'installing the libraries' -r "$REQ/runtime.txt" -r "$REQ/optional.txt" -r "$REQ/ray.txt" -r "$REQ/tests.txt"
     step 'this package'
     run_step 'installing bimm_mm' py -m pip install --no-deps --no-build-isolation -e "$ROOT"
     step 'check'

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 
+from bimm_mm.contours.manifest import MANIFEST
+
 # Single files; '' and None mean that there is none.
 _FILES = ('ann_file', 'exclude_file', 'label_file', 'proposal_file')
+_CONTOURS = (
+    '; contours are made with tools/extract_contours.py, or, as Sobel edges '
+    'on the device, a deviation from the paper, with BIMM_CONTOURS=sobel '
+    'before the command'
+)
 
 
 def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
-    """Refuse a config whose annotations or data folders do not exist.
+    """Refuse a config whose annotations, data or contours do not exist.
 
     The libraries find out one after the other, the validation set's after
     the training set was read, and some end in an empty dataset.
@@ -36,10 +43,12 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
         listing = '\n'.join(
             f'  {path} ({key})' for path, key in missing.items()
         )
+        contours = any(osp.basename(path) == MANIFEST for path in missing)
         raise FileNotFoundError(
             f'the config names {len(missing)} file(s) or folder(s) that do '
             f'not exist:\n{listing}\nput the data there (see '
             'docs/downstream.md), or change these keys with --cfg-options'
+            + (_CONTOURS if contours else '')
         )
 
 
@@ -66,5 +75,22 @@ def _paths(node: Any, key: str, root: str) -> Iterator[tuple[str, str]]:
                 osp.join(root, folder),
             )
     for name, item in node.items():
-        if name != 'pipeline':
+        if name == 'pipeline':
+            yield from _manifests(item, f'{key}.{name}')
+        else:
             yield from _paths(item, f'{key}.{name}', root)
+
+
+def _manifests(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Key and manifest of every folder of contours that transforms read."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    elif isinstance(node, Mapping):
+        items = node.items()
+    for name, item in items:
+        place = f'{key}.{name}'
+        if name == 'contour_root' and item is not None:
+            yield place, osp.join(item, MANIFEST)
+        else:
+            yield from _manifests(item, place)

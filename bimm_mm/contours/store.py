@@ -1,33 +1,58 @@
-"""Contour files: one zip per video or image, of PNG pictures.
+"""Contour files: one zip per video or image, of lossless WebP pictures.
 
 Any tool can look into them::
 
-    settings.json   who made them and how
-    000000.png      contour strength of frame 0, 8-bit grey, 0 to 255
-    000004.png      of frame 4: here one of four frames has a contour
+    settings.json   how they were made and what from, see ContourFile
+    000000.webp     contour strength of frame 0, 8-bit grey, 0 to 255
+    000004.webp     of frame 4: here one of four frames has a contour
 
 Shapes: h x w pixels, the size at which contours are stored.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import operator
 import os
 import zipfile
+import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 
-FORMAT = 1
+from .atomic import write_file
+from .picture import ENDING, decode_contour, encode_contour
+from .place import contour_path
+from .settings import plain_settings
+
+__all__ = [
+    'FORMAT',
+    'ContourError',
+    'ContourFile',
+    'contour_path',
+    'encode_contour',
+    'write_contours',
+]
+
+FORMAT = 2
 _SETTINGS = 'settings.json'
-_REMEDY = (
-    'Contours are supplied as one zip per video or image, written with '
-    'bimm_mm.contours.write_contours. To compute them on-line instead, set '
-    "ContourTarget(source='sobel') and LoadContour(contour_root=None)"
+# What broken zips and settings raise, apart from OSError.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    AttributeError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
 )
 
 
@@ -35,67 +60,46 @@ class ContourError(ValueError):
     """A contour file that does not hold what is asked of it."""
 
 
-def contour_path(path: str, *, data_root: str, contour_root: str) -> str:
-    """Where the contours of a video or image lie.
-
-    ``<data_root>/dancing/a.mp4`` has its contours in
-    ``<contour_root>/dancing/a.mp4.zip``.
-
-    Args:
-        path (str): The video or image.
-        data_root (str): Folder above all videos or images.
-        contour_root (str): Folder above all contour files.
-
-    Returns:
-        str: Path of the contour file, whether it exists or not.
-
-    Raises:
-        ValueError: If ``path`` is not below ``data_root``.
-    """
-    below = os.path.relpath(path, data_root or '.')
-    if below.split(os.sep)[0] == os.pardir:
-        raise ValueError(
-            f'{path} is not below data_root={data_root!r}, so that the place '
-            f'of its contours below {contour_root!r} is not known: set '
-            "LoadContour's data_root to the folder of the videos or images"
-        )
-    return os.path.join(contour_root, f'{below}.zip')
-
-
 def write_contours(
     path: str,
     frames: Iterable[np.ndarray],
     indices: Iterable[int],
+    *,
     settings: Mapping[str, Any],
+    source: Mapping[str, Any],
 ) -> None:
     """Write a contour file; it appears whole or not at all.
+
+    Equal arguments give equal bytes.
 
     Args:
         path (str): The file, see :func:`contour_path`.
         frames (Iterable[np.ndarray]): Contours, each (h, w) uint8 with 255
-            for the strongest. May be a generator: one is held at a time.
-        indices (Iterable[int]): Index in the video of each; 0 for an image.
-        settings (Mapping): What made them, for JSON. ``detector`` (str) is
-            required. ``stride`` (int): one of so many frames has a contour;
-            defaults to 1. ``frame_count`` (int): frames of the video.
+            for the strongest. May be a generator: one is held at a time,
+            the others compressed.
+        indices (Iterable[int]): Index in the video of each, ascending
+            multiples of the stride; 0 for an image.
+        settings (Mapping): How they were made, for JSON: those of the
+            :class:`~bimm_mm.contours.manifest.Manifest`. ``detector`` and
+            ``stride`` are required.
+        source (Mapping): What they were made from, see
+            :func:`~bimm_mm.contours.source.source_of`.
 
     Raises:
         ValueError: If there is no frame, frames differ in size or are not
-            (h, w) uint8, or ``detector`` is missing.
+            (h, w) uint8, indices do not fit the stride, or settings lack
+            something.
+        OSError: If the file cannot be written; names it.
     """
-    if 'detector' not in settings:
-        raise ValueError('settings must name the "detector" of the contours')
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    temporary = f'{path}.{os.getpid()}.tmp'
-    try:
-        with zipfile.ZipFile(temporary, 'w') as archive:
-            size = _write_frames(archive, frames, indices)
-            full = {'stride': 1, **settings, 'format': FORMAT, 'size': size}
-            _add(archive, _SETTINGS, json.dumps(full, indent=2).encode())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    settings = plain_settings(settings)
+    pictures, size = _encode(path, frames, indices, settings['stride'])
+    about = {
+        'format': FORMAT,
+        'settings': settings,
+        'source': dict(source),
+        'size': size,
+    }
+    write_file(path, _pack(about, pictures))
 
 
 class ContourFile:
@@ -104,35 +108,45 @@ class ContourFile:
     Args:
         path (str): The file.
 
+    Attributes:
+        settings (dict): How the contours were made, the same for a dataset.
+        source (dict): The video or image they were made from.
+        size (tuple[int, int]): Height and width of the stored contours, in
+            pixels.
+
     Raises:
         FileNotFoundError: If there is none.
-        ContourError: If it is no contour file, or of a newer format.
+        ContourError: If it is no contour file, or of another format.
     """
 
     def __init__(self, path: str) -> None:
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f'no contour file {path}. {_REMEDY}')
         self.path = path
-        try:
-            self._archive = zipfile.ZipFile(path)
-            self.settings = json.loads(self._archive.read(_SETTINGS))
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-            raise self._broken(error) from error
-        if self.settings.get('format') != FORMAT:
-            raise ContourError(
-                f'{path} has contour format {self.settings.get("format")}, '
-                f'this version reads format {FORMAT}: make the file again'
+        if not os.path.exists(path):
+            raise FileNotFoundError(
+                f'no contour file {path}: make it with '
+                'tools/extract_contours.py'
             )
-        self.indices = sorted(_indices(self._archive))
+        with self._reading():
+            self._archive = zipfile.ZipFile(path)
+        try:
+            self._read_settings()
+        except BaseException:
+            self.close()
+            raise
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the stored contours, in pixels."""
-        height, width = self.settings['size']
-        return height, width
+    @cached_property
+    def indices(self) -> list[int]:
+        """Indices of the frames that have a contour, ascending."""
+        parts = map(os.path.splitext, self._archive.namelist())
+        stems = [stem for stem, ending in parts if ending == ENDING]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def __contains__(self, index: int) -> bool:
+        """Whether a frame has a contour, by its index in the video."""
+        return _name(index) in self._archive.NameToInfo
 
     def read(self, index: int) -> np.ndarray:
-        """Contour of a frame: the nearest one that is stored.
+        """Contour of a frame.
 
         Args:
             index (int): Index of the frame in the video.
@@ -141,54 +155,81 @@ class ContourFile:
             np.ndarray: (h, w) uint8.
 
         Raises:
-            ContourError: If none less than ``stride`` frames away is stored,
-                or it cannot be read.
+            ContourError: If that frame has none, or it cannot be read.
         """
-        stored = self.nearest(index)
-        try:
-            png = self._archive.read(_name(stored))
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise self._broken(error) from error
-        contour = cv2.imdecode(
-            np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE
-        )
+        if index not in self:
+            raise self._lacks(index)
+        with self._reading():
+            picture = self._archive.read(_name(index))
+        contour = decode_contour(picture)
         if contour is None or contour.shape != self.size:
-            raise self._broken(f'{_name(stored)} is no picture of {self.size}')
+            raise self._broken(f'{_name(index)} is no picture of {self.size}')
         return contour
 
-    def close(self) -> None:
-        """Close the file."""
-        self._archive.close()
-
     def nearest(self, index: int) -> int:
-        """Index of the stored frame that serves for a frame.
+        """Index of the frame with a contour that is nearest to a frame.
 
         Args:
             index (int): Index of the frame in the video.
 
         Returns:
-            int: Index of the nearest frame that is stored.
+            int: An index for :meth:`read`; of two, the lower.
 
         Raises:
-            ContourError: If none less than ``stride`` frames away is stored.
+            ContourError: If none less than ``stride`` frames away has one.
         """
         place = bisect_left(self.indices, index)
         around = self.indices[max(place - 1, 0) : place + 1]
         nearest = min(around, key=lambda i: abs(i - index), default=None)
         stride = self.settings['stride']
         if nearest is None or abs(nearest - index) >= stride:
-            raise ContourError(
-                f'{self.path} has no contour for frame {index}: it holds '
-                f'{len(self.indices)} contours at stride {stride}, the last '
-                f'of frame {max(self.indices, default=None)}; make it again '
-                'for the whole video'
-            )
+            raise self._lacks(index)
         return nearest
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def _read_settings(self) -> None:
+        with self._reading():
+            about = json.loads(self._archive.read(_SETTINGS))
+            made = about['format']
+            if made == FORMAT:
+                self.settings = plain_settings(about['settings'])
+                self.source = dict(about['source'])
+                height, width = map(operator.index, about['size'])
+                self.size = height, width
+        if made != FORMAT:
+            raise ContourError(
+                f'{self.path} has contour format {made}, this version reads '
+                f'format {FORMAT}: make it again with '
+                'tools/extract_contours.py'
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise self._broken(error) from error
+        except OSError as error:
+            # A place before the start of the file.
+            if error.errno == errno.EINVAL:
+                raise self._broken(error) from error
+            raise OSError(error.errno, error.strerror, self.path) from error
 
     def _broken(self, reason: object) -> ContourError:
         return ContourError(
-            f'{self.path} is not a sound contour file ({reason}): make it '
-            'again'
+            f'{self.path} is not a sound contour file ({reason}): delete it '
+            'and make it again with tools/extract_contours.py'
+        )
+
+    def _lacks(self, index: int) -> ContourError:
+        return ContourError(
+            f'{self.path} has no contour for frame {index}: it holds '
+            f'{len(self.indices)} contours at stride '
+            f'{self.settings["stride"]}, the last of frame '
+            f'{max(self.indices, default=None)}'
         )
 
     def __enter__(self) -> ContourFile:
@@ -203,42 +244,55 @@ class ContourFile:
         self.close()
 
 
-def _write_frames(
-    archive: zipfile.ZipFile,
+def _encode(
+    path: str,
     frames: Iterable[np.ndarray],
     indices: Iterable[int],
-) -> tuple[int, int]:
-    """Add all frames; returns their size (h, w)."""
-    size = None
+    stride: int,
+) -> tuple[dict[str, bytes], tuple[int, int]]:
+    """Pictures by name, and their size (h, w)."""
+    pictures: dict[str, bytes] = {}
+    size, last = None, -1
     for frame, index in zip(frames, indices, strict=True):
-        if frame.dtype != np.uint8 or frame.ndim != 2:
+        if index <= last or index % stride:
             raise ValueError(
-                'contours must be (h, w) uint8, got '
-                f'{frame.shape} {frame.dtype} for frame {index}'
+                f'{path}: indices must be ascending multiples of the stride '
+                f'{stride}, got {index}' + f' after {last}' * bool(pictures)
             )
         size = size or frame.shape
         if frame.shape != size:
             raise ValueError(
-                f'contours must be of one size, got {size} and {frame.shape}'
+                f'{path}: contours must be of one size, got {size} and '
+                f'{frame.shape}'
             )
-        _, png = cv2.imencode('.png', frame)
-        _add(archive, _name(index), png.tobytes())
+        try:
+            pictures[_name(index)] = encode_contour(frame)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+        last = index
     if size is None:
-        raise ValueError('there must be at least one contour to write')
-    return size
+        raise ValueError(f'{path}: there must be at least one contour')
+    return pictures, size
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+def _pack(about: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
+    """The zip. In memory, so that a process killed leaves no half file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w') as archive:
+        # An image's settings are as large as its contour: no blanks, deflated.
+        text = json.dumps(about, separators=(',', ':'), sort_keys=True)
+        _add(archive, _SETTINGS, text.encode(), zipfile.ZIP_DEFLATED)
+        for name, picture in pictures.items():
+            _add(archive, name, picture, zipfile.ZIP_STORED)
+    return stream.getvalue()
+
+
+def _add(
+    archive: zipfile.ZipFile, name: str, content: bytes, method: int
+) -> None:
     # Without the time of writing, equal contours give equal files.
-    archive.writestr(zipfile.ZipInfo(name), content)
+    archive.writestr(zipfile.ZipInfo(name), content, method)
 
 
 def _name(index: int) -> str:
-    return f'{index:06d}.png'
-
-
-def _indices(archive: zipfile.ZipFile) -> Iterator[int]:
-    for name in archive.namelist():
-        stem, ending = os.path.splitext(name)
-        if ending == '.png' and stem.isdigit():
-            yield int(stem)
+    return f'{index:06d}{ENDING}'

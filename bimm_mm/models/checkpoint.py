@@ -37,10 +37,15 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         )
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+    ) as error:
         raise ValueError(
             f'{path} cannot be read as a checkpoint; it may be cut off or '
-            f'hold more than tensors: {str(error).splitlines()[0]}'
+            f'hold more than tensors: {_first_line(error)}'
         ) from error
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and key in content:
@@ -51,6 +56,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     ):
         raise ValueError(f'{path} holds no state dict of tensors')
     return dict(content)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def subtree(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -47,15 +47,42 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
+def inference_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`linear` where no gradients are wanted.
+
+    It calls oneDNN's product itself, and so pays with one thread, too.
+
+    Args:
+        x (Tensor): (..., D).
+        weight (Tensor): (E, D).
+        bias (Tensor, optional): (E,).
+
+    Returns:
+        Tensor: (..., E); without a gradient where that is switched off, else
+        that of :func:`linear`.
+    """
+    if torch.is_grad_enabled() or not _has_faster(x, weight):
+        return linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(
+        x.contiguous(), weight, bias, 'none', [], ''
+    )
+
+
 def _pays(x: Tensor, weight: Tensor) -> bool:
     """Whether a convolution gives the same numbers in less time."""
+    # One thread gets PyTorch's own convolution, which calls MKL.
+    return torch.get_num_threads() > 1 and _has_faster(x, weight)
+
+
+def _has_faster(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN gives the same numbers in less time."""
     return (
         x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled('cpu')
         and not torch.compiler.is_compiling()
-        # One thread gets PyTorch's own convolution, which calls MKL.
-        and torch.get_num_threads() > 1
+        # oneDNN takes no empty picture.
+        and x.numel() > 0
         and _mkl_is_slow()
     )
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
+from bimm_mm.contours.filters import gaussian, smooth
 from bimm_mm.registry import MODELS
 from bimm_mm.stimulus import Stimulus
 from bimm_mm.targets.base import GREY_LEVEL, Target, exact, luma, moments
@@ -35,16 +36,26 @@ class ContourTarget(Target):
             clip (at least one grey level), so that predicting the mean costs
             1; not per patch, where an empty patch would become amplified
             noise. None leaves [0, 1]. Defaults to ``'clip'``.
+        sigma (float, optional): Standard deviation in pixels of a Gaussian
+            with which loaded contours are blurred, a deviation to be chosen:
+            stored lines are one pixel wide, and their exact place cannot be
+            predicted from what surrounds a masked patch. None, the default,
+            leaves them as they are stored.
 
     Raises:
-        ValueError: If an option is unknown.
+        ValueError: If an option is unknown, ``sigma`` is not above 0, or it
+            is given for ``'sobel'``.
     """
 
     norms = {'clip': 'true deviation of the clip'}
     channels = 1
 
     def __init__(
-        self, source: str = 'map', *, norm: str | None = 'clip'
+        self,
+        source: str = 'map',
+        *,
+        norm: str | None = 'clip',
+        sigma: float | None = None,
     ) -> None:
         super().__init__(norm)
         if source not in SOURCES:
@@ -52,7 +63,14 @@ class ContourTarget(Target):
                 f'ContourTarget: source={source!r} is unknown, choose one of '
                 f'{list(SOURCES)}'
             )
+        if sigma is not None and (source != 'map' or sigma <= 0):
+            raise ValueError(
+                f'ContourTarget: sigma={sigma!r} with source={source!r}: '
+                'sigma blurs loaded contours, by a number of pixels above 0; '
+                "leave it out or set source='map'"
+            )
         self.source = source
+        self.sigma = sigma
         if source == 'sobel':
             _report_deviation()
 
@@ -73,7 +91,13 @@ class ContourTarget(Target):
                 "source='sobel', a deviation from the paper which its "
                 'footnote 3 allows'
             )
-        return stimulus.contour.float().detach()
+        contour = stimulus.contour.float().detach()
+        if self.sigma is None:
+            return contour
+        return stimulus.maps(
+            ('blurred contour', self.sigma),
+            lambda: _blur(contour, self.sigma),
+        )
 
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 1)."""
@@ -83,6 +107,12 @@ class ContourTarget(Target):
     def colour(self, maps: Tensor) -> Tensor:
         """Contours in grey, (B, 3, T, H, W)."""
         return maps.expand(-1, 3, -1, -1, -1)
+
+
+def _blur(contour: Tensor, sigma: float) -> Tensor:
+    """Contours (B, 1, T, H, W), blurred frame by frame."""
+    frames = smooth(contour.flatten(0, 2), gaussian(sigma))
+    return frames.view_as(contour)
 
 
 @lru_cache(maxsize=1)

@@ -23,6 +23,12 @@ model = dict(
 )
 data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor')
 
+data_root = 'work_dirs/quickstart/data'
+# 'map': contours from files, which tools/quickstart.py makes with Sobel's
+# filter (SAM needs weights of 375 MB and more); 'sobel': computed on the
+# device, no files.
+contours = '{{$BIMM_CONTOURS:map}}'
+contour_root = 'work_dirs/quickstart/contours' if contours == 'map' else None
 pipeline = [
     dict(
         type='bimm_mm.Guarded',
@@ -35,8 +41,14 @@ pipeline = [
                 frame_interval=4,
                 test_mode=True,
             ),
+            dict(type='bimm_mm.OnContourGrid', contour_root=contour_root),
             dict(type='DecordDecode'),
         ],
+    ),
+    dict(
+        type='bimm_mm.LoadContour',
+        contour_root=contour_root,
+        data_root=data_root,
     ),
     dict(type='Resize', scale=(_base_.size, _base_.size), keep_ratio=False),
     dict(type='bimm_mm.PackStimulus'),
@@ -44,8 +56,8 @@ pipeline = [
 clips = dict(
     _scope_='mmaction',
     type='VideoDataset',
-    ann_file='work_dirs/quickstart/data/clips.txt',
-    data_prefix=dict(video='work_dirs/quickstart/data/clips'),
+    ann_file=f'{data_root}/clips.txt',
+    data_prefix=dict(video=f'{data_root}/clips'),
     pipeline=pipeline,
 )
 train_dataloader = dict(

@@ -16,10 +16,19 @@ custom_hooks = [*_base_.custom_hooks, dict(type='bimm_mm.FirstValHook')]
 model = dict(type='bimm_mm.MaskedBranch', **_base_.ventral)
 data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor', to_rgb=True)
 
+data_root = 'work_dirs/quickstart/data'
+# 'map': contours from files; 'sobel': computed on the device, no files.
+contours = '{{$BIMM_CONTOURS:map}}'
+contour_root = 'work_dirs/quickstart/contours' if contours == 'map' else None
 pipeline = [
     dict(
         type='bimm_mm.Guarded',
         transforms=[dict(type='LoadImageFromFile')],
+    ),
+    dict(
+        type='bimm_mm.LoadContour',
+        contour_root=contour_root,
+        data_root=data_root,
     ),
     dict(type='Resize', scale=(_base_.size, _base_.size)),
     dict(type='bimm_mm.PackStimulus'),
@@ -27,7 +36,7 @@ pipeline = [
 photos = dict(
     _scope_='mmpretrain',
     type='CustomDataset',
-    data_root='work_dirs/quickstart/data/photos',
+    data_root=f'{data_root}/photos',
     with_label=False,
     pipeline=pipeline,
 )

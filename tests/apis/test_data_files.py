@@ -73,6 +73,57 @@ def test_missing_data_root_is_listed(tmp_path):
         check_data_files(cfg, ['train'])
 
 
+def _contour_config(root: str | None) -> Config:
+    grid = dict(type='bimm_mm.OnContourGrid', contour_root=root)
+    pipeline = [
+        dict(type='bimm_mm.Guarded', transforms=[dict(type='X'), grid]),
+        dict(type='bimm_mm.LoadContour', contour_root=root),
+    ]
+    dataset = dict(type='R', dataset=dict(type='V', pipeline=pipeline))
+    return Config(dict(train_dataloader=dict(dataset=dataset)))
+
+
+def test_missing_contours_are_listed_with_their_key(tmp_path):
+    root = tmp_path / 'contours'
+    place = (
+        r'contours/manifest\.json \(train_dataloader\.dataset\.dataset\.'
+        r'pipeline\.0\.transforms\.1\.contour_root\)(.|\n)*'
+        r'extract_contours\.py(.|\n)*BIMM_CONTOURS=sobel'
+    )
+    with pytest.raises(FileNotFoundError, match=r'1 file') as error:
+        check_data_files(_contour_config(str(root)), ['train'])
+    assert error.match(place)
+    root.mkdir()
+    with pytest.raises(FileNotFoundError, match=place):
+        check_data_files(_contour_config(str(root)), ['train'])
+    check_data_files(_contour_config(str(root)), ['val'])
+    (root / 'manifest.json').touch()
+    check_data_files(_contour_config(str(root)), ['train'])
+    check_data_files(_contour_config(None), ['train'])
+
+
+def test_contours_are_not_mentioned_where_they_are_not_missing(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        check_data_files(_config(tmp_path), ['train'])
+    assert 'extract_contours' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['k400', 'ssv2', 'ucf101', 'in1k'])
+def test_pretraining_configs_ask_for_their_contours(
+    name, monkeypatch, tmp_path
+):
+    bases = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
+    monkeypatch.delenv('BIMM_CONTOURS', raising=False)
+    monkeypatch.chdir(tmp_path)
+    path = bases / f'{name}_pretrain.py'
+    with pytest.raises(FileNotFoundError, match=r'contours/manifest\.json'):
+        check_data_files(Config.fromfile(path), ['train'])
+    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
+    with pytest.raises(FileNotFoundError) as error:
+        check_data_files(Config.fromfile(path), ['train'])
+    assert 'manifest' not in str(error.value)
+
+
 def test_pretraining_checkpoint_as_load_from_is_refused(tmp_path):
     import torch
 

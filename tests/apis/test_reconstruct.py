@@ -50,7 +50,7 @@ def model(cfg: Config):
 @pytest.fixture(scope='module')
 def clips() -> Stimulus:
     pixels = torch.rand(2, 3, 8, 64, 64, generator=torch.manual_seed(0))
-    return Stimulus(pixels - 0.5, pixels)
+    return Stimulus(pixels - 0.5, pixels, contour=pixels[:, :1])
 
 
 def test_every_area_answers_with_masks_of_the_seed(model, clips):
@@ -73,7 +73,7 @@ def test_every_area_answers_with_masks_of_the_seed(model, clips):
 
 
 def test_batch_of_a_loader_is_the_stimulus_it_becomes(model):
-    inputs = torch.randint(256, (2, 1, 3, 8, 64, 64), dtype=torch.uint8)
+    inputs = torch.randint(256, (2, 1, 4, 8, 64, 64), dtype=torch.uint8)
     batch = dict(inputs=inputs, data_samples=[])
     stimulus = model.data_preprocessor(batch)['inputs']
     a, b = reconstruct(model, batch), reconstruct(model, stimulus)

@@ -11,6 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, PARAM_SCHEDULERS, init_default_scope
 
+from bimm_mm.contours.manifest import Manifest
 from bimm_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ def _pipeline(cfg) -> list[dict]:
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_config_builds(path):
+def test_config_builds(path, tmp_path):
     """Model, optimiser, schedules, hooks and pipelines; sizes as written."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
@@ -75,6 +76,11 @@ def test_config_builds(path):
         HOOKS.build(dict(hook))
     dataset = _pipeline(cfg)
     init_default_scope(dataset.get('_scope_', cfg.default_scope))
+    # Transforms read what the contours are when they are built.
+    Manifest({'detector': 'test', 'stride': 1}, '').write(str(tmp_path))
+    for step in _transforms(dataset.pipeline):
+        if step.get('contour_root'):
+            step.contour_root = str(tmp_path)
     Compose(dataset.pipeline)
 
 

@@ -12,7 +12,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from bimm_mm.contours import write_contours
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.source import source_of
+from bimm_mm.contours.store import write_contours
 from bimm_mm.datasets import Draw, ResilientDataset
 from bimm_mm.registry import DATASETS, MODELS
 
@@ -43,6 +45,8 @@ def _build(
     (load,) = _steps(inner.pipeline, 'bimm_mm.LoadContour')
     load.contour_root = None if contours is None else str(contours)
     load.data_root = str(folder)
+    for grid in _steps(inner.pipeline, 'bimm_mm.OnContourGrid'):
+        grid.contour_root = load.contour_root
     if inner.type == 'VideoDataset':
         inner.data_prefix.video = str(folder)
         inner.ann_file = str(ann_file)
@@ -89,14 +93,30 @@ def test_numbers_are_those_of_table_8(
 def test_contours_have_one_switch(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def root() -> str | None:
+    def roots() -> list[str | None]:
         pipeline = _load(name).train_dataloader.dataset.dataset.pipeline
-        return _steps(pipeline, 'bimm_mm.LoadContour')[0].contour_root
+        kinds = ('bimm_mm.LoadContour', 'bimm_mm.OnContourGrid')
+        steps = [_steps(pipeline, kind) for kind in kinds]
+        # Images have no frames to choose from.
+        assert [len(found) for found in steps] == [1, name != 'in1k']
+        return [step.contour_root for found in steps for step in found]
 
     monkeypatch.delenv('BIMM_CONTOURS', raising=False)
-    assert root().startswith('data/')
+    (root,) = set(roots())
+    assert root.startswith('data/')
     monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
-    assert root() is None
+    assert set(roots()) == {None}
+
+
+@pytest.mark.parametrize('name', [*JOINT, 'ucf101_frames'])
+def test_frames_are_chosen_before_they_are_decoded(name: str) -> None:
+    guarded = _load(name).train_dataloader.dataset.dataset.pipeline[0]
+    assert [step.type for step in guarded.transforms] == [
+        'DecordInit',
+        'SampleFrames',
+        'bimm_mm.OnContourGrid',
+        'DecordDecode',
+    ]
 
 
 def _origins(dataset: ResilientDataset) -> list[str]:
@@ -123,7 +143,7 @@ def test_videos_of_any_shape_load(
 ) -> None:
     video = write_video('a.mp4', num=num, size=size)
     dataset = _build(name, video.parent, write_list('a.mp4 0'))
-    assert set(_origins(dataset)) == {'mmaction'}
+    assert set(_origins(dataset)) == {'bimm_mm', 'mmaction'}
     clip_len = 1 if name == 'ucf101_frames' else 16
     for epoch in range(3):
         sample = dataset[Draw(0, epoch, 0)]
@@ -156,6 +176,8 @@ def test_frame_rate_may_vary(
 
 def test_images_load_with_contours(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
+    settings = {'detector': 'test', 'stride': 1}
+    Manifest(settings, 'command').write(str(tmp_path / 'contours'))
     for name, size in (('a.JPEG', (40, 301)), ('b.JPEG', (300, 260))):
         picture = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
         path = tmp_path / 'photos/train/n01' / name
@@ -165,7 +187,8 @@ def test_images_load_with_contours(tmp_path: Path) -> None:
             str(tmp_path / f'contours/train/n01/{name}.zip'),
             [picture[..., 0]],
             [0],
-            {'detector': 'test'},
+            settings=settings,
+            source=source_of(str(path), size=size, frame_count=1),
         )
     dataset = _build(
         'in1k', tmp_path / 'photos', tmp_path, tmp_path / 'contours'
@@ -211,8 +234,9 @@ def test_loader_builds_and_batches(
     config = _load('ssv2').train_dataloader
     config.dataset.dataset.ann_file = str(write_list(*['a.mp4 0'] * 5))
     config.dataset.dataset.data_prefix.video = str(video.parent)
-    (load,) = _steps(config.dataset.dataset.pipeline, 'bimm_mm.LoadContour')
-    load.contour_root = None
+    for kind in ('bimm_mm.LoadContour', 'bimm_mm.OnContourGrid'):
+        (step,) = _steps(config.dataset.dataset.pipeline, kind)
+        step.contour_root = None
     config.update(batch_size=2, num_workers=1)
     batches = list(Runner.build_dataloader(config, seed=0))
     assert [len(batch['data_samples']) for batch in batches] == [2, 2]

@@ -33,6 +33,7 @@ def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess:
         env={
             **os.environ,
             'OMP_NUM_THREADS': '1',
+            'BIMM_CONTOURS': 'sobel',
             'CUDA_VISIBLE_DEVICES': '-1',
         },
         capture_output=True,

@@ -42,6 +42,14 @@ def test_no_state_dict(tmp_path):
         read_state_dict(tmp_path / 'a.pth')
 
 
+@pytest.mark.parametrize('content', [b'', b'abc', b'not a checkpoint'])
+def test_other_file(content, tmp_path):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
+        read_state_dict(path)
+
+
 class _Evil:
     """Would run code when unpickled."""
 

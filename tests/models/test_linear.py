@@ -54,6 +54,18 @@ def test_same_output_and_gradients(
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('shape', [(0, 16), (3, 0, 16), (0, 7, 16)])
+def test_no_rows(as_convolution, arguments, shape):
+    _, weight, bias = arguments
+    x = torch.empty(shape, requires_grad=True)
+    out = linear(x, weight, bias)
+    assert out.shape == (*shape[:-1], 24)
+    out.sum().backward()
+    assert x.grad.shape == shape
+    assert weight.grad.eq(0).all()
+    assert bias.grad.eq(0).all()
+
+
 def test_layer_is_a_linear_layer(as_convolution, arguments):
     x, weight, b = arguments
     layer = Linear(16, 24)

@@ -36,13 +36,20 @@ def load_tool(monkeypatch) -> Callable[[str], ModuleType]:
 def quickstart_data(tmp_path_factory) -> Path:
     """A folder in which the quickstart's configs find their data."""
     folder = tmp_path_factory.mktemp('quickstart')
-    command = [
-        sys.executable,
-        str(ROOT / 'tools' / 'prepare_quickstart_data.py'),
-        'work_dirs/quickstart/data',
-    ]
-    (folder / 'work_dirs' / 'quickstart').mkdir(parents=True)
-    subprocess.run(command, cwd=folder, check=True, timeout=120)
+    home = 'work_dirs/quickstart'
+    (folder / home).mkdir(parents=True)
+    for name, *arguments in (
+        ('prepare_quickstart_data.py', f'{home}/data'),
+        (
+            'extract_contours.py',
+            f'{home}/data',
+            f'--out={home}/contours',
+            '--detector=sobel',
+            '--device=cpu',
+        ),
+    ):
+        command = [sys.executable, str(ROOT / 'tools' / name), *arguments]
+        subprocess.run(command, cwd=folder, check=True, timeout=120)
     return folder
 
 

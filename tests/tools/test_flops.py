@@ -162,7 +162,7 @@ def test_parts_are_the_whole_step_on_real_tensors(name):
         cfg.model.ventral_checkpoint = None
     model = MODELS.build(cfg.model)
     pixels = torch.rand(1, 3, *work.size)
-    stimulus = Stimulus(pixels, pixels)
+    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
     assert work.macs == multiply_adds(lambda: model(stimulus, mode='loss'))
     assert work.params == sum(p.numel() for p in model.parameters())
 

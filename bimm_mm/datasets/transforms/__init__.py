@@ -1,6 +1,7 @@
 """Transforms that videos and images share."""
 
 from .contour import LoadContour
+from .contour_grid import OnContourGrid
 from .crops import RepeatCrops
 from .enlarge import EnlargeShortSide
 from .following import AppendFollowing
@@ -16,6 +17,7 @@ __all__ = [
     'EnlargeShortSide',
     'Guarded',
     'LoadContour',
+    'OnContourGrid',
     'PackStimulus',
     'PerClip',
     'RepeatCrops',

@@ -6,14 +6,18 @@ Shapes: T frames, H x W pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
-from bimm_mm.contours.store import ContourError, ContourFile, contour_path
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.place import contour_path, media_name
+from bimm_mm.contours.source import check_source
+from bimm_mm.contours.store import ContourError, ContourFile
 from bimm_mm.registry import TRANSFORMS
 
 from .sample import frame_indices, get_frames, media_path, set_frames
@@ -24,9 +28,9 @@ class LoadContour(BaseTransform):
     """Append the contour of every frame to it as a fourth channel.
 
     Every crop, resize and flip that follows then moves picture and contour
-    alike. Comes after decoding, and outside :class:`bimm_mm.Guarded`: a
-    contour file that is missing or broken ends the run instead of being
-    replaced.
+    alike. Comes after decoding, and outside :class:`bimm_mm.Guarded`. A
+    contour file that is missing or broken, or was made from something else
+    or with other settings, ends the run instead of being replaced.
 
     Args:
         contour_root (str, optional): Folder of the contour files, see
@@ -36,20 +40,31 @@ class LoadContour(BaseTransform):
         data_root (str): Folder of the videos or images: a file's path below
             it is its contour file's path below ``contour_root``.
             Defaults to ''.
+        nearest (bool): Whether the nearest stored frame, less than the
+            manifest's stride away, serves for a frame without a contour: its
+            contours are then up to half a stride early or late. Otherwise
+            that is an error, see :class:`bimm_mm.OnContourGrid`.
+            Defaults to False.
+
+    Raises:
+        FileNotFoundError: If ``contour_root`` or its manifest is missing.
+        ContourError: If the manifest is broken.
     """
 
     def __init__(
-        self, contour_root: str | None, *, data_root: str = ''
+        self,
+        contour_root: str | None,
+        *,
+        data_root: str = '',
+        nearest: bool = False,
     ) -> None:
         self.contour_root = contour_root
         self.data_root = data_root
-        if contour_root is None:
-            print_log(
-                'LoadContour(contour_root=None): no contours are loaded; '
-                "targets must compute them, ContourTarget(source='sobel')",
-                logger='current',
-                level=logging.WARNING,
-            )
+        self.nearest = nearest
+        self.manifest: Manifest | None = None
+        if contour_root is not None:
+            self.manifest = Manifest.read(contour_root)
+        _announce(contour_root, self.manifest)
 
     def transform(self, results: dict) -> dict:
         """Load the contours of a decoded sample.
@@ -61,35 +76,87 @@ class LoadContour(BaseTransform):
             dict: The sample with frames (H, W, 4).
 
         Raises:
-            FileNotFoundError: If there is no contour file.
-            ContourError: If it is broken, lacks a frame, or belongs to
-                pictures of another shape.
+            ContourError: If the contour file is missing or broken, lacks a
+                frame, belongs to another video or image, or was made with
+                other settings than the manifest's.
         """
-        if self.contour_root is None:
+        if self.manifest is None:
             return results
-        path = contour_path(
-            media_path(results),
-            data_root=self.data_root,
-            contour_root=self.contour_root,
+        path = media_name(media_path(results))
+        place = contour_path(
+            path, data_root=self.data_root, contour_root=self.contour_root
         )
         frames = get_frames(results)
         indices = frame_indices(results) or [0]
-        contours = _load(path, indices, frames[0].shape[:2])
+        with self._open(place) as file:
+            self.manifest.check(file)
+            with self._remade():
+                check_source(file, path)
+                _check_shape(file, frames[0].shape[:2])
+            contours = self._load(file, indices, frames[0].shape[:2])
         pairs = zip(frames, contours, strict=True)
         set_frames(results, [_append(*pair) for pair in pairs])
         return results
 
+    def _open(self, place: str) -> ContourFile:
+        with self._remade():
+            try:
+                return ContourFile(place)
+            except FileNotFoundError as error:
+                raise ContourError(f'no contour file {place}') from error
 
-def _load(
-    path: str, indices: Sequence[int], size: tuple[int, int]
-) -> list[np.ndarray]:
-    """Contour (H, W) of every frame, for frames of size (H, W)."""
-    with ContourFile(path) as file:
-        _check_shape(file, size)
-        stored = [file.nearest(index) for index in indices]
-        # Several frames may share a stored one: read that once.
-        maps = {index: _fit(file.read(index), size) for index in set(stored)}
-    return [maps[index] for index in stored]
+    def _load(
+        self, file: ContourFile, indices: Sequence[int], size: tuple[int, int]
+    ) -> list[np.ndarray]:
+        """Contour (H, W) of every frame, for frames of size (H, W)."""
+        if not self.nearest:
+            self._check_grid(file, indices)
+        with self._remade():
+            stored = [
+                file.nearest(index) if self.nearest else index
+                for index in indices
+            ]
+            # Several frames may share a stored one: read that once.
+            maps = {i: _fit(file.read(i), size) for i in set(stored)}
+        return [maps[index] for index in stored]
+
+    def _check_grid(self, file: ContourFile, indices: Sequence[int]) -> None:
+        stride = self.manifest.stride
+        off = sorted({index for index in indices if index % stride})
+        if off:
+            raise ContourError(
+                f'{file.path} has contours at stride {stride}, none of the '
+                f'frames {off}: add bimm_mm.OnContourGrid between '
+                'SampleFrames and DecordDecode, to sample frames that have '
+                'one, or set LoadContour(nearest=True), to take the nearest'
+            )
+
+    @contextmanager
+    def _remade(self) -> Iterator[None]:
+        """Add to an error how the contours are made (again)."""
+        try:
+            yield
+        except ContourError as error:
+            raise ContourError(
+                f'{error}. What makes these contours, and leaves those alone '
+                f'that are finished: {self.manifest.command}'
+            ) from error
+
+
+def _announce(contour_root: str | None, manifest: Manifest | None) -> None:
+    if manifest is None:
+        print_log(
+            'LoadContour(contour_root=None): no contours are loaded; '
+            "targets must compute them, ContourTarget(source='sobel')",
+            logger='current',
+            level=logging.WARNING,
+        )
+        return
+    print_log(
+        f'LoadContour: contours of {manifest.settings["detector"]} at stride '
+        f'{manifest.stride} from {contour_root}',
+        logger='current',
+    )
 
 
 def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
@@ -100,7 +167,8 @@ def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
         raise ContourError(
             f'{file.path} holds contours of {height} x {width} px (height x '
             f'width), which is no scaled version of the frames, {size[0]} x '
-            f'{size[1]} px: it was made from another file; make it again'
+            f'{size[1]} px: it was made from another file; delete it and make '
+            'it again'
         )
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
+from bimm_mm.contours.store import ContourError
 from bimm_mm.registry import TRANSFORMS
 
 from .sample import media_path
 
-# Not the file's fault, and replacing it would hide it: the user's paths, the
-# installation, the order of the transforms.
+# Not the file's fault, and replacing it would hide it: the user's paths and
+# contours, the installation, the order of the transforms.
 _NOT_THE_FILE = (
+    ContourError,
     FileNotFoundError,
     IsADirectoryError,
     ImportError,
@@ -47,7 +49,8 @@ class Guarded(BaseTransform):
     Decoders fail in many ways (decord alone raises three types, mmaction2
     and mmcv add assertions). :class:`bimm_mm.ResilientDataset` replaces the
     sample. A path that is wrong is the user's error and passes unchanged, as
-    do a decoder that is not installed and transforms in the wrong order.
+    do a decoder that is not installed, transforms in the wrong order and
+    contours that do not fit (:class:`bimm_mm.OnContourGrid`).
 
     Args:
         transforms (Sequence[dict]): The decoding steps and nothing else:
@@ -69,6 +72,7 @@ class Guarded(BaseTransform):
         Raises:
             UndecodableVideoError: If it cannot be decoded.
             OSError: If the path is wrong.
+            ContourError: If contours do not fit.
         """
         try:
             return self.transforms(results)

@@ -19,6 +19,7 @@ train_pipeline = [
                 frame_interval=4,
                 out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
             ),
+            dict(type='bimm_mm.OnContourGrid', contour_root=contour_root),
             dict(type='DecordDecode'),
         ],
     ),

@@ -18,6 +18,7 @@ train_pipeline = [
                 frame_interval=4,  # Sec. A.2
                 out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
             ),
+            dict(type='bimm_mm.OnContourGrid', contour_root=contour_root),
             dict(type='DecordDecode'),
         ],
     ),

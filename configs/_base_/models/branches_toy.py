@@ -36,8 +36,8 @@ v2 = dict(
         width=decoder_width,
         num_heads=3,
     ),
-    # Contours by SAM need weights of 375 MB and more: Sobel will do here.
-    target=dict(type='bimm_mm.ContourTarget', source='sobel'),
+    # From files, as at full size; see pretrain_joint.py for who makes them.
+    target=dict(type='bimm_mm.ContourTarget', source='{{$BIMM_CONTOURS:map}}'),
 )
 
 ventral = dict(

@@ -1,0 +1,104 @@
+"""Contours of SAM's masks.
+
+N frames of H x W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bimm_mm.contours.detectors.base import Detector
+from bimm_mm.contours.sam import MaskGenerator, MaskOptions, load_sam
+from bimm_mm.contours.sam.load import HINT
+from bimm_mm.registry import DETECTORS
+
+
+@DETECTORS.register_module(name='sam')
+class SamDetector(Detector):
+    """Boundaries of all masks that SAM finds from a grid of points.
+
+    The masks are those of ``SamAutomaticMaskGenerator`` at these settings,
+    without crops and without removing small regions. A pixel's strength is
+    its highest over the masks, relative to the frame's highest.
+
+    Args:
+        weights (str): A SAM checkpoint; its size is read off it.
+        size (str, optional): ``'vit_b'``, ``'vit_l'`` or ``'vit_h'``, which
+            the checkpoint then must be. Defaults to None: any.
+        points_per_side (int): See :class:`MaskOptions`, also for those below.
+        pred_iou_thresh (float): See there.
+        stability_score_thresh (float): See there.
+        stability_score_offset (float): See there.
+        box_nms_thresh (float): See there.
+        boundary (str): See there. With ``'binary'``, lines are not thinned.
+        dtype (str): See there.
+        points_per_batch (int, optional): Prompts decoded at a time, of all
+            frames together. Defaults to what is fast on the device.
+        compile (bool): Whether to compile the networks, which takes a minute
+            and pays for whole datasets on a GPU. Defaults to False.
+        device (str): Where contours are computed and returned.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ImportError: If segment-anything is not installed.
+        ValueError: If it is no SAM, of another size, or an option is wrong.
+    """
+
+    hint = HINT
+
+    def __init__(
+        self,
+        *,
+        weights: str,
+        size: str | None = None,
+        points_per_side: int = 16,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        boundary: str = 'probability',
+        dtype: str = 'fp32',
+        points_per_batch: int | None = None,
+        compile: bool = False,
+        device: str = 'cpu',
+    ) -> None:
+        super().__init__(device=device)
+        self.options = MaskOptions(
+            points_per_side=points_per_side,
+            pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh,
+            stability_score_offset=stability_score_offset,
+            box_nms_thresh=box_nms_thresh,
+            boundary=boundary,
+            dtype=dtype,
+        )
+        loaded = load_sam(weights, size=size)
+        self.size, self.sha256 = loaded.size, loaded.sha256
+        self.thinned = boundary == 'binary'
+        self.generator = MaskGenerator(
+            loaded.model,
+            options=self.options,
+            device=self.device,
+            points_per_batch=points_per_batch,
+            compiled=compile,
+        )
+
+    @torch.no_grad()
+    def detect(self, frames: Tensor) -> Tensor:
+        """See :meth:`Detector.detect`."""
+        size = (frames.shape[2], frames.shape[3])
+        masks = self.generator(frames)
+        return self.generator.contours(masks, len(frames), size)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Detector.settings`."""
+        return {
+            'detector': 'sam',
+            'weights': self.sha256,
+            'size': self.size,
+            **asdict(self.options),
+        }

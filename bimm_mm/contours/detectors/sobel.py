@@ -1,0 +1,32 @@
+"""Sobel edges as contours: what ``ContourTarget`` computes on-line.
+
+Shapes: N frames of H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bimm_mm.contours.detectors.base import Detector
+from bimm_mm.registry import DETECTORS
+from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets.base import luma
+from bimm_mm.targets.contour import sobel
+
+
+@DETECTORS.register_module('sobel')
+class SobelDetector(Detector):
+    """Edges of ``ContourTarget(source='sobel')``, of the same pixels."""
+
+    @torch.no_grad()
+    def detect(self, frames: Tensor) -> Tensor:
+        """See :meth:`Detector.detect`; H, W > 1."""
+        pixels = frames.to(self.device).float().div_(255)[:, :, None]
+        return sobel(luma(Stimulus(pixels, pixels)))[:, 0, 0]
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Detector.settings`."""
+        return {'detector': 'sobel'}

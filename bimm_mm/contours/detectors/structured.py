@@ -1,0 +1,135 @@
+"""Structured forests (Dollar and Zitnick) by OpenCV, on the CPU.
+
+Shapes: N frames of H x W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from bimm_mm.contours.detectors.base import Detector
+from bimm_mm.contours.detectors.weights import hash_file
+from bimm_mm.registry import DETECTORS
+
+# Run in a process of its own: a broken file does not throw in OpenCV but
+# divides by zero or reads beyond its arrays, which ends the process.
+_TRIAL = """
+import sys
+import cv2
+import numpy as np
+try:
+    file = cv2.FileStorage(sys.argv[1], cv2.FILE_STORAGE_READ)
+except (cv2.error, SystemError):
+    sys.exit('it is not YAML')
+lists = ('childs', 'featureIds', 'thresholds', 'edgeBoundaries', 'edgeBins')
+missing = {'options', *lists} - set(file.root().keys())
+if missing:
+    sys.exit(f'it has no {sorted(missing)[0]!r}')
+nodes = [file.getNode(name) for name in lists]
+sizes = [sum(n.at(i).size() for i in range(n.size())) for n in nodes]
+if len(set(sizes[:3])) > 1 or sizes[3] <= sizes[0]:
+    sys.exit(f'its lists {lists[:4]} have {sizes[:4]} entries')
+model = cv2.ximgproc.createStructuredEdgeDetection(sys.argv[1])
+noise = np.random.default_rng(0).random((128, 128, 3), np.float32)
+model.detectEdges(noise)
+model.detectEdges(cv2.GaussianBlur(noise, (0, 0), 4))
+"""
+_TRIAL_SECONDS = 300
+
+
+@DETECTORS.register_module('structured')
+class StructuredDetector(Detector):
+    """Edges of structured forests, by ``cv2.ximgproc``.
+
+    OpenCV computes them on the CPU, one frame after the other, with its own
+    threads; on another device the result is only moved there. The file is
+    first tried in a process of its own, since OpenCV ends the process on a
+    broken one. Strengths are the forest's votes, as they are; at most 1.
+
+    Args:
+        weights (str): Path of the forest, see ``hint``.
+        nms (bool): Thin lines by OpenCV's ``edgesNms`` (radius 2), in place
+            of the thinning of packing. Defaults to False.
+        device (str): See :class:`Detector`.
+
+    Raises:
+        ValueError: If the file is no such forest.
+        FileNotFoundError: If there is no file.
+        ImportError: If OpenCV lacks ``ximgproc``.
+    """
+
+    hint = (
+        "model.yml.gz of OpenCV's structured edge detection, in opencv_extra "
+        'under testdata/cv/ximgproc'
+    )
+
+    def __init__(
+        self, *, weights: str, nms: bool = False, device: str = 'cpu'
+    ) -> None:
+        super().__init__(device=device)
+        if not hasattr(cv2, 'ximgproc'):
+            raise ImportError(
+                'OpenCV has no ximgproc here: install opencv-contrib-python '
+                f'{cv2.__version__}'
+            )
+        self._hash = hash_file(weights, hint=self.hint)
+        _try(weights)
+        self._forest = cv2.ximgproc.createStructuredEdgeDetection(weights)
+        self.nms = nms
+        self.thinned = nms
+        if self.device.type != 'cpu':
+            print_log(
+                'structured: OpenCV detects these edges on the CPU; on '
+                f'{self.device} they are only packed',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def detect(self, frames: Tensor) -> Tensor:
+        """See :meth:`Detector.detect`."""
+        pictures = frames.cpu().movedim(1, -1).numpy()
+        edges = np.stack([self._edges(picture) for picture in pictures])
+        return torch.from_numpy(edges).to(self.device).clamp_(0, 1)
+
+    def _edges(self, picture: np.ndarray) -> np.ndarray:
+        """Of one picture (H, W, 3) uint8 RGB."""
+        scaled = np.ascontiguousarray(picture, np.float32) / 255
+        edges = self._forest.detectEdges(scaled)
+        if self.nms:
+            directions = self._forest.computeOrientation(edges)
+            edges = self._forest.edgesNms(edges, directions)
+        return edges
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Detector.settings`."""
+        return {
+            'detector': 'structured',
+            'nms': self.nms,
+            'weights': self._hash,
+        }
+
+
+def _try(path: str) -> None:
+    """Load a forest and use it, in a process of its own."""
+    run = subprocess.run(
+        [sys.executable, '-c', _TRIAL, path],
+        capture_output=True,
+        text=True,
+        timeout=_TRIAL_SECONDS,
+    )
+    if run.returncode == 0:
+        return
+    reason = (run.stderr.strip().splitlines() or ['OpenCV crashed on it'])[-1]
+    raise ValueError(
+        f'{path} is no forest of structured edge detection: {reason}. '
+        f'Expected is {StructuredDetector.hint}; fetch it again'
+    )

@@ -1,0 +1,172 @@
+"""Frames of videos and images, as training sees them, made small.
+
+Shapes: H x W pixels of the file's frames, h x w of the shrunk ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import chain, islice
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+
+# Decoded frames of full size that are held at once, per video.
+_CHUNK_BYTES = 64 * 2**20
+
+
+class Video:
+    """Every ``stride``-th frame of a video. Use it in a ``with`` statement.
+
+    Decoded by decord as mmaction2's ``DecordInit`` and ``DecordDecode`` do;
+    memory does not grow with the length of the video.
+
+    Args:
+        path (str): The file; ``.mp4`` is added to a name without an ending,
+            as mmaction2 does.
+        stride (int): One of so many frames is read, from frame 0.
+        side (int): Their short side in pixels, at most.
+        limit (int, optional): Frames to read, at most.
+
+    Raises:
+        UndecodableVideoError: If it is missing, empty or no video.
+    """
+
+    def __init__(
+        self, path: str, *, stride: int, side: int, limit: int | None = None
+    ) -> None:
+        import decord
+
+        self.path = path
+        self.file = media_file(path)
+        self._side = side
+        try:
+            self._reader = decord.VideoReader(self.file, num_threads=1)
+            self.frame_count = len(self._reader)
+        except Exception as error:
+            raise UndecodableVideoError(path, _reason(error)) from None
+        self.indices = list(range(0, self.frame_count, stride)[:limit])
+        self._first = self._decode([0])
+        self.size: tuple[int, int] = self._first.shape[1:3]
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """The frames, each (h, w, 3) uint8 RGB.
+
+        Raises:
+            UndecodableVideoError: If one cannot be decoded.
+        """
+        step = max(1, _CHUNK_BYTES // self._first[0].nbytes)
+        rest = self.indices[1:]
+        chunks = (rest[i : i + step] for i in range(0, len(rest), step))
+        for frames in chain([self._first], map(self._decode, chunks)):
+            for frame in frames:
+                yield shrink(frame, self._side)
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """The frames in batches, each (N, h, w, 3) with N at most ``size``.
+
+        Raises:
+            UndecodableVideoError: If one cannot be decoded.
+        """
+        frames = self.frames()
+        while batch := list(islice(frames, size)):
+            yield np.stack(batch)
+
+    def _decode(self, indices: list[int]) -> np.ndarray:
+        try:
+            return self._reader.get_batch(indices).asnumpy()
+        except Exception as error:
+            raise UndecodableVideoError(self.path, _reason(error)) from None
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # decord's readers leak when they are not freed (decord #208).
+        del self._reader
+
+
+def read_image(path: str, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read an image as mmcv's ``LoadImageFromFile`` does.
+
+    That is 8-bit colour, turned as its EXIF orientation says, the first
+    picture of an animation.
+
+    Args:
+        path (str): The file.
+        side (int): Short side in pixels, at most.
+
+    Returns:
+        tuple: The image, shrunk, (h, w, 3) uint8 RGB, and its size (H, W).
+
+    Raises:
+        UndecodableVideoError: If it is missing, empty or no image.
+    """
+    file = media_file(path)
+    try:
+        content = np.fromfile(file, np.uint8)
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except (OSError, cv2.error) as error:
+        raise UndecodableVideoError(path, _reason(error)) from None
+    if image is None:
+        raise UndecodableVideoError(path, 'OpenCV cannot decode it')
+    frame = shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), side)
+    return frame, image.shape[:2]
+
+
+def shrink(frame: np.ndarray, side: int) -> np.ndarray:
+    """Make a picture smaller, never larger, by the mean over areas.
+
+    Args:
+        frame (np.ndarray): (H, W, 3) uint8.
+        side (int): Short side in pixels, at most.
+
+    Returns:
+        np.ndarray: (h, w, 3) uint8, of the same proportions.
+    """
+    height, width = frame.shape[:2]
+    short = min(height, width)
+    if short <= side:
+        return frame
+    size = (round(width * side / short), round(height * side / short))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def media_file(path: str) -> str:
+    """The file that mmaction2 opens for a path.
+
+    Args:
+        path (str): As listed, perhaps without an ending.
+
+    Returns:
+        str: The path of a file that exists and is not empty.
+
+    Raises:
+        UndecodableVideoError: If there is none.
+    """
+    bare = not os.path.splitext(path)[1]
+    file = f'{path}.mp4' if bare else path
+    try:
+        if os.path.getsize(file):
+            return file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UndecodableVideoError(path, reason) from None
+    raise UndecodableVideoError(path, 'the file is empty')
+
+
+def _reason(error: Exception, limit: int = 200) -> str:
+    """One line without decord's time of day, source file and stack."""
+    text = str(error).split('Stack trace')[0]
+    text = re.sub(r'\[[\d:]+\] \S+: ', '', ' '.join(text.split()))
+    return f'{type(error).__name__}: {text}'[:limit]

@@ -1,0 +1,100 @@
+"""Frames to SAM's input, and its masks back to the frame.
+
+N frames of H x W pixels, S pixels along the side of SAM's input, L along that
+of its masks; M masks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+def input_size(size: Size, side: int) -> Size:
+    """Height and width of a frame whose longer edge is made ``side``."""
+    scale = side / max(size)
+    height, width = (int(edge * scale + 0.5) for edge in size)
+    return height, width
+
+
+def to_input(
+    frames: Tensor, side: int, *, mean: Tensor, std: Tensor
+) -> Tensor:
+    """Resize, normalise and pad frames as SAM wants them.
+
+    The resize is Pillow's, which SAM was trained with: along the rows, then
+    along the columns, rounded to whole grey levels after each. Done in one
+    go (as torchvision does for tensors) one pixel in six is off by a level;
+    so it is less than one in a hundred.
+
+    Args:
+        frames (Tensor): (N, 3, H, W) uint8.
+        side (int): S.
+        mean (Tensor): (3, 1, 1), of pixels in 0 to 255.
+        std (Tensor): (3, 1, 1).
+
+    Returns:
+        Tensor: (N, 3, S, S) fp32.
+
+    Raises:
+        ValueError: If a frame is so narrow that nothing would be left of it.
+    """
+    size = tuple(frames.shape[-2:])
+    height, width = input_size(size, side)
+    if not height or not width:
+        raise ValueError(
+            f'frames of {size[0]} x {size[1]} pixels are too narrow for '
+            f'SAM at {side} pixels'
+        )
+    pixels = frames.float()
+    for now in ((size[0], width), (height, width)):
+        pixels = F.interpolate(pixels, now, mode='bilinear', antialias=True)
+        pixels = pixels.add_(0.5).floor_().clamp_(0, 255)
+    pixels = (pixels - mean) / std
+    return F.pad(pixels, (0, side - width, 0, side - height))
+
+
+def to_frame(logits: Tensor, size: Size, side: int) -> Tensor:
+    """Masks in the size of the frame.
+
+    The official two interpolations, to S x S and from what of it is not
+    padding to H x W, are one matrix per edge.
+
+    Args:
+        logits (Tensor): (M, L, L).
+        size (Size): H and W.
+        side (int): S.
+
+    Returns:
+        Tensor: (M, H, W) fp32.
+    """
+    inner = input_size(size, side)
+    down, across = (
+        edge_map(logits.shape[-1], side, cut, edge, logits.device)
+        for cut, edge in zip(inner, size, strict=True)
+    )
+    return down @ (logits.float() @ across.T)
+
+
+@lru_cache(maxsize=32)
+def edge_map(
+    low: int, side: int, cut: int, edge: int, device: torch.device
+) -> Tensor:
+    """(edge, low): from a mask's edge to the frame's, fp32.
+
+    Args:
+        low (int): L, pixels along the mask.
+        side (int): S, pixels along SAM's input.
+        cut (int): How many of these are not padding.
+        edge (int): H or W.
+        device (torch.device): Where it is needed.
+    """
+    eye = torch.eye(low, dtype=torch.float64)[None]
+    large = F.interpolate(eye, size=side, mode='linear')[..., :cut]
+    final = F.interpolate(large, size=edge, mode='linear')[0]
+    return final.T.float().contiguous().to(device)

@@ -1,0 +1,137 @@
+"""What there is to do: the videos and images of a dataset."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
+
+from bimm_mm.datasets.list_file import check_list_file
+
+# fmt: off
+IMAGES = frozenset((
+    '.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
+    '.webp',
+))
+VIDEOS = frozenset((
+    '.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
+    '.ogv', '.ts', '.webm', '.wmv',
+))
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is done in one go: one video, or a fixed run of images.
+
+    Args:
+        paths (tuple[str, ...]): The files; those of a list may be missing.
+        video (bool): Whether it is a video, which is one path.
+    """
+
+    paths: tuple[str, ...]
+    video: bool
+
+
+def find_units(
+    data_root: str,
+    *,
+    list_file: str | None = None,
+    folder: str = '',
+    group: int = 32,
+) -> list[Unit]:
+    """Find the videos and images of a dataset.
+
+    Which images share a unit depends on the dataset alone, not on what is
+    finished or on shards, so that every way of running it gives equal files.
+
+    Args:
+        data_root (str): Folder above all videos and images.
+        list_file (str, optional): A path below the folder and a label per
+            line, as mmaction2's. None takes every file with a known ending,
+            sorted.
+        folder (str): Below ``data_root``, where the dataset lies.
+            Defaults to ''.
+        group (int): Images per unit, at most. Defaults to 32.
+
+    Returns:
+        list[Unit]: In the order of the list; a file listed twice is there
+        once, where it is listed first.
+
+    Raises:
+        FileNotFoundError: If the folder or the list file does not exist.
+        ValueError: If the list is malformed or leads out of ``data_root``, or
+            there is no video and no image.
+    """
+    base = os.path.join(data_root, folder)
+    if not os.path.isdir(base):
+        raise FileNotFoundError(
+            f'{base} is no folder: give the folder of the videos or images'
+        )
+    paths = _listed(list_file, base) if list_file else _below(base)
+    unique = list(dict.fromkeys(paths))
+    _check(unique, data_root, base)
+    if len(unique) < len(paths):
+        print_log(
+            f'{list_file} lists {len(paths) - len(unique)} files more than '
+            'once: each is done once',
+            'current',
+            logging.WARNING,
+        )
+    return list(_grouped(unique, group))
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is an image by its ending."""
+    return os.path.splitext(path)[1].lower() in IMAGES
+
+
+def _listed(list_file: str, base: str) -> list[str]:
+    check_list_file(list_file)
+    # As check_list_file reads it: all before the last space is the path.
+    lines = (line.strip() for line in list_from_file(list_file))
+    return [
+        os.path.normpath(os.path.join(base, line.rsplit(' ', 1)[0].strip()))
+        for line in lines
+    ]
+
+
+def _below(base: str) -> list[str]:
+    known = IMAGES | VIDEOS
+    return sorted(
+        os.path.normpath(os.path.join(folder, name))
+        for folder, _, names in os.walk(base, followlinks=True)
+        for name in names
+        # macOS leaves ._name.mp4 beside name.mp4.
+        if os.path.splitext(name)[1].lower() in known and name[0] != '.'
+    )
+
+
+def _check(paths: list[str], data_root: str, base: str) -> None:
+    """Refuse what has no place below the folder of contours."""
+    if not paths:
+        raise ValueError(
+            f'{base} holds no video and no image: looked for files ending in '
+            f'{" ".join(sorted(VIDEOS | IMAGES))}; name others in a --list'
+        )
+    root = os.path.join(os.path.abspath(data_root), '')
+    for path in paths:
+        if not os.path.abspath(path).startswith(root):
+            raise ValueError(
+                f'{path} is not below DATA_ROOT ({data_root}), so that its '
+                'contours would have no place: give a folder above all files'
+            )
+
+
+def _grouped(paths: Iterable[str], group: int) -> Iterator[Unit]:
+    """Videos alone, images that follow each other in runs of ``group``."""
+    for image, run in groupby(paths, key=is_image):
+        files = list(run)
+        step = group if image else 1
+        for start in range(0, len(files), step):
+            yield Unit(tuple(files[start : start + step]), video=not image)

@@ -1,0 +1,162 @@
+"""Frames are those that training decodes, made smaller by OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from mmaction.datasets.transforms import DecordDecode, DecordInit
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
+
+from bimm_mm.contours import reading
+from bimm_mm.contours.reading import Video, read_image, shrink
+from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+
+NATURAL = [
+    'bikes.mp4',  # few key frames
+    'flipping_a_pancake.mkv',
+    'hiera_dog.mp4',
+    'asl_gestures/eat.mkv',
+]
+
+
+def _training_frame(path, index):
+    """One frame as mmaction2's own transforms decode it."""
+    results = DecordInit(num_threads=1)({'filename': str(path)})
+    results['frame_inds'] = np.array([index])
+    total = results['total_frames']
+    return DecordDecode()(results)['imgs'][0], total
+
+
+@pytest.mark.parametrize('name', NATURAL)
+def test_frames_are_those_of_training(data_root, name, monkeypatch):
+    path = data_root / 'clips' / name
+    # Chunks that do not fit the number of frames.
+    monkeypatch.setattr(reading, '_CHUNK_BYTES', 7 * 300_000)
+    with Video(str(path), stride=11, side=10_000) as video:
+        frames = list(video.frames())
+        batches = list(video.batches(4))
+        indices, count = video.indices, video.frame_count
+    assert indices == list(range(0, count, 11))
+    assert len(frames) == len(indices)
+    assert [len(batch) for batch in batches[:-1]] == [4] * (len(batches) - 1)
+    np.testing.assert_array_equal(np.concatenate(batches), frames)
+    for place in (0, 1, len(indices) // 2, len(indices) - 1):
+        frame, total = _training_frame(path, indices[place])
+        np.testing.assert_array_equal(frames[place], frame)
+        assert (count, video.size) == (total, frame.shape[:2])
+
+
+def test_full_size_frames_in_memory_are_bounded(data_root, monkeypatch):
+    path = str(data_root / 'clips' / 'hiera_goat.mp4')
+    with Video(path, stride=2, side=64) as video:
+        asked = []
+        decode = video._decode
+        monkeypatch.setattr(
+            video, '_decode', lambda i: asked.append(len(i)) or decode(i)
+        )
+        monkeypatch.setattr(
+            reading, '_CHUNK_BYTES', 5 * video._first[0].nbytes
+        )
+        assert len(list(video.frames())) == len(video.indices) > 10
+    assert set(asked[:-1]) == {5}
+
+
+def test_limit(data_root):
+    path = str(data_root / 'clips' / 'asl_gestures' / 'eat.mkv')
+    with Video(path, stride=4, side=64, limit=3) as video:
+        assert (video.indices, video.frame_count) == ([0, 4, 8], 47)
+        assert len(list(video.frames())) == 3
+
+
+@pytest.mark.parametrize(
+    ('size', 'side', 'wanted'),
+    [
+        ((480, 640), 256, (256, 341)),
+        ((640, 480), 256, (341, 256)),
+        ((256, 340), 256, (256, 340)),
+        ((100, 999), 256, (100, 999)),
+        ((257, 257), 256, (256, 256)),
+        ((300, 100), 1, (3, 1)),
+    ],
+)
+def test_shrink_never_enlarges(size, side, wanted):
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    small = shrink(frame, side)
+    assert small.shape == (*wanted, 3)
+    np.testing.assert_array_equal(
+        small,
+        frame
+        if wanted == size
+        else cv2.resize(frame, wanted[::-1], interpolation=cv2.INTER_AREA),
+    )
+
+
+def test_shrink_is_the_mean_over_areas():
+    frame = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    mean = frame.reshape(4, 2, 6, 2, 3).mean((1, 3))
+    assert np.abs(shrink(frame, 4) - mean).max() <= 0.5
+
+
+def _photos(folder):
+    """Photographs of every kind of file that OpenCV may meet."""
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0)
+    picture = Image.fromarray(colour.repeat(16, 1))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture.save(folder / 'turned.jpg', exif=turned, quality=95)
+    picture.convert('L').save(folder / 'grey.png')
+    picture.convert('CMYK').save(folder / 'cmyk.jpg')
+    picture.convert('P').save(folder / 'palette.png')
+    picture.convert('RGBA').save(folder / 'alpha.png')
+    picture.save(folder / 'moving.gif', save_all=True, append_images=[picture])
+    deep = rng.integers(0, 65536, (48, 64), np.uint16)
+    cv2.imwrite(str(folder / 'deep.png'), deep)
+    cv2.imwrite(str(folder / 'deep.tif'), deep)
+    picture.save(folder / 'plain.webp')
+    return sorted(folder.iterdir())
+
+
+def test_images_are_those_of_training(tmp_path):
+    sizes = {}
+    for path in _photos(tmp_path):
+        wanted = LoadImageFromFile()({'img_path': str(path)})['img']
+        frame, size = read_image(str(path), 10_000)
+        np.testing.assert_array_equal(frame, wanted[..., ::-1], str(path))
+        sizes[path.name] = size
+    assert len(sizes) == 9
+    assert sizes.pop('turned.jpg') == (64, 48)
+    assert set(sizes.values()) == {(48, 64)}
+
+
+@pytest.mark.parametrize(
+    ('content', 'video', 'image'),
+    [
+        (None, r'No such file', r'No such file'),
+        (b'', r'the file is empty', r'the file is empty'),
+        (b'just text' * 99, r'RuntimeError: Error reading', r'OpenCV cannot'),
+    ],
+)
+def test_bad_files_are_named_with_the_reason(tmp_path, content, video, image):
+    for name, reason in (('a.mp4', video), ('a.jpg', image)):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UndecodableVideoError, match=reason) as error:
+            if name == 'a.mp4':
+                Video(str(path), stride=4, side=64)
+            else:
+                read_image(str(path), 64)
+        assert error.value.path == str(path)
+        assert '\n' not in error.value.reason
+
+
+def test_path_without_ending_is_mmaction2s(data_root, tmp_path):
+    source = data_root / 'clips' / 'hiera_dog.mp4'
+    (tmp_path / 'dog.mp4').symlink_to(source)
+    bare = str(tmp_path / 'dog')
+    with Video(bare, stride=50, side=64) as video:
+        assert video.file == f'{bare}.mp4'
+        assert video.frame_count == _training_frame(bare, 0)[1]

@@ -1,0 +1,87 @@
+"""Which files there are, in which order, in which units."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bimm_mm.contours.units import Unit, find_units
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        'data/b/2.mp4', 'data/b/10.MKV', 'data/a/x.JPG', 'data/a/y z.png',
+        'data/a/notes.txt', 'data/a/x.JPG.zip', 'data/b/._2.mp4',
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def test_folder_is_searched_by_ending_and_sorted(tree):
+    assert find_units('data') == [
+        Unit(('data/a/x.JPG', 'data/a/y z.png'), video=False),
+        Unit(('data/b/10.MKV',), video=True),
+        Unit(('data/b/2.mp4',), video=True),
+    ]
+    assert find_units('data', folder='b', group=1) == [
+        Unit(('data/b/10.MKV',), video=True),
+        Unit(('data/b/2.mp4',), video=True),
+    ]
+
+
+def test_list_keeps_its_order_and_spaces_and_does_files_once(tree):
+    (tree / 'list.txt').write_text(
+        'b/2.mp4 0\na/y z.png 3\na/gone.png 1\n./b/2.mp4 0\nb/bare 2\n'
+    )
+    units = find_units('data', list_file='list.txt')
+    assert units == [
+        Unit(('data/b/2.mp4',), video=True),
+        Unit(('data/a/y z.png', 'data/a/gone.png'), video=False),
+        Unit(('data/b/bare',), video=True),
+    ]
+    (tree / 'absolute.txt').write_text(f'{tree}/data/b/2.mp4 0\n2.mp4 0\n')
+    units = find_units('data', list_file='absolute.txt', folder='b')
+    assert [unit.paths for unit in units] == [
+        (f'{tree}/data/b/2.mp4',),
+        ('data/b/2.mp4',),
+    ]
+
+
+def test_groups_are_runs_of_images(tree):
+    lines = [f'a/{i}.png 0' for i in range(5)]
+    lines.insert(3, 'b/2.mp4 0')
+    (tree / 'list.txt').write_text('\n'.join(lines))
+    units = find_units('data', list_file='list.txt', group=2)
+    names = [[os.path.basename(p) for p in unit.paths] for unit in units]
+    assert names == [
+        ['0.png', '1.png'], ['2.png'], ['2.mp4'], ['3.png', '4.png'],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('', r'list\.txt is empty'),
+        ('b/2.mp4', r'list\.txt, line 1, .*no label'),
+        ('../up.mp4 0', r'up\.mp4 is not below DATA_ROOT \(data\)'),
+    ],
+)
+def test_list_that_cannot_be_meant(tree, content, message):
+    (tree / 'list.txt').write_text(content)
+    with pytest.raises(ValueError, match=message):
+        find_units('data', list_file='list.txt')
+
+
+def test_nothing_there(tree):
+    with pytest.raises(FileNotFoundError, match=r'data/c is no folder'):
+        find_units('data', folder='c')
+    with pytest.raises(FileNotFoundError, match=r'list file no\.txt does not'):
+        find_units('data', list_file='no.txt')
+    (tree / 'empty').mkdir()
+    with pytest.raises(ValueError, match=r'no video and no image: .*\.mkv'):
+        find_units('empty')

@@ -1,0 +1,145 @@
+"""Small SAMs of random weights whose masks are blobs, and real frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip('segment_anything', reason='SAM is not installed')
+
+from segment_anything import SamPredictor
+
+from bimm_mm.contours.sam.load import Architecture, build_sam
+
+SIDE = 256
+
+
+@dataclass
+class Picture:
+    """A frame as the official code wants it, and as ours does."""
+
+    array: np.ndarray
+
+    @property
+    def frames(self) -> torch.Tensor:
+        return torch.from_numpy(self.array).permute(2, 0, 1)[None]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.array.shape[0], self.array.shape[1]
+
+
+@pytest.fixture(scope='session')
+def make_sam():
+    """Build a small SAM; no weight is left at its initial 0 or 1."""
+
+    def make(seed: int = 0, window: int = 7) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        model = build_sam(
+            Architecture(
+                width=64,
+                depth=2,
+                heads=2,
+                grid=SIDE // 16,
+                patch=16,
+                mlp=256,
+                window=window,
+                global_blocks=(1,),
+                channels=64,
+                mask_channels=8,
+                layers=2,
+                decoder_mlp=128,
+                masks=3,
+                iou_depth=3,
+                iou_width=64,
+            )
+        )
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if 'rel_pos' in name or 'pos_embed' in name:
+                    weight.normal_(std=0.3)
+                elif weight.ndim == 1:
+                    weight.add_(0.1 * torch.randn_like(weight))
+                elif 'transformer' in name:
+                    weight.mul_(2)
+            decoder = model.mask_decoder
+            # Alike for neighbouring pixels: blobs, not a checkerboard.
+            for layer in decoder.output_upscaling[::3]:
+                noise = 0.1 * layer.weight
+                layer.weight.copy_(
+                    layer.weight[..., :1, :1].expand_as(noise) + noise
+                )
+            # A channel that is 1 everywhere: its weight shifts all logits.
+            last = decoder.output_upscaling[3]
+            last.weight[:, 0], last.bias[0] = 0, 1
+            for head in decoder.output_hypernetworks_mlps:
+                head.layers[0].weight.mul_(2)
+                head.layers[1].weight.mul_(2)
+                head.layers[2].weight.mul_(100)
+                head.layers[2].weight[0], head.layers[2].bias[0] = 0, 0
+            # The prompt shall matter more than what is always the same.
+            decoder.mask_tokens.weight.mul_(0.2)
+            decoder.iou_token.weight.mul_(0.2)
+            model.prompt_encoder.not_a_point_embed.weight.mul_(0.2)
+            model.prompt_encoder.point_embeddings[1].weight.mul_(0.2)
+            decoder.iou_prediction_head.layers[-1].weight.mul_(10)
+            centre(model)
+        return model
+
+    return make
+
+
+def centre(model: torch.nn.Module) -> None:
+    """Shift logits such that masks cover half of a frame, or less."""
+    predictor = SamPredictor(model)
+    rng = np.random.default_rng(1)
+    noise = rng.uniform(0, 255, (6, 8, 3)).astype(np.uint8)
+    predictor.set_image(cv2.resize(noise, (256, 200)))
+    points = torch.rand(40, 1, 2) * torch.tensor([256.0, 200.0])
+    _, iou, low = predictor.predict_torch(points, torch.ones(40, 1))
+    heads = model.mask_decoder.output_hypernetworks_mlps[1:]
+    for i, head in enumerate(heads):
+        part = low[:, i]
+        shift = part.mean() + (0.5 + 0.5 * i) * part.std()
+        head.layers[2].bias[0] -= shift / 0.8413  # GELU of 1
+    # None of the three is always the best.
+    last = model.mask_decoder.iou_prediction_head.layers[-1]
+    last.bias[1:] += 2 - iou.mean(0)
+
+
+@pytest.fixture(scope='session')
+def small_sam(make_sam):
+    return make_sam()
+
+
+@pytest.fixture(scope='session')
+def pictures(data_root) -> dict[str, Picture]:
+    """Of several shapes: wide, high, larger and smaller than SAM's input."""
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(0, 255, (6, 8, 3)).astype(np.uint8)
+    image = sorted((data_root / 'image_mini').rglob('*.jpg'))[0]
+    video = cv2.VideoCapture(str(sorted(data_root.glob('clips/*.mp4'))[0]))
+    read, frame = video.read()
+    assert read
+    return {
+        'synthetic': Picture(cv2.resize(noise, (150, 110))),
+        'image': Picture(_shrink(cv2.imread(str(image)), 300)),
+        'frame': Picture(_shrink(frame, 200)),
+        'high': Picture(_shrink(np.rot90(frame), 180)),
+    }
+
+
+def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
+    """BGR -> RGB whose longer edge has ``side`` pixels."""
+    scale = side / max(picture.shape[:2])
+    return cv2.resize(
+        np.ascontiguousarray(picture[..., ::-1]),
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_AREA,
+    )

@@ -1,0 +1,166 @@
+"""Every stage gives the numbers of the official modules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamPredictor
+from segment_anything.utils.amg import (
+    batched_mask_to_box,
+    build_point_grid,
+    calculate_stability_score,
+)
+from torch.testing import assert_close
+
+from bimm_mm.contours.sam import MaskGenerator, MaskOptions
+from bimm_mm.contours.sam.encoder import Attention, Encoder
+from bimm_mm.contours.sam.resize import to_frame, to_input
+
+CPU = torch.device('cpu')
+POINTS = 5
+KINDS = ('synthetic', 'image', 'frame', 'high')
+
+
+@pytest.fixture(scope='module')
+def generator(small_sam):
+    """Ours, which keeps every mask."""
+    options = MaskOptions(points_per_side=POINTS, pred_iou_thresh=0)
+    return MaskGenerator(
+        small_sam, options=options, device=CPU, points_per_batch=7
+    )
+
+
+@pytest.fixture(scope='module', params=KINDS)
+def official(request, small_sam, pictures):
+    """A predictor that has seen a picture, and what it says to the grid."""
+    picture = pictures[request.param]
+    predictor = SamPredictor(small_sam)
+    predictor.set_image(picture.array)
+    points = build_point_grid(POINTS) * np.array(picture.size[::-1])
+    points = predictor.transform.apply_coords(points, picture.size)
+    points = torch.as_tensor(points)[:, None]
+    logits, iou, low = predictor.predict_torch(
+        points, torch.ones(len(points), 1), return_logits=True
+    )
+    return dict(
+        picture=picture, embedding=predictor.features, points=points,
+        logits=logits.flatten(0, 1), iou=iou.flatten(), low=low.flatten(0, 1),
+        predictor=predictor,
+    )  # fmt: skip
+
+
+def test_input(official, small_sam):
+    picture, predictor = official['picture'], official['predictor']
+    pixels = predictor.transform.apply_image(picture.array)
+    pixels = torch.as_tensor(pixels).permute(2, 0, 1)
+    expected = small_sam.preprocess(pixels)[None]
+    mean, std = small_sam.pixel_mean, small_sam.pixel_std
+    found = to_input(picture.frames, 256, mean=mean, std=std)
+    levels = (found - expected).abs() * std
+    # A grey level at most, and of few pixels (none of most pictures).
+    assert levels.max() < 1.01
+    assert (levels > 0.01).float().mean() < 0.01
+
+
+@pytest.mark.parametrize('window', [7, 8, 16])
+def test_encoder(make_sam, window):
+    """Windows that need padding, windows that fit, and none."""
+    official = make_sam(seed=window, window=window).image_encoder
+    frames = torch.randn(2, 3, 256, 256)
+    with torch.no_grad():
+        expected = official(frames)
+        found = Encoder(official, torch.float32)(frames)
+    assert expected.std() > 0.5
+    assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_attention_on_a_gpu(small_sam):
+    """The other way to add the bias, which the CPU does not take."""
+    for block in small_sam.image_encoder.blocks:
+        ours = Attention(block.attn)
+        side = (len(block.attn.rel_pos_h) + 1) // 2
+        x = torch.randn(2, side, side, 64)
+        shown = {}
+
+        def joined(q, k, v, rows, columns, *, ours=ours, shown=shown):
+            shown['out'] = Attention._joined(
+                ours, q.flatten(2, 3), k, v, rows.flatten(2, 3), columns
+            )
+            return shown['out']
+
+        ours._by_rows = lambda grid, k, v, r, c, f=joined: f(grid, k, v, r, c)
+        with torch.no_grad():
+            found = ours(x)
+            expected = block.attn(x)
+        assert shown
+        assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_tokens(generator, official, small_sam):
+    size = official['picture'].size
+    points = official['points']
+    expected, _ = small_sam.prompt_encoder(
+        (points, torch.ones(len(points), 1)), None, None
+    )
+    # Sines of up to a hundred periods.
+    assert_close(generator.tokens(size), expected, rtol=0, atol=1e-4)
+
+
+def test_decoder(generator, official):
+    """Logits and IoU of every prompt, in batches that do not divide them."""
+    tokens = generator.tokens(official['picture'].size)
+    with torch.no_grad():
+        logits, frame, point, iou = generator.candidates(
+            official['embedding'], tokens
+        )
+    count = POINTS**2
+    assert official['low'].std() > 1
+    # Of these, official masks with a predicted IoU of 0 and less.
+    assert generator.options.pred_iou_thresh == 0
+    assert_close(iou, official['iou'], rtol=0, atol=1e-4)
+    assert_close(logits, official['low'], rtol=0, atol=1e-3)
+    assert frame.tolist() == [0] * 3 * count
+    assert point.tolist() == [i // 3 for i in range(3 * count)]
+
+
+def test_masks_in_the_frame(official):
+    picture = official['picture']
+    found = to_frame(official['low'], picture.size, 256)
+    assert found.shape == official['logits'].shape
+    assert_close(found, official['logits'], rtol=0, atol=1e-4)
+
+
+def test_measures(generator, official):
+    low = torch.cat([official['low'], torch.full((1, 64, 64), -9.0)])
+    logits = torch.cat(
+        [official['logits'], official['logits'].new_full((1, 1, 1), -9)
+         .expand(1, *official['logits'].shape[1:])]
+    )  # fmt: skip
+    stability, boxes = generator.measure(low, official['picture'].size)
+    expected = calculate_stability_score(logits, 0.0, 1.0)
+    # A pixel in thousands may be on either side of a cutoff.
+    assert_close(stability, expected, rtol=0, atol=1e-3, equal_nan=True)
+    assert expected.nan_to_num().std() > 0.1
+    expected = batched_mask_to_box(logits > 0)
+    assert boxes[-1].tolist() == [0, 0, 0, 0]
+    assert (boxes == expected).float().mean() > 0.99
+
+
+def test_masks_are_drawn_in_parts(small_sam, pictures):
+    """What is bounded in memory gives the same in one piece."""
+    found = []
+    for pixels, points in ((1, 3), (1 << 30, 1000)):
+        generator = MaskGenerator(
+            small_sam, options=MaskOptions(points_per_side=3,
+            pred_iou_thresh=0, stability_score_thresh=0),
+            device=CPU, points_per_batch=points,
+        )  # fmt: skip
+        generator.pixels = pixels
+        masks = generator(pictures['frame'].frames)
+        size = pictures['frame'].size
+        found.append((masks, generator.contours(masks, 1, size)))
+    (masks, contours), (whole, expected) = found
+    assert len(masks) == len(whole) > 0
+    assert_close(masks.stability, whole.stability, equal_nan=True)
+    assert_close(contours, expected, rtol=0, atol=1e-5)
