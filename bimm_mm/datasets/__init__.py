@@ -6,6 +6,7 @@ configs, so that mmaction2 is needed only where videos are.
 
 from .key_frames import KeyFrames
 from .list_file import check_list_file
+from .mixed import AlternatingSampler, MixedDataset
 from .preprocessor import StimulusPreprocessor
 from .randomness import seeded
 from .resilient import ResilientDataset
@@ -20,11 +21,13 @@ from .transforms import (
     RepeatCrops,
     RepeatSamples,
     ResizeToPatches,
+    StillClip,
     TruthOnly,
     UndecodableVideoError,
 )
 
 __all__ = [
+    'AlternatingSampler',
     'AppendFollowing',
     'Draw',
     'EnlargeShortSide',
@@ -32,12 +35,14 @@ __all__ = [
     'Guarded',
     'KeyFrames',
     'LoadContour',
+    'MixedDataset',
     'PackStimulus',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
     'ResilientDataset',
     'ResizeToPatches',
+    'StillClip',
     'StimulusPreprocessor',
     'TruthOnly',
     'UndecodableVideoError',

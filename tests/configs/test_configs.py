@@ -73,9 +73,10 @@ def test_config_builds(path):
         )
     for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
         HOOKS.build(dict(hook))
-    dataset = _pipeline(cfg)
-    init_default_scope(dataset.get('_scope_', cfg.default_scope))
-    Compose(dataset.pipeline)
+    mixed = cfg.train_dataloader.dataset.get('datasets')
+    for dataset in [part.dataset for part in mixed or []] or [_pipeline(cfg)]:
+        init_default_scope(dataset.get('_scope_', cfg.default_scope))
+        Compose(dataset.pipeline)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,25 @@
+# Ours, not the paper's: motion between each sampled frame and the next
+# frame of the video, not the next sampled one.
+_base_ = [
+    '../_base_/models/bimm_base.py',
+    '../_base_/datasets/ucf101_pretrain.py',
+    '../_base_/schedules/pretrain.py',
+    '../_base_/ablation_ucf101.py',
+    '../_base_/default_runtime.py',
+]
+optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+
+mt = dict(
+    _base_.dorsal.areas[-1],
+    target=dict(type='bimm_mm.MotionTarget', neighbours='decoded'),
+)
+model = dict(dorsal=dict(areas=[*_base_.dorsal.areas[:-1], mt]))
+# The next frames are sampled after SampleFrames and decoded with the others.
+init, sample, decode = _base_.train_pipeline[0].transforms
+following = dict(type='bimm_mm.AppendFollowing')
+train_pipeline = [
+    dict(type='bimm_mm.Guarded', transforms=[init, sample, following, decode]),
+    *_base_.train_pipeline[1:],
+]
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+data_preprocessor = dict(following=True)
