@@ -36,6 +36,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['bimm_mm', 'bimm_mm.*']),
+    package_data={'bimm_mm.leaderboard': ['*.yml']},
     install_requires=requirements('runtime'),
     extras_require={
         'optional': requirements('optional'),

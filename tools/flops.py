@@ -16,58 +16,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.config import DictAction
 
 from bimm_mm.apis import load_config, write_json
 from bimm_mm.apis.flops import Work, count_config
+from bimm_mm.leaderboard import PAPER, read_tables
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 JOINT = ('pretrain_joint_k400.py', 'pretrain_joint_large_k400.py')
-BASE, LARGE = 'finetune_k400.py', 'finetune_large_k400.py'
-# VideoMAE and MotionMAE have no class token and average all tokens.
-_MEAN = {
-    'model.backbone.with_cls_token': False,
-    'model.backbone.out_type': 'avg',
-    'model.backbone.key_bias': False,
-}
-
-
-class Row(NamedTuple):
-    """A row of Table 4.
-
-    Attributes:
-        method (str): Name and backbone are the paper's.
-        backbone (str): See above.
-        gflops (int): For one view, as the paper prints it.
-        views (str): Clips x crops, as the paper prints them.
-        params (int): In millions, as the paper prints them.
-        config (str, optional): Ours in ``configs/downstream/k400``; None for
-            another encoder.
-        options (dict): What the row's method does in another way.
-    """
-
-    method: str
-    backbone: str
-    gflops: int
-    views: str
-    params: int
-    config: str | None = None
-    options: dict[str, Any] = {}
-
-
-TABLE_4 = (
-    Row('BEVT', 'Swin-B', 282, '4 x 3', 88),
-    Row('VideoMAE', 'ViT-B', 180, '5 x 3', 87, BASE, _MEAN),
-    Row('VideoMAE', 'ViT-L', 597, '5 x 3', 305, LARGE, _MEAN),
-    Row('MotionMAE', 'ViT-B', 180, '5 x 3', 87, BASE, _MEAN),
-    Row('MotionMAE', 'ViT-L', 598, '5 x 3', 305, LARGE, _MEAN),
-    Row('MAE-ST', 'ViT-B', 180, '5 x 3', 87, BASE),
-    Row('MaskFeat', 'MViT-L', 377, '10 x 1', 218),
-    Row('BIMM', 'ViT-B', 180, '5 x 3', 87, BASE),
-    Row('BIMM', 'ViT-L', 597, '5 x 3', 305, LARGE),
-)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -119,19 +77,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def table_4() -> list[dict[str, Any]]:
     """Table 4 of the paper, with our count beside."""
     rows = []
-    for row in TABLE_4:
+    for row in read_tables(PAPER).table('4').rows:
         work = None
-        if row.config is not None:
-            path = CONFIGS / 'downstream' / 'k400' / row.config
-            work = count_config(load_config(path, row.options))
+        finetuning = row.finetune.get('K400')
+        if finetuning is not None:
+            options = dict(finetuning.options)
+            # The paper counts 16 frames for MotionMAE too, trained on 32.
+            options.pop('model.backbone.num_frames', None)
+            work = count_config(load_config(finetuning.config, options))
         rows.append(
             dict(
-                method=row.method,
-                backbone=row.backbone,
-                views=row.views,
-                paper_gflops=row.gflops,
+                method=row.texts['method'].rstrip('*'),
+                backbone=row.texts['backbone'],
+                views=row.texts['views'],
+                paper_gflops=row.values['GFLOPs'],
                 gflops=work and work.macs / 1e9,
-                paper_params=row.params,
+                paper_params=row.values['Parameters (M)'],
                 params=work and work.params / 1e6,
             )
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from bimm_mm.apis import (
     set_work_dir,
     write_json,
 )
+from bimm_mm.leaderboard.record import record_result
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
 
@@ -75,7 +77,11 @@ def main() -> None:
     )
     if args.out and args.out.endswith('.pkl'):
         runner.test_evaluator.metrics.append(DumpResults(args.out))
+    begin = time.monotonic()
     metrics = runner.test()
+    if is_main_process() and Path(args.cfg.load_from).is_file():
+        # What tools/leaderboard.py gathers.
+        record_result(runner, metrics, seconds=time.monotonic() - begin)
     if args.out and args.out.endswith('.json') and is_main_process():
         write_json(metrics, args.out)
 

@@ -21,6 +21,7 @@ from bimm_mm.apis import (
     use_amp,
     use_auto_scale_lr,
 )
+from bimm_mm.leaderboard.record import RunRecorder
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,6 +90,8 @@ def main() -> None:
         runner.logger.warning(
             'no init_cfg, load_from or --resume: training from scratch'
         )
+    # Beside the log, for tools/leaderboard.py.
+    runner.register_hook(RunRecorder())
     runner.train()
 
 

@@ -189,18 +189,27 @@ def _count_bimm(cfg: dict[str, Any], size: Size | None) -> Work:
 def _masked_parts(
     branch: MaskedBranch, size: Size, name: str = ''
 ) -> Iterator[Part]:
-    """Encoder on the visible tokens, and every area's decoder."""
+    """Encoder on the visible tokens, regressor, every area's decoder."""
     encoder, areas = branch.backbone, branch.head.areas
     grid = encoder.grid(size)
     device = torch.device('meta')
     x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=device)
-    indices = branch.masking(1, grid, device=device)
+    indices = branch.draw(1, grid, device=device)
 
     def encode() -> dict[int, Tensor]:
         return encoder.encode(x, indices.visible, branch.head.taps)
 
     yield Part(f'{name}encoder', multiply_adds(encode), _size(encoder))
     features = encode()
+    if branch.regressor is not None:
+        last = encoder.depth
+
+        def regress() -> Tensor:
+            return branch.regressor(features[last], indices, grid)
+
+        own = _size(branch.regressor)
+        yield Part(f'{name}regressor', multiply_adds(regress), own)
+        features[last] = regress()
     for key, area in areas.items():
         macs = multiply_adds(
             lambda area=area: area.decoder(

@@ -1,7 +1,7 @@
 """Pictures for people: what was hidden, predicted and true.
 
 Shapes: B samples, T frames, H x W pixels, N tokens on a grid (t, h, w), Ns of
-them scored, P numbers per token, K columns of a picture.
+them scored, P numbers per token, Q predicted ones, K columns of a picture.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def area_pictures(output: AreaOutput) -> tuple[Tensor, Tensor]:
     target, stimulus = output.area.target, output.stimulus
     raw = target.raw(stimulus, output.patch)
     index = output.scored.unsqueeze(2).expand(-1, -1, raw.shape[2])
-    tokens = output.target.scatter(1, index, output.prediction.float())
+    tokens = output.target.scatter(1, index, target.decide(output.prediction))
     pasted = raw.scatter(
         1, index, target.restore(tokens, raw).gather(1, index)
     )

@@ -6,6 +6,7 @@ configs, so that mmaction2 is needed only where videos are.
 
 from .key_frames import KeyFrames
 from .list_file import check_list_file
+from .mixed import AlternatingSampler, MixedDataset
 from .preprocessor import StimulusPreprocessor
 from .randomness import seeded
 from .resilient import ResilientDataset
@@ -21,11 +22,13 @@ from .transforms import (
     RepeatCrops,
     RepeatSamples,
     ResizeToPatches,
+    StillClip,
     TruthOnly,
     UndecodableVideoError,
 )
 
 __all__ = [
+    'AlternatingSampler',
     'AppendFollowing',
     'Draw',
     'EnlargeShortSide',
@@ -33,6 +36,7 @@ __all__ = [
     'Guarded',
     'KeyFrames',
     'LoadContour',
+    'MixedDataset',
     'OnContourGrid',
     'PackStimulus',
     'PerClip',
@@ -40,6 +44,7 @@ __all__ = [
     'RepeatSamples',
     'ResilientDataset',
     'ResizeToPatches',
+    'StillClip',
     'StimulusPreprocessor',
     'TruthOnly',
     'UndecodableVideoError',

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from bimm_mm.registry import METRICS
+
+if TYPE_CHECKING:
+    from bimm_mm.models.head import AreaOutput
 
 
 @dataclass
@@ -72,6 +76,40 @@ class _Sums:
         return {'mse': mse, 'mean_mse': mean_mse, 'ratio': ratio}
 
 
+@dataclass
+class _Means:
+    """Sums over scored tokens, for targets that are classes.
+
+    Args:
+        tokens (int): Number of scored tokens.
+        sums (dict[str, Tensor]): () each, by what is averaged.
+    """
+
+    tokens: int
+    sums: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, output: AreaOutput) -> _Means:
+        """Sums of one batch."""
+        tokens = output.scored.numel()
+        means = {'cross_entropy': output.loss(), **output.figures()}
+        sums = {key: tokens * x.detach().double() for key, x in means.items()}
+        return cls(tokens, sums)
+
+    def __add__(self, other: _Means) -> _Means:
+        sums = {key: x + other.sums[key] for key, x in self.sums.items()}
+        return _Means(self.tokens + other.tokens, sums)
+
+    def cpu(self) -> _Means:
+        """Off the device, to be sent to other ranks."""
+        sums = {key: x.cpu() for key, x in self.sums.items()}
+        return _Means(self.tokens, sums)
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the scored tokens."""
+        return {key: float(x) / self.tokens for key, x in self.sums.items()}
+
+
 @METRICS.register_module()
 class AreaLoss(BaseMetric):
     """Per area: its loss, the loss of the target's mean, and their ratio.
@@ -85,6 +123,9 @@ class AreaLoss(BaseMetric):
     vector (P,) that is the target's mean over all scored tokens of the
     evaluated data. A ``V1/ratio`` of 1 means nothing was learned but that
     mean; below 1 the visible tokens were used.
+
+    Codes of a tokenizer are classes: of them ``appearance/cross_entropy`` and
+    ``appearance/accuracy`` are told.
 
     Over several ranks the sums are added before anything is divided. A
     sampler that fills up the last batch with repeated samples counts them
@@ -101,7 +142,7 @@ class AreaLoss(BaseMetric):
 
     def __init__(self, prefix: str | None = None) -> None:
         super().__init__(prefix=prefix)
-        self._sums: dict[str, _Sums] = {}
+        self._sums: dict[str, _Sums | _Means] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Add one batch.
@@ -114,15 +155,19 @@ class AreaLoss(BaseMetric):
         """
         for outputs in data_samples:
             for name, output in outputs.items():
-                sums = _Sums.of(output.prediction, output.scored_target)
+                target = output.scored_target
+                if target.is_floating_point():
+                    sums = _Sums.of(output.prediction, target)
+                else:
+                    sums = _Means.of(output)
                 self._add(name, sums)
 
-    def _add(self, name: str, sums: _Sums) -> None:
+    def _add(self, name: str, sums: _Sums | _Means) -> None:
         known = self._sums.get(name)
         self._sums[name] = sums if known is None else known + sums
 
     def compute_metrics(
-        self, results: Sequence[Mapping[str, _Sums]]
+        self, results: Sequence[Mapping[str, _Sums | _Means]]
     ) -> dict[str, float]:
         """Metrics of all areas.
 
@@ -131,7 +176,8 @@ class AreaLoss(BaseMetric):
 
         Returns:
             dict[str, float]: ``<area>/mse``, ``<area>/mean_mse`` and
-            ``<area>/ratio``.
+            ``<area>/ratio``; of codes ``<area>/cross_entropy`` and
+            ``<area>/accuracy``.
         """
         self._sums = {}
         for sums_of_rank in results:

@@ -130,18 +130,19 @@ class BIMM(BaseModel):
     def loss(self, clip: Stimulus) -> dict[str, Tensor]:
         """L = L_V + lambda L_D (eq. 4), one named loss per area.
 
+        Figures of targets that have some stand beside them.
+
         Args:
             clip (Stimulus): B clips.
 
         Returns:
             dict[str, Tensor]: Scalars.
         """
-        dorsal = self.dorsal.area_losses(clip)
-        ventral = self.ventral.area_losses(self.fixate(clip))
-        losses = {f'loss_ventral_{name}': ventral[name] for name in ventral}
-        for name in dorsal:
-            losses[f'loss_dorsal_{name}'] = self.dorsal_weight * dorsal[name]
-        return losses
+        dorsal = self.dorsal.loss(
+            clip, prefix='dorsal_', weight=self.dorsal_weight
+        )
+        ventral = self.ventral.loss(self.fixate(clip), prefix='ventral_')
+        return {**ventral, **dorsal}
 
     def reconstruct(self, clip: Stimulus) -> dict[str, AreaOutput]:
         """Every area's output under ``<branch>_<area>``."""

@@ -37,6 +37,10 @@ class Decoder(BaseModule):
             decoder predicts and the loss scores. Defaults to ``'hidden'``.
     """
 
+    # What it decodes: the encoder's features of visible tokens, or a
+    # regressor's latents of hidden ones.
+    reads_latents = False
+
     def __init__(
         self,
         *,

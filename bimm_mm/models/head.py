@@ -2,7 +2,8 @@
 
 Shapes: B batch, N tokens of the whole grid, Ns tokens that are scored (the
 hidden ones, unless a decoder predicts the visible ones), D encoder width, P
-numbers per token.
+numbers per token, Q numbers predicted per token (P, unless the target is a
+class such as a code).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ class AreaOutput:
 
     Args:
         area (Area): The area itself.
-        prediction (Tensor): (B, Ns, P), normalised as the target.
+        prediction (Tensor): (B, Ns, Q), normalised as the target.
         target (Tensor): (B, N, P), all tokens, normalised, fp32.
         scored (Tensor): (B, Ns), int64: the tokens that count.
         indices (TokenIndices): Visible and hidden tokens.
@@ -50,8 +50,12 @@ class AreaOutput:
         return self.target.gather(1, index)
 
     def loss(self) -> Tensor:
-        """Mean squared error over the scored tokens, fp32 (eq. 2 and 3)."""
-        return F.mse_loss(self.prediction.float(), self.scored_target)
+        """What the target makes of it, a scalar in fp32 (eq. 2 and 3)."""
+        return self.area.target.loss(self.prediction, self.scored_target)
+
+    def figures(self) -> dict[str, Tensor]:
+        """What the target wants to be logged besides, by name."""
+        return self.area.target.figures(self.prediction, self.scored_target)
 
 
 class Area(BaseModule):
@@ -59,7 +63,7 @@ class Area(BaseModule):
 
     Features of an inner block are an un-normalised residual stream, so they
     get a LayerNorm of their own; those of the last block carry the encoder's
-    final norm already.
+    final norm already, or the regressor's.
 
     Args:
         name (str): Such as ``'V1'``; names the loss in the log.
@@ -116,7 +120,11 @@ class Area(BaseModule):
         grid: tuple[int, int, int],
         stimulus: Stimulus,
     ) -> AreaOutput:
-        """Decode the features (B, C + Nv, D) and work out the target."""
+        """Decode the features and work out the target.
+
+        The features are (B, C + Nv, D), of visible tokens, or (B, Nh, D), a
+        regressor's latents of hidden ones.
+        """
         prediction = self.decoder(self.norm(features), indices, grid)
         return AreaOutput(
             area=self,
@@ -166,7 +174,8 @@ class MultiDecoderHead(BaseModule):
         """Run every area.
 
         Args:
-            features (dict[int, Tensor]): (B, C + Nv, D) by tapped block.
+            features (dict[int, Tensor]): By tapped block, (B, C + Nv, D), or
+                (B, Nh, D) where a regressor follows the block.
             indices (TokenIndices): Visible and hidden tokens.
             grid (tuple[int, int, int]): Tokens over time, height and width.
             stimulus (Stimulus): What the targets are made from.
@@ -191,6 +200,22 @@ class MultiDecoderHead(BaseModule):
         return {
             name: self.areas[name].weight * output.loss()
             for name, output in outputs.items()
+        }
+
+    @staticmethod
+    def figures(outputs: dict[str, AreaOutput]) -> dict[str, Tensor]:
+        """What the areas' targets want to be logged besides their losses.
+
+        Args:
+            outputs (dict[str, AreaOutput]): From :meth:`forward`.
+
+        Returns:
+            dict[str, Tensor]: Scalars by ``<area>/<figure>``.
+        """
+        return {
+            f'{name}/{figure}': value
+            for name, output in outputs.items()
+            for figure, value in output.figures().items()
         }
 
 

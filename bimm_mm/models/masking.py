@@ -17,11 +17,12 @@ from bimm_mm.registry import MODELS
 
 
 class TokenIndices(NamedTuple):
-    """Every token of a sample is either visible or hidden.
+    """Every token of a sample is visible, hidden, or left out of both.
 
     Args:
         visible (Tensor): (B, Nv), int64: tokens that enter the encoder.
-        hidden (Tensor): (B, Nh), int64: tokens to be predicted.
+        hidden (Tensor): (B, Nh), int64: tokens to be predicted. All others,
+            unless a :class:`RunningCell` leaves some out.
     """
 
     visible: Tensor
@@ -139,3 +140,82 @@ class TubeMasking(Masking):
             (start + place[:, None, :]).flatten(1) for place in places
         )
         return TokenIndices(visible, hidden)
+
+
+@MODELS.register_module()
+class RunningCell(BaseModule):
+    """Leaves hidden tokens out of decoders and loss, as VideoMAE V2 does.
+
+    Its decoder masking: every cell of 2 x 2 places shows the decoder the
+    same 4 x (1 - ratio) of them, and from one time slot to the next the
+    pattern runs on by one place, row by row; each sample starts at one of 4
+    patterns at random. Only tokens that are hidden from the encoder and
+    shown to the decoder are decoded and scored.
+
+    With tubes and a number of time slots that 4 divides, as published, this
+    is a fixed share of the hidden tokens. Elsewhere their number varies by
+    sample: ``1 - ratio`` of them, rounded up, are then taken nevertheless,
+    those of the pattern first (our reading; lengths stay fixed).
+
+    VideoMAE V2's decoder also gets mask tokens, unscored, at places that it
+    has the encoder's features of; here it does not.
+
+    Args:
+        ratio (float): Share of tokens left out: 0, 0.25, 0.5 or 0.75. 0
+            leaves none out and draws no random number. Defaults to 0.5, as
+            published.
+
+    Raises:
+        ValueError: If ``ratio`` is no such share.
+    """
+
+    def __init__(self, ratio: float = 0.5) -> None:
+        super().__init__()
+        if ratio not in (0.0, 0.25, 0.5, 0.75):
+            raise ValueError(
+                f'RunningCell: ratio={ratio} is not 0, 0.25, 0.5 or 0.75; a '
+                'cell has 4 places, of which some must be shown'
+            )
+        self.ratio = ratio
+
+    def extra_repr(self) -> str:
+        """Show the ratio when the model is printed."""
+        return f'ratio={self.ratio}'
+
+    def forward(
+        self,
+        indices: TokenIndices,
+        grid: tuple[int, int, int],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> TokenIndices:
+        """Draw which hidden tokens stay, without a host sync.
+
+        Args:
+            indices (TokenIndices): Visible (B, Nv) and hidden (B, Nh).
+            grid (tuple[int, int, int]): Tokens over time, height and width.
+            generator (torch.Generator, optional): Source of randomness.
+                Defaults to the device's own.
+
+        Returns:
+            TokenIndices: The same visible and fewer hidden positions.
+        """
+        hidden = indices.hidden
+        count = hidden.shape[1] - int(self.ratio * hidden.shape[1])
+        if count == hidden.shape[1]:
+            return indices
+        draw = dict(device=hidden.device, generator=generator)
+        start = torch.randint(4, (len(hidden), 1), **draw)
+        left_out = (_cell_place(hidden, grid) + start) % 4 < 4 * self.ratio
+        # Random among equals: where the number has to be evened out, no
+        # place is favoured.
+        order = (left_out + torch.rand(hidden.shape, **draw)).argsort(dim=1)
+        return indices._replace(hidden=hidden.gather(1, order[:, :count]))
+
+
+def _cell_place(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Place in its 2 x 2 cell, row by row, plus the time slot."""
+    _, height, width = grid
+    time = tokens // (height * width)
+    row, column = tokens // width % height, tokens % width
+    return 2 * (row % 2) + column % 2 + time

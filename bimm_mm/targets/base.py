@@ -1,8 +1,9 @@
 """What every prediction target shares.
 
 B clips, T frames (1 for an image), maps of C x T x h x w, N tokens of P values
-each. A target makes maps, cuts them into tokens and normalises the tokens;
-all of it in fp32 and without gradient.
+each, Ns of them scored. A target makes maps, cuts them into tokens and
+normalises the tokens; all of it in fp32 and without gradient. It also knows
+how a prediction is scored against it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def luma(stimulus: Stimulus) -> Tensor:
 class Target(nn.Module):
     """Base class: what an area has to predict.
 
-    A subclass gives :meth:`maps`, :meth:`statistics` and :meth:`colour`.
+    A subclass gives :meth:`maps`, :meth:`statistics` and :meth:`colour`. One
+    that is not predicted value by value, such as codes of a tokenizer, gives
+    :meth:`loss`, :meth:`figures` and :meth:`decide` as well.
     ``norms`` maps every normalisation it offers to the sentence that pictures
     carry when they use true statistics ('' for none), ``channels`` is C.
 
@@ -115,13 +118,38 @@ class Target(nn.Module):
         return patch
 
     def dim(self, patch: Size) -> int:
-        """P, the number of values per token.
+        """How many numbers a decoder predicts per token: P.
 
         Args:
             patch (tuple): Frames, height and width of a token in pixels.
         """
         t, h, w = self.cells(patch)
         return t * h * w * self.channels
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error over the scored tokens, fp32 (eq. 2 and 3).
+
+        Args:
+            prediction (Tensor): (B, Ns, ``dim``), of a decoder.
+            target (Tensor): (B, Ns, P), scored tokens of :meth:`forward`.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        return F.mse_loss(prediction.float(), target)
+
+    def figures(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What the log tells besides the loss, arguments as :meth:`loss`.
+
+        Returns:
+            dict[str, Tensor]: Scalars without gradient by name; no name holds
+            "loss", which would be added to the loss. None by default.
+        """
+        return {}
+
+    def decide(self, prediction: Tensor) -> Tensor:
+        """A decoder's numbers (B, n, ``dim``) as tokens (B, n, P)."""
+        return prediction.float()
 
     @exact
     def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:

@@ -20,6 +20,7 @@ from bimm_mm.apis import FeatureOptions, Features, extract_features
 from bimm_mm.models.head import AreaOutput
 from bimm_mm.models.masking import TokenIndices
 from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets import Target
 
 CLIPS = 5
 
@@ -28,6 +29,7 @@ class GreyTarget:
     """One number per token: its mean grey value, scaled per clip."""
 
     leaks = 'true mean and spread of the clip'
+    loss, decide = Target.loss, Target.decide
 
     def raw(self, stimulus: Stimulus, patch: tuple[int, int, int]) -> Tensor:
         grey = stimulus.pixels.mean(1, keepdim=True)

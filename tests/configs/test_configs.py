@@ -74,14 +74,15 @@ def test_config_builds(path, tmp_path):
         )
     for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
         HOOKS.build(dict(hook))
-    dataset = _pipeline(cfg)
-    init_default_scope(dataset.get('_scope_', cfg.default_scope))
+    mixed = cfg.train_dataloader.dataset.get('datasets')
     # Transforms read what the contours are when they are built.
     Manifest({'detector': 'test', 'stride': 1}, '').write(str(tmp_path))
-    for step in _transforms(dataset.pipeline):
-        if step.get('contour_root'):
-            step.contour_root = str(tmp_path)
-    Compose(dataset.pipeline)
+    for dataset in [part.dataset for part in mixed or []] or [_pipeline(cfg)]:
+        init_default_scope(dataset.get('_scope_', cfg.default_scope))
+        for step in _transforms(dataset.pipeline):
+            if step.get('contour_root'):
+                step.contour_root = str(tmp_path)
+        Compose(dataset.pipeline)
 
 
 @pytest.mark.parametrize(

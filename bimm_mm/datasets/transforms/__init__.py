@@ -9,6 +9,7 @@ from .guarded import Guarded, UndecodableVideoError
 from .pack import PackStimulus
 from .per_clip import PerClip
 from .repeat_samples import RepeatSamples
+from .still_clip import StillClip
 from .truth_only import TruthOnly
 from .whole_patches import ResizeToPatches
 
@@ -23,6 +24,7 @@ __all__ = [
     'RepeatCrops',
     'RepeatSamples',
     'ResizeToPatches',
+    'StillClip',
     'TruthOnly',
     'UndecodableVideoError',
 ]

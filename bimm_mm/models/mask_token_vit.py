@@ -1,0 +1,79 @@
+"""An encoder in which mask tokens stand for hidden patches: MaskFeat.
+
+Shapes: B batch, N tokens, Nv visible, L = N plus 1 with a class token, D
+width.
+
+Exact: the encoder of MaskFeat (and of BEiT and SimMIM) but for its position
+table, which is learned there and computed here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bimm_mm.registry import MODELS
+
+from .vit import BIMMVisionTransformer
+
+
+@MODELS.register_module()
+class MaskTokenViT(BIMMVisionTransformer):
+    """A :class:`BIMMVisionTransformer` that runs on all tokens when masked.
+
+    Its weights but ``mask_token`` are those of its base class, with which
+    they are finetuned.
+
+    Args:
+        arch (str | dict): As of the base class, like all that follow.
+            Defaults to ``'base'``.
+        img_size (int | tuple[int, int]): Defaults to 224.
+        patch_size (int): Defaults to 16.
+        num_frames (int): Defaults to 1.
+        tubelet_size (int): Defaults to 1.
+        with_cls_token (bool): Defaults to True.
+        key_bias (bool): Defaults to True.
+        drop_path_rate (float): Defaults to 0.0.
+        with_cp (bool): Defaults to False.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        *,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        num_frames: int = 1,
+        tubelet_size: int = 1,
+        with_cls_token: bool = True,
+        key_bias: bool = True,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__(
+            arch,
+            img_size=img_size,
+            patch_size=patch_size,
+            num_frames=num_frames,
+            tubelet_size=tubelet_size,
+            with_cls_token=with_cls_token,
+            key_bias=key_bias,
+            drop_path_rate=drop_path_rate,
+            out_type='cls_token' if with_cls_token else 'avg',
+            with_cp=with_cp,
+        )
+        self.mask_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
+        """All tokens (B, L, D), with their positions; the mask for hidden."""
+        tokens = super()._embed(x, None)
+        if visible is None:
+            return tokens
+        positions = self._positions(x.shape[2:], x.device)
+        blank = (self.mask_token + positions).to(tokens.dtype)
+        count = positions.shape[0]
+        hidden = torch.ones(len(x), count, 1, dtype=torch.bool)
+        hidden = hidden.to(x.device).scatter(1, visible.unsqueeze(2), False)
+        patches = torch.where(hidden, blank, tokens[:, -count:])
+        return torch.cat([tokens[:, :-count], patches], dim=1)

@@ -1,0 +1,142 @@
+"""Codes of a tokenizer as target: MAM2's appearance.
+
+B clips of T frames, H x W pixels, (h, w) codes per picture, N tokens of P
+codes each, Ns of them scored, K codes in the codebook.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bimm_mm.registry import MODELS
+from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets.base import Target, exact
+from bimm_mm.targets.tokens import Size, patchify, token_grid
+
+FRAMES = ('first', 'all')
+
+
+@MODELS.register_module()
+class CodeTarget(Target):
+    """Codes of a frozen tokenizer, predicted as classes (cross-entropy).
+
+    A VQGAN of stride 16 has exactly one code for a patch of 16 x 16 pixels
+    and a frame. The tokenizer is no part of the model's parameters, of its
+    checkpoints or of its training: it follows the data to the device.
+
+    Args:
+        tokenizer (dict): Config of a :class:`VQGANTokenizer`.
+        frames (str): Which frames of a tubelet have their codes predicted.
+            MAM2's abstract does not say. ``'first'``: one code per place, at
+            half of the tokenizer's cost for tubelets of 2. ``'all'``: every
+            frame's. Defaults to ``'first'``.
+
+    Raises:
+        ValueError: If ``frames`` is unknown.
+    """
+
+    channels = 1
+
+    def __init__(self, tokenizer: dict, *, frames: str = 'first') -> None:
+        super().__init__(norm=None)
+        if frames not in FRAMES:
+            raise ValueError(
+                f'CodeTarget: frames={frames!r} is unknown, choose one of '
+                f'{list(FRAMES)}'
+            )
+        self.frames = frames
+        # In a tuple, so that it is no submodule.
+        self._tokenizer = (MODELS.build(tokenizer),)
+
+    @property
+    def tokenizer(self) -> torch.nn.Module:
+        """The frozen tokenizer."""
+        return self._tokenizer[0]
+
+    def init_weights(self) -> None:
+        """Read the tokenizer's file; the runner calls it before training."""
+        self.tokenizer.load()
+
+    def cells(self, patch: Size) -> Size:
+        """A token in codes: frames, rows and columns.
+
+        Raises:
+            ValueError: If the tokenizer's stride does not divide the patch.
+        """
+        stride = self.tokenizer.stride
+        if patch[1] % stride or patch[2] % stride:
+            raise ValueError(
+                f'CodeTarget: the tokenizer has one code for {stride} x '
+                f'{stride} pixels, which does not divide the patch '
+                f'{tuple(patch)}: take a tokenizer of a smaller stride or '
+                'larger patches'
+            )
+        frames = 1 if self.frames == 'first' else patch[0]
+        return frames, patch[1] // stride, patch[2] // stride
+
+    def dim(self, patch: Size) -> int:
+        """P x K: for each code of a token a score of every class."""
+        return super().dim(patch) * self.tokenizer.num_codes
+
+    @exact
+    def maps(self, stimulus: Stimulus) -> Tensor:
+        """Codes of every frame, (B, 1, T, h, w), int64."""
+        return self._codes(stimulus.pixels)
+
+    @exact
+    def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:
+        """Codes by token, (B, N, P), int64; see :meth:`Target.raw`."""
+        token_grid(stimulus.size, patch)
+        cells = self.cells(patch)
+        pixels = stimulus.pixels[:, :, :: patch[0] // cells[0]]
+        return patchify(self._codes(pixels), cells)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy, the mean over codes, in fp32.
+
+        Args:
+            prediction (Tensor): (B, Ns, P * K), scores of classes.
+            target (Tensor): (B, Ns, P), codes.
+
+        Returns:
+            Tensor: A scalar; ln(K) where nothing is known.
+        """
+        scores = self._by_class(prediction).float()
+        return F.cross_entropy(scores.flatten(0, 2), target.flatten())
+
+    def figures(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """``accuracy``: share of codes that are right, in [0, 1]."""
+        right = self.decide(prediction.detach()) == target
+        return {'accuracy': right.float().mean()}
+
+    def decide(self, prediction: Tensor) -> Tensor:
+        """The likeliest codes (B, n, P), int64, of scores (B, n, P * K)."""
+        return self._by_class(prediction).argmax(dim=-1)
+
+    def picture(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
+        """Each code in its own colour; see :meth:`Target.picture`."""
+        frames, rows, columns = self.cells(patch)
+        grid = token_grid(size, patch)
+        colours = self.tokenizer.colours().to(tokens.device)
+        maps = colours[tokens].unflatten(1, grid)
+        maps = maps.unflatten(4, (frames, rows, columns))
+        # (B, 3, t, frames, h, rows, w, columns)
+        maps = maps.permute(0, 7, 1, 4, 2, 5, 3, 6)
+        maps = maps.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        return F.interpolate(maps, size=size, mode='nearest').movedim(1, -1)
+
+    def extra_repr(self) -> str:
+        """The frames, for ``print(model)``."""
+        return f'frames={self.frames!r}'
+
+    def _codes(self, pixels: Tensor) -> Tensor:
+        """Codes (B, 1, T, h, w) of frames (B, 3, T, H, W)."""
+        frames = pixels.transpose(1, 2)
+        codes = self.tokenizer(frames.flatten(0, 1))
+        return codes.unflatten(0, frames.shape[:2]).unsqueeze(1)
+
+    def _by_class(self, prediction: Tensor) -> Tensor:
+        """(B, n, P * K) to (B, n, P, K)."""
+        return prediction.unflatten(-1, (-1, self.tokenizer.num_codes))

@@ -1,0 +1,161 @@
+"""Histograms of oriented gradients as target: MaskFeat, LocalMIM.
+
+B clips, T frames, H x W pixels, 3 colours x K bins = C; cells of c x c pixels.
+
+Exact: for images, the numbers of a token are those of mmpretrain's
+``HOGGenerator`` (SlowFast's ``HOGLayerC``), in another order. Our reading: a
+tubelet's histogram is the mean of those of its frames, as for Gabor features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bimm_mm.registry import MODELS
+from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets.base import Target, exact
+from bimm_mm.targets.tokens import Size, patchify, token_grid
+
+# Differences of 8-bit levels are exact in fp32, those of [0, 1] are not, and
+# the sign of a rounding error would decide the bin of an upright edge.
+LEVELS = 255
+
+
+@MODELS.register_module()
+class HOGTarget(Target):
+    """Orientation histograms of each colour, per cell (MaskFeat).
+
+    Sobel gradients of each colour (picture reflected at its border) vote with
+    their length for one of ``bins`` orientations over pi, the votes of a cell
+    are summed, and each histogram is divided by its own length. Values of a
+    token run over cell row, cell column, colour and, fastest, orientation: 2
+    x 2 x 3 x 9 = 108 for 16 x 16 pixels and cells of 8.
+
+    A cell larger than the patch gives its tokens the same histogram, so that
+    a decoder may predict it at a coarser grid (LocalMIM's last level).
+
+    Args:
+        bins (int): Orientations. Defaults to 9.
+        cell (int): Edge of a cell in pixels; divides the patch or is a
+            multiple of it. Defaults to 8.
+        window (int, optional): Votes are weighted by a Gaussian in windows of
+            so many pixels, side by side, with a deviation of half the
+            window. None: no weights. Defaults to 16.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self, bins: int = 9, *, cell: int = 8, window: int | None = 16
+    ) -> None:
+        super().__init__(None)
+        if bins < 1 or cell < 1 or (window is not None and window < 2):
+            raise ValueError(
+                f'HOGTarget: bins={bins}, cell={cell} and window={window} '
+                'must be at least 1, 1 and 2 (or window=None)'
+            )
+        self.bins = bins
+        self.cell = cell
+        self.window = window
+        self.channels = 3 * bins
+
+    def cells(self, patch: Size) -> Size:
+        """A token in cells; frames of a tubelet become one.
+
+        Raises:
+            ValueError: If neither of cell and patch divides the other.
+        """
+        if any(p % self.cell and self.cell % p for p in patch[1:]):
+            raise ValueError(
+                f'HOGTarget: cell={self.cell} neither divides the patch '
+                f'{tuple(patch)} nor is a multiple of it: choose a cell that '
+                'does'
+            )
+        _, height, width = patch
+        return 1, max(height // self.cell, 1), max(width // self.cell, 1)
+
+    @exact
+    def maps(self, stimulus: Stimulus) -> Tensor:
+        """Histograms (B, 3 * K, T, H / cell, W / cell), each of length 1.
+
+        Raises:
+            ValueError: If cell or window do not divide height and width.
+        """
+        token_grid(stimulus.size, (1, self.cell, self.cell))
+        key = ('hog', self.bins, self.cell, self.window)
+        return stimulus.maps(key, lambda: self._histograms(stimulus))
+
+    @exact
+    def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:
+        """Tokens before normalisation; see :meth:`Target.raw`."""
+        cells = self.cells(patch)
+        token_grid(stimulus.size, patch)
+        maps = self.maps(stimulus).unflatten(2, (-1, patch[0])).mean(3)
+        for dim, edge in ((3, patch[1]), (4, patch[2])):
+            if edge < self.cell:
+                maps = maps.repeat_interleave(self.cell // edge, dim)
+        return patchify(maps, cells)
+
+    def colour(self, maps: Tensor) -> Tensor:
+        """Brightness: how much one orientation stands out, 0 to 1."""
+        colours = maps.unflatten(1, (3, self.bins))
+        return colours.amax(2).mean(1, keepdim=True).expand(-1, 3, -1, -1, -1)
+
+    def extra_repr(self) -> str:
+        """The options, for ``print(model)``."""
+        return f'bins={self.bins}, cell={self.cell}, window={self.window}'
+
+    def _histograms(self, stimulus: Stimulus) -> Tensor:
+        """Votes, summed per cell and bin, over their length."""
+        right, down = (
+            stimulus.maps(f'sobel {axis}', lambda a=axis: _sobel(stimulus, a))
+            for axis in 'xy'
+        )
+        # As SlowFast: the angle from the y axis, in units of a bin.
+        angle = torch.atan2(right, down).mul_(self.bins / math.pi)
+        which = angle.floor_().long().remainder_(self.bins)
+        votes = torch.hypot(right, down)
+        if self.window is not None:
+            votes *= self._gaussian(votes)
+        votes, which = self._by_cell(votes), self._by_cell(which)
+        sums = votes.new_zeros(*votes.shape[:-1], self.bins)
+        sums.scatter_add_(-1, which, votes)
+        sums = F.normalize(sums, dim=-1)  # (B, 3, T, h, w, K)
+        return sums.movedim(-1, 2).flatten(1, 2)
+
+    def _by_cell(self, maps: Tensor) -> Tensor:
+        """(B, 3, T, H, W) to (B, 3, T, H / cell, W / cell, cell^2)."""
+        maps = maps.unflatten(4, (-1, self.cell))
+        maps = maps.unflatten(3, (-1, self.cell))
+        return maps.transpose(4, 5).flatten(5)
+
+    def _gaussian(self, maps: Tensor) -> Tensor:
+        """Weights (H, W): windows side by side, each of sum 1."""
+        window, (height, width) = self.window, maps.shape[3:]
+        if height % window or width % window:
+            raise ValueError(
+                f'HOGTarget: window={window} does not divide the picture of '
+                f'{height} x {width} pixels: choose one that does, or None'
+            )
+        place = torch.arange(window, device=maps.device) - (window - 1) / 2
+        line = torch.exp(-0.5 * (place / (window // 2)) ** 2)
+        weights = line[:, None] * line / line.sum() ** 2
+        return weights.repeat(height // window, width // window)
+
+
+def _sobel(stimulus: Stimulus, axis: str) -> Tensor:
+    """Sobel derivative (B, 3, T, H, W) along ``'x'`` or ``'y'``."""
+    pixels = stimulus.pixels.float() * LEVELS
+    # Frames are padded one by one: reflection is for the last two sides.
+    padded = F.pad(pixels.flatten(1, 2), (1, 1, 1, 1), mode='reflect')
+    padded = padded.unflatten(1, pixels.shape[1:3])
+    if axis == 'y':
+        padded = padded.transpose(3, 4)
+    step = padded[..., :-2] - padded[..., 2:]
+    smooth = step[..., :-2, :] + 2 * step[..., 1:-1, :] + step[..., 2:, :]
+    return smooth.transpose(3, 4) if axis == 'y' else smooth

@@ -1,0 +1,21 @@
+# Ours, not the paper's: Sobel edges computed on the device, no contour files.
+# The joint stage alone differs.
+_base_ = [
+    '../_base_/models/bimm_base.py',
+    '../_base_/datasets/ucf101_pretrain.py',
+    '../_base_/schedules/pretrain.py',
+    '../_base_/ablation_ucf101.py',
+    '../_base_/default_runtime.py',
+]
+optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+
+v2 = dict(_base_.v2, target=dict(type='bimm_mm.ContourTarget', source='sobel'))
+model = dict(
+    ventral=dict(areas=[_base_.v1, v2, _base_.ventral.areas[-1]]),
+    dorsal=dict(areas=[_base_.v1, v2, _base_.dorsal.areas[-1]]),
+)
+guarded, enlarge, load, crop, pack = _base_.train_pipeline
+init, sample, grid, decode = guarded.transforms
+guarded = dict(guarded, transforms=[init, sample, decode])
+train_pipeline = [guarded, enlarge, crop, pack]
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

@@ -1,0 +1,19 @@
+# Ours, not the paper's: contours of another detector (structured edges),
+# from files in a folder of their own. The joint stage alone differs.
+_base_ = [
+    '../_base_/models/bimm_base.py',
+    '../_base_/datasets/ucf101_pretrain.py',
+    '../_base_/schedules/pretrain.py',
+    '../_base_/ablation_ucf101.py',
+    '../_base_/default_runtime.py',
+]
+optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+
+contour_root = 'data/ucf101/contours_structured'
+guarded, enlarge, load, crop, pack = _base_.train_pipeline
+init, sample, grid, decode = guarded.transforms
+grid = dict(grid, contour_root=contour_root)
+guarded = dict(guarded, transforms=[init, sample, grid, decode])
+load = dict(load, contour_root=contour_root)
+train_pipeline = [guarded, enlarge, load, crop, pack]
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

@@ -1,0 +1,11 @@
+# Table 7b, "Baseline": VideoMAE, for 1600 epochs on UCF101 (Sec. 4.3).
+_base_ = [
+    '../_base_/models/videomae_base.py',
+    '../_base_/datasets/ucf101_clips.py',
+    '../_base_/schedules/pretrain.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(masking=dict(ratio=0.75))  # VideoMAE's scripts for UCF101
+optim_wrapper = dict(optimizer=dict(lr=3e-4))  # VideoMAE's scripts: base lr
+train_cfg = dict(by_epoch=True, max_epochs=1600)  # Sec. 4.3

@@ -1,0 +1,11 @@
+# VideoMAE with ViT-B on Kinetics-400; what is exact: see the model.
+# Warm-up, cosine, betas and weight decay are Table 8's.
+_base_ = [
+    '../_base_/models/videomae_base.py',
+    '../_base_/datasets/k400_clips.py',
+    '../_base_/schedules/pretrain.py',
+    '../_base_/default_runtime.py',
+]
+
+optim_wrapper = dict(optimizer=dict(lr=1.5e-4))  # VideoMAE: base lr
+train_cfg = dict(by_epoch=True, max_epochs=800)  # Table 1

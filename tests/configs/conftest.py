@@ -1,0 +1,214 @@
+"""Full-size pretraining configs at toy size, with real clips and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.plan import Plan
+from bimm_mm.contours.units import Unit
+from bimm_mm.models import MaskedBranch
+from bimm_mm.registry import MODELS
+
+SIDE = 64  # pixels: 4 x 4 patches
+FULL = 224
+WIDTH, HEADS = 48, 4
+TOKENIZER = dict(  # a small one with random weights
+    checkpoint=None,
+    dtype='float32',
+    ch=32,
+    ch_mult=(1, 1, 1, 1, 1),
+    num_res_blocks=1,
+    z_channels=8,
+    code_dims=8,
+    num_codes=32,
+)
+VIDEOS = Path('action_mini') / 'ut_interaction' / 'videos'
+CLIPS = (  # 160 pixels high: quick to decode
+    'hand_shaking/set1_seq01_04.mp4',
+    'kicking/set1_seq01_01.mp4',
+    'punching/set1_seq01_00.mp4',
+    'punching/set1_seq03_12.mp4',
+)
+
+
+def _dicts(node: object) -> Iterator[dict]:
+    """Every dict below a node of a config, itself included."""
+    if isinstance(node, dict):
+        yield node
+    if isinstance(node, (dict, list, tuple)):
+        inner = node.values() if isinstance(node, dict) else node
+        for item in inner:
+            yield from _dicts(item)
+
+
+def _shrink_value(value: object) -> object:
+    """224 pixels, wherever they stand, become 64."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(
+            SIDE if item == FULL and not isinstance(item, bool) else item
+            for item in value
+        )
+    return SIDE if value == FULL and not isinstance(value, bool) else value
+
+
+def _shrink_sizes(part: dict) -> None:
+    """Pixels of a model or of a pipeline."""
+    for node in _dicts(part):
+        for key, value in node.items():
+            node[key] = _shrink_value(value)
+
+
+def _shrink_model(model: dict) -> None:
+    """Narrow encoders of full depth, so that all taps stay, and decoders."""
+    depths = {'small': 12, 'base': 12, 'large': 24}
+    for node in _dicts(model):
+        if node.get('type') == 'bimm_mm.VQGANTokenizer':
+            node.update(TOKENIZER)
+        elif 'arch' in node:
+            node['arch'] = dict(
+                embed_dims=WIDTH, depth=depths[node['arch']], num_heads=HEADS
+            )
+        elif 'num_heads' in node and 'embed_dims' not in node:
+            small = dict(width=WIDTH, num_heads=HEADS, depth=1)
+            node.update({k: v for k, v in small.items() if k in node})
+    if 'ventral_checkpoint' in model:
+        model['ventral_checkpoint'] = None
+
+
+def _show_real_data(cfg: Config, data_root: Path, toy: Path) -> None:
+    """Four clips, or four photographs, and their contour files."""
+    videos = data_root / VIDEOS
+    for node in _dicts(cfg.train_dataloader):
+        if node.get('type') == 'VideoDataset':
+            node.update(ann_file=str(toy / 'clips.txt'))
+            node.update(data_prefix=dict(video=str(videos)))
+        elif node.get('type') == 'ImageNet':
+            node.pop('split')
+            node.update(type='CustomDataset', data_root=str(toy / 'photos'))
+            node.update(with_label=False)
+        elif node.get('contour_root'):
+            node['contour_root'] = str(toy / 'contours')
+            if 'data_root' in node:
+                node['data_root'] = '/'
+        elif 'batch_size' in node:
+            node['batch_size'] = 2
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+
+
+@pytest.fixture(scope='session')
+def toy_data(data_root, tmp_path_factory) -> Path:
+    """A list of clips, photographs, and contours of both."""
+    toy = tmp_path_factory.mktemp('toy_data')
+    listed = ''.join(f'{clip} 0\n' for clip in CLIPS)
+    (toy / 'clips.txt').write_text(listed)
+    (toy / 'photos').mkdir()
+    images = data_root / 'image_mini' / 'in1k_samples' / 'images'
+    for image in sorted(images.iterdir())[: len(CLIPS)]:
+        (toy / 'photos' / image.name).symlink_to(image)
+    plan = Plan(
+        data_root='/',
+        contour_root=str(toy / 'contours'),
+        detector='sobel',
+        weights=None,
+        options={},
+        packing=Packing(),
+        stride=2,  # divides the intervals of all configs
+        side=SIDE,
+        batch=8,
+        command='',
+    )
+    extractor = plan.build('cpu')
+    extractor.manifest.write(plan.contour_root)
+    clips = [data_root.resolve() / VIDEOS / clip for clip in CLIPS]
+    photos = sorted((toy / 'photos').iterdir())
+    for path in (*clips, *photos):
+        unit = Unit((str(path),), video=path in clips)
+        assert extractor.extract(unit).files == 1
+    return toy
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tensors so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def shrink(
+    data_root, toy_data, tmp_path, one_thread
+) -> Callable[[Path], Config]:
+    """Read a full-size pretraining config and make a toy of it.
+
+    It trains on the CPU in full precision, two steps per epoch and branch of
+    the data, from the real clips and photographs.
+    """
+
+    def read(path: Path) -> Config:
+        cfg = Config.fromfile(path)
+        for part in (cfg.model, cfg.train_dataloader):
+            _shrink_sizes(part)
+        _shrink_model(cfg.model)
+        _show_real_data(cfg, data_root.resolve(), toy_data)
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        cfg.optim_wrapper.pop('dtype')
+        cfg.optim_wrapper.optimizer.fused = False
+        cfg.train_cfg.max_epochs = 1
+        cfg.param_scheduler = None
+        cfg.env_cfg.dist_cfg.backend = 'gloo'
+        cfg.default_hooks.logger.interval = 1
+        cfg.default_hooks.checkpoint = None
+        cfg.work_dir = str(tmp_path / 'work')
+        cfg.experiment_name = f'{path.stem}-{tmp_path.name}'
+        cfg.log_level = 'WARNING'
+        return cfg
+
+    return read
+
+
+@pytest.fixture
+def toy_model(one_thread) -> Callable[..., MaskedBranch]:
+    """Build the model of a full-size config at toy size, 64 x 64 pixels.
+
+    Keyword arguments are put into every decoder.
+    """
+
+    def build(path: Path, **decoder: int) -> MaskedBranch:
+        model = Config.fromfile(path).model
+        _shrink_sizes(model)
+        _shrink_model(model)
+        for area in model.areas:
+            area.decoder.update(decoder)
+        torch.manual_seed(0)
+        return MODELS.build(dict(model, data_preprocessor=None))
+
+    return build
+
+
+@pytest.fixture
+def train(shrink, monkeypatch) -> Callable[..., Runner]:
+    """Train a toy of a config; returns the runner with its losses.
+
+    Keyword arguments replace parts of the config.
+    """
+    # Laying the config out for reading takes half of the time.
+    monkeypatch.setattr(Config, 'pretty_text', property(repr))
+
+    def run(path: Path, **changes: object) -> Runner:
+        cfg = shrink(path)
+        for key, value in changes.items():
+            cfg[key] = value
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        return runner
+
+    return run

@@ -1,0 +1,333 @@
+"""Losses of the baselines' configs equal formulas restated here.
+
+The restatement takes weights by name and nothing else from the project:
+textbook attention, tables, targets and masks are its own. What mmpretrain has
+is compared with that in ``test_mmpretrain_baselines.py``.
+
+Shapes: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+
+from bimm_mm.registry import MODELS
+from bimm_mm.stimulus import Stimulus
+
+BASELINES = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
+HEADS, DEPTH = 4, 12  # of the toy
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1, 1)
+
+
+def _video_table(grid, dim):
+    """VideoMAE: sines and cosines alternate along the flattened index."""
+    angle = np.arange(np.prod(grid))[:, None] / 10000 ** (
+        2 * (np.arange(dim)[None] // 2) / dim
+    )
+    angle[:, 0::2] = np.sin(angle[:, 0::2])
+    angle[:, 1::2] = np.cos(angle[:, 1::2])
+    return torch.tensor(angle, dtype=torch.float32)
+
+
+def _image_table(grid, dim):
+    """MAE: the column, then the row; all sines, then all cosines."""
+    _, height, width = grid
+    column, row = np.meshgrid(np.arange(width), np.arange(height))
+    omega = 1 / 10000 ** (np.arange(dim // 4) / (dim // 4))
+    parts = []
+    for place in (column, row):
+        angle = place.reshape(-1, 1) * omega
+        parts += [np.sin(angle), np.cos(angle)]
+    return torch.tensor(np.concatenate(parts, 1), dtype=torch.float32)
+
+
+def _layer_norm(state, name, x):
+    weight, bias = state[f'{name}.weight'], state[f'{name}.bias']
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps=1e-6)
+
+
+def _linear(state, name, x):
+    return F.linear(x, state[f'{name}.weight'], state.get(f'{name}.bias'))
+
+
+def _block(state, name, x):
+    """Pre-norm block with textbook attention."""
+    b, n, d = x.shape
+    qkv = _linear(
+        state, f'{name}.attn.qkv', _layer_norm(state, f'{name}.norm1', x)
+    )
+    if f'{name}.attn.q_bias' in state:
+        q, v = state[f'{name}.attn.q_bias'], state[f'{name}.attn.v_bias']
+        qkv = qkv + torch.cat([q, torch.zeros_like(q), v])
+    q, k, v = qkv.reshape(b, n, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+    weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
+    x = x + _linear(
+        state,
+        f'{name}.attn.proj',
+        (weight @ v).transpose(1, 2).reshape(b, n, d),
+    )
+    y = _linear(
+        state, f'{name}.mlp.fc1', _layer_norm(state, f'{name}.norm2', x)
+    )
+    return x + _linear(state, f'{name}.mlp.fc2', F.gelu(y))
+
+
+def _take(x, hidden):
+    """Rows of (B or 1, N, D) where the mask (B, N) is True."""
+    x = x.expand(len(hidden), -1, -1)
+    return x[hidden].reshape(len(x), -1, x.shape[-1])
+
+
+def _encode(state, clip, hidden, table, taps):
+    """Tokens after each tap, the class token first."""
+    weight = state['backbone.patch_embed.proj.weight']
+    if weight.ndim == 4:
+        weight = weight.unsqueeze(2)
+    x = F.conv3d(
+        clip, weight, state['backbone.patch_embed.proj.bias'], weight.shape[2:]
+    )
+    x = x.flatten(2).transpose(1, 2) + table(x.shape[2:], x.shape[1])
+    x = _take(x, ~hidden)
+    if 'backbone.cls_token' in state:
+        token = state['backbone.cls_token'].expand(len(x), -1, -1)
+        x = torch.cat([token, x], 1)
+    found = {}
+    for index in range(DEPTH):
+        x = _block(state, f'backbone.blocks.{index}', x)
+        if index + 1 in taps:
+            found[index + 1] = x
+    found[DEPTH] = _layer_norm(state, 'backbone.norm', x)
+    return found
+
+
+def _decode(state, name, x, hidden, table, grid):
+    """Prediction for hidden tokens, (B, Nh, P)."""
+    name = f'head.areas.{name}'
+    if f'{name}.norm.weight' in state:
+        x = _layer_norm(state, f'{name}.norm', x)
+    name = f'{name}.decoder'
+    x = _linear(state, f'{name}.embed', x)
+    place = table(grid, x.shape[-1])[None]
+    seen, unseen = _take(place, ~hidden), _take(place, hidden)
+    classes = x.shape[1] - seen.shape[1]
+    x = torch.cat(
+        [
+            x[:, :classes],
+            x[:, classes:] + seen,
+            state[f'{name}.mask_token'] + unseen,
+        ],
+        1,
+    )
+    x = _block(state, f'{name}.blocks.0', x)[:, -unseen.shape[1] :]
+    return _linear(
+        state, f'{name}.pred', _layer_norm(state, f'{name}.norm', x)
+    )
+
+
+def _patches(maps, tubelet):
+    """(B, 3, T, H, W) to (B, N, frames x rows x columns, 3)."""
+    b, c, t, h, w = maps.shape
+    x = maps.reshape(b, c, t // tubelet, tubelet, h // 16, 16, w // 16, 16)
+    return x.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)
+
+
+def _videomae_target(pixels):
+    x = _patches(pixels, 2)
+    mean, std = x.mean(2, keepdim=True), x.var(2, keepdim=True).sqrt()
+    return ((x - mean) / (std + 1e-6)).flatten(2)
+
+
+def _mae_target(images, tubelet):
+    x = _patches(images, tubelet).flatten(2)
+    mean, var = x.mean(2, keepdim=True), x.var(2, keepdim=True)
+    return (x - mean) / (var + 1e-6).sqrt()
+
+
+def _motion_target(pixels):
+    difference = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs()
+    difference = torch.cat([difference, difference[:, :, -1:]], 2)
+    std = difference.flatten(1).std(1).view(-1, 1, 1)
+    return _patches(difference, 2).flatten(2) / std
+
+
+def _compare(branch, frames, table, targets, hidden_share):
+    """Losses and one gradient of the branch and of the restatement."""
+    pixels = torch.rand(2, 3, frames, 64, 64)
+    clip = (pixels - MEAN) / STD
+    losses = {}
+    torch.manual_seed(3)
+    outputs = branch.reconstruct(Stimulus(clip, pixels))
+    indices = next(iter(outputs.values())).indices
+    grid = branch.backbone.grid((frames, 64, 64))
+    hidden = torch.zeros(2, np.prod(grid), dtype=torch.bool)
+    hidden.scatter_(1, indices.hidden, True)
+    assert hidden.sum(1).tolist() == [hidden_share] * 2
+
+    state = dict(branch.named_parameters())
+    taps = {area.after_block for area in branch.head.areas.values()}
+    features = _encode(state, clip, hidden, table, taps)
+    for name, area in branch.head.areas.items():
+        x = features[area.after_block]
+        prediction = _decode(state, name, x, hidden, table, grid)
+        target = _take(targets[name](pixels, clip), hidden)
+        losses[name] = F.mse_loss(prediction, target)
+    assert list(losses) == list(outputs)
+    torch.manual_seed(3)
+    ours = branch(Stimulus(clip, pixels))
+    weight = state['backbone.blocks.0.mlp.fc1.weight']
+    total, expected = sum(ours.values()), sum(losses.values())
+    for name, loss in losses.items():
+        assert ours[f'loss_{name}'].item() == pytest.approx(loss.item(), 1e-4)
+    gradients = [
+        torch.autograd.grad(loss, weight)[0] for loss in (total, expected)
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('name', 'count'),
+    [('k400', 8 * 14), ('ucf101', 8 * 12)],
+)
+def test_videomae(toy_model, name, count):
+    branch = toy_model(BASELINES / f'pretrain_videomae_{name}.py')
+    targets = {'pixels': lambda pixels, _: _videomae_target(pixels)}
+    _compare(branch, 16, _video_table, targets, count)
+    # Tubes: every time slot hides the same places.
+    hidden = branch.masking(1, (8, 4, 4)).hidden.view(8, -1) % 16
+    assert (hidden == hidden[0]).all()
+
+
+@pytest.mark.parametrize(
+    ('name', 'count'),
+    [
+        ('small_k400', 24_029_376),
+        ('k400', 94_210_944),
+        ('large_k400', 342_996_992),
+        ('large_ssv2', 342_996_992),
+    ],
+)
+def test_videomae_has_the_published_number_of_parameters(name, count):
+    model = Config.fromfile(BASELINES / f'pretrain_videomae_{name}.py').model
+    with torch.device('meta'):
+        branch = MODELS.build(model)
+    assert sum(p.numel() for p in branch.parameters()) == count
+
+
+def test_mae_st(toy_model):
+    """Agnostic masking; one frame of every tubelet is predicted."""
+    branch = toy_model(BASELINES / 'pretrain_mae_st_k400.py')
+    chosen = [0, 2, 4, 6, 8, 10, 12, 15]
+    targets = {
+        'pixels': lambda pixels, _: _mae_target(
+            (pixels[:, :, chosen] - 0.45) / 0.225, 1
+        )
+    }
+    _compare(branch, 16, _video_table, targets, int(0.9 * 128))
+    hidden = branch.masking(1, (8, 4, 4)).hidden[0]
+    places = [set((hidden[hidden // 16 == t] % 16).tolist()) for t in range(8)]
+    assert any(place != places[0] for place in places)
+
+
+def test_mae_st_inputs_and_epochs():
+    cfg = Config.fromfile(BASELINES / 'pretrain_mae_st_k400.py')
+    normalised = [
+        (255 - m) / s
+        for m, s in zip(
+            cfg.data_preprocessor.mean, cfg.data_preprocessor.std, strict=True
+        )
+    ]
+    assert normalised == pytest.approx([(1 - 0.45) / 0.225] * 3)
+    crops = cfg.train_dataloader.dataset.dataset.pipeline[1]
+    assert cfg.train_cfg.max_epochs * crops.num == 1600
+
+
+@pytest.mark.parametrize(('name', 'frames'), [('k400', 32), ('ucf101', 16)])
+def test_motionmae(toy_model, name, frames):
+    branch = toy_model(BASELINES / f'pretrain_motionmae_{name}.py')
+    assert branch.backbone.size[0] == frames
+    targets = {
+        'pixels': lambda pixels, _: _videomae_target(pixels),
+        'motion': lambda pixels, _: _motion_target(pixels),
+    }
+    _compare(branch, frames, _video_table, targets, frames // 2 * 14)
+    decoders = [a.decoder for a in branch.head.areas.values()]
+    assert decoders[0] is not decoders[1]
+
+
+def test_deepmim(toy_model):
+    branch = toy_model(BASELINES / 'pretrain_deepmim_in1k.py')
+    assert branch.head.taps == [6, 8, 10, 12]
+    names = [f'level{level}' for level in range(1, 5)]
+    target = lambda _, images: _mae_target(images, 1)  # noqa: E731
+    _compare(branch, 1, _image_table, dict.fromkeys(names, target), 12)
+
+
+@pytest.mark.parametrize(('frames', 'count'), [(2, 12), (16, 115)])
+def test_omnimae(toy_model, frames, count):
+    """An image as two frames, 75 % hidden; a clip, 90 % of 128 tokens."""
+    branch = toy_model(BASELINES / 'pretrain_omnimae_in1k_k400.py')
+    targets = {'pixels': lambda _, images: _mae_target(images, 2)}
+    _compare(branch, frames, _video_table, targets, count)
+
+
+def _omnimae_losses(train, tmp_path, name, epochs, **changes):
+    """Loss of every step of a toy run."""
+    runner = train(
+        BASELINES / 'pretrain_omnimae_in1k_k400.py',
+        work_dir=str(tmp_path / name),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        **changes,
+    )
+    losses, _ = runner.message_hub.get_scalar('train/loss').data
+    return [float(loss) for loss in losses], runner
+
+
+def test_omnimae_takes_turns_and_resumes(train, tmp_path):
+    """A resumed run has the losses of one that was never interrupted."""
+    whole, runner = _omnimae_losses(train, tmp_path, 'whole', 2)
+    shapes = [
+        tuple(batch['inputs'].shape) for batch in runner.train_dataloader
+    ]
+    still, clip = (2, 4, 3, 2, 64, 64), (2, 4, 3, 16, 64, 64)
+    assert shapes == [still, clip] * 2
+
+    keep = dict(type='CheckpointHook', interval=1)
+    hooks = dict(checkpoint=keep, logger=dict(type='LoggerHook', interval=1))
+    _omnimae_losses(train, tmp_path, 'cut', 1, default_hooks=hooks)
+    torch.manual_seed(99)
+    resumed, _ = _omnimae_losses(train, tmp_path, 'cut', 2, resume=True)
+    assert len(whole) == 8
+    assert resumed[-4:] == whole[4:]
+
+
+@pytest.mark.parametrize(
+    ('one', 'other'),
+    [
+        ('videomae_k400', 'videomae_ssv2'),
+        ('videomae_large_k400', 'videomae_large_ssv2'),
+        ('motionmae_ssv2', 'motionmae_ucf101'),
+        ('omnimae_in1k_k400', 'omnimae_in1k_ssv2'),
+    ],
+)
+def test_other_data_same_model(one, other):
+    models = [
+        Config.fromfile(BASELINES / f'pretrain_{name}.py').model
+        for name in (one, other)
+    ]
+    assert models[0] == models[1]
+
+
+def test_localmim_scales_and_cells():
+    cfg = Config.fromfile(BASELINES / 'pretrain_localmim_in1k.py')
+    levels = [
+        (area.after_block, area.decoder.scale, area.target.cell)
+        for area in cfg.model.areas
+    ]
+    assert levels == [(2, 4, 4), (4, 2, 8), (10, 1, 16), (12, 0.5, 32)]

@@ -1,0 +1,161 @@
+"""Losses of the baselines' configs equal mmpretrain's, weights converted."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+
+from bimm_mm.models import TokenIndices
+from bimm_mm.models.convert import to_bimm
+from bimm_mm.stimulus import Stimulus
+
+ROOT = Path(__file__).resolve().parents[2]
+BASELINES = ROOT / 'configs' / 'baselines'
+WIDTH, DEPTH, HEADS = 48, 12, 4  # of the toy
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+
+@pytest.fixture
+def parity():
+    """The parity test of the branch, with its helpers."""
+    path = ROOT / 'tests' / 'models' / 'test_mae_parity.py'
+    spec = importlib.util.spec_from_file_location('mae_parity', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.DEPTH = DEPTH
+    return module
+
+
+def test_mae(toy_model, parity):
+    branch = toy_model(
+        BASELINES / 'pretrain_mae_in1k.py', width=32, depth=2, num_heads=2
+    )
+    torch.manual_seed(0)
+    mae = parity._mmpretrain_mae(True)
+    branch.backbone.load_state_dict(to_bimm(mae.backbone.state_dict())[0])
+    decoder = branch.head.areas['pixels'].decoder
+    decoder.load_state_dict(parity._decoder_state(mae.neck))
+
+    pixels = torch.rand(3, 3, 64, 64)
+    images = (pixels - MEAN) / STD
+    latent, masked, restore = mae.backbone(images)
+    expected = mae.head.loss(mae.neck(latent, restore), images, masked)
+    order = masked.argsort(dim=1, stable=True)
+    assert masked.sum(1).tolist() == [12] * 3
+    indices = TokenIndices(order[:, :4], order[:, 4:])
+    branch.masking.forward = lambda *_, **__: indices
+    stimulus = Stimulus(images.unsqueeze(2), pixels.unsqueeze(2))
+    loss = branch(stimulus)['loss_pixels']
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def _mmpretrain_maskfeat():
+    from mmpretrain.models.selfsup import MaskFeat
+
+    init_default_scope('mmpretrain')
+    arch = dict(
+        embed_dims=WIDTH,
+        num_layers=DEPTH,
+        num_heads=HEADS,
+        feedforward_channels=4 * WIDTH,
+    )
+    model = MaskFeat(
+        backbone=dict(
+            type='mmpretrain.MaskFeatViT',
+            arch=arch,
+            img_size=64,
+            patch_size=16,
+        ),
+        neck=dict(
+            type='mmpretrain.LinearNeck',
+            in_channels=WIDTH,
+            out_channels=108,
+            norm_cfg=None,
+        ),
+        head=dict(
+            type='mmpretrain.MIMHead',
+            loss=dict(
+                type='mmpretrain.PixelReconstructionLoss', criterion='L2'
+            ),
+        ),
+        target_generator=dict(
+            type='mmpretrain.HOGGenerator',
+            nbins=9,
+            pool=8,
+            gaussian_window=16,
+        ),
+    )
+    model.init_weights()
+    return model
+
+
+def test_maskfeat(toy_model, monkeypatch):
+    """With mmpretrain's position table and mask, and levels for its HOG."""
+    torch.manual_seed(0)
+    theirs = _mmpretrain_maskfeat()
+    branch = toy_model(BASELINES / 'pretrain_maskfeat_in1k.py')
+    state = to_bimm(theirs.backbone.state_dict(), drop_learned_positions=True)[
+        0
+    ]
+    state['mask_token'] = theirs.backbone.mask_token
+    branch.backbone.load_state_dict(state)
+    table = theirs.backbone.pos_embed.data.clone()
+    table[:, 0] = 0  # the class token's, which ours has in the token itself
+    theirs.backbone.pos_embed.data = table
+    monkeypatch.setattr(branch.backbone, '_positions', lambda *_: table[0, 1:])
+    # Values of a token: theirs run over colour and bin, then cell.
+    decoder = branch.head.areas['hog'].decoder
+    neck = theirs.neck.fc
+    order = torch.arange(108).view(27, 4).T.flatten()
+    decoder.pred.load_state_dict(
+        dict(weight=neck.weight[order], bias=neck.bias[order])
+    )
+
+    pixels = torch.rand(2, 3, 64, 64).mul(255).round() / 255
+    images = (pixels - MEAN) / STD
+    noise = torch.rand(2, 16)
+    mask = noise < noise.sort(1).values[:, 6:7]  # int(0.4 x 16) hidden
+    latent = theirs.backbone(images, mask)
+    prediction = theirs.neck((latent.flatten(0, 1),))[0].unflatten(0, (2, -1))
+    generator = theirs.target_generator
+    generator._reshape = lambda maps: maps.flatten(1, 2)
+    hog = generator(pixels * 255)  # (2, 27, 8, 8)
+    hog = F.unfold(hog, 2, stride=2).transpose(1, 2)
+    expected = theirs.head.loss(prediction[:, 1:], hog, mask)
+
+    positions = mask.long().argsort(dim=1, stable=True)
+    indices = TokenIndices(positions[:, :10], positions[:, 10:])
+    assert branch.masking(2, (1, 4, 4)).hidden.shape == indices.hidden.shape
+    branch.masking.forward = lambda *_, **__: indices
+    stimulus = Stimulus(images.unsqueeze(2), pixels.unsqueeze(2))
+    loss = branch(stimulus)['loss_hog']
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_localmim(toy_model):
+    """Targets are mmpretrain's, cells of 4 to 32 pixels, by hidden share."""
+    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
+
+    branch = toy_model(BASELINES / 'pretrain_localmim_in1k.py')
+    pixels = torch.rand(2, 3, 64, 64).mul(255).round() / 255
+    stimulus = Stimulus(pixels.unsqueeze(2), pixels.unsqueeze(2))
+    outputs = branch.reconstruct(stimulus)
+    for output, scale in zip(outputs.values(), (4, 2, 1, 0.5), strict=True):
+        cell = int(16 / scale)
+        generator = HOGGenerator(pool=cell, gaussian_window=0)
+        generator._reshape = lambda maps: maps.flatten(1, 2)
+        hog = generator(pixels * 255)  # (2, 27, 64 / cell, 64 / cell)
+        hidden = torch.zeros(2, 16).scatter(1, output.indices.hidden, 1.0)
+        share = F.interpolate(
+            hidden.view(2, 1, 4, 4), scale_factor=scale, mode='area'
+        )
+        expected = (hog.square().mean(1, keepdim=True) * share).sum()
+        # Loss of predicting nothing: the target's mean square, weighted.
+        output.prediction = torch.zeros_like(output.prediction)
+        torch.testing.assert_close(output.loss(), expected / share.sum())

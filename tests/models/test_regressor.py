@@ -1,0 +1,297 @@
+"""The regressor against mmpretrain's CAE, and its place in a branch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bimm_mm.models import (
+    LatentDecoder,
+    LatentRegressor,
+    MaskedBranch,
+    TokenIndices,
+)
+from bimm_mm.models.position import position_table
+
+GRID = (2, 4, 4)
+DECODER = dict(type='bimm_mm.LatentDecoder', depth=1, width=32, num_heads=2)
+REGRESSOR = dict(type='bimm_mm.LatentRegressor', depth=2, num_heads=4)
+
+
+def indices_of(batch: int = 2) -> TokenIndices:
+    order = torch.rand(batch, 32).argsort(1)
+    return TokenIndices(order[:, :8], order[:, 8:])
+
+
+def randomise(module: torch.nn.Module) -> None:
+    """Away from initial values such as bias 0 and scale 1."""
+    for parameter in module.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+
+
+def to_cae(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our regressor's keys -> those of mmpretrain's CAENeck."""
+    names = {
+        'norm_query': 'norm1_q_cross',
+        'norm_key': 'norm1_k_cross',
+        'norm_value': 'norm1_v_cross',
+        'attn.query.weight': 'cross_attn.q.weight',
+        'attn.key.weight': 'cross_attn.k.weight',
+        'attn.value.weight': 'cross_attn.v.weight',
+        'attn.query.bias': 'cross_attn.q_bias',
+        'attn.value.bias': 'cross_attn.v_bias',
+        'attn.proj': 'cross_attn.proj',
+        '.norm.': '.norm2_cross.',
+        'mlp.fc1': 'ffn.layers.0.0',
+        'mlp.fc2': 'ffn.layers.1',
+        'layers.0.norm': 'layers.0.norm',
+    }
+    converted = {}
+    for key, value in state.items():
+        if key.endswith('scales'):
+            stem = key.replace('layers', 'regressors').replace('scales', '')
+            converted[f'{stem}gamma_1_cross'] = value[0]
+            converted[f'{stem}gamma_2_cross'] = value[1]
+            continue
+        new = key
+        if key.startswith('layers'):
+            layer, rest = key.split('.', 2)[1:]
+            rest = f'.{rest}'
+            for old, name in names.items():
+                rest = rest.replace(old, name)
+            new = f'regressors.{layer}{rest}'
+        elif key.startswith('norm.'):
+            new = key.replace('norm', 'norm_regressor')
+        converted[new] = value
+    return converted
+
+
+@pytest.mark.parametrize('scale', [None, 0.1])
+def test_regressor_equals_cae_of_mmpretrain(scale):
+    necks = pytest.importorskip('mmpretrain.models.necks')
+    torch.manual_seed(0)
+    ours = LatentRegressor(
+        dims=24,
+        video=True,
+        depth=3,
+        num_heads=4,
+        keys='all',
+        layer_scale=scale,
+    )
+    randomise(ours)
+    theirs = necks.CAENeck(
+        num_classes=0,
+        embed_dims=24,
+        regressor_depth=3,
+        decoder_depth=1,
+        num_heads=4,
+        layer_scale_init_value=scale or 0.0,
+        mask_tokens_num=24,
+    )
+    state = to_cae(ours.state_dict())
+    left = theirs.load_state_dict(state, strict=False)
+    assert not left.unexpected_keys
+    missing = {
+        key
+        for key in left.missing_keys
+        if key.startswith(('regressors', 'norm_regressor', 'mask_token'))
+    }
+    assert all('gamma' in key for key in missing)
+    assert bool(missing) == (scale is None)
+    indices, tokens = indices_of(), torch.randn(2, 8, 24)
+    table = position_table(GRID, 24, video=True)
+    _, expected = theirs(tokens, table[indices.hidden], table[indices.visible])
+    latents = ours(tokens, indices, GRID)
+    torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_decoder_equals_cae_of_mmpretrain():
+    """With an identity before it: CAE's decoder has the encoder's width."""
+    necks = pytest.importorskip('mmpretrain.models.necks')
+    torch.manual_seed(0)
+    ours = LatentDecoder(
+        in_dims=24, out_dims=5, video=True, depth=2, width=24, num_heads=4
+    )
+    randomise(ours)
+    ours.embed.weight.data = torch.eye(24)
+    ours.embed.bias.data.zero_()
+    theirs = necks.CAENeck(
+        num_classes=5,
+        embed_dims=24,
+        regressor_depth=1,
+        decoder_depth=2,
+        num_heads=4,
+        layer_scale_init_value=0.0,
+        mask_tokens_num=24,
+    )
+    state = {
+        key.replace('blocks', 'decoders')
+        .replace('norm1', 'ln1')
+        .replace('norm2', 'ln2')
+        .replace('mlp.fc1', 'ffn.layers.0.0')
+        .replace('mlp.fc2', 'ffn.layers.1')
+        .replace('pred', 'head'): value
+        for key, value in ours.state_dict().items()
+        if not key.startswith('embed')
+    }
+    for name in ('weight', 'bias'):
+        state[f'norm_decoder.{name}'] = state.pop(f'norm.{name}')
+    for layer in range(2):
+        # BEiT has no bias of the keys, which attention cannot see.
+        bias = state.pop(f'decoders.{layer}.attn.qkv.bias').chunk(3)
+        state[f'decoders.{layer}.attn.q_bias'] = bias[0]
+        state[f'decoders.{layer}.attn.v_bias'] = bias[2]
+    left = theirs.load_state_dict(state, strict=False)
+    assert not left.unexpected_keys
+    assert not [
+        key
+        for key in left.missing_keys
+        if key.startswith(('decoders', 'norm_decoder', 'head'))
+        and 'gamma' not in key
+    ]
+    latents = torch.randn(2, 24, 24)
+    indices = indices_of()
+    place = position_table(GRID, 24, video=True)[indices.hidden]
+    x = latents + place
+    for block in theirs.decoders:
+        x = block(x, rel_pos_bias=None)
+    expected = theirs.head(theirs.norm_decoder(x))
+    actual = ours(latents, indices, GRID)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_with_visible_keys_hidden_tokens_do_not_meet():
+    torch.manual_seed(0)
+    regressor = LatentRegressor(dims=24, video=True, depth=2, num_heads=4)
+    randomise(regressor)
+    indices, tokens = indices_of(), torch.randn(2, 9, 24)  # a class token too
+    whole = regressor(tokens, indices, GRID)
+    some = indices._replace(hidden=indices.hidden[:, 3:7])
+    part = regressor(tokens, some, GRID)
+    torch.testing.assert_close(part, whole[:, 3:7], atol=1e-5, rtol=1e-5)
+    regressor.keys = 'all'
+    whole, part = (regressor(tokens, i, GRID) for i in (indices, some))
+    assert not torch.allclose(part, whole[:, 3:7], atol=1e-3)
+
+
+def test_positions_decide_what_a_hidden_token_becomes():
+    regressor = LatentRegressor(dims=24, video=True, num_heads=4)
+    indices, tokens = indices_of(), torch.randn(2, 8, 24)
+    swapped = indices._replace(hidden=indices.hidden.flip(1))
+    first = regressor(tokens, indices, GRID)
+    second = regressor(tokens, swapped, GRID)
+    torch.testing.assert_close(first, second.flip(1), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(first[:, 0], first[:, 1], atol=1e-3)
+
+
+@pytest.fixture
+def mam2_cfg(dorsal_cfg):
+    """Two areas behind a regressor, one before it."""
+    first, _, last = dorsal_cfg['areas']
+    dorsal_cfg['areas'] = [
+        first,
+        dict(last, decoder=DECODER),
+        dict(
+            name='pixels',
+            after_block=4,
+            decoder=DECODER,
+            target=dict(type='bimm_mm.PixelTarget'),
+        ),
+    ]
+    return dict(dorsal_cfg, regressor=REGRESSOR)
+
+
+def test_areas_after_the_last_block_share_the_latents(mam2_cfg, make_stimulus):
+    torch.manual_seed(0)
+    branch, clip = MaskedBranch(**mam2_cfg), make_stimulus()
+    seen = {}
+    for name, area in branch.head.areas.items():
+        area.decoder.register_forward_pre_hook(
+            lambda _, args, name=name: seen.update({name: args[0]})
+        )
+    losses = branch(clip)
+    assert list(losses) == ['loss_V1', 'loss_MT', 'loss_pixels']
+    assert seen['MT'] is seen['pixels']
+    assert seen['MT'].shape == (2, 24, 48)  # 24 of 32 tokens are hidden
+    assert seen['V1'].shape == (2, 9, 48)  # 8 visible and the class token
+    sum(losses.values()).backward()
+    without = [
+        name
+        for name, p in branch.named_parameters()
+        if p.requires_grad and p.grad is None
+    ]
+    assert not without
+    assert branch.backbone.blocks[3].mlp.fc1.weight.grad.abs().max() > 0
+
+
+def test_hidden_pixels_do_not_reach_the_latents(mam2_cfg, make_stimulus):
+    branch, clip = MaskedBranch(**mam2_cfg), make_stimulus()
+
+    def predict():
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return branch(clip, mode='predict')[0]
+
+    before = predict()
+    noise = torch.zeros(2, 32).scatter(1, before['MT'].indices.hidden, 1.0)
+    noise = noise.view(2, 1, 2, 4, 4)
+    for axis, factor in ((2, 2), (3, 16), (4, 16)):
+        noise = noise.repeat_interleave(factor, dim=axis)
+    clip.inputs = clip.inputs + 7 * noise
+    after = predict()
+    for name, out in after.items():
+        assert torch.equal(out.prediction, before[name].prediction), name
+
+
+def test_with_decoder_masking(mam2_cfg, make_stimulus):
+    branch = MaskedBranch(
+        **mam2_cfg, decoder_masking=dict(type='bimm_mm.RunningCell')
+    )
+    outputs = branch(make_stimulus(), mode='predict')[0]
+    shapes = [out.prediction.shape[1] for out in outputs.values()]
+    assert shapes == [12, 12, 12]
+
+
+def test_autocast(mam2_cfg, make_stimulus):
+    branch = MaskedBranch(**mam2_cfg)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = branch(make_stimulus())
+    for loss in losses.values():
+        assert loss.dtype == torch.float32 and loss.isfinite()
+
+
+def test_decoder_of_features_behind_a_regressor(dorsal_cfg):
+    with pytest.raises(
+        ValueError, match=r"'MT'.*TransformerDecoder.*LatentDecoder"
+    ):
+        MaskedBranch(**dorsal_cfg, regressor=REGRESSOR)
+
+
+def test_decoder_of_latents_without_a_regressor(dorsal_cfg):
+    dorsal_cfg['areas'][2]['decoder'] = DECODER
+    with pytest.raises(ValueError, match=r"'MT'.*LatentDecoder decodes lat"):
+        MaskedBranch(**dorsal_cfg)
+
+
+def test_regressor_that_nobody_reads(dorsal_cfg):
+    dorsal_cfg['areas'] = dorsal_cfg['areas'][:2]
+    with pytest.raises(ValueError, match='set after_block=4'):
+        MaskedBranch(**dorsal_cfg, regressor=REGRESSOR)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(keys='hidden'), "keys='hidden' is unknown"),
+        (dict(depth=0), 'depth=0'),
+        (dict(num_heads=5), 'not divisible by num_heads=5'),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        LatentRegressor(dims=24, video=True, **options)
+
+
+def test_latent_decoder_without_blocks():
+    with pytest.raises(ValueError, match='depth >= 1'):
+        LatentDecoder(in_dims=24, out_dims=5, video=True, depth=0)

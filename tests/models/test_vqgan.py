@@ -1,0 +1,263 @@
+"""The tokenizer against transformers' implementation of the same encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bimm_mm.models import VQGANTokenizer
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors are so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+SMALL = dict(
+    num_codes=24,
+    code_dims=8,
+    ch=32,
+    ch_mult=(1, 1, 2),
+    num_res_blocks=2,
+    attn_resolutions=(16, 8),
+    resolution=32,
+    z_channels=16,
+)
+
+
+def oracle():
+    """Chameleon's VQ-VAE: taming-transformers' encoder, another author."""
+    chameleon = pytest.importorskip('transformers.models.chameleon')
+    config = chameleon.configuration_chameleon.ChameleonVQVAEConfig(
+        embed_dim=8,
+        num_embeddings=24,
+        double_latent=False,
+        latent_channels=16,
+        resolution=32,
+        in_channels=3,
+        base_channels=32,
+        channel_multiplier=[1, 1, 2],
+        num_res_blocks=2,
+        attn_resolutions=[16, 8],
+        dropout=0.0,
+        attn_type='vanilla',
+    )
+    torch.manual_seed(1)
+    model = chameleon.modeling_chameleon.ChameleonVQVAE(config)
+    for parameter in model.parameters():
+        # Its own initialisation leaves biases and norms at 0 and 1.
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def saved(path, state, **extra):
+    torch.save({'state_dict': state, **extra}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize('size', [(32, 32), (16, 48)])
+def test_codes_equal_those_of_transformers(tmp_path, size):
+    model = oracle()
+    state = {**model.state_dict(), 'decoder.conv_in.weight': torch.ones(1)}
+    path = saved(tmp_path / 'last.ckpt', state)
+    tokenizer = VQGANTokenizer(path, chunk=2, **SMALL)
+    pictures = torch.rand(3, 3, *size)
+    with torch.no_grad():
+        theirs = model.encoder(2 * pictures - 1)
+        expected = model.quantize(model.quant_conv(theirs))[2]
+    codes = tokenizer(pictures)
+    latents = tokenizer.encoder(2 * pictures - 1)
+    torch.testing.assert_close(latents, theirs, atol=2e-5, rtol=1e-5)
+    assert codes.shape == (3, size[0] // 4, size[1] // 4)
+    assert torch.equal(codes.flatten(), expected)
+    assert len(codes.unique()) > 1
+
+
+def test_encoder_of_the_published_size():
+    """Names and shapes of ``vqgan_imagenet_f16_1024``.
+
+    Counted from the architecture: ch 128, ch_mult 1 1 2 2 4, two residual
+    blocks, attention at 16; the names are those of the checkpoints.
+    """
+    with torch.device('meta'):
+        tokenizer = VQGANTokenizer('not/there.ckpt')
+    names = tokenizer.state_dict()
+    shapes = {
+        'encoder.conv_in.weight': (128, 3, 3, 3),
+        'encoder.down.2.block.0.nin_shortcut.weight': (256, 128, 1, 1),
+        'encoder.down.3.downsample.conv.weight': (256, 256, 3, 3),
+        'encoder.down.4.block.1.conv2.bias': (512,),
+        'encoder.down.4.attn.1.proj_out.weight': (512, 512, 1, 1),
+        'encoder.mid.attn_1.norm.weight': (512,),
+        'encoder.norm_out.bias': (512,),
+        'encoder.conv_out.weight': (256, 512, 3, 3),
+        'quant_conv.weight': (256, 256, 1, 1),
+        'quantize.embedding.weight': (1024, 256),
+    }
+    for name, shape in shapes.items():
+        assert tuple(names[name].shape) == shape
+    attention = {n.split('.')[2] for n in names if '.attn.' in n}
+    assert attention == {'4'}
+    assert 'encoder.down.4.downsample.conv.weight' not in names
+    assert tokenizer.stride == 16
+    encoder = sum(p.numel() for p in tokenizer.encoder.parameters())
+    assert encoder == _published_count() == 29_298_176
+
+
+def _published_count() -> int:
+    """Parameters of the encoder, layer by layer, with plain arithmetic."""
+
+    def conv(inputs, outputs, kernel):
+        return inputs * outputs * kernel**2 + outputs
+
+    def block(inputs, outputs):
+        count = 2 * inputs + conv(inputs, outputs, 3)
+        count += 2 * outputs + conv(outputs, outputs, 3)
+        return count + (inputs != outputs) * conv(inputs, outputs, 1)
+
+    def attention(channels):
+        return 2 * channels + 4 * conv(channels, channels, 1)
+
+    widths = (128, 128, 128, 256, 256, 512)
+    count = conv(3, 128, 3)
+    for level in range(5):
+        inputs, outputs = widths[level : level + 2]
+        count += block(inputs, outputs) + block(outputs, outputs)
+        count += conv(outputs, outputs, 3) if level < 4 else 0
+    count += 2 * attention(512)
+    count += 2 * block(512, 512) + attention(512)
+    return count + 2 * 512 + conv(512, 256, 3)
+
+
+def test_nearest_code_is_that_of_cdist():
+    tokenizer = VQGANTokenizer(None, **SMALL)
+    latents = torch.randn(2, 8, 5, 3)
+    book = tokenizer.quantize['embedding'].weight
+    flat = latents.permute(0, 2, 3, 1).reshape(-1, 8).double()
+    distance = torch.cdist(flat, book.double())
+    expected = torch.stack([row.argmin() for row in distance])
+    assert torch.equal(tokenizer.nearest(latents).flatten(), expected)
+
+
+def test_bfloat16_gives_nearly_the_same_codes():
+    pictures = torch.rand(4, 3, 32, 32)
+    tokenizers = [
+        VQGANTokenizer(None, dtype=dtype, **SMALL)
+        for dtype in ('float32', 'bfloat16')
+    ]
+    first, second = (t(pictures) for t in tokenizers)
+    assert (first == second).float().mean() > 0.8
+    weights = tokenizers[1].parameters()
+    assert all(p.dtype == torch.float32 for p in weights)
+
+
+def test_frozen_and_the_same_without_a_file():
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    first = VQGANTokenizer(None, **SMALL)
+    assert torch.equal(torch.rand(1), before), 'draws from the run'
+    second = VQGANTokenizer(None, **SMALL)
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two) and not one.requires_grad
+
+
+def test_lightning_file_with_a_class_is_read_safely(tmp_path, monkeypatch):
+    """As taming's own files: states of callbacks, keyed by their class."""
+    name = 'pytorch_lightning.callbacks.model_checkpoint'
+    state = oracle().state_dict()
+    with monkeypatch.context() as patch:
+        module = types.ModuleType(name)
+        module.ModelCheckpoint = type(
+            'ModelCheckpoint', (), {'__module__': name}
+        )
+        packages = name.split('.')
+        for end in (1, 2):
+            package = '.'.join(packages[:end])
+            patch.setitem(sys.modules, package, types.ModuleType(package))
+        patch.setitem(sys.modules, name, module)
+        callbacks = {module.ModelCheckpoint: {'monitor': 'val/rec_loss'}}
+        path = saved(tmp_path / 'last.ckpt', state, callbacks=callbacks)
+    tokenizer = VQGANTokenizer(path, **SMALL)
+    tokenizer.load()
+    wanted = state['encoder.mid.attn_1.q.weight']
+    assert torch.equal(tokenizer.encoder.mid.attn_1.q.weight, wanted)
+
+
+class Foreign:
+    """Any class that no checkpoint needs."""
+
+
+def test_foreign_class_is_refused_with_the_way_out(tmp_path):
+    path = saved(tmp_path / 'last.ckpt', oracle().state_dict(), x=Foreign())
+    with pytest.raises(ValueError, match=r'more than tensors.*weights_only'):
+        VQGANTokenizer(path, **SMALL).load()
+
+
+def test_sha256_is_checked(tmp_path):
+    path = saved(tmp_path / 'last.ckpt', oracle().state_dict())
+    with open(path, 'rb') as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    VQGANTokenizer(path, sha256=digest.upper(), **SMALL).load()
+    wrong = digest[::-1]
+    with pytest.raises(ValueError, match=rf'{digest}, not {wrong}'):
+        VQGANTokenizer(path, sha256=wrong, **SMALL).load()
+
+
+def test_missing_file_is_named():
+    tokenizer = VQGANTokenizer('not/there.ckpt', **SMALL)
+    with pytest.raises(FileNotFoundError, match=r'VQGAN.*not/there.ckpt'):
+        tokenizer(torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(num_codes=16), r'quantize.embedding.weight is \(24, 8\)'),
+        (dict(num_res_blocks=3), 'tensors are missing'),
+    ],
+)
+def test_another_architecture_is_refused(tmp_path, change, message):
+    path = saved(tmp_path / 'last.ckpt', oracle().state_dict())
+    with pytest.raises(ValueError, match=message):
+        VQGANTokenizer(path, **{**SMALL, **change}).load()
+
+
+def test_file_of_something_else(tmp_path):
+    path = saved(tmp_path / 'x.pth', {'quantize.embed.weight': torch.ones(2)})
+    with pytest.raises(ValueError, match='nearest-neighbour codebook'):
+        VQGANTokenizer(path, **SMALL).load()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(dtype='float16'), r"dtype='float16'.*bfloat16"),
+        (dict(chunk=0), 'chunk=0'),
+        (dict(ch=16), 'ch=16 must be a multiple of 32'),
+    ],
+)
+def test_bad_options(change, message):
+    with pytest.raises(ValueError, match=message):
+        VQGANTokenizer(None, **{**SMALL, **change})
+
+
+def test_pictures_that_the_stride_does_not_divide():
+    with pytest.raises(ValueError, match=r'30 x 32.*multiple of 4'):
+        VQGANTokenizer(None, **SMALL)(torch.rand(1, 3, 30, 32))
+
+
+def test_colours_of_codes():
+    colours = VQGANTokenizer(None, **SMALL).colours()
+    assert colours.shape == (24, 3)
+    assert colours.min() == 0 and colours.max() == 1
+    assert len(colours.unique(dim=0)) == 24

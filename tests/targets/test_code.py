@@ -1,0 +1,267 @@
+"""Codes as target, and RGB differences beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bimm_mm.models import MaskedBranch
+from bimm_mm.targets import CodeTarget, DifferenceTarget
+
+PATCH = (2, 16, 16)
+TOKENIZER = dict(
+    type='bimm_mm.VQGANTokenizer',
+    checkpoint=None,
+    num_codes=8,
+    code_dims=4,
+    ch=32,
+    ch_mult=(1, 1, 1, 1, 1),
+    num_res_blocks=1,
+    z_channels=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors are so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=['first', 'all'])
+def target(request) -> CodeTarget:
+    return CodeTarget(TOKENIZER, frames=request.param)
+
+
+def frame_codes(target, clip) -> torch.Tensor:
+    """(B, T, h, w), one picture at a time."""
+    return torch.stack(
+        [
+            torch.cat(
+                [
+                    target.tokenizer(sample[:, t][None])
+                    for t in range(sample.shape[1])
+                ]
+            )
+            for sample in clip.pixels
+        ]
+    )
+
+
+def test_one_code_per_token_and_frame(target, clip):
+    codes = frame_codes(target, clip)
+    tokens = target(clip, PATCH)
+    count = 1 if target.frames == 'first' else 2
+    assert tokens.shape == (2, 2 * 6 * 6, count)
+    assert tokens.dtype == torch.int64
+    assert target.dim(PATCH) == 8 * count
+    assert len(codes.unique()) > 2
+    for slot in range(2):
+        for row in range(6):
+            for column in range(6):
+                token = (slot * 6 + row) * 6 + column
+                wanted = codes[:, 2 * slot : 2 * slot + count, row, column]
+                assert torch.equal(tokens[:, token], wanted)
+    assert torch.equal(target.maps(clip)[:, 0], codes)
+
+
+def test_several_codes_per_token_where_the_stride_is_smaller(clip):
+    small = dict(TOKENIZER, ch_mult=(1, 1, 1, 1))
+    target = CodeTarget(small, frames='first')
+    tokens = target(clip, PATCH)
+    assert tokens.shape == (2, 72, 4)
+    codes = frame_codes(target, clip)[:, ::2]
+    wanted = codes[:, 1, 2:4, 4:6].flatten(1)
+    assert torch.equal(tokens[:, 36 + 6 + 2], wanted)
+
+
+def test_loss_is_cross_entropy_and_accuracy_counts(target):
+    torch.manual_seed(0)
+    count = 1 if target.frames == 'first' else 2
+    prediction = torch.randn(2, 5, 8 * count)
+    codes = torch.randint(8, (2, 5, count))
+    total, right = 0.0, 0
+    for sample in range(2):
+        for token in range(5):
+            for place in range(count):
+                scores = prediction[sample, token, 8 * place : 8 * place + 8]
+                code = int(codes[sample, token, place])
+                total += float(scores.exp().sum().log() - scores[code])
+                right += int(scores.argmax()) == code
+    loss = target.loss(prediction, codes)
+    assert float(loss) == pytest.approx(total / (10 * count), rel=1e-5)
+    figures = target.figures(prediction, codes)
+    assert list(figures) == ['accuracy']
+    accuracy = float(figures['accuracy'])
+    assert accuracy == pytest.approx(right / (10 * count))
+    flat = target.loss(torch.zeros_like(prediction), codes)
+    assert float(flat) == pytest.approx(math.log(8), rel=1e-6)
+
+
+def test_loss_is_fp32_under_autocast(target):
+    prediction = torch.randn(2, 5, target.dim(PATCH)).bfloat16()
+    codes = torch.zeros(2, 5, target.dim(PATCH) // 8, dtype=torch.int64)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert target.loss(prediction, codes).dtype == torch.float32
+
+
+def test_a_branch_logs_the_accuracy(target, dorsal_branch, clip):
+    branch = dorsal_branch(
+        target=dict(
+            type='bimm_mm.CodeTarget',
+            tokenizer=TOKENIZER,
+            frames=target.frames,
+        )
+    )
+    torch.manual_seed(0)
+    log = branch(clip)
+    assert set(log) == {'loss_codes', 'codes/accuracy'}
+    torch.manual_seed(0)
+    (output,) = branch(clip, mode='predict')[0].values()
+    scores = output.prediction.unflatten(-1, (-1, 8))
+    wanted = torch.stack(
+        [
+            codes[rows]
+            for codes, rows in zip(
+                output.target, output.indices.hidden, strict=True
+            )
+        ]
+    )
+    expected = (scores.argmax(-1) == wanted).float().mean()
+    assert log['codes/accuracy'] == expected
+    assert not log['codes/accuracy'].requires_grad
+    _, log_vars = branch.parse_losses(log)
+    torch.testing.assert_close(log_vars['loss'], log['loss_codes'])
+    torch.manual_seed(0)
+    part = branch.loss(clip, prefix='dorsal_', weight=2.0)
+    assert set(part) == {'loss_dorsal_codes', 'dorsal_codes/accuracy'}
+    assert part['loss_dorsal_codes'] == 2 * log['loss_codes']
+    assert part['dorsal_codes/accuracy'] == expected
+
+
+@pytest.fixture
+def dorsal_branch():
+    def build(target: dict) -> MaskedBranch:
+        torch.manual_seed(0)
+        return MaskedBranch(
+            dict(
+                type='bimm_mm.BIMMVisionTransformer',
+                arch=dict(embed_dims=24, depth=1, num_heads=2),
+                img_size=96,
+                num_frames=4,
+                tubelet_size=2,
+            ),
+            masking=dict(type='bimm_mm.TubeMasking', ratio=0.5),
+            areas=[
+                dict(
+                    name='codes',
+                    after_block=1,
+                    decoder=dict(
+                        type='bimm_mm.TransformerDecoder',
+                        depth=1,
+                        width=16,
+                        num_heads=2,
+                    ),
+                    target=target,
+                )
+            ],
+        )
+
+    return build
+
+
+def test_picture_shows_each_code_in_its_colour(target, clip):
+    tokens = target.raw(clip, PATCH)
+    picture = target.picture(tokens, PATCH, clip.size)
+    assert picture.shape == (2, 4, 96, 96, 3)
+    colours = target.tokenizer.colours()
+    count = tokens.shape[2]
+    for slot, frame in ((0, 0), (0, 1), (1, 2), (1, 3)):
+        for row, column in ((0, 0), (2, 5)):
+            token = (slot * 6 + row) * 6 + column
+            code = tokens[:, token, frame % 2 if count == 2 else 0]
+            patch = picture[
+                :,
+                frame,
+                16 * row : 16 * row + 16,
+                16 * column : 16 * column + 16,
+            ]
+            wanted = colours[code][:, None, None].expand_as(patch)
+            assert torch.equal(patch, wanted)
+
+
+def test_pictures_of_a_branch(target, dorsal_branch, clip):
+    pictures = pytest.importorskip('bimm_mm.apis.pictures')
+    branch = dorsal_branch(
+        target=dict(
+            type='bimm_mm.CodeTarget',
+            tokenizer=TOKENIZER,
+            frames=target.frames,
+        )
+    )
+    with torch.no_grad():
+        (output,) = branch(clip, mode='predict')[0].values()
+    guess, truth = pictures.area_pictures(output)
+    assert guess.shape == truth.shape == (2, 4, 96, 96, 3)
+    assert 'CodeTarget, loss' in pictures.caption('codes', output)
+
+
+def test_patch_smaller_than_a_code(clip):
+    with pytest.raises(ValueError, match=r'16 x 16.*\(2, 8, 8\)'):
+        CodeTarget(TOKENIZER).dim((2, 8, 8))
+
+
+def test_unknown_frames():
+    with pytest.raises(ValueError, match=r"frames='last'.*first"):
+        CodeTarget(TOKENIZER, frames='last')
+
+
+@pytest.mark.parametrize('neighbours', ['sampled', 'decoded'])
+@pytest.mark.parametrize('signed', [True, False])
+def test_difference_of_frames(clip, neighbours, signed):
+    target = DifferenceTarget(neighbours, signed=signed, norm=None)
+    clip.following = clip.pixels.flip(3)
+    maps = target.maps(clip)
+    for t in range(4):
+        if neighbours == 'decoded':
+            wanted = clip.following[:, :, t] - clip.pixels[:, :, t]
+        else:
+            last = min(t, 2)
+            wanted = clip.pixels[:, :, last + 1] - clip.pixels[:, :, last]
+        assert torch.equal(maps[:, :, t], wanted if signed else wanted.abs())
+    assert (maps < 0).any() == signed
+
+
+def test_normalised_per_clip_the_mean_costs_1(clip):
+    tokens = DifferenceTarget()(clip, PATCH)
+    for sample in tokens:
+        assert float(sample.std()) == pytest.approx(1, rel=1e-4)
+    assert (tokens < 0).any()
+
+
+def test_normalised_per_patch_is_videomaes_formula(clip):
+    raw = DifferenceTarget(norm=None)(clip, PATCH)
+    tokens = DifferenceTarget(norm='patch')(clip, PATCH)
+    for channel in range(3):
+        values = raw[1, 7, channel::3]
+        wanted = (values - values.mean()) / (values.std() + 1e-6)
+        torch.testing.assert_close(
+            tokens[1, 7, channel::3], wanted, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_still_frames_are_grey_in_pictures(clip):
+    target = DifferenceTarget(norm=None)
+    tokens = torch.zeros(2, 72, target.dim(PATCH))
+    picture = target.picture(tokens, PATCH, clip.size)
+    assert torch.equal(picture, torch.full_like(picture, 0.5))
+
+
+def test_unknown_norm():
+    with pytest.raises(ValueError, match=r"DifferenceTarget: norm='mae'"):
+        DifferenceTarget(norm='mae')

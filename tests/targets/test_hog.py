@@ -1,0 +1,156 @@
+"""HOG equals mmpretrain's generator, cell by cell, on photographs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from skimage import data
+
+from bimm_mm.stimulus import Stimulus
+from bimm_mm.targets import HOGTarget, patchify
+
+PATCH = (1, 16, 16)
+
+
+@pytest.fixture(scope='module')
+def photographs() -> Stimulus:
+    """Three photographs, (3, 3, 1, 224, 224)."""
+    crops = [
+        torch.from_numpy(picture[40:264, 100:324].copy())
+        for picture in (data.astronaut(), data.chelsea(), data.coffee())
+    ]
+    pixels = torch.stack(crops).permute(0, 3, 1, 2).unsqueeze(2) / 255
+    return Stimulus(inputs=pixels, pixels=pixels)
+
+
+def _mmpretrain(stimulus, *, bins=9, cell=8, window=16):
+    """Histograms (B, 3 * bins, h, w) of mmpretrain's generator."""
+    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
+
+    generator = HOGGenerator(nbins=bins, pool=cell, gaussian_window=window)
+    generator._reshape = lambda maps: maps.flatten(1, 2)
+    # Levels 0..255: exact differences, whose signs no rounding can flip.
+    return generator(stimulus.pixels.squeeze(2) * 255)
+
+
+@pytest.mark.parametrize('window', [16, 32, 0])
+@pytest.mark.parametrize('cell', [4, 8, 16, 32])
+def test_histograms_equal_mmpretrain(photographs, cell, window):
+    target = HOGTarget(cell=cell, window=window or None)
+    expected = _mmpretrain(photographs, cell=cell, window=window)
+    maps = target.maps(photographs).squeeze(2)
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=0)
+
+
+def test_bins(photographs):
+    expected = _mmpretrain(photographs, bins=18)
+    maps = HOGTarget(18).maps(photographs).squeeze(2)
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=0)
+
+
+def test_tokens_are_mmpretrains_in_another_order(photographs):
+    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
+
+    # MaskFeat feeds it with normalised pictures; lengths of one undo that.
+    expected = HOGGenerator()(photographs.pixels.squeeze(2) * 255)
+    tokens = HOGTarget()(photographs, PATCH)
+    assert tokens.shape == expected.shape == (3, 196, 108)
+    # Theirs: colour and bin, then cell; ours: cell, then colour and bin.
+    ours = tokens.unflatten(2, (4, 27)).transpose(2, 3).flatten(2)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_normalising_the_picture_changes_few_numbers(photographs):
+    """A histogram has length 1, so contrast and brightness cancel out.
+
+    All but where rounding moves an edge to the neighbouring bin.
+    """
+    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
+
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    images = (photographs.pixels.squeeze(2) - mean) / std
+    expected = HOGGenerator()(images)
+    ours = HOGTarget()(photographs, PATCH)
+    ours = ours.unflatten(2, (4, 27)).transpose(2, 3).flatten(2)
+    close = torch.isclose(ours, expected, atol=1e-5, rtol=0)
+    assert close.float().mean() > 0.5
+    assert (ours - expected).square().mean() < 0.01 * expected.var()
+
+
+def test_every_histogram_has_length_one(photographs):
+    maps = HOGTarget().maps(photographs)
+    lengths = maps.unflatten(1, (3, 9)).norm(dim=2)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_a_flat_picture_has_no_orientation():
+    pixels = torch.full((1, 3, 1, 32, 32), 0.3)
+    assert not HOGTarget().maps(Stimulus(pixels, pixels)).any()
+
+
+def test_a_large_cell_is_that_of_each_of_its_tokens(photographs):
+    target = HOGTarget(cell=32, window=None)
+    tokens = target(photographs, PATCH).unflatten(1, (14, 14))
+    assert target.dim(PATCH) == tokens.shape[-1] == 27
+    blocks = tokens.unflatten(1, (7, 2)).unflatten(3, (7, 2))
+    first = blocks[:, :, :1, :, :1]
+    torch.testing.assert_close(blocks, first.expand_as(blocks))
+    maps = target.maps(photographs)
+    torch.testing.assert_close(
+        first[:, :, 0, :, 0].flatten(1, 2), patchify(maps, (1, 1, 1))
+    )
+
+
+def test_a_tubelet_is_the_mean_of_its_frames(clip):
+    target = HOGTarget()
+    tokens = target(clip, (2, 16, 16))
+    frames = [target(clip.frame(torch.full((2,), t)), PATCH) for t in range(4)]
+    expected = torch.cat(
+        [(frames[0] + frames[1]) / 2, (frames[2] + frames[3]) / 2], dim=1
+    )
+    torch.testing.assert_close(tokens, expected)
+
+
+def test_no_gradient_and_full_precision(clip):
+    pixels = clip.pixels.clone().requires_grad_()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        tokens = HOGTarget()(Stimulus(pixels, pixels), (2, 16, 16))
+    assert tokens.dtype == torch.float32
+    assert not tokens.requires_grad
+
+
+def test_picture_of_an_edge_is_brighter_than_of_noise():
+    noise = torch.rand(1, 3, 1, 32, 32, generator=torch.Generator())
+    edge = torch.zeros(1, 3, 1, 32, 32)
+    edge[..., 13:] = 1
+    target = HOGTarget()
+    shown = []
+    for pixels in (noise, edge):
+        tokens = target(Stimulus(pixels, pixels), PATCH)
+        picture = target.picture(tokens, PATCH, (1, 32, 32))
+        assert picture.shape == (1, 1, 32, 32, 3)
+        shown.append(picture[0, 0, 4, 12].mean().item())
+    assert shown[0] < 0.95 and shown[1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        (dict(bins=0), r'bins=0'),
+        (dict(cell=0), r'cell=0'),
+        (dict(window=1), r'window=1'),
+    ],
+)
+def test_bad_options(options, match):
+    with pytest.raises(ValueError, match=match):
+        HOGTarget(**options)
+
+
+def test_what_does_not_fit(clip):
+    with pytest.raises(ValueError, match=r'cell=12 neither divides'):
+        HOGTarget(cell=12)(clip, (2, 16, 16))
+    with pytest.raises(ValueError, match=r'window=64 does not divide'):
+        HOGTarget(window=64)(clip, (2, 16, 16))
+    with pytest.raises(ValueError, match=r'cannot be cut'):
+        HOGTarget(cell=64)(clip, (2, 16, 16))
