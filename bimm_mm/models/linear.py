@@ -70,8 +70,9 @@ def inference_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     """Whether a convolution gives the same numbers in less time."""
-    # One thread gets PyTorch's own convolution, which calls MKL.
-    return torch.get_num_threads() > 1 and _has_faster(x, weight)
+    # One thread gets PyTorch's own convolution, which calls MKL. Asked last:
+    # a compiled graph would break at it.
+    return _has_faster(x, weight) and torch.get_num_threads() > 1
 
 
 def _has_faster(x: Tensor, weight: Tensor) -> bool:

@@ -14,6 +14,6 @@ guarded, enlarge, load, crop, pack = _base_.train_pipeline
 init, sample, grid, decode = guarded.transforms
 grid = dict(grid, contour_root=contour_root)
 guarded = dict(guarded, transforms=[init, sample, grid, decode])
-load = dict(load, contour_root=contour_root)
+load = dict(load, contour_root=contour_root, detector='structured')
 train_pipeline = [guarded, enlarge, load, crop, pack]
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

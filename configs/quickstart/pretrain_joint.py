@@ -49,6 +49,7 @@ pipeline = [
         type='bimm_mm.LoadContour',
         contour_root=contour_root,
         data_root=data_root,
+        detector='sobel',  # chosen: needs no weights
     ),
     dict(type='Resize', scale=(_base_.size, _base_.size), keep_ratio=False),
     dict(type='bimm_mm.PackStimulus'),

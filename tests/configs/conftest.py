@@ -95,8 +95,8 @@ def _show_real_data(cfg: Config, data_root: Path, toy: Path) -> None:
             node.update(with_label=False)
         elif node.get('contour_root'):
             node['contour_root'] = str(toy / 'contours')
-            if 'data_root' in node:
-                node['data_root'] = '/'
+            if node['type'] == 'bimm_mm.LoadContour':
+                node.update(data_root='/', detector='sobel')
         elif 'batch_size' in node:
             node['batch_size'] = 2
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)

@@ -176,7 +176,7 @@ def test_frame_rate_may_vary(
 
 def test_images_load_with_contours(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    settings = {'detector': 'test', 'stride': 1}
+    settings = {'detector': 'sam', 'stride': 1}
     Manifest(settings, 'command').write(str(tmp_path / 'contours'))
     for name, size in (('a.JPEG', (40, 301)), ('b.JPEG', (300, 260))):
         picture = rng.integers(0, 255, (*size, 3), dtype=np.uint8)

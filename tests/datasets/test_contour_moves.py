@@ -68,7 +68,7 @@ def _store(
 ) -> Path:
     """Write every ``stride``-th contour at a smaller size; their folder."""
     root = media.parents[1] / 'contours'
-    settings = {'detector': 'board', 'stride': stride, 'side': 0}
+    settings = {'detector': 'sam', 'stride': stride, 'side': 0}
     small = [
         cv2.resize(c, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         for c in list(contours)[::stride]

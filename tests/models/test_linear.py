@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from bimm_mm.models import linear as module
-from bimm_mm.models.linear import Linear, linear
+from bimm_mm.models.linear import Linear, inference_linear, linear
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def used(run) -> set[str]:
     """Which products ``run`` calls."""
     with FlopCounterMode(display=False) as counter:
         run()
-    return {str(op) for op in counter.get_flop_counts()['Global']}
+    return {str(op) for op in counter.get_flop_counts().get('Global', {})}
 
 
 @pytest.mark.parametrize('contiguous', [True, False])
@@ -64,6 +64,30 @@ def test_no_rows(as_convolution, arguments, shape):
     assert x.grad.shape == shape
     assert weight.grad.eq(0).all()
     assert bias.grad.eq(0).all()
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_without_gradients(as_convolution, arguments, monkeypatch, threads):
+    """oneDNN's product, with one thread, too; gradients get the other."""
+    x, weight, bias = arguments
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+    for given in (x, x[:, 2:], x[:, :0], x[0, 0]):
+        expected = F.linear(given, weight, bias)
+        with torch.no_grad():
+            found = inference_linear(given, weight, bias)
+        torch.testing.assert_close(found, expected.detach())
+        assert inference_linear(given, weight, bias).requires_grad
+    with torch.no_grad():
+        assert used(lambda: inference_linear(x, weight, bias)) == set()
+
+
+def test_one_graph(as_convolution, arguments):
+    """Which product it is does not break what is compiled."""
+    x, weight, bias = arguments
+    for product in (linear, inference_linear):
+        run = torch.compile(product, backend='eager', fullgraph=True)
+        with torch.no_grad():
+            run(x, weight, bias)
 
 
 def test_layer_is_a_linear_layer(as_convolution, arguments):

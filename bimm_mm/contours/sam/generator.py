@@ -6,6 +6,7 @@ of SAM's masks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 # Masks of the frame's size are made for so many pixels at a time. Measuring
 # them needs about 6 bytes a pixel, drawing their contours about 40.
 PIXELS = {'cpu': 1 << 21, 'cuda': 1 << 27}
-# Image positions of all prompts decoded at a time, 4096 each; there are 256
-# channels and some copies. Few on the CPU: larger pieces of memory go back to
-# the system each time, and getting them again takes as long as the products.
+# Image positions, 4096 for a prompt, decoded at a time. Few on the CPU: large
+# pieces of memory go back to the system, and come back as slowly as products.
 POSITIONS = {'cpu': 1 << 12, 'cuda': 1 << 20}
 
 
@@ -109,9 +109,14 @@ class MaskGenerator:
         )
         self.upscale = Upscale(sam.mask_decoder, self.dtype)
         if compiled:
-            self.encoder.compile()
-            self.decoder.compile()
-            self.upscale.compile(dynamic=True)
+            self.compile()
+
+    def compile(self, backend: str | Callable = 'inductor') -> None:
+        """Compile the networks when first used, as ``torch.compile``."""
+        self.encoder.compile(backend=backend)
+        self.decoder.compile(backend=backend)
+        # How many prompts have a good mask differs each time.
+        self.upscale.compile(backend=backend, dynamic=True)
 
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Masks:

@@ -40,6 +40,9 @@ class LoadContour(BaseTransform):
         data_root (str): Folder of the videos or images: a file's path below
             it is its contour file's path below ``contour_root``.
             Defaults to ''.
+        detector (str, optional): Whose contours are wanted: files that
+            another detector made are refused. None takes any.
+            Defaults to None.
         nearest (bool): Whether the nearest stored frame, less than the
             manifest's stride away, serves for a frame without a contour: its
             contours are then up to half a stride early or late. Otherwise
@@ -48,7 +51,7 @@ class LoadContour(BaseTransform):
 
     Raises:
         FileNotFoundError: If ``contour_root`` or its manifest is missing.
-        ContourError: If the manifest is broken.
+        ContourError: If the manifest is broken, or of another detector.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class LoadContour(BaseTransform):
         contour_root: str | None,
         *,
         data_root: str = '',
+        detector: str | None = None,
         nearest: bool = False,
     ) -> None:
         self.contour_root = contour_root
@@ -64,6 +68,7 @@ class LoadContour(BaseTransform):
         self.manifest: Manifest | None = None
         if contour_root is not None:
             self.manifest = Manifest.read(contour_root)
+            _check_detector(self.manifest, detector, contour_root)
         _announce(contour_root, self.manifest)
 
     def transform(self, results: dict) -> dict:
@@ -152,11 +157,28 @@ def _announce(contour_root: str | None, manifest: Manifest | None) -> None:
             level=logging.WARNING,
         )
         return
+    detector = manifest.settings['detector']
+    paper = detector == 'sam'
     print_log(
-        f'LoadContour: contours of {manifest.settings["detector"]} at stride '
-        f'{manifest.stride} from {contour_root}',
+        f'LoadContour: contours of {detector} at stride {manifest.stride} '
+        f'from {contour_root}'
+        + ('' if paper else ', a deviation from the paper (footnote 3)'),
         logger='current',
+        level=logging.INFO if paper else logging.WARNING,
     )
+
+
+def _check_detector(
+    manifest: Manifest, detector: str | None, contour_root: str
+) -> None:
+    there = manifest.settings['detector']
+    if detector not in (None, there):
+        raise ContourError(
+            f'{contour_root} holds contours of {there!r}, wanted are those of '
+            f'{detector!r}: make them with tools/extract_contours.py '
+            f'--detector {detector}, or set LoadContour(detector={there!r}) '
+            'in the config'
+        )
 
 
 def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:

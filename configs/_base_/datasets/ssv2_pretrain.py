@@ -28,6 +28,7 @@ train_pipeline = [
         type='bimm_mm.LoadContour',
         contour_root=contour_root,
         data_root=data_root,
+        detector='sam',  # Sec. 3.2; footnote 3: others too
     ),
     dict(
         type='bimm_mm.RepeatCrops',

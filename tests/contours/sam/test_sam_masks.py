@@ -191,12 +191,12 @@ def test_a_frame_without_masks(small_sam, pictures, boundary):
 
 
 # Largest errors: of embedding and logits (relative), of predicted IoUs; then
-# the least median and fifth percentile of the masks' IoU and correlation of
-# the contours. With tokens, norms and sums in the dtype, too, the first three
-# double and more.
+# the least median and fifth percentile of the masks' IoU, correlation of the
+# contours, and mean IoU of those masks that pass the filters. With tokens,
+# norms and sums in the dtype, too, the first three double and more.
 CLOSE = {
-    'bf16': (0.004, 0.02, 0.01, 0.95, 0.75, 0.975),
-    'fp16': (0.0006, 0.0025, 0.0015, 0.995, 0.975, 0.996),
+    'bf16': (0.004, 0.02, 0.01, 0.95, 0.75, 0.975, 0.7),
+    'fp16': (0.0006, 0.0025, 0.0015, 0.995, 0.975, 0.996, 0.93),
 }
 
 
@@ -227,7 +227,7 @@ def test_half_precision(make_sam, pictures, thresholds, dtype):
     visible = exact[3].float().mean(1) > 0.01
     one, other = exact[3][visible], half[3][visible]
     overlap = (one & other).sum(1) / (one | other).sum(1)
-    assert len(overlap) > 50
+    assert len(overlap) > 40
     assert overlap.median() > limits[3]
     assert overlap.quantile(0.05) > limits[4]
     both = torch.stack([exact[4].flatten(), half[4].flatten()])
@@ -235,7 +235,50 @@ def test_half_precision(make_sam, pictures, thresholds, dtype):
     # After the filters: those of either that the other has, too.
     table = overlaps(kept[0][2], kept[1][2])
     for best in (table.max(0), table.max(1)):
-        assert (best >= 0.9).mean() >= 0.7
+        assert best.mean() > limits[6]
+
+
+def test_compiled_parts(make_sam, pictures):
+    """One graph each, which is used again whatever number of masks is good."""
+    frames = pictures['frame'].frames
+    options = replace(OPEN, points_per_side=4, pred_iou_thresh=2)
+    plain, compiled = (
+        MaskGenerator(make_sam(), options=options, device=CPU)
+        for _ in range(2)
+    )
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled.compile(backend=backend)
+    counts = set()
+    for now in (frames, frames.flip(3), 255 - frames, frames // 2):
+        masks, expected = compiled(now), plain(now)
+        torch.testing.assert_close(
+            masks.logits, expected.logits, rtol=0, atol=1e-3
+        )
+        counts.add(len(masks))
+    assert len(counts) > 1
+    assert len(graphs) == 3
+
+
+@pytest.mark.slow
+def test_compiled(make_sam, pictures):
+    """With the compiler's own code, which takes it a minute."""
+    frames = pictures['frame'].frames
+    options = replace(OPEN, points_per_side=4, pred_iou_thresh=2)
+    masks, expected = (
+        MaskGenerator(
+            make_sam(), options=options, device=CPU, compiled=compiled
+        )(frames)
+        for compiled in (True, False)
+    )
+    assert len(masks) == len(expected) > 0
+    torch.testing.assert_close(
+        masks.logits, expected.logits, rtol=0, atol=1e-3
+    )
 
 
 @pytest.mark.slow
