@@ -14,6 +14,7 @@ table { border-collapse: collapse; margin: 1em 0; }
 th, td { padding: .25em .7em; text-align: left; vertical-align: top;
   border-bottom: 1px solid #ddd; }
 th { border-bottom: 2px solid #888; }
+td { overflow-wrap: anywhere; }
 td.figure { text-align: right; white-space: nowrap; }
 tr.strong td { background: #eef4fb; }
 pre { background: #f5f5f5; padding: .7em; overflow-x: auto; }

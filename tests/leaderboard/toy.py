@@ -159,7 +159,7 @@ class _Shrinker:
             node.pop('split')
             node.update(type='CustomDataset', with_label=False)
             node.update(data_root=str(self.folder / 'photos'))
-        elif kind == 'bimm_mm.LoadContour':
+        elif 'contour_root' in node:
             node['contour_root'] = None
         elif kind == 'bimm_mm.ContourTarget':
             node['source'] = 'sobel'

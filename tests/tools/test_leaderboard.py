@@ -88,7 +88,8 @@ def test_a_table_at_toy_size_runs_to_the_page(data_root, run_tool, tmp_path):
     done = run_tool(*show, 'bare', cwd=tmp_path, **path)
     assert '0 result(s) in tables, 2 of other runs' in done.stdout
     text = (tmp_path / 'bare' / 'leaderboard.md').read_text()
-    assert 'model.backbone.arch' in text.split('## Other runs')[1]
+    others = text.split('## Other runs')[1]
+    assert 'model.areas.0.decoder.width: 48 instead of 384' in others
 
 
 @pytest.mark.parametrize(
