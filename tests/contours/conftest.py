@@ -1,4 +1,4 @@
-"""What tests of contours share: a tiny forest of structured edges."""
+"""What tests of contours share: a tiny forest, a contour file, pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from bimm_mm.contours.store import write_contours
 
 _OPTIONS = {
     'stride': 2,
@@ -54,3 +58,46 @@ def _write_forest(path: Path, **changes: object) -> str:
         content = gzip.compress(content)
     path.write_bytes(content)
     return str(path)
+
+
+@pytest.fixture
+def contours() -> list[np.ndarray]:
+    """Three small frames of noise."""
+    rng = np.random.default_rng(0)
+    return list(rng.integers(0, 256, (3, 5, 7), dtype=np.uint8))
+
+
+@pytest.fixture
+def made() -> dict[str, dict]:
+    """How contours were made, and from what: a video of 8 frames."""
+    return {
+        'settings': {'detector': 'sam', 'stride': 3, 'points': (16, 16)},
+        'source': {
+            'bytes': 1000,
+            'crc32': 5,
+            'size': [10, 14],
+            'frame_count': 8,
+        },
+    }
+
+
+@pytest.fixture
+def stored(tmp_path: Path, contours: list[np.ndarray], made: dict) -> str:
+    """A contour file of frames 0, 3 and 6, of a video of 8."""
+    path = str(tmp_path / 'deep/a.mp4.zip')
+    write_contours(path, iter(contours), [0, 3, 6], **made)
+    return path
+
+
+@pytest.fixture
+def write_pictures() -> Callable[[Path, list[int]], None]:
+    """Write images of noise, 32 px high and so wide, into a new folder."""
+
+    def write(folder: Path, widths: list[int]) -> None:
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        for number, width in enumerate(widths):
+            image = rng.integers(0, 256, (32, width, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f'{number}.png'), image)
+
+    return write

@@ -5,20 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import cv2
-import numpy as np
 import pytest
 
 from bimm_mm.contours.packing import Packing
 from bimm_mm.contours.plan import Plan
-from bimm_mm.contours.ray_cluster import fit_cpus
 from bimm_mm.contours.ray_launcher import run_ray
 from bimm_mm.contours.report import Report
 from bimm_mm.contours.units import Unit, find_units
@@ -26,7 +21,6 @@ from bimm_mm.contours.units import Unit, find_units
 pytest.importorskip('ray', reason='Ray is an extra: requirements/ray.txt')
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools' / 'extract_contours.py'
 # Kills its process at pictures that are 40 px wide, the first time at those
 # that are 48 px wide, and fails at those that are 56 px wide.
 DEADLY = """
@@ -94,15 +88,6 @@ def processes_with(mark: str) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def pictures(folder: Path, widths: list[int]) -> None:
-    """Images of noise, 32 px high and so wide."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number, width in enumerate(widths):
-        image = rng.integers(0, 256, (32, width, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / f'{number}.png'), image)
 
 
 @pytest.fixture(scope='module')
@@ -175,9 +160,9 @@ def test_two_workers_give_the_files_of_one_process(
 
 @pytest.mark.slow
 def test_units_of_workers_that_died_are_done_again_or_given_up(
-    running, tmp_path
+    running, tmp_path, write_pictures
 ):
-    pictures(tmp_path / 'data', [32, 48, 40, 33])
+    write_pictures(tmp_path / 'data', [32, 48, 40, 33])
     options = {'folder': str(tmp_path)}
     name = 'deadly_detector.Deadly'
     plan = make_plan(
@@ -198,8 +183,10 @@ def test_units_of_workers_that_died_are_done_again_or_given_up(
 
 
 @pytest.mark.slow
-def test_errors_of_workers_are_those_of_one_process(running, tmp_path, capfd):
-    pictures(tmp_path / 'data', [32, 33, 56, 34, 35])
+def test_errors_of_workers_are_those_of_one_process(
+    running, tmp_path, write_pictures, capfd
+):
+    write_pictures(tmp_path / 'data', [32, 33, 56, 34, 35])
     plan = make_plan(
         tmp_path / 'data', tmp_path / 'ray', detector='deadly_detector.Deadly'
     )
@@ -216,106 +203,22 @@ def test_errors_of_workers_are_those_of_one_process(running, tmp_path, capfd):
     assert len((out + err).splitlines()) < 5, out + err
 
 
-def test_a_cluster_without_gpus_is_refused_at_once(running, tmp_path):
-    pictures(tmp_path / 'data', [32])
+def test_a_cluster_without_gpus_is_refused_at_once(
+    running, tmp_path, write_pictures
+):
+    write_pictures(tmp_path / 'data', [32])
     plan = make_plan(tmp_path / 'data', tmp_path / 'ray')
     units = find_units(plan.data_root)
     with pytest.raises(ValueError, match=r'99 GPUs each do not fit.*fewer'):
         run_ray(plan, units, workers=1, gpus_per_worker=99)
 
 
-def test_no_cluster_at_the_address(tmp_path, monkeypatch):
+def test_no_cluster_at_the_address(tmp_path, write_pictures, monkeypatch):
     import ray
 
     ray.shutdown()
     monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:9')
-    pictures(tmp_path / 'data', [32])
+    write_pictures(tmp_path / 'data', [32])
     plan = make_plan(tmp_path / 'data', tmp_path / 'ray')
     with pytest.raises(ValueError, match=r'no Ray cluster answers at .*:9'):
         run_ray(plan, find_units(plan.data_root), workers=1)
-
-
-@pytest.mark.parametrize(
-    ('machines', 'asked', 'cpus'),
-    [
-        ([(8, 0)], {'workers': 2, 'gpus': 0}, 4),
-        ([(64, 0)], {'workers': 1, 'gpus': 0}, 16),
-        # A worker is on one machine: 3 of 5 cores would fit only in sum.
-        ([(8, 0), (7, 0)], {'workers': 3, 'gpus': 0}, 4),
-        ([(8, 2), (64, 0)], {'workers': 2, 'gpus': 1}, 4),
-        ([(8, 1)], {'workers': 4, 'gpus': 0.25}, 2),
-        ([(8, 0)], {'workers': 2, 'gpus': 0, 'wanted': 3}, 3),
-    ],
-)
-def test_cores_are_shared_out(machines, asked, cpus):
-    assert share_out(machines, **asked) == cpus
-
-
-@pytest.mark.parametrize(
-    ('machines', 'asked'),
-    [
-        ([(8, 0)], {'workers': 9, 'gpus': 0}),
-        ([(8, 1), (8, 1)], {'workers': 3, 'gpus': 1}),
-        ([(8, 0)], {'workers': 2, 'gpus': 0, 'wanted': 5}),
-        ([(8, 1)], {'workers': 1, 'gpus': 2}),
-    ],
-)
-def test_what_does_not_fit_is_refused(machines, asked):
-    with pytest.raises(ValueError, match='ask for fewer workers'):
-        share_out(machines, **asked)
-
-
-def share_out(machines, *, workers, gpus, wanted=None) -> int:
-    nodes = [
-        {'Alive': True, 'Resources': {'CPU': cpu, 'GPU': gpu}}
-        for cpu, gpu in machines
-    ]
-    nodes.append({'Alive': False, 'Resources': {'CPU': 999, 'GPU': 999}})
-    return fit_cpus(
-        SimpleNamespace(nodes=lambda: nodes),
-        workers=workers,
-        gpus=gpus,
-        cpus=wanted,
-    )
-
-
-# Python that cannot find Ray runs the tool with two launchers.
-WITHOUT_RAY = """
-import runpy, sys
-
-class NoRay:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition('.')[0] == 'ray':
-            raise ModuleNotFoundError(f'No module named {name!r}')
-
-sys.meta_path.insert(0, NoRay())
-tool, data, out = sys.argv[1:]
-for launcher in ('ray', 'none'):
-    sys.argv = [tool, data, '--out', out, '--detector', 'sobel']
-    sys.argv += ['--device', 'cpu', '--launcher', launcher]
-    try:
-        runpy.run_path(tool, run_name='__main__')
-    except SystemExit as end:
-        print('END', launcher, end.code)
-"""
-
-
-@pytest.mark.slow
-def test_without_ray_one_line_says_how_to_install_it(tmp_path):
-    pictures(tmp_path / 'data', [32])
-    done = subprocess.run(
-        [
-            *(sys.executable, '-c', WITHOUT_RAY, TOOL),
-            *(tmp_path / 'data', tmp_path / 'out'),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    ends = [x for x in done.stdout.splitlines() if x.startswith('END')]
-    assert len(ends) == 2 and ends[1] == 'END none 0'
-    assert 'extract_contours.py: error: --launcher ray needs Ray' in ends[0]
-    assert "No module named 'ray'" in ends[0]
-    assert 'pip install -r requirements/ray.txt' in ends[0]
-    assert (tmp_path / 'out/0.png.zip').is_file()

@@ -1,14 +1,19 @@
-"""Small videos and images, written on the spot."""
+"""Small videos, images and contours, written on the spot."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.source import source_of
+from bimm_mm.contours.store import write_contours
+from bimm_mm.datasets import LoadContour
 
 WriteVideo = Callable[..., Path]
 
@@ -144,3 +149,101 @@ def video_config(tmp_path: Path) -> Callable[..., dict]:
         return {'type': kind, 'dataset': dataset, **options}
 
     return config
+
+
+@pytest.fixture
+def store_contours() -> Callable[..., None]:
+    """Writes the contours of all frames of a video or an image."""
+
+    def store(
+        media: Path,
+        place: Path,
+        contours: Iterable[np.ndarray],
+        stride: int = 1,
+    ) -> None:
+        contours = list(contours)
+        write_contours(
+            str(place),
+            contours,
+            [i * stride for i in range(len(contours))],
+            settings=_settings(stride),
+            source=source_of(
+                str(media), size=(0, 0), frame_count=len(contours)
+            ),
+        )
+
+    return store
+
+
+def _settings(stride: int) -> dict:
+    return {'detector': 'test', 'stride': stride}
+
+
+@pytest.fixture
+def write_manifest(tmp_path: Path) -> Callable[..., str]:
+    """Writes the manifest of tmp_path/contours; returns the folder."""
+
+    def write(stride: int = 1) -> str:
+        root = str(tmp_path / 'contours')
+        command = 'python tools/extract_contours.py videos --out contours'
+        Manifest(_settings(stride), command).write(root)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def add_loading(
+    tmp_path: Path, write_manifest: Callable[..., str]
+) -> Callable[[dict], dict]:
+    """Adds LoadContour of tmp_path/contours to a ``video_config``."""
+
+    def add(config: dict) -> dict:
+        load = {
+            'type': 'bimm_mm.LoadContour',
+            'contour_root': write_manifest(),
+            'data_root': str(tmp_path / 'videos'),
+        }
+        config['dataset']['pipeline'].insert(1, load)
+        return config
+
+    return add
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Callable[..., dict]:
+    """A decoded clip of tmp_path/videos/a.mp4, of the frames named."""
+
+    def decoded(
+        indices: Iterable[int], size: tuple[int, int] = (12, 20)
+    ) -> dict:
+        indices = list(indices)
+        return {
+            'filename': str(tmp_path / 'videos/a.mp4'),
+            'imgs': [np.zeros((*size, 3), np.uint8) for _ in indices],
+            'frame_inds': np.array(indices),
+            'img_shape': size,
+        }
+
+    return decoded
+
+
+@pytest.fixture
+def contour_loader(
+    tmp_path: Path,
+    store_contours: Callable[..., None],
+    write_manifest: Callable[..., str],
+) -> Callable[..., LoadContour]:
+    """LoadContour over the contours of tmp_path/videos/a.mp4."""
+
+    def make(
+        contours: list[np.ndarray], stride: int = 1, nearest: bool = False
+    ) -> LoadContour:
+        media = tmp_path / 'videos/a.mp4'
+        media.parent.mkdir(exist_ok=True)
+        media.write_bytes(b'0123456789')
+        root = write_manifest(stride)
+        store_contours(media, Path(root, 'a.mp4.zip'), contours, stride)
+        return LoadContour(root, data_root=str(media.parent), nearest=nearest)
+
+    return make

@@ -1,16 +1,22 @@
-"""The scripts in tools/, as modules, and as commands."""
+"""The scripts in tools/, as modules, and as commands; a folder for them."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import pytest
+
+from bimm_mm.contours.reading import Video
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,3 +83,51 @@ def run_tool() -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+@pytest.fixture
+def folder(data_root: Path, tmp_path: Path, monkeypatch) -> Path:
+    """A working directory with four clips and an image below ``data/``."""
+    (tmp_path / 'data' / 'a b').mkdir(parents=True)
+    for name in ('eat', 'want', 'hungry', 'milk'):
+        source = data_root / 'clips' / 'asl_gestures' / f'{name}.mkv'
+        shutil.copyfile(source, tmp_path / 'data' / 'a b' / f'{name}.mkv')
+    with Video(str(source), stride=9, side=300) as video:
+        picture = next(video.frames())
+    cv2.imwrite(str(tmp_path / 'data' / 'picture.png'), picture)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def extract(folder, load_tool, monkeypatch) -> Callable[..., int]:
+    """Run the script in this process; its exit status."""
+    tool = load_tool('extract_contours')
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+
+    def run(*arguments: str) -> int:
+        command = ['extract_contours.py', *arguments]
+        monkeypatch.setattr(sys, 'argv', command)
+        with pytest.raises(SystemExit) as end:
+            tool.main()
+        if isinstance(end.value.code, str):
+            raise AssertionError(end.value.code)
+        return end.value.code
+
+    return run
+
+
+@pytest.fixture
+def digests() -> Callable[[Path], dict[str, str]]:
+    """Path below a folder and SHA-256 of all files there."""
+
+    def of(folder: Path) -> dict[str, str]:
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(
+                path.read_bytes()
+            ).hexdigest()
+            for path in sorted(folder.rglob('*'))
+            if path.is_file()
+        }
+
+    return of

@@ -1,0 +1,153 @@
+"""The script as a process: killed, stopped, on a full disk, on two ranks."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / 'tools' / 'extract_contours.py'
+KILLS = int(os.environ.get('BIMM_KILLS', '3'))
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
+FAST = ('--detector', 'sobel', '--side', '96', '--device', 'cpu')
+
+
+def _start(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+        **options,
+    )
+
+
+def _finish(process: subprocess.Popen) -> tuple[int, str]:
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out + err
+
+
+def _await(path: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 120
+    while not path.exists() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(
+    extract, folder, digests
+):
+    work = ('data', *FAST, '--side', '128', '--stride', '1', '--threads', '2')
+    begin = time.monotonic()
+    assert extract(*work, '--out', 'whole') == 0
+    span = time.monotonic() - begin
+    wanted = digests(folder / 'whole')
+    shutil.move('whole', 'kept')
+    draw, killed = random.Random(0), 0
+    for _ in range(KILLS):
+        process = _start(*work, '--out', 'whole')
+        _await(folder / 'whole' / 'manifest.json', process)
+        time.sleep(draw.uniform(0, span / KILLS))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        # What has its name is whole.
+        for path in (folder / 'whole').rglob('*.zip'):
+            name = str(path.relative_to(folder / 'whole'))
+            assert digests(folder / 'whole')[name] == wanted[name]
+    assert killed
+    code, said = _finish(_start(*work, '--out', 'whole'))
+    assert (code, 'Traceback' in said) == (0, False)
+    assert digests(folder / 'whole') == wanted
+
+
+@pytest.mark.slow
+def test_killed_before_the_rename_it_leaves_a_draft_that_goes(
+    extract, folder, digests
+):
+    assert extract('data', '--out', 'out', *FAST) == 0
+    wanted = digests(folder / 'out')
+    shutil.rmtree('out')
+    code = (
+        'import os, runpy, signal, sys\n'
+        'replace = os.replace\n'
+        'def killed(old, new):\n'
+        "    if new.endswith('hungry.mkv.zip'):\n"
+        '        os.kill(os.getpid(), signal.SIGKILL)\n'
+        '    replace(old, new)\n'
+        'os.replace = killed\n'
+        f'sys.argv = ["x", "data", "--out", "out", *{FAST!r}]\n'
+        f'runpy.run_path({str(SCRIPT)!r}, run_name="__main__")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], env=ENV, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    drafts = list((folder / 'out').rglob('*hungry.mkv.zip*'))
+    assert [path.suffix for path in drafts] == ['.tmp']
+    assert extract('data', '--out', 'out', *FAST) == 0
+    assert digests(folder / 'out') == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_says_how_to_go_on(folder, number):
+    process = _start(
+        'data', '--out', 'out', *FAST, '--side', '400', '--stride', '1'
+    )
+    _await(folder / 'out' / 'manifest.json', process)
+    time.sleep(0.3)
+    process.send_signal(number)
+    code, said = _finish(process)
+    assert code == 130
+    assert 'run the same command again to go on' in said
+    assert 'Traceback' not in said
+    assert not list(folder.rglob('*.tmp'))
+
+
+@pytest.mark.slow
+def test_file_that_cannot_be_written_ends_the_run(extract, folder):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    flags = ('data', '--out', 'out', *FAST, '--side', '300', '--stride', '6')
+    code, said = _finish(_start(*flags, preexec_fn=limit))
+    assert code == 1
+    [error] = [line for line in said.splitlines() if 'error: ' in line]
+    assert '.zip cannot be written (File too large)' in error
+    assert 'run the same command again' in error
+    assert 'Traceback' not in said
+    assert not list(folder.rglob('*.tmp'))
+    assert extract(*flags) == 0
+    assert len(list(folder.glob('out/**/*.zip'))) == 5
+
+
+@pytest.mark.slow
+def test_two_ranks_make_what_one_process_makes(extract, folder, digests):
+    (folder / 'data' / 'text.mp4').write_text('no video')
+    assert extract('data', '--out', 'one', *FAST) == 0
+    wanted = digests(folder / 'one')
+    shutil.move('one', 'kept')
+    command = [
+        sys.executable, '-m', 'torch.distributed.run', '--standalone',
+        '--nproc_per_node', '2', str(SCRIPT), 'data', '--out', 'one', *FAST,
+        '--launcher', 'pytorch',
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=ENV, timeout=240, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'rank 0: 3 contour files made' in done.stdout
+    assert 'rank 1: 2 contour files made' in done.stdout
+    made = digests(folder / 'one')
+    # The sixth of six is for the second rank.
+    assert made.pop('failed-2-of-2.txt') == wanted.pop('failed.txt')
+    assert made == wanted
