@@ -205,6 +205,7 @@ def test_decoded_neighbours_reach_the_target():
     assert kinds == [
         'DecordInit',
         'SampleFrames',
+        'OnContourGrid',
         'AppendFollowing',
         'DecordDecode',
     ]
