@@ -236,6 +236,19 @@ def _already_run(module: ModuleType) -> None:
     """In place of a module's code where the module was imported before."""
 
 
+def end_processes() -> None:
+    """Leave the process group, if there is one, before Python ends.
+
+    Threads of gloo otherwise abort the process now and then at its very end,
+    after a training that succeeded, and the launcher calls it failed
+    (PyTorch pull request 179291).
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def prepare_cpu_processes(cfg: Any) -> None:
     """Let several processes train without a GPU.
 

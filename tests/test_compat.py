@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.registry import Registry
+from torch import distributed
 
 from bimm_mm import compat
 
@@ -240,3 +241,12 @@ assert cv2.imdecode(png, 0) is not None
 def test_png_files_can_be_read_after_decord_was_imported(cured):
     code = ('import bimm_mm\n' if cured else '') + PNG_AFTER_DECORD
     assert (run_fresh(code).returncode == 0) == cured
+
+
+def test_processes_leave_their_group(tmp_path):
+    compat.end_processes()  # there is none
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1
+    )
+    compat.end_processes()
+    assert not distributed.is_initialized()

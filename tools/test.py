@@ -20,6 +20,7 @@ from bimm_mm.apis import (
     set_work_dir,
     write_json,
 )
+from bimm_mm.compat import end_processes
 from bimm_mm.leaderboard.record import record_result
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
@@ -84,6 +85,7 @@ def main() -> None:
         record_result(runner, metrics, seconds=time.monotonic() - begin)
     if args.out and args.out.endswith('.json') and is_main_process():
         write_json(metrics, args.out)
+    end_processes()
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from bimm_mm.apis import (
     use_amp,
     use_auto_scale_lr,
 )
+from bimm_mm.compat import end_processes
 from bimm_mm.leaderboard.record import RunRecorder
 
 
@@ -93,6 +94,7 @@ def main() -> None:
     # Beside the log, for tools/leaderboard.py.
     runner.register_hook(RunRecorder())
     runner.train()
+    end_processes()
 
 
 if __name__ == '__main__':
