@@ -48,6 +48,7 @@ class Video:
         try:
             self._reader = decord.VideoReader(self.file, num_threads=1)
             self.frame_count = len(self._reader)
+            self.avg_fps: float = self._reader.get_avg_fps()
         except Exception as error:
             raise UndecodableVideoError(path, _reason(error)) from None
         self.indices = list(range(0, self.frame_count, stride)[:limit])

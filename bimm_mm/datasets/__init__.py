@@ -4,6 +4,7 @@ The datasets themselves are those of mmaction2 and mmpretrain, named in
 configs, so that mmaction2 is needed only where videos are.
 """
 
+from .in_memory import InMemoryVideoDataset
 from .key_frames import KeyFrames
 from .list_file import check_list_file
 from .mixed import AlternatingSampler, MixedDataset
@@ -17,12 +18,14 @@ from .transforms import (
     Guarded,
     LoadContour,
     OnContourGrid,
+    OpenFromMemory,
     PackStimulus,
     PerClip,
     RepeatCrops,
     RepeatSamples,
     ResizeToPatches,
     StillClip,
+    TakeFrames,
     TruthOnly,
     UndecodableVideoError,
 )
@@ -34,10 +37,12 @@ __all__ = [
     'EnlargeShortSide',
     'EpochSampler',
     'Guarded',
+    'InMemoryVideoDataset',
     'KeyFrames',
     'LoadContour',
     'MixedDataset',
     'OnContourGrid',
+    'OpenFromMemory',
     'PackStimulus',
     'PerClip',
     'RepeatCrops',
@@ -46,6 +51,7 @@ __all__ = [
     'ResizeToPatches',
     'StillClip',
     'StimulusPreprocessor',
+    'TakeFrames',
     'TruthOnly',
     'UndecodableVideoError',
     'check_list_file',

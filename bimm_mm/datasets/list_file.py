@@ -76,7 +76,7 @@ def find_list_files(dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             'delimiter': dataset.get('delimiter', ' '),
             'labels': dataset.get('with_label', True),
             # mmaction2's, as long as a video has one label.
-            'splits_paths': _type_name(dataset).endswith('VideoDataset')
+            'splits_paths': type_name(dataset).endswith('VideoDataset')
             and not dataset.get('multi_class', False),
         }
     inner = [dataset.get('dataset'), *dataset.get('datasets', ())]
@@ -85,9 +85,10 @@ def find_list_files(dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield from find_list_files(config)
 
 
-def _type_name(config: Mapping[str, Any]) -> str:
+def type_name(config: Mapping[str, Any]) -> str:
+    """Name of the class that a config is of, without a library's prefix."""
     kind = config['type']
-    return getattr(kind, '__name__', kind)
+    return getattr(kind, '__name__', kind).rsplit('.', 1)[-1]
 
 
 def _fault(line: str, delimiter: str, labels: bool) -> str:

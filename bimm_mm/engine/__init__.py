@@ -2,6 +2,7 @@
 
 from .bad_videos import BadVideoHook
 from .cpu_amp import CPUAmpOptimWrapper
+from .diagnosis import DiagnosisHook
 from .finite_loss import FiniteLossHook
 from .first_val import FirstValHook
 from .full_precision import FullPrecisionHook
@@ -14,6 +15,7 @@ __all__ = [
     'AreaLoss',
     'BadVideoHook',
     'CPUAmpOptimWrapper',
+    'DiagnosisHook',
     'FiniteLossHook',
     'FirstValHook',
     'FullPrecisionHook',

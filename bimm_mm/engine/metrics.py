@@ -110,6 +110,31 @@ class _Means:
         return {key: float(x) / self.tokens for key, x in self.sums.items()}
 
 
+def area_metrics(
+    outputs: Mapping[str, AreaOutput],
+) -> dict[str, dict[str, float]]:
+    """What :class:`AreaLoss` tells, of one batch and this process alone.
+
+    Args:
+        outputs (Mapping[str, AreaOutput]): By area name.
+
+    Returns:
+        dict[str, dict[str, float]]: By area ``mse``, ``mean_mse`` and
+        ``ratio``; of codes ``cross_entropy`` and their figures.
+    """
+    return {
+        name: _sums_of(output).metrics() for name, output in outputs.items()
+    }
+
+
+def _sums_of(output: AreaOutput) -> _Sums | _Means:
+    """Sums of one batch, by the kind of target."""
+    target = output.scored_target
+    if target.is_floating_point():
+        return _Sums.of(output.prediction.detach(), target)
+    return _Means.of(output)
+
+
 @METRICS.register_module()
 class AreaLoss(BaseMetric):
     """Per area: its loss, the loss of the target's mean, and their ratio.
@@ -155,12 +180,7 @@ class AreaLoss(BaseMetric):
         """
         for outputs in data_samples:
             for name, output in outputs.items():
-                target = output.scored_target
-                if target.is_floating_point():
-                    sums = _Sums.of(output.prediction, target)
-                else:
-                    sums = _Means.of(output)
-                self._add(name, sums)
+                self._add(name, _sums_of(output))
 
     def _add(self, name: str, sums: _Sums | _Means) -> None:
         known = self._sums.get(name)

@@ -247,3 +247,31 @@ def contour_loader(
         return LoadContour(root, data_root=str(media.parent), nearest=nearest)
 
     return make
+
+
+@pytest.fixture
+def clips_in_memory(
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
+    video_config: Callable[..., dict],
+) -> Callable[..., dict]:
+    """Resilient config of four videos in memory, of two sizes."""
+
+    def make(broken: tuple[int, ...] = (), **options: object) -> dict:
+        for number in range(4):
+            size = (64, 48) if number % 2 else (44, 80)
+            path = write_video(
+                f'{number}.mp4', num=17 + number, size=size, seed=number
+            )
+            if number in broken:
+                path.write_bytes(b'garbage' * 100)
+        config = video_config(write_list(*(f'{n}.mp4 {n}' for n in range(4))))
+        config['dataset'] = {
+            'type': 'bimm_mm.InMemoryVideoDataset',
+            'dataset': config['dataset'],
+            'side': 1000,
+            **options,
+        }
+        return config
+
+    return make

@@ -5,6 +5,7 @@ from .contour_grid import OnContourGrid
 from .crops import RepeatCrops
 from .enlarge import EnlargeShortSide
 from .following import AppendFollowing
+from .from_memory import OpenFromMemory, TakeFrames
 from .guarded import Guarded, UndecodableVideoError
 from .pack import PackStimulus
 from .per_clip import PerClip
@@ -19,12 +20,14 @@ __all__ = [
     'Guarded',
     'LoadContour',
     'OnContourGrid',
+    'OpenFromMemory',
     'PackStimulus',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
     'ResizeToPatches',
     'StillClip',
+    'TakeFrames',
     'TruthOnly',
     'UndecodableVideoError',
 ]

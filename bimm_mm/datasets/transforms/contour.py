@@ -182,10 +182,11 @@ def _check_detector(
 
 
 def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
-    """Stored contours may be smaller than frames, not of other proportions."""
+    """Contours and frames differ in size perhaps, not in proportions."""
     height, width = file.size
-    # One pixel is what rounding a scaled side can cost.
-    if abs(width - size[1] * height / size[0]) > 1:
+    # Rounding the long side of either can cost a pixel of that one, and
+    # frames may be the smaller ones (bimm_mm.InMemoryVideoDataset).
+    if abs(width - size[1] * height / size[0]) > max(1, height / size[0]):
         raise ContourError(
             f'{file.path} holds contours of {height} x {width} px (height x '
             f'width), which is no scaled version of the frames, {size[0]} x '
