@@ -9,6 +9,8 @@ and ``run(module)`` executes that code.
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -237,16 +239,26 @@ def _already_run(module: ModuleType) -> None:
 
 
 def end_processes() -> None:
-    """Leave the process group, if there is one, before Python ends.
+    """End a successful process that trained beside others with gloo.
 
-    Threads of gloo otherwise abort the process now and then at its very end,
-    after a training that succeeded, and the launcher calls it failed
-    (PyTorch pull request 179291).
+    Where DDP was, gloo's threads outlive ``destroy_process_group``, and now
+    and then abort the process while Python takes itself down: the launcher
+    then calls a finished training failed (PyTorch issue 190489, pull request
+    179291). So exit handlers run and files are flushed as ever, but nothing
+    is taken down, as in multiprocessing's own children. Does nothing without
+    a process group, and only leaves that of another backend.
     """
     from torch import distributed
 
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    if not distributed.is_available() or not distributed.is_initialized():
+        return
+    backend = distributed.get_backend()
+    distributed.destroy_process_group()
+    if backend == 'gloo':
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def prepare_cpu_processes(cfg: Any) -> None:
@@ -265,8 +277,6 @@ def prepare_cpu_processes(cfg: Any) -> None:
     Raises:
         ValueError: If the processes were not started by torchrun.
     """
-    import os
-
     import torch
     from torch import distributed as dist
 

@@ -13,6 +13,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import distributed as dist
 
+from bimm_mm.compat import end_processes
 from bimm_mm.engine import AreaLoss, FiniteLossHook
 
 
@@ -52,5 +53,5 @@ if __name__ == '__main__':
         'bad': stop(this_rank, bad),
         'metrics': evaluate(this_rank),
     }
-    dist.destroy_process_group()
     print(json.dumps(answer))
+    end_processes()

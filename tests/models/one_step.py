@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 
+from bimm_mm.compat import end_processes
 from bimm_mm.models import BIMM, TokenIndices
 from bimm_mm.stimulus import Stimulus
 
@@ -64,10 +65,8 @@ def main(configs, out):
     if rank == 0:
         grads = {key: p.grad for key, p in model.named_parameters()}
         torch.save(dict(losses=losses, grads=grads), out)
-    # Wrapper first, group last: the other order can hang at exit.
-    del wrapped
     dist.barrier()
-    dist.destroy_process_group()
+    end_processes()
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import distributed as dist
 
+from bimm_mm.compat import end_processes
 from bimm_mm.models import BIMM
 from bimm_mm.registry import HOOKS
 
@@ -89,5 +90,5 @@ if __name__ == '__main__':
         'hook': train('hook', folder, config, [hook]),
     }
     dist.barrier()
-    dist.destroy_process_group()
     print(json.dumps(answer))
+    end_processes()
