@@ -4,6 +4,7 @@ The datasets themselves are those of mmaction2 and mmpretrain, named in
 configs, so that mmaction2 is needed only where videos are.
 """
 
+from .action_from_frames import ActionFromFrames
 from .in_memory import InMemoryVideoDataset
 from .key_frames import KeyFrames
 from .list_file import check_list_file
@@ -12,6 +13,7 @@ from .preprocessor import StimulusPreprocessor
 from .randomness import seeded
 from .resilient import ResilientDataset
 from .sampler import Draw, EpochSampler
+from .stimulus_from_frames import StimulusFromFrames
 from .transforms import (
     AppendFollowing,
     EnlargeShortSide,
@@ -20,6 +22,7 @@ from .transforms import (
     OnContourGrid,
     OpenFromMemory,
     PackStimulus,
+    PackVideoNumber,
     PerClip,
     RepeatCrops,
     RepeatSamples,
@@ -31,6 +34,7 @@ from .transforms import (
 )
 
 __all__ = [
+    'ActionFromFrames',
     'AlternatingSampler',
     'AppendFollowing',
     'Draw',
@@ -44,12 +48,14 @@ __all__ = [
     'OnContourGrid',
     'OpenFromMemory',
     'PackStimulus',
+    'PackVideoNumber',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
     'ResilientDataset',
     'ResizeToPatches',
     'StillClip',
+    'StimulusFromFrames',
     'StimulusPreprocessor',
     'TakeFrames',
     'TruthOnly',

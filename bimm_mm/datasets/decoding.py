@@ -34,7 +34,7 @@ def measure(
         dict: By path the size, or why the video cannot be decoded.
     """
     look = partial(_look, side=side, stride=stride)
-    return dict(_each(look, paths, threads, 'measured'))
+    return dict(each_video(look, paths, threads, 'measured'))
 
 
 def decode(
@@ -52,17 +52,27 @@ def decode(
         dict: By path why a video cannot be decoded, for those that cannot.
     """
     fill = partial(_fill, memory=memory, side=side)
-    done = _each(fill, paths, threads, 'decoded')
+    done = each_video(fill, paths, threads, 'decoded')
     return {path: error for path, error in done if error is not None}
 
 
-def _each(
+def each_video(
     work: Callable[[str], Result],
     paths: Sequence[str],
     threads: int,
     verb: str,
 ) -> Iterator[tuple[str, Result | UndecodableVideoError]]:
-    """Results of all videos, in their order."""
+    """Results of all videos, in their order.
+
+    Args:
+        work (Callable): What is done with the path of a video.
+        paths (Sequence[str]): The videos.
+        threads (int): Videos at a time.
+        verb (str): What the log says was done.
+
+    Yields:
+        tuple: The path, and the result or why it cannot be decoded.
+    """
     start = told = time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(partial(_attempt, work), paths)

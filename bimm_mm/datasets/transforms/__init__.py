@@ -12,6 +12,7 @@ from .per_clip import PerClip
 from .repeat_samples import RepeatSamples
 from .still_clip import StillClip
 from .truth_only import TruthOnly
+from .video_number import PackVideoNumber
 from .whole_patches import ResizeToPatches
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'OnContourGrid',
     'OpenFromMemory',
     'PackStimulus',
+    'PackVideoNumber',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
