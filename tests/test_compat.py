@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.registry import Registry
-from torch import distributed
 
 from bimm_mm import compat
 

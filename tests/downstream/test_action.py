@@ -198,7 +198,9 @@ def test_uniform_sampling_trains_and_tests(
     _check_result(tmp_path / 'result.json')
 
 
-def _launch(script: str, *arguments: object, cwd: Path) -> str:
+def _launch(
+    script: str, *arguments: object, cwd: Path, plain_yapf: str
+) -> str:
     """Run a launcher of tools/ without a GPU; it must succeed."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
@@ -213,6 +215,7 @@ def _launch(script: str, *arguments: object, cwd: Path) -> str:
             'OMP_NUM_THREADS': '1',
             'CUDA_VISIBLE_DEVICES': '-1',
             'PORT': str(port),
+            'PYTHONPATH': plain_yapf,
         },
         capture_output=True,
         text=True,
@@ -228,6 +231,7 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
     shrink: Callable[[Config], None],
     toy_config: Callable[..., Path],
     tmp_path: Path,
+    plain_yapf: str,
 ) -> None:
     def change(cfg: Config) -> None:
         shrink(cfg)
@@ -237,13 +241,12 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
 
     config = toy_config(_path('ucf101'), change)
     train = ('dist_train.sh', config, 2, '--work-dir=work')
-    said = _launch(*train, cwd=tmp_path)
+    said = _launch(*train, cwd=tmp_path, plain_yapf=plain_yapf)
     assert 'total batch size 4 = 2 process(es) x 2' in said
     work = tmp_path / 'work'
     losses = _losses(work)
     assert len(losses) == len(set(losses)) == 4
     last = work / 'epoch_2.pth'
-    _launch(
-        *('dist_test.sh', config, last, 2, '--out=result.json'), cwd=tmp_path
-    )
+    test = ('dist_test.sh', config, last, 2, '--out=result.json')
+    _launch(*test, cwd=tmp_path, plain_yapf=plain_yapf)
     _check_result(tmp_path / 'result.json')
