@@ -1,0 +1,1 @@
+"""A small copy of the paper's comparison, for one GPU."""

@@ -1,0 +1,11 @@
+# As cheap as it gets, for tests on a CPU: it learns nothing. Twelve blocks, so
+# that every method's areas stay where they are.
+arch = dict(embed_dims=48, depth=12, num_heads=3)
+img_size = 32
+patch_size = 8
+num_frames = 8
+frame_interval = 3
+side = 40
+
+pretrain = dict(steps=4, batch_size=4, lr=6e-4)
+finetune = dict(steps=2, batch_size=4, lr=5e-4)

@@ -1,0 +1,145 @@
+"""One line that tells how far the study is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as Bar
+
+from bimm_mm.contours.progress import time_text
+
+from .plan import Estimate
+from .units import Unit
+
+if TYPE_CHECKING:
+    from .driver import Outcome
+    from .pool import Worker
+
+
+class Progress:
+    """Shows units, steps and time left. Use it in a ``with`` statement.
+
+    Args:
+        total (int): Units that are to be done.
+        estimate (Estimate): How long units take.
+        jobs (int): Units that run at the same time.
+        console (Console, optional): Where to show it; None: standard error.
+        interval (float): Seconds between lines where the output is no
+            terminal. Defaults to 10.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        estimate: Estimate,
+        jobs: int,
+        console: Console | None = None,
+        interval: float = 10,
+    ) -> None:
+        self._total, self._estimate, self._jobs = total, estimate, jobs
+        self._console = console or Console(stderr=True)
+        self._interval = interval
+        self._told = time.monotonic()
+        self._bar: Bar | None = None
+
+    def show(
+        self,
+        outcome: Outcome,
+        waiting: Sequence[Unit],
+        busy: Sequence[Worker],
+    ) -> None:
+        """Show the state.
+
+        Args:
+            outcome (Outcome): What is over.
+            waiting (Sequence[Unit]): What has not begun.
+            busy (Sequence[Worker]): What is being done.
+        """
+        done = len(outcome.finished)
+        text = self._text(waiting, busy)
+        if outcome.failed:
+            text += f', {len(outcome.failed)} failed'
+        if self._bar:
+            self._bar.update(self._task, completed=done, text=text)
+        elif time.monotonic() - self._told > self._interval:
+            self._told = time.monotonic()
+            line = f'{done}/{self._total} units, {text}'
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._bar = Bar(
+                TextColumn('units'),
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(),
+                TextColumn('{task.fields[text]}'),
+                TimeElapsedColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task('', total=self._total, text='')
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def _text(self, waiting: Sequence[Unit], busy: Sequence[Worker]) -> str:
+        if not busy:
+            return 'nothing is running'
+        first, *others = busy
+        text = first.unit.id
+        if first.total:
+            text += f', step {first.step}/{first.total}'
+        if others:
+            text += f', {len(others)} beside it'
+        return f'{text}, {left_text(self._left(waiting, busy))}'
+
+    def _left(
+        self, waiting: Sequence[Unit], busy: Sequence[Worker]
+    ) -> tuple[float, int]:
+        """Seconds, and how many units cannot be told."""
+        seconds, unknown = self._estimate.all(waiting, self._jobs)
+        for worker in busy:
+            passed = time.monotonic() - worker.since
+            whole = self._estimate.unit(worker.unit)
+            if whole is None and worker.step:
+                whole = passed * worker.total / worker.step
+            if whole is None:
+                unknown += 1
+            else:
+                seconds += max(0.0, whole - passed) / self._jobs
+        return seconds, unknown
+
+
+def left_text(left: tuple[float, int]) -> str:
+    """Time left, for people.
+
+    Args:
+        left (tuple[float, int]): Seconds, and how many units cannot be told.
+
+    Returns:
+        str: Such as ``'3 min left'``.
+    """
+    seconds, unknown = left
+    if not unknown:
+        return f'{time_text(seconds)} left'
+    if not seconds:
+        return 'time left not known yet'
+    return f'{time_text(seconds)} left, and {unknown} units not known yet'
