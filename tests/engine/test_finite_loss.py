@@ -42,6 +42,23 @@ def test_sound_losses_pass(make_runner):
     assert runner.iter == 6
 
 
+def test_all_losses_come_to_the_host_in_one_copy(make_runner):
+    runner = make_runner(hooks=[FiniteLossHook()])
+    order = [type(hook).__name__ for hook in runner.hooks]
+    # It reads each of them: after ours, without waiting for the device.
+    assert order.index('FiniteLossHook') < order.index('RuntimeInfoHook')
+    weight = torch.tensor([2.0, 3.0], requires_grad=True)
+    losses = {'loss': weight.sum(), 'loss_V1': weight[0].bfloat16()}
+    FiniteLossHook().after_train_iter(runner, 0, {}, losses)
+    assert {name: float(loss) for name, loss in losses.items()} == {
+        'loss': 5.0,
+        'loss_V1': 2.0,
+    }
+    owners = {loss.untyped_storage().data_ptr() for loss in losses.values()}
+    assert len(owners) == 1
+    assert not any(loss.requires_grad for loss in losses.values())
+
+
 def test_batch_without_samples_is_told(make_runner):
     runner = make_runner()
     hook = FiniteLossHook()
