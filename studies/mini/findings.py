@@ -57,13 +57,22 @@ def findings(study: Study, comparisons: Sequence[Comparison]) -> list[str]:
     Returns:
         list[str]: Sentences, one a line of a list.
     """
+    if all(each.difference is None for each in comparisons):
+        return ['Nothing was run: nothing can be said about any method.']
+    ran = {
+        each.setting
+        for each in comparisons
+        if _is_main(each) and each.difference is not None
+    }
     lines = []
     for each in comparisons:
-        main = (each.first, each.second) == _MAIN
-        if not main and (each.difference is None or each.score != 'finetune'):
-            continue
-        text = f'{_where(each.setting)}, {SCORES[each.score]}: '
-        lines.append(text + sentence(each) + '.' + _nothing(study, each))
+        where = _where(each.setting)
+        if _is_main(each) and each.setting not in ran:
+            if each.score == 'finetune':  # once for all scores
+                lines.append(f'{where}: {sentence(each)}.')
+        elif _is_main(each) or (each.difference and each.score == 'finetune'):
+            text = f'{where}, {SCORES[each.score]}: {sentence(each)}.'
+            lines.append(text + _nothing(study, each))
     return lines
 
 
@@ -79,7 +88,7 @@ def beaten(comparisons: Sequence[Comparison]) -> bool | None:
     verdicts = [
         each.difference.verdict
         for each in comparisons
-        if (each.first, each.second) == _MAIN
+        if _is_main(each)
         and each.score == 'finetune'
         and each.difference is not None
     ]
@@ -97,7 +106,7 @@ def against_trivial(
         methods (Sequence[str]): Those on the page.
 
     Returns:
-        list[str]: Sentences; one even where all is well.
+        list[str]: Sentences, one for each setting with results.
     """
     lines = []
     for setting in settings:
@@ -130,7 +139,11 @@ def against_trivial(
             )
         else:
             lines.append(f'{where}: every result is above {limit}.')
-    return lines or ['Trivial features: not run.']
+    return lines
+
+
+def _is_main(comparison: Comparison) -> bool:
+    return (comparison.first, comparison.second) == _MAIN
 
 
 def _nothing(study: Study, comparison: Comparison) -> str:

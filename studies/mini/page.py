@@ -14,7 +14,7 @@ from .findings import against_trivial, beaten, findings
 from .markdown import NOT_RUN
 from .methods import METHODS
 from .reading import REAL_SIZES, TOY, Run
-from .reasons import area_table, cause_table, rank_table
+from .reasons import area_table, cause_table, diagnoses, rank_table
 from .scores import SCORES, Setting, Study, described
 from .tables import (
     BUDGETS,
@@ -24,6 +24,7 @@ from .tables import (
     shown_methods,
 )
 
+_NOT_RUN = f'{NOT_RUN.capitalize()}.'
 # The protocol: for each method, size and budget.
 _PLANNED = 15
 _ON = {
@@ -182,10 +183,12 @@ def _results(
                 score_table(study, size, on),
                 cost_table(study, size, on),
             ]
+        found = [each for each in comparisons if each.setting == setting]
+        ran = any(each.difference is not None for each in found)
         parts += [
             f'### Paired differences: {setting.size}, '
             f'{BUDGETS[setting.budget]}, {_ON[setting.pretrain_on]}',
-            difference_table([c for c in comparisons if c.setting == setting]),
+            difference_table(found) if ran else _NOT_RUN,
         ]
     return [
         *parts,
@@ -207,16 +210,22 @@ def _progress(study: Study, setting: Setting) -> str:
 
 
 def _reasons(study: Study, settings: Sequence[Setting]) -> list[str]:
-    parts = []
-    for setting in settings:
-        if setting.budget == 'clips':
-            methods = shown_methods(study)
-            parts += [
-                f'### {setting.size.capitalize()}, {_ON[setting.pretrain_on]}',
-                area_table(study, setting, methods),
-                rank_table(study, setting, methods),
-                cause_table(study, setting),
-            ]
+    methods, parts = shown_methods(study), []
+    same_clips = [each for each in settings if each.budget == 'clips']
+    ran = [
+        setting
+        for setting in same_clips
+        if any(diagnoses(study, setting, name) for name in methods)
+    ]
+    for setting in ran:
+        parts += [
+            f'### {setting.size.capitalize()}, {_ON[setting.pretrain_on]}',
+            area_table(study, setting, methods),
+            rank_table(study, setting, methods),
+            cause_table(study, setting),
+        ]
+    if not ran:
+        parts = [_NOT_RUN, cause_table(study, same_clips[0])]
     return [
         'At the end of pretraining, mean over runs, same clips; see '
         '[diagnosis.md](diagnosis.md). Likely causes, each with the optional '
@@ -240,7 +249,7 @@ def _curves(study: Study, settings: Sequence[Setting], link: str) -> list[str]:
             f'{_ON[setting.pretrain_on]}]({link}/{name})'
             for setting, name in names
         ),
-        *([] if names else [f'{NOT_RUN.capitalize()}.']),
+        *([] if names else [_NOT_RUN]),
     ]
 
 
@@ -259,7 +268,7 @@ def _pictures(
                     f'{_ON[setting.pretrain_on]}, seed {run.unit.seed}'
                 )
                 lines.append(f'![{text}]({link}/{name})')
-    return lines or [f'{NOT_RUN.capitalize()}.']
+    return lines or [_NOT_RUN]
 
 
 def _chosen(chosen: Mapping[str, Any] | None) -> list[str]:
@@ -272,4 +281,6 @@ def _chosen(chosen: Mapping[str, Any] | None) -> list[str]:
     for name, each in chosen.items():
         if isinstance(each, Mapping):
             parts += [f'{name}: {each["chosen"]}', each['table'].strip()]
+            if 'command' in each:
+                parts.append(f'Made by `{each["command"]}`.')
     return parts

@@ -33,9 +33,23 @@ python -m studies.mini.lists VIDEOS --out LISTS
 
 `--group` keeps clips of one source video in one fold. `--minutes` stops after
 that time; the same command goes on from there, and `--merge` adds results of
-other machines. `--dry-run` lists what is left to do. This page, as it comes
-with the project, is what `python -m studies.mini.report docs/mini_study.json`
-makes of the results beside it."""
+other machines. `--jobs` runs several trainings side by side on one GPU,
+`--compile` compiles pretraining, `--methods` adds rows of Table 7,
+`--pretrain-on all` pretrains once per seed and not once per fold, and
+`--dry-run` lists what is left to do. This page, as it comes with the project,
+is what `python -m studies.mini.report docs/mini_study.json` makes of the
+results beside it.
+
+Learning rate and number of steps can be chosen first, on VideoMAE alone, by a
+rule that reads no label (`studies/mini/settings.py`), and are then copied into
+`studies/mini/configs`:
+
+```bash
+python -m studies.mini.choose --videos VIDEOS --home CHOICE \\
+    --folds LISTS/fold{}_train.txt LISTS/fold{}_val.txt
+```
+
+`CHOICE/settings.json` is for the report's `--settings`."""
 
 HOW_TO_READ = (
     'Mean over seeds of the mean over folds ± standard deviation over seeds '
@@ -79,9 +93,10 @@ LIMITS = """\
   as well.
 - The ventral stage learns from single frames of the same clips, not from
   ImageNet.
-- Where learning rates and numbers of steps were chosen by measuring, it was on
-  VideoMAE: if they favour a method, they favour VideoMAE. The choice reads the
-  training list of fold 0 only, but its clips are test clips of other folds.
+- Where the learning rate and the number of steps were chosen by measuring, it
+  was on VideoMAE: if they favour a method, they favour VideoMAE. The choice
+  reads no label. It sees clips of the training list of fold 0, which other
+  folds test.
 - Where pretraining was on all clips, test clips were seen without their
   labels (transductive), and folds of a seed share one pretraining, which the
   interval does not know of.

@@ -89,15 +89,20 @@ def cost_table(study: Study, size: str, pretrain_on: str) -> str:
         pretrain_on (str): ``'train'`` or ``'all'``.
 
     Returns:
-        str: Markdown; a range where runs differ.
+        str: Markdown; methods that were pretrained, a range where their runs
+        differ.
     """
     rows = []
     for budget, title in BUDGETS.items():
         setting = Setting(size, pretrain_on, budget)
         for name in shown_methods(study):
-            if METHODS[name].config is not None:
-                runs = study.method_runs(name, setting)
+            runs = study.method_runs(name, setting)
+            if any(
+                run.finished and run.unit.kind == 'pretrain' for run in runs
+            ):
                 rows.append([METHODS[name].title, title, *_cost(runs)])
+    if not rows:
+        return f'Pretraining: {NOT_RUN}.'
     head = [
         'pretraining',
         'budget',
@@ -120,12 +125,12 @@ def _cost(runs: Sequence[Run]) -> list[str]:
     busy = [each['gpu_busy'] for each in main]
     on_top = spread([each['seconds'] for each in before])
     return [
-        str(len(main)) if main else NOT_RUN,
+        str(len(main)),
         spread([each.get('clips') for each in main]),
         spread([each['steps'] for each in main]),
         spread([each['seconds'] for each in main]),
         # A method without such a stage has nothing on top.
-        'none' if main and not before else on_top,
+        on_top if before else 'none',
         spread([each['steps_per_second'] for each in main]),
         spread([None if x is None else 100 * x for x in busy]),
         spread([each.get('jobs') for each in main]),
