@@ -127,11 +127,20 @@ def _asked(study: Study, runs: Sequence[Run]) -> list[str]:
     return [
         prose.QUESTION,
         '\n'.join(lines),
-        'Made by, and repeated by:',
+        *_made_by(done),
+        'Repeated by:' if done else 'To be made by:',
         prose.COMMANDS,
         '## On your own clips',
         prose.OWN_CLIPS,
     ]
+
+
+def _made_by(done: Sequence[Run]) -> list[str]:
+    """The commands of all calls, each once."""
+    commands = sorted({run.record.get('command') for run in done} - {None})
+    if not commands:
+        return []
+    return ['Made by:', '\n'.join(['```bash', *commands, '```'])]
 
 
 def _data(done: Sequence[Run]) -> str:

@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='units that run side by side on the device; default: 1',
     )
     parser.add_argument(
-        '--compile', action='store_true', help='compile the models'
+        '--compile', action='store_true', help='compile pretraining'
     )
     parser.add_argument(
         '--device', choices=['cuda', 'cpu'], default='cuda', help='%(choices)s'

@@ -28,7 +28,7 @@ class Study:
         data (StudyData): The clips.
         device (str): ``'cuda'`` or ``'cpu'``. Defaults to ``'cuda'``.
         jobs (int): Units that run at the same time. Defaults to 1.
-        compile (bool): Whether models are compiled. Defaults to False.
+        compile (bool): Whether pretraining is compiled. Defaults to False.
         stop_at (float): Seconds since 1970 when trainings stop. Defaults to
             infinity.
     """
@@ -139,7 +139,8 @@ class Study:
         needs = unit.needs()
         cfg = finetuning(
             UNTRAINED if trivial else unit.method,
-            **common,
+            # Too short to make up for the time that compiling takes.
+            **(common | {'compile': False}),
             fold=unit.fold,
             checkpoint=self.weights(needs[0]) if needs else None,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -33,6 +35,8 @@ from .study import Study
 from .units import Unit
 
 _RATIO = '/ratio'
+# Spawned processes have the driver's arguments.
+_PROGRAM = ('python', '-m', 'studies.mini.run')
 
 
 def run_unit(
@@ -87,6 +91,7 @@ def _begin(
         device = f'{former["hardware"]["device"]}, then {now["device"]}'
         record['hardware'] = now | {'device': device}
     record |= {'revision': _revision(), 'jobs': study.jobs}
+    record['command'] = shlex.join([*_PROGRAM, *sys.argv[1:]])
     write_record(study.home, record)
     return record
 
@@ -106,7 +111,7 @@ def _empty(study: Study, unit: Unit, text: str) -> Record:
         'clips': 0,
         'steps_per_second': None,
         'gpu_busy': None,
-        'compile': study.compile,
+        'compile': study.compile and unit.pretrains,
         'data': {
             'name': data.name,
             'sha256': data.sha256,

@@ -46,6 +46,7 @@ def test_a_real_toy_run_becomes_a_page(study_home, tmp_path):
         if run.finished and run.unit.kind == 'finetune':
             title = METHODS[run.unit.method].title
             assert re.search(rf'\| {title} \| \d+\.\d', text)
+    assert 'Made by:\n\n```bash\npython -m studies.mini.run --videos' in text
     links = re.findall(r'!\[.*?\]\((.*?)\)', text)
     assert len(links) >= 2
     assert all((out.parent / link).stat().st_size for link in links)
