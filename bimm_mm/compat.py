@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -24,6 +25,7 @@ from typing import Any
 from unittest import mock
 
 from bimm_mm.import_watch import Cure, Run, Watcher
+from bimm_mm.numpy_view import NumpyView
 from bimm_mm.placeholders import placeholders, undone_on_error
 
 _DRN = 'mmaction.models.localizers.drn'
@@ -67,7 +69,7 @@ def allow_own_checkpoints(module: ModuleType, run: Run) -> None:
             np.ndarray,
             np.dtype,
             *{type(np.dtype(code)) for code in numbers},
-            # NumPy 2 renamed numpy.core; files of either version are read.
+            # NumPy 2 renamed numpy.core: files of either version.
             *(
                 (function, f'numpy.{core}.multiarray.{function.__name__}')
                 for function in (reconstruct, scalar)
@@ -116,7 +118,25 @@ def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
     module gets a view of NumPy with the names; NumPy itself stays as it is.
     """
     run(module)
-    module.np = _NumpyView('numpy')
+    module.np = NumpyView('numpy')
+
+
+def lay_out_once(module: ModuleType, run: Run) -> None:
+    """Let yapf format the text of a config once (mmcv #2466).
+
+    MMEngine 0.10.7 formats it again for every log, file and checkpoint:
+    seconds each for a detector's.
+    """
+    run(module)
+    format_code = module.FormatCode
+
+    @lru_cache(maxsize=8)
+    def laid_out(text: str, style: tuple[tuple[str, Any], ...]) -> Any:
+        return format_code(text, style_config=dict(style))
+
+    module.FormatCode = lambda text, style_config: laid_out(
+        text, tuple(style_config.items())
+    )
 
 
 def load_opencv_first(module: ModuleType, run: Run) -> None:
@@ -154,6 +174,7 @@ def name_empty_dataset(module: ModuleType, run: Run) -> None:
 
 CURES: dict[str, Cure] = {
     'decord': load_opencv_first,
+    'mmengine.config.config': lay_out_once,
     'mmengine.dataset.base_dataset': name_empty_dataset,
     'mmengine.logging.history_buffer': allow_own_checkpoints,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
@@ -204,24 +225,6 @@ class _MissingDRN(MetaPathFinder, Loader):
         module.DRN = DRN
 
 
-class _NumpyView(ModuleType):
-    """NumPy together with the names that it dropped."""
-
-    Inf = float('inf')
-    NAN = float('nan')
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module('numpy'), name)
-
-    def in1d(self, values: Any, among: Any) -> Any:
-        """Which of the flattened values are among others."""
-        return self.isin(self.ravel(values), among)
-
-    def trapz(self, y: Any, x: Any = None) -> Any:
-        """Integral by the trapezoidal rule."""
-        return self.trapezoid(y, x)
-
-
 def _statistic(owner: type, name: str) -> Callable[..., Any]:
     """``getattr`` for checkpoints: statistics of HistoryBuffer only."""
     from mmengine.logging import HistoryBuffer
@@ -243,21 +246,19 @@ def end_processes() -> None:
 
     Where DDP was, gloo's threads outlive ``destroy_process_group``, and now
     and then abort the process while Python takes itself down: the launcher
-    then calls a finished training failed (PyTorch issue 190489, pull request
-    179291). So exit handlers run and files are flushed as ever, but nothing
-    is taken down, as in multiprocessing's own children. Does nothing without
-    a process group, and only leaves that of another backend.
+    calls a finished training failed (PyTorch #190489, #179291). So exit
+    handlers run, files are flushed, and the process ends at once. Without a
+    process group nothing happens; that of another backend is only left.
     """
     from torch import distributed
 
-    if not distributed.is_available() or not distributed.is_initialized():
+    if not (distributed.is_available() and distributed.is_initialized()):
         return
     backend = distributed.get_backend()
     distributed.destroy_process_group()
     if backend == 'gloo':
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        print(end='', flush=True)
         os._exit(0)
 
 

@@ -14,6 +14,7 @@ import pytest
 from mmengine.registry import Registry
 
 from bimm_mm import compat
+from bimm_mm.numpy_view import NumpyView
 
 WITH_TRANSFORMERS = find_spec('transformers') is not None
 
@@ -187,7 +188,7 @@ def test_it_would_not_without_the_cure(frame_extract, monkeypatch):
 
 
 def test_numpy_itself_is_left_alone():
-    view = compat._NumpyView('numpy')
+    view = NumpyView('numpy')
     assert isinstance(view, ModuleType) and view.array is np.array
     assert not hasattr(np, 'Inf')
     assert view.in1d([[1, 2], [3, 1]], [1]).tolist() == [
@@ -271,3 +272,26 @@ def test_processes_of_gloo_end_without_being_taken_down(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == 'handlers ran'
     assert 'taken down' not in done.stderr
+
+
+LAY_OUT = """
+from yapf.yapflib import yapf_api
+texts, real = [], yapf_api.FormatCode
+def counted(text, **options):
+    texts.append(text)
+    return real(text, **options)
+yapf_api.FormatCode = counted
+from mmengine.config import Config
+cfg = Config(dict(model=dict(depth=12, widths=[1, 2, 3]), name='a'))
+first = cfg.pretty_text
+assert cfg.pretty_text == first
+cfg.name = 'b'
+assert cfg.pretty_text == first.replace("'a'", "'b'") != first
+assert len(texts) == 2, texts
+"""
+
+
+@pytest.mark.parametrize('cured', [True, False], ids=['cured', 'bug'])
+def test_a_config_is_laid_out_once(cured):
+    code = ('import bimm_mm\n' if cured else '') + LAY_OUT
+    assert (run_fresh(code).returncode == 0) == cured

@@ -10,13 +10,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from functools import lru_cache
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Event
 from pathlib import Path
-
-from mmengine.config import config
 
 from .study import Study
 from .units import Unit
@@ -59,22 +56,12 @@ def serve(
 def _prepare() -> None:
     """What would cost every unit seconds.
 
-    mmengine formats the same config again for every checkpoint, and collects
-    garbage for every dataset, through everything that was ever imported.
+    mmengine collects garbage for every dataset, through everything that was
+    ever imported.
     """
     import mmaction.models  # noqa: F401
     import mmpretrain.models  # noqa: F401
 
-    format_code = config.FormatCode
-
-    @lru_cache(maxsize=8)
-    def formatted(text: str, style: tuple) -> tuple[str, bool]:
-        return format_code(text, style_config=dict(style))
-
-    def remembered(text: str, style_config: dict) -> tuple[str, bool]:
-        return formatted(text, tuple(style_config.items()))
-
-    config.FormatCode = remembered
     gc.collect()
     gc.freeze()
 
