@@ -28,23 +28,6 @@ def data_root() -> Path:
     return folder
 
 
-@pytest.fixture(scope='session')
-def plain_yapf(tmp_path_factory) -> str:
-    """Folder for ``PYTHONPATH`` in which yapf leaves every text as it is.
-
-    MMEngine lays a config out with it five times per training or test, which
-    takes half of the time of a toy; what it reads afterwards is the same.
-    """
-    folder = tmp_path_factory.mktemp('plain_yapf')
-    (folder / 'yapf' / 'yapflib').mkdir(parents=True)
-    (folder / 'yapf' / '__init__.py').write_text("__version__ = '0.40.2'\n")
-    (folder / 'yapf' / 'yapflib' / 'yapf_api.py').write_text(
-        'def FormatCode(text, style_config):\n    return text, False\n'
-    )
-    before = os.environ.get('PYTHONPATH')
-    return f'{folder}{os.pathsep}{before}' if before else str(folder)
-
-
 @pytest.fixture(scope='session', autouse=True)
 def _threads() -> None:
     """As many threads as cores, at most four: test tensors are tiny."""

@@ -26,9 +26,7 @@ _SHORT = (
 )
 
 
-def _run(
-    *command: str, cwd: Path, plain_yapf: str
-) -> subprocess.CompletedProcess:
+def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess:
     """Run a script with this test's Python; fail with what it said."""
     done = subprocess.run(
         [sys.executable, *map(str, command)],
@@ -38,7 +36,6 @@ def _run(
             'OMP_NUM_THREADS': '1',
             'BIMM_CONTOURS': 'sobel',
             'CUDA_VISIBLE_DEVICES': '-1',
-            'PYTHONPATH': plain_yapf,
         },
         capture_output=True,
         text=True,
@@ -50,7 +47,7 @@ def _run(
 
 
 @pytest.fixture(scope='session')
-def joint_checkpoint(tmp_path_factory, plain_yapf) -> Path:
+def joint_checkpoint(tmp_path_factory) -> Path:
     """Checkpoint of the quickstart's joint stage, trained for a few steps."""
     folder = tmp_path_factory.mktemp('pretrained')
     (folder / 'work_dirs' / 'quickstart').mkdir(parents=True)
@@ -58,11 +55,10 @@ def joint_checkpoint(tmp_path_factory, plain_yapf) -> Path:
         ROOT / 'tools' / 'prepare_quickstart_data.py',
         'work_dirs/quickstart/data',
         cwd=folder,
-        plain_yapf=plain_yapf,
     )
     config = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
     command = [ROOT / 'tools' / 'train.py', config, '--cfg-options', *_SHORT]
-    _run(*command, cwd=folder, plain_yapf=plain_yapf)
+    _run(*command, cwd=folder)
     return folder / 'work_dirs' / 'quickstart' / 'pretrain_joint/epoch_1.pth'
 
 
@@ -92,17 +88,10 @@ def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
 
 
 @pytest.fixture
-def run_script(
-    tmp_path, plain_yapf
-) -> Callable[..., subprocess.CompletedProcess]:
+def run_script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
     """Run a script of tools/ in the test's folder; it must succeed."""
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
-        return _run(
-            ROOT / 'tools' / name,
-            *arguments,
-            cwd=tmp_path,
-            plain_yapf=plain_yapf,
-        )
+        return _run(ROOT / 'tools' / name, *arguments, cwd=tmp_path)
 
     return run

@@ -198,9 +198,7 @@ def test_uniform_sampling_trains_and_tests(
     _check_result(tmp_path / 'result.json')
 
 
-def _launch(
-    script: str, *arguments: object, cwd: Path, plain_yapf: str
-) -> str:
+def _launch(script: str, *arguments: object, cwd: Path) -> str:
     """Run a launcher of tools/ without a GPU; it must succeed."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
@@ -215,7 +213,6 @@ def _launch(
             'OMP_NUM_THREADS': '1',
             'CUDA_VISIBLE_DEVICES': '-1',
             'PORT': str(port),
-            'PYTHONPATH': plain_yapf,
         },
         capture_output=True,
         text=True,
@@ -231,7 +228,6 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
     shrink: Callable[[Config], None],
     toy_config: Callable[..., Path],
     tmp_path: Path,
-    plain_yapf: str,
 ) -> None:
     def change(cfg: Config) -> None:
         shrink(cfg)
@@ -241,12 +237,12 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
 
     config = toy_config(_path('ucf101'), change)
     train = ('dist_train.sh', config, 2, '--work-dir=work')
-    said = _launch(*train, cwd=tmp_path, plain_yapf=plain_yapf)
+    said = _launch(*train, cwd=tmp_path)
     assert 'total batch size 4 = 2 process(es) x 2' in said
     work = tmp_path / 'work'
     losses = _losses(work)
     assert len(losses) == len(set(losses)) == 4
     last = work / 'epoch_2.pth'
     test = ('dist_test.sh', config, last, 2, '--out=result.json')
-    _launch(*test, cwd=tmp_path, plain_yapf=plain_yapf)
+    _launch(*test, cwd=tmp_path)
     _check_result(tmp_path / 'result.json')

@@ -23,15 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _plain_configs(monkeypatch) -> None:
-    """MMEngine's laying out of configs takes longer than a toy's training."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode',
-        lambda text, style_config: (text, False),
-    )
-
-
-@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """At this size threads wait for each other most of the time."""
     before = torch.get_num_threads()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -43,9 +42,7 @@ class _Page(HTMLParser):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_table_at_toy_size_runs_to_the_page(
-    data_root, run_tool, plain_yapf, tmp_path
-):
+def test_a_table_at_toy_size_runs_to_the_page(data_root, run_tool, tmp_path):
     _toy().make_table(
         *('7f', tmp_path / 'toy', data_root),
         rows=['0.5', '0.75'],
@@ -56,7 +53,7 @@ def test_a_table_at_toy_size_runs_to_the_page(
         *(sys.executable, ROOT / 'tools' / 'run_table.py', '7f'),
         *('--tables', 'toy/tables.yml', '--work-dirs', 'work'),
     ]
-    path = {'PYTHONPATH': f'{plain_yapf}{os.pathsep}{ROOT}'}
+    path = {'PYTHONPATH': str(ROOT)}
     done = run_tool(*command, cwd=tmp_path, **path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     again = run_tool(*command, cwd=tmp_path, **path)
