@@ -38,7 +38,7 @@ other machines. `--jobs` runs several trainings side by side on one GPU,
 `--pretrain-on all` pretrains once per seed and not once per fold, and
 `--dry-run` lists what is left to do. This page, as it comes with the project,
 is what `python -m studies.mini.report docs/mini_study.json` makes of the
-results beside it.
+results beside it. Nothing needs mmcv's compiled operators: mmcv-lite will do.
 
 Learning rate and number of steps can be chosen first, on VideoMAE alone, by a
 rule that reads no label (`studies/mini/settings.py`), and are then copied into

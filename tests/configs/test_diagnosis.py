@@ -1,0 +1,48 @@
+"""Any pretraining config can switch on the diagnosis of its areas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from bimm_mm.engine.diagnosis import RECORDS
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+# One of every structure.
+STEMS = (
+    'ablations/ablation_motion_decoded',
+    'ablations/ablation_sharing_all',
+    'baselines/pretrain_deepmim_in1k',
+    'baselines/pretrain_localmim_in1k',
+    'baselines/pretrain_maskfeat_in1k',
+    'baselines/pretrain_motionmae_ucf101',
+    'baselines/pretrain_omnimae_in1k_ssv2',
+    'bimm/pretrain_ventral_in1k',
+    'mam2/pretrain_mam2_ucf101',
+)
+
+
+@pytest.mark.parametrize('stem', STEMS)
+def test_is_diagnosed(stem, train, monkeypatch):
+    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
+    path = CONFIGS / f'{stem}.py'
+    hooks = Config.fromfile(path).custom_hooks
+    hook = dict(type='bimm_mm.DiagnosisHook', interval=1, batch_size=2)
+    runner = train(path, custom_hooks=[*hooks, hook])
+    folder = Path(runner.work_dir)
+    lines = (folder / RECORDS).read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record['iter'] for record in records] == [*range(runner.iter + 1)]
+    losses = {
+        key.removeprefix('train/loss_')
+        for key in runner.message_hub.log_scalars
+        if key.startswith('train/loss_')
+    }
+    for record in records:
+        norms = record['gradient_norm']
+        assert set(norms) == set(record['areas']) == losses
+        assert all(norm > 0 for norm in norms.values())
+    assert (folder / 'diagnosis.md').read_text()
