@@ -25,7 +25,7 @@ python -m studies.mini.report work_dirs/mini_study/NAME/results.json \\
 
 OWN_CLIPS = """\
 A folder with a folder of clips for each class is all it takes: write lists of
-folds, then give them to the two commands above.
+folds, then give them to the two commands above, from the project's root.
 
 ```bash
 python -m studies.mini.lists VIDEOS --out LISTS
