@@ -7,7 +7,7 @@ grid (t, h, w) of tokens, flattened with t slowest.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -93,7 +93,7 @@ class Masking(BaseModule):
                 'at least one token must stay visible and one be hidden: '
                 'change the ratio or use a larger input'
             )
-        noise = torch.rand(batch, count, device=device, generator=generator)
+        noise = torch.rand(batch, count, **_source(device, generator))
         order = noise.argsort(dim=1)
         return order[:, hidden:], order[:, :hidden]
 
@@ -204,13 +204,24 @@ class RunningCell(BaseModule):
         count = hidden.shape[1] - int(self.ratio * hidden.shape[1])
         if count == hidden.shape[1]:
             return indices
-        draw = dict(device=hidden.device, generator=generator)
+        draw = _source(hidden.device, generator)
         start = torch.randint(4, (len(hidden), 1), **draw)
         left_out = (_cell_place(hidden, grid) + start) % 4 < 4 * self.ratio
         # Random among equals: where the number has to be evened out, no
         # place is favoured.
         order = (left_out + torch.rand(hidden.shape, **draw)).argsort(dim=1)
         return indices._replace(hidden=hidden.gather(1, order[:, :count]))
+
+
+def _source(
+    device: torch.device | None, generator: torch.Generator | None
+) -> dict[str, Any]:
+    """Arguments of torch's draws.
+
+    Beside a batch of any size torch.compile does not trace generator=None.
+    """
+    draw: dict[str, Any] = dict(device=device)
+    return draw if generator is None else draw | dict(generator=generator)
 
 
 def _cell_place(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
