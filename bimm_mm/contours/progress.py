@@ -1,23 +1,17 @@
-"""How far an extraction is: a bar in a terminal, plain lines in a log."""
+"""How far an extraction is."""
 
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as Bar
+
+from bimm_mm.progress import ProgressLine, size_text, time_text
 
 from .report import Report
 
 
-class Progress:
+class Progress(ProgressLine):
     """Shows reports as they come. Use it in a ``with`` statement.
 
     Args:
@@ -36,75 +30,29 @@ class Progress:
         console: Console | None = None,
         interval: float = 10,
     ) -> None:
-        self._total, self._name, self._interval = total, name, interval
-        self._console = console or Console(stderr=True)
+        super().__init__(
+            total,
+            title='contours',
+            unit='files',
+            name=name,
+            console=console,
+            interval=interval,
+        )
         self._report = Report()
-        self._start = self._told = time.monotonic()
-        self._bar: Bar | None = None
+        self._start = time.monotonic()
 
     def add(self, report: Report) -> None:
         """Show what was done meanwhile."""
         self._report += report
-        done = self._report.total
-        if self._bar:
-            self._bar.update(self._task, completed=done, rate=self._rate())
-        elif time.monotonic() - self._told > self._interval:
-            self._told = time.monotonic()
-            self._line(f'{done}/{self._total} files, {self._rate()}')
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._bar = Bar(
-                TextColumn('contours'),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn('{task.fields[rate]}'),
-                TimeElapsedColumn(),
-                console=self._console,
-            )
-            self._task = self._bar.add_task('', total=self._total, rate='')
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self.update(self._report.total, self._rate())
 
     def _rate(self) -> str:
         report, seconds = self._report, time.monotonic() - self._start
         failed = f', {len(report.failed)} failed' if report.failed else ''
         # Finished ones take no time, and most come first.
         worked = max(1, report.total - report.skipped)
-        left = (self._total - report.total) * seconds / worked
+        left = (self.total - report.total) * seconds / worked
         return (
             f'{report.frames / max(seconds, 1e-9):.1f} frames/s, '
             f'{size_text(report.bytes)}{failed}, {time_text(left)} left'
         )
-
-    def _line(self, text: str) -> None:
-        self._console.print(
-            f'{self._name}{text}', highlight=False, soft_wrap=True
-        )
-
-
-def time_text(seconds: float) -> str:
-    """Such as ``'42 s'``, ``'3 min'``, ``'5.2 h'`` or ``'12 days'``."""
-    for unit, length in (('days', 2 * 86400), ('h', 2 * 3600), ('min', 120)):
-        if seconds >= length:
-            amount = seconds / {'days': 86400, 'h': 3600, 'min': 60}[unit]
-            return f'{amount:.3g} {unit}'
-    return f'{seconds:.3g} s'
-
-
-def size_text(count: float) -> str:
-    """Such as ``'640 B'``, ``'1.23 MB'`` or ``'4.5 GB'``."""
-    for unit in ('B', 'kB', 'MB', 'GB'):
-        if count < 1000:
-            return f'{count:.3g} {unit}'
-        count /= 1000
-    return f'{count:.3g} TB'

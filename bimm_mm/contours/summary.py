@@ -6,8 +6,9 @@ import math
 import shlex
 from collections.abc import Callable
 
+from bimm_mm.progress import size_text, time_text
+
 from .estimate import Amount, Estimate
-from .progress import size_text, time_text
 from .report import Report
 
 _GPUS = (1, 4, 8, 64)

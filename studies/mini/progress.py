@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as Bar
 
-from bimm_mm.contours.progress import time_text
+from bimm_mm.progress import ProgressLine, time_text
 
 from .plan import Estimate
 from .units import Unit
@@ -26,7 +18,7 @@ if TYPE_CHECKING:
     from .pool import Worker
 
 
-class Progress:
+class Progress(ProgressLine):
     """Shows units, steps and time left. Use it in a ``with`` statement.
 
     Args:
@@ -47,11 +39,14 @@ class Progress:
         console: Console | None = None,
         interval: float = 10,
     ) -> None:
-        self._total, self._estimate, self._jobs = total, estimate, jobs
-        self._console = console or Console(stderr=True)
-        self._interval = interval
-        self._told = time.monotonic()
-        self._bar: Bar | None = None
+        super().__init__(
+            total,
+            title='units',
+            unit='units',
+            console=console,
+            interval=interval,
+        )
+        self._estimate, self._jobs = estimate, jobs
 
     def show(
         self,
@@ -66,39 +61,10 @@ class Progress:
             waiting (Sequence[Unit]): What has not begun.
             busy (Sequence[Worker]): What is being done.
         """
-        done = len(outcome.finished)
         text = self._text(waiting, busy)
         if outcome.failed:
             text += f', {len(outcome.failed)} failed'
-        if self._bar:
-            self._bar.update(self._task, completed=done, text=text)
-        elif time.monotonic() - self._told > self._interval:
-            self._told = time.monotonic()
-            line = f'{done}/{self._total} units, {text}'
-            self._console.print(line, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._bar = Bar(
-                TextColumn('units'),
-                BarColumn(bar_width=16),
-                MofNCompleteColumn(),
-                TextColumn('{task.fields[text]}'),
-                TimeElapsedColumn(),
-                console=self._console,
-            )
-            self._task = self._bar.add_task('', total=self._total, text='')
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self.update(len(outcome.finished), text)
 
     def _text(self, waiting: Sequence[Unit], busy: Sequence[Worker]) -> str:
         if not busy:

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from bimm_mm.contours.extractor import DetectorError
 from bimm_mm.contours.failures import write_failures
-from bimm_mm.contours.progress import Progress, size_text, time_text
+from bimm_mm.contours.progress import Progress
 from bimm_mm.contours.report import Report
 from bimm_mm.contours.run import extract_all, run_units
 from bimm_mm.contours.shards import Shard
 from bimm_mm.contours.units import Unit, find_units
+from bimm_mm.progress import size_text, time_text
 
 
 def _run(plan, units, threads=2):
