@@ -28,6 +28,15 @@ def data_root() -> Path:
     return folder
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tensors so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def _threads() -> None:
     """As many threads as cores, at most four: test tensors are tiny."""

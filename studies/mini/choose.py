@@ -23,6 +23,7 @@ import bimm_mm  # noqa: F401  its workarounds, before other libraries
 from bimm_mm.apis import build_runner, set_resume, write_json
 from bimm_mm.leaderboard.machine import hardware, revision
 
+from .arguments import add_data_arguments
 from .data import StudyData
 from .deadline import StopAtDeadline, newest_checkpoint, remove_checkpoints
 from .parts import DEVICES
@@ -128,14 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m studies.mini.choose', description=__doc__
     )
-    parser.add_argument('--videos', required=True, help='folder of the clips')
-    parser.add_argument(
-        '--folds',
-        nargs=2,
-        required=True,
-        metavar=('TRAIN', 'TEST'),
-        help='list files, {} for the fold, as of the study',
-    )
+    add_data_arguments(parser)
     parser.add_argument('--home', required=True, help='work folder')
     parser.add_argument('--size', choices=sizes(), default='small')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])

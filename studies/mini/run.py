@@ -20,6 +20,8 @@ from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
+from .arguments import add_data_arguments  # noqa: E402
+
 if TYPE_CHECKING:
     from .data import StudyData
     from .driver import Outcome
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 # Of the time of a call: for the last step, saving, and merging results.
 _RESERVE_SHARE = 0.1
 _RESERVE_MOST = 25.0  # seconds
-_FOLDS = ['splits/fold{}_train.txt', 'splits/fold{}_val.txt']
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,14 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m studies.mini.run', description=__doc__
     )
-    parser.add_argument('--videos', required=True, help='folder of the clips')
-    parser.add_argument(
-        '--folds',
-        nargs=2,
-        required=True,
-        metavar=('TRAIN', 'TEST'),
-        help=f'list files, relative to here, such as {" ".join(_FOLDS)}',
-    )
+    add_data_arguments(parser)
     parser.add_argument('--name', help='of the data; default: the folder')
     parser.add_argument(
         '--home', help='default: work_dirs/mini_study/<name of the data>'

@@ -17,6 +17,8 @@ from mmengine.runner import Runner
 from bimm_mm.registry import MODELS
 from bimm_mm.stimulus import Stimulus
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs' / 'mam2'
 PRETRAIN = ('k400', 'ssv2', 'ucf101')
@@ -33,15 +35,6 @@ TOKENIZER = dict(
     code_dims=8,
     num_codes=32,
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tensors are so small that threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def steps_of(pipeline: list[dict]) -> Iterator[dict]:

@@ -283,14 +283,9 @@ def test_frames_are_decoded_once(source, tmp_path, monkeypatch) -> None:
 def test_blending_mixes_labels_in_training_only(source, tmp_path) -> None:
     frames = source(tmp_path, side=48)
     init_default_scope('mmaction')
-    preprocessor = MODELS.build(
-        dict(
-            type='bimm_mm.ActionFromFrames',
-            frames=frames,
-            size=32,
-            blending=dict(type='MixupBlending', num_classes=6, alpha=0.8),
-        )
-    )
+    config = dict(type='bimm_mm.ActionFromFrames', frames=frames, size=32)
+    blending = dict(type='MixupBlending', num_classes=6, alpha=0.8)
+    preprocessor = MODELS.build(dict(config, blending=blending))
     dataset = _dataset(frames, _lines(frames))
     batch = pseudo_collate([dataset[i] for i in range(5)])
     torch.manual_seed(0)

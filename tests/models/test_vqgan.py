@@ -5,21 +5,13 @@ from __future__ import annotations
 import hashlib
 import sys
 import types
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from bimm_mm.models import VQGANTokenizer
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tensors are so small that threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 SMALL = dict(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from bimm_mm.models import MaskedBranch
 from bimm_mm.targets import CodeTarget, DifferenceTarget
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 PATCH = (2, 16, 16)
 TOKENIZER = dict(
@@ -22,15 +23,6 @@ TOKENIZER = dict(
     num_res_blocks=1,
     z_channels=4,
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tensors are so small that threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=['first', 'all'])
