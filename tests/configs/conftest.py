@@ -15,20 +15,13 @@ from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.units import Unit
 from bimm_mm.models import MaskedBranch
 from bimm_mm.registry import MODELS
-
-SIDE = 64  # pixels: 4 x 4 patches
-FULL = 224
-WIDTH, HEADS = 48, 4
-TOKENIZER = dict(  # a small one with random weights
-    checkpoint=None,
-    dtype='float32',
-    ch=32,
-    ch_mult=(1, 1, 1, 1, 1),
-    num_res_blocks=1,
-    z_channels=8,
-    code_dims=8,
-    num_codes=32,
+from tests.toy_configs import (
+    SIDE,
+    nested_dicts,
+    shrink_model,
+    shrink_sizes,
 )
+
 VIDEOS = Path('action_mini') / 'ut_interaction' / 'videos'
 CLIPS = (  # 160 pixels high: quick to decode
     'hand_shaking/set1_seq01_04.mp4',
@@ -38,54 +31,10 @@ CLIPS = (  # 160 pixels high: quick to decode
 )
 
 
-def _dicts(node: object) -> Iterator[dict]:
-    """Every dict below a node of a config, itself included."""
-    if isinstance(node, dict):
-        yield node
-    if isinstance(node, (dict, list, tuple)):
-        inner = node.values() if isinstance(node, dict) else node
-        for item in inner:
-            yield from _dicts(item)
-
-
-def _shrink_value(value: object) -> object:
-    """224 pixels, wherever they stand, become 64."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(
-            SIDE if item == FULL and not isinstance(item, bool) else item
-            for item in value
-        )
-    return SIDE if value == FULL and not isinstance(value, bool) else value
-
-
-def _shrink_sizes(part: dict) -> None:
-    """Pixels of a model or of a pipeline."""
-    for node in _dicts(part):
-        for key, value in node.items():
-            node[key] = _shrink_value(value)
-
-
-def _shrink_model(model: dict) -> None:
-    """Narrow encoders of full depth, so that all taps stay, and decoders."""
-    depths = {'small': 12, 'base': 12, 'large': 24}
-    for node in _dicts(model):
-        if node.get('type') == 'bimm_mm.VQGANTokenizer':
-            node.update(TOKENIZER)
-        elif 'arch' in node:
-            node['arch'] = dict(
-                embed_dims=WIDTH, depth=depths[node['arch']], num_heads=HEADS
-            )
-        elif 'num_heads' in node and 'embed_dims' not in node:
-            small = dict(width=WIDTH, num_heads=HEADS, depth=1)
-            node.update({k: v for k, v in small.items() if k in node})
-    if 'ventral_checkpoint' in model:
-        model['ventral_checkpoint'] = None
-
-
 def _show_real_data(cfg: Config, data_root: Path, toy: Path) -> None:
     """Four clips, or four photographs, and their contour files."""
     videos = data_root / VIDEOS
-    for node in _dicts(cfg.train_dataloader):
+    for node in nested_dicts(cfg.train_dataloader):
         if node.get('type') == 'VideoDataset':
             node.update(ann_file=str(toy / 'clips.txt'))
             node.update(data_prefix=dict(video=str(videos)))
@@ -156,8 +105,8 @@ def shrink(
     def read(path: Path) -> Config:
         cfg = Config.fromfile(path)
         for part in (cfg.model, cfg.train_dataloader):
-            _shrink_sizes(part)
-        _shrink_model(cfg.model)
+            shrink_sizes(part)
+        shrink_model(cfg.model)
         _show_real_data(cfg, data_root.resolve(), toy_data)
         cfg.optim_wrapper.type = 'OptimWrapper'
         cfg.optim_wrapper.pop('dtype')
@@ -184,8 +133,8 @@ def toy_model(one_thread) -> Callable[..., MaskedBranch]:
 
     def build(path: Path, **decoder: int) -> MaskedBranch:
         model = Config.fromfile(path).model
-        _shrink_sizes(model)
-        _shrink_model(model)
+        shrink_sizes(model)
+        shrink_model(model)
         for area in model.areas:
             area.decoder.update(decoder)
         torch.manual_seed(0)

@@ -1,0 +1,64 @@
+"""Released pretraining configs made small: the same structure, toy width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+SIDE = 64  # pixels: 4 x 4 patches
+FULL = 224
+WIDTH, HEADS = 48, 4
+DEPTHS = {'small': 12, 'base': 12, 'large': 24}
+TOKENIZER = dict(  # a small one with random weights
+    checkpoint=None,
+    dtype='float32',
+    ch=32,
+    ch_mult=(1, 1, 1, 1, 1),
+    num_res_blocks=1,
+    z_channels=8,
+    code_dims=8,
+    num_codes=32,
+)
+
+
+def nested_dicts(node: object) -> Iterator[dict[str, Any]]:
+    """Every dict below a node of a config, itself included."""
+    if isinstance(node, dict):
+        yield node
+    if isinstance(node, (dict, list, tuple)):
+        inner = node.values() if isinstance(node, dict) else node
+        for item in inner:
+            yield from nested_dicts(item)
+
+
+def _shrink_value(value: object) -> object:
+    """224 pixels, wherever they stand, become 64."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(
+            SIDE if item == FULL and not isinstance(item, bool) else item
+            for item in value
+        )
+    return SIDE if value == FULL and not isinstance(value, bool) else value
+
+
+def shrink_sizes(part: dict[str, Any]) -> None:
+    """Pixels of a model or of a pipeline, in place."""
+    for node in nested_dicts(part):
+        for key, value in node.items():
+            node[key] = _shrink_value(value)
+
+
+def shrink_model(model: dict[str, Any]) -> None:
+    """Narrow encoders of full depth, so that all areas stay, and decoders."""
+    for node in nested_dicts(model):
+        if node.get('type') == 'bimm_mm.VQGANTokenizer':
+            node.update(TOKENIZER)
+        elif isinstance(node.get('arch'), str):
+            node['arch'] = dict(
+                embed_dims=WIDTH, depth=DEPTHS[node['arch']], num_heads=HEADS
+            )
+        elif 'num_heads' in node and 'embed_dims' not in node:
+            small = dict(width=WIDTH, num_heads=HEADS, depth=1)
+            node.update({k: v for k, v in small.items() if k in node})
+    if 'ventral_checkpoint' in model:
+        model['ventral_checkpoint'] = None
