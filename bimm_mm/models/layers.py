@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .arch import Arch
-from .linear import Linear, linear
 
 
 def xavier_init(module: nn.Module) -> None:
@@ -80,11 +79,11 @@ class Attention(nn.Module):
                 f'embed_dims={dim} must be divisible by num_heads={num_heads}'
             )
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim, bias=key_bias)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=key_bias)
         if not key_bias:
             self.q_bias = nn.Parameter(torch.zeros(dim))
             self.v_bias = nn.Parameter(torch.zeros(dim))
-        self.proj = Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
 
     def forward(
         self,
@@ -115,11 +114,11 @@ class Attention(nn.Module):
         """Queries (B, H, n, d), keys and values (B, H, L, d)."""
         weight, bias = self.qkv.weight, self._bias()
         if queries is None:
-            return self._heads(linear(x, weight, bias), 3)
+            return self._heads(F.linear(x, weight, bias), 3)
         dim = x.shape[-1]
         last = x[:, x.shape[1] - queries :]
-        (q,) = self._heads(linear(last, weight[:dim], bias[:dim]), 1)
-        k, v = self._heads(linear(x, weight[dim:], bias[dim:]), 2)
+        (q,) = self._heads(F.linear(last, weight[:dim], bias[:dim]), 1)
+        k, v = self._heads(F.linear(x, weight[dim:], bias[dim:]), 2)
         return q, k, v
 
     def _bias(self) -> Tensor:
@@ -145,8 +144,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, *, hidden: int) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D), token by token."""

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from bimm_mm.registry import MODELS
 
 from .layers import Mlp, xavier_init
-from .linear import Linear
 from .masking import TokenIndices
 from .position import position_table
 
@@ -42,10 +41,10 @@ class CrossAttention(nn.Module):
                 f'num_heads={num_heads}, the heads of the regressor'
             )
         self.num_heads = num_heads
-        self.query = Linear(dim, dim)
-        self.key = Linear(dim, dim, bias=False)
-        self.value = Linear(dim, dim)
-        self.proj = Linear(dim, dim)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim, bias=False)
+        self.value = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend from (B, Nh, D) to (B, L, D); gives (B, Nh, D)."""

@@ -17,8 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.models.linear import inference_linear
-
 if TYPE_CHECKING:
     from segment_anything.modeling.transformer import Attention
 
@@ -73,13 +71,11 @@ class CrossAttention(nn.Module):
     def project(self, positions: Tensor) -> Tensor:
         """(N, K, D) -> (N, K, h * c), projected with their encoding."""
         place = self.at_place.flatten(0, 1).T
-        return inference_linear(positions, self.image.weight, None) + place
+        return F.linear(positions, self.image.weight) + place
 
     def values(self, positions: Tensor) -> Tensor:
         """(N, K, D) -> (N, K, h * c)."""
-        return inference_linear(
-            positions, self.v_proj.weight, self.v_proj.bias
-        )
+        return self.v_proj(positions)
 
     def told_shared(self, tokens: Tensor, image: Image) -> Tensor:
         """Tokens (B, T, D) ask positions that prompts share: (B, T, D)."""

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bimm_mm.contours.sam.attention import CrossAttention, Image
-from bimm_mm.models.linear import inference_linear
 
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
@@ -185,10 +184,7 @@ class Layer(nn.Module):
         """Normalise what was added, and the MLP."""
         queries = self.official.norm2(queries)
         up, down = self.official.mlp.lin1, self.official.mlp.lin2
-        hidden = self.official.mlp.act(
-            inference_linear(queries, up.weight, up.bias)
-        )
-        more = inference_linear(hidden, down.weight, down.bias)
+        more = down(self.official.mlp.act(up(queries)))
         return self.official.norm3(queries + more)
 
     def _norm_positions(self, x: Tensor) -> Tensor:

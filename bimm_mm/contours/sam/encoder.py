@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.models.linear import inference_linear
-
 if TYPE_CHECKING:
     from segment_anything.modeling import ImageEncoderViT
     from segment_anything.modeling.image_encoder import Attention as Official
@@ -69,10 +67,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, G, G, E) -> (N, G, G, E)."""
         x = x + self._attend(self.norm1(x).to(self.dtype))
-        up, down = self.mlp.lin1, self.mlp.lin2
-        inner = self.norm2(x).to(self.dtype)
-        hidden = F.gelu(inference_linear(inner, up.weight, up.bias))
-        return x + inference_linear(hidden, down.weight, down.bias)
+        hidden = F.gelu(self.mlp.lin1(self.norm2(x).to(self.dtype)))
+        return x + self.mlp.lin2(hidden)
 
     def _attend(self, x: Tensor) -> Tensor:
         if not self.window:
@@ -117,7 +113,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, S, S, E) -> (B, S, S, E)."""
         shape = x.shape
-        qkv = inference_linear(x.flatten(1, 2), self.qkv.weight, self.qkv.bias)
+        qkv = self.qkv(x.flatten(1, 2))
         # (3, B, h, S * S, d)
         qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
@@ -129,7 +125,7 @@ class Attention(nn.Module):
         else:
             out = self._joined(q, k, v, rows.flatten(2, 3), columns)
         out = out.transpose(1, 2).reshape(shape[0], -1, shape[3])
-        out = inference_linear(out, self.proj.weight, self.proj.bias)
+        out = self.proj(out)
         return out.view(shape)
 
     def _by_rows(

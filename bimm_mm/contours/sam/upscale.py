@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.models.linear import inference_linear
-
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder
 
@@ -62,13 +60,13 @@ class Upscale(nn.Module):
             Tensor: (M, C, 4 G, 4 G) fp32.
         """
         channels = len(self.norm_weight)
-        x = inference_linear(positions, self.first_weight, self.first_bias)
+        x = F.linear(positions, self.first_weight, self.first_bias)
         x = x.unflatten(2, (4, channels))
         x = F.layer_norm(
             x, (channels,), self.norm_weight, self.norm_bias, self.eps
         )
         x = gelu_(x).flatten(1, 2)
-        x = gelu_(inference_linear(x, self.second_weight, self.second_bias))
+        x = gelu_(F.linear(x, self.second_weight, self.second_bias))
         # (M, K * 16, channels / 2)
         x = x.unflatten(2, (4, -1)).flatten(1, 2)
         heads = [head(masks[:, i]) for i, head in enumerate(self.heads)]
