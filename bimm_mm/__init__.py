@@ -1,12 +1,10 @@
 """Brain Inspired Masked Modeling (BIMM) as a plugin for OpenMMLab.
 
-Importing the package loads no library; it only sets up the workarounds of
-:mod:`bimm_mm.compat`, so import it before the OpenMMLab libraries.
+Importing the package loads no library and changes nothing in the process.
+Workarounds for known bugs of the libraries are applied by
+``import bimm_mm.compat``.
 """
 
-from bimm_mm import compat
 from bimm_mm.version import __version__
-
-compat.apply()
 
 __all__ = ['__version__']

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-import bimm_mm  # noqa: F401  its workarounds, before other libraries
+import bimm_mm.compat  # noqa: F401  as the tools do
 
 ROOT = Path(__file__).resolve().parent.parent
 

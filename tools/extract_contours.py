@@ -20,6 +20,7 @@ import cv2
 import decord
 import torch
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.contours.estimate import estimate
 from bimm_mm.contours.failures import write_failures
 from bimm_mm.contours.finished import Finished

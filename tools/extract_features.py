@@ -7,6 +7,7 @@ import argparse
 
 from mmengine.config import DictAction
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     Extraction,
     add_feature_arguments,

@@ -20,6 +20,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import load_config, write_json
 from bimm_mm.apis.flops import Work, count_config
 from bimm_mm.leaderboard import PAPER, read_tables

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,6 +15,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     FeatureOptions,
     Features,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from prepare_quickstart_data import prepare
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     AreaProgress,
     init_model,

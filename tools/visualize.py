@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     init_model,
     load_batch,

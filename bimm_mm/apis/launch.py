@@ -8,7 +8,7 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from bimm_mm.compat import prepare_cpu_processes
+from bimm_mm.utils.processes import prepare_cpu_processes
 
 
 def add_shared_arguments(

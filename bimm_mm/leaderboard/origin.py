@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from bimm_mm.utils.safe_load import load_checkpoint_file
 
 from .machine import sha256
 
@@ -116,9 +116,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _meta(path: Path) -> dict[str, Any]:
     """What MMEngine wrote beside the weights, {} in other checkpoints."""
     try:
-        content = torch.load(
-            path, map_location='cpu', weights_only=True, mmap=True
-        )
+        content = load_checkpoint_file(path, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError):
         return {}
     return content.get('meta', {}) if isinstance(content, Mapping) else {}

@@ -7,9 +7,10 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from bimm_mm.utils.safe_load import load_checkpoint_file
 
 # Where the weights lie in checkpoints of MMEngine and of MAE or VideoMAE.
 _CONTAINERS = ('state_dict', 'model', 'module')
@@ -36,7 +37,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             '.pth file, or train the stage that writes it first'
         )
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        content = load_checkpoint_file(path)
     except (
         pickle.UnpicklingError,
         RuntimeError,

@@ -1,4 +1,6 @@
 default_scope = 'mmpretrain'
+# Workarounds for known bugs of the libraries, before these are imported.
+custom_imports = dict(imports=['bimm_mm.compat'])
 
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),

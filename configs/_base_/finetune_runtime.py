@@ -1,5 +1,8 @@
 # What all downstream runs have in common. A config adds `default_scope`, the
 # library whose runner, datasets, heads and metrics it uses.
+# Workarounds for known bugs of the libraries, before these are imported.
+custom_imports = dict(imports=['bimm_mm.compat'])
+
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),

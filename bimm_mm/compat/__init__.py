@@ -1,0 +1,38 @@
+"""Workarounds for bugs of the libraries; importing this module applies them.
+
+``import bimm_mm`` changes nothing in your process. The tools import this
+module first, our configs name it, and a config of your own can, too::
+
+    custom_imports = dict(imports=['bimm_mm.compat'])
+
+Nothing is imported here but the standard library: every patch waits until the
+module that needs it is imported, and does nothing where the bug is absent.
+
+=============================  ===========================================
+function in ``patches``        upstream issue
+=============================  ===========================================
+allow_own_checkpoints          mmengine #1655: torch >= 2.6 cannot resume
+cache_formatted_configs        mmcv #2466: configs are formatted repeatedly
+name_empty_dataset             mmdetection #10627: unclear error
+load_opencv_first              decord #339: OpenCV reads no PNG files
+keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
+keep_old_numpy_names           mmpretrain and mmaction2 with NumPy 2
+supply_missing_drn             mmaction2 #2714: a module not in the wheel
+supply_mmcv_ops                mmcv #3263: no wheels, so ops of torchvision
+=============================  ===========================================
+
+:mod:`bimm_mm.utils.processes` has what launchers call (PyTorch #190489, and
+several processes without a GPU). Three workarounds are types that configs
+name: ``bimm_mm.CPUAmpOptimWrapper`` (mmengine's autocast is for CUDA only),
+``bimm_mm.FullPrecisionHook`` (losses of mmdet that fp16 overflows) and
+``bimm_mm.EnsureMinSize`` (crops larger than the image).
+``DecordInit(num_threads=1)`` in configs avoids decord's deadlock after a fork.
+"""
+
+from bimm_mm.compat.import_hook import install
+from bimm_mm.compat.patches import MISSING, PATCHES
+from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
+
+install(PATCHES, MISSING)
+
+__all__ = ['end_processes', 'prepare_cpu_processes']

@@ -1,0 +1,156 @@
+"""The compiled part of mmcv on top of torchvision.
+
+mmcv-lite has every file of mmcv but the compiled module ``mmcv._ext``. Of its
+ops, COCO, ADE20K and AVA need three, which torchvision has as well. They are
+called by ``mmcv.ops`` with the signatures below.
+
+Shapes: N boxes, K regions, B images, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_MAX_POOLING = 0
+
+
+def nms(
+    bboxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int
+) -> Tensor:
+    """Non-maximum suppression.
+
+    Args:
+        bboxes: (N, 4), corners x1, y1, x2, y2.
+        scores: (N,).
+        iou_threshold: A box goes whose overlap with a better one is larger.
+        offset: 1 if the corners are pixels, so that a box is x2 - x1 + 1
+            wide; else 0.
+
+    Returns:
+        Indices of the boxes that stay, the best first.
+    """
+    from torchvision import ops
+
+    # A box of whole pixels ends where its last pixel does.
+    last = bboxes.new_tensor([0, 0, offset, offset], dtype=torch.float32)
+    return ops.nms(bboxes.float() + last, scores.float(), iou_threshold)
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Average of a feature map over regions.
+
+    Args:
+        input: (B, C, H, W).
+        rois: (K, 5), index of the image and corners x1, y1, x2, y2.
+        output: (K, C, aligned_height, aligned_width), is filled.
+        argmax_y: Only for max pooling.
+        argmax_x: Only for max pooling.
+        aligned_height: Rows of the output.
+        aligned_width: Columns of the output.
+        spatial_scale: Feature cells per pixel of the corners.
+        sampling_ratio: Samples per output cell and axis; 0 for one per
+            feature cell.
+        pool_mode: 1 for the average.
+        aligned: Whether corners are moved by half a cell.
+
+    Raises:
+        NotImplementedError: For max pooling.
+    """
+    from torchvision import ops
+
+    if pool_mode == _MAX_POOLING:
+        _needs_compiled("roi_align(pool_mode='max')")
+    # In fp32, as torchvision does under autocast: the CPU has no bf16 kernel.
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    output.copy_(
+        ops.roi_align(
+            input.to(dtype),
+            rois.to(dtype),
+            (aligned_height, aligned_width),
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+        )
+    )
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    **options: Any,
+) -> None:
+    """Gradient of :func:`roi_align_forward` with respect to its input.
+
+    Args:
+        grad_output: (K, C, aligned_height, aligned_width).
+        rois: (K, 5).
+        argmax_y: Only for max pooling.
+        argmax_x: Only for max pooling.
+        grad_input: (B, C, H, W) of zeros, is filled.
+        **options: Those of the forward pass.
+    """
+    from torchvision import ops
+
+    dtype = torch.promote_types(grad_output.dtype, torch.float32)
+    with torch.enable_grad():
+        # The op is linear in its input: its gradient is the same anywhere.
+        anywhere = grad_input.to(dtype).requires_grad_()
+        output = ops.roi_align(
+            anywhere,
+            rois.to(dtype),
+            (options['aligned_height'], options['aligned_width']),
+            options['spatial_scale'],
+            options['sampling_ratio'],
+            options['aligned'],
+        )
+    (grad,) = torch.autograd.grad(output, anywhere, grad_output.to(dtype))
+    grad_input.copy_(grad)
+
+
+def get_compiler_version() -> str:
+    """For mmcv's report on the environment."""
+    return 'none (torchvision in place of mmcv._ext)'
+
+
+def get_compiling_cuda_version() -> str:
+    """For mmcv's report on the environment."""
+    return 'none'
+
+
+def __getattr__(name: str) -> Callable[..., None]:
+    """Any other op: a function that says what is missing when it is called."""
+    if name.startswith('__'):
+        raise AttributeError(name)
+
+    def missing(*args: Any, **kwargs: Any) -> None:
+        _needs_compiled(name)
+
+    return missing
+
+
+def _needs_compiled(op: str) -> None:
+    raise NotImplementedError(
+        f'mmcv._ext.{op} has no counterpart in torchvision: uninstall '
+        'mmcv-lite and install compiled mmcv (https://mmcv.readthedocs.io/en/'
+        'latest/get_started/installation.html), which is then used as it is'
+    )

@@ -1,0 +1,253 @@
+"""Every workaround for a bug of a library, one function each.
+
+A patch is called as ``patch(module, run)`` in place of the module's own code,
+and ``run(module)`` executes that code. See :mod:`bimm_mm.compat`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from bimm_mm.compat.import_hook import Patch, Run
+
+
+def allow_own_checkpoints(module: ModuleType, run: Run) -> None:
+    """Let torch >= 2.6 resume from MMEngine's checkpoints (mmengine #1655).
+
+    MMEngine 0.10.7 loads with torch's default, which is now
+    ``weights_only=True`` and refuses the log history inside its own files.
+    Safe loading stays on: what such a file holds is allowed and no more.
+    """
+    run(module)
+    import torch
+
+    from bimm_mm.utils.safe_load import checkpoint_globals
+
+    if tuple(int(n) for n in torch.__version__.split('.')[:2]) >= (2, 6):
+        torch.serialization.add_safe_globals(checkpoint_globals())
+
+
+def cache_formatted_configs(module: ModuleType, run: Run) -> None:
+    """Let yapf format the text of a config once (mmcv #2466).
+
+    MMEngine 0.10.7 formats it again for every log, file and checkpoint:
+    seconds each for a detector's.
+    """
+    run(module)
+    format_code = module.FormatCode
+
+    @lru_cache(maxsize=8)
+    def formatted(text: str, style: tuple[tuple[str, Any], ...]) -> Any:
+        return format_code(text, style_config=dict(style))
+
+    module.FormatCode = lambda text, style_config: formatted(
+        text, tuple(style_config.items())
+    )
+
+
+def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
+    """Survive a ``transformers`` the multimodal models do not fit.
+
+    Where pycocotools and transformers are installed, mmpretrain 1.2.0 and
+    mmaction2 1.2.0 import their multimodal models together with all others;
+    transformers >= 4.56 no longer has what these import (as in
+    recognize-anything #219), and ``import mmpretrain.models`` ends in a
+    TypeError. They are tried first. Only if that fails, the libraries' own
+    placeholders take their place, as if transformers were not installed;
+    building one of them reports the error met here.
+    """
+    library = module.__name__.partition('.')[0]
+    dependency = import_module(f'{library}.utils.dependency')
+    names = dict(vars(module))
+    try:
+        with _forgotten_on_error(import_module(f'{library}.registry')):
+            run(module)
+    except Exception as error:
+        for name in [n for n in sys.modules if n.startswith(module.__name__)]:
+            if name != module.__name__:
+                del sys.modules[name]
+        vars(module).clear()
+        vars(module).update(names)
+        replaced = {
+            'WITH_MULTIMODAL': False,
+            'register_multimodal_placeholder': _register_failed(error),
+        }
+        with _replaced(dependency, replaced):
+            run(module)
+
+
+def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
+    """Serve ``np.Inf``, ``np.NAN``, ``np.in1d`` and ``np.trapz`` to callers.
+
+    NumPy 2.0 removed the first two, 2.4 the others; mmaction2 1.2.0 and
+    mmpretrain 1.2.0 fail when the code runs (no upstream issue known). The
+    module gets a view of NumPy with the names; NumPy itself stays as it is.
+    """
+    run(module)
+    module.np = NumpyView('numpy')
+
+
+def load_opencv_first(module: ModuleType, run: Run) -> None:
+    """Keep OpenCV able to read PNG files beside decord (decord #339).
+
+    decord 0.6.0 brings a zlib of its own. Where it is loaded before OpenCV,
+    OpenCV's PNG reader gets that one and reads nothing.
+    """
+    with suppress(ImportError):
+        import_module('cv2')
+    run(module)
+
+
+def name_empty_dataset(module: ModuleType, run: Run) -> None:
+    """Say which dataset has no sample (mmdetection #10627).
+
+    MMEngine 0.10.7 packs the samples of any library's dataset into one array
+    and ends in "need at least one array to concatenate" where there are none.
+    """
+    run(module)
+    serialize = module.BaseDataset._serialize_data
+
+    def checked(dataset: Any) -> Any:
+        if not dataset.data_list:
+            raise ValueError(
+                f'{dataset.ann_file or dataset.data_prefix} has no sample '
+                'left: it is empty, or none of its entries has one of the '
+                f'classes {dataset.metainfo.get("classes", ())} of the config '
+                '(metainfo.classes)'
+            )
+        return serialize(dataset)
+
+    module.BaseDataset._serialize_data = checked
+
+
+def supply_missing_drn(module: ModuleType) -> None:
+    """Supply what mmaction2 1.2.0's wheel forgot (mmaction2 #2714).
+
+    ``import mmaction.models`` imports the localizer DRN, whose folder is not
+    in the wheel.
+    """
+
+    class DRN:
+        """Stands for the localizer that the wheel lacks."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            raise ImportError(
+                'DRN is missing from the wheel of mmaction2 1.2.0 '
+                '(mmaction2 #2714): install mmaction2 from its source '
+                'tree to use this localizer'
+            )
+
+    import_module('mmaction.registry').MODELS.register_module(module=DRN)
+    vars(module)['DRN'] = DRN
+
+
+def supply_mmcv_ops(module: ModuleType) -> None:
+    """Stand in for the compiled ``mmcv._ext`` where it is absent.
+
+    mmcv has no wheels for current versions of Python and PyTorch (mmcv
+    #3263), and compiling it takes a compiler and ten minutes.
+    """
+    from bimm_mm.compat import mmcv_ops
+
+    vars(module).update(
+        (name, value)
+        for name, value in vars(mmcv_ops).items()
+        if name == '__getattr__' or not name.startswith('_')
+    )
+
+
+PATCHES: dict[str, Patch] = {
+    'decord': load_opencv_first,
+    'mmengine.config.config': cache_formatted_configs,
+    'mmengine.dataset.base_dataset': name_empty_dataset,
+    'mmengine.logging.history_buffer': allow_own_checkpoints,
+    'mmpretrain.models.multimodal': keep_multimodal_optional,
+    'mmaction.models.multimodal': keep_multimodal_optional,
+    'mmaction.utils.misc': keep_old_numpy_names,
+    'mmaction.datasets.transforms.pose_transforms': keep_old_numpy_names,
+    'mmaction.evaluation.functional.accuracy': keep_old_numpy_names,
+    'mmaction.evaluation.functional.ava_evaluation.metrics': (
+        keep_old_numpy_names
+    ),
+    'mmaction.evaluation.metrics.multimodal_metric': keep_old_numpy_names,
+    'mmpretrain.evaluation.metrics.retrieval': keep_old_numpy_names,
+}
+MISSING: dict[str, Run] = {
+    'mmaction.models.localizers.drn': lambda module: None,
+    'mmaction.models.localizers.drn.drn': supply_missing_drn,
+    'mmcv._ext': supply_mmcv_ops,
+}
+
+
+class NumpyView(ModuleType):
+    """NumPy together with the names that it dropped."""
+
+    Inf = float('inf')
+    NAN = float('nan')
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module('numpy'), name)
+
+    def in1d(self, values: Any, among: Any) -> Any:
+        """Which of the flattened values are among others."""
+        return self.isin(self.ravel(values), among)
+
+    def trapz(self, y: Any, x: Any = None) -> Any:
+        """Integral by the trapezoidal rule."""
+        return self.trapezoid(y, x)
+
+
+@contextmanager
+def _replaced(module: ModuleType, values: Mapping[str, Any]) -> Iterator[None]:
+    """Give a module other attributes inside the block."""
+    before = {name: getattr(module, name) for name in values}
+    vars(module).update(values)
+    try:
+        yield
+    finally:
+        vars(module).update(before)
+
+
+@contextmanager
+def _forgotten_on_error(registries: ModuleType) -> Iterator[None]:
+    """Forget what was registered inside the block if the block fails."""
+    from mmengine.registry import Registry
+
+    before = [
+        (registry, dict(registry.module_dict))
+        for registry in vars(registries).values()
+        if isinstance(registry, Registry)
+    ]
+    try:
+        yield
+    except Exception:
+        for registry, modules in before:
+            registry.module_dict.clear()
+            registry.module_dict.update(modules)
+        raise
+
+
+def _register_failed(error: Exception) -> Callable[..., None]:
+    """Make a function that registers placeholders which report the error."""
+
+    def placeholder(name: str) -> Callable[..., None]:
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise ImportError(
+                f'{name} cannot be used with the installed transformers '
+                f'({type(error).__name__}: {error}): install an older '
+                'transformers in an environment of its own'
+            ) from error
+
+        return refuse
+
+    def register(names: Sequence[str], registry: Any) -> None:
+        for name in names:
+            registry.register_module(name=name, module=placeholder(name))
+
+    return register

@@ -1,0 +1,66 @@
+"""What launchers of several processes need around mmengine and PyTorch."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import Any
+
+
+def end_processes() -> None:
+    """End a successful process that trained beside others with gloo.
+
+    Where DDP was, gloo's threads outlive ``destroy_process_group``, and now
+    and then abort the process while Python takes itself down: the launcher
+    calls a finished training failed (PyTorch #190489, #179291). So exit
+    handlers run, files are flushed, and the process ends at once. Without a
+    process group nothing happens; that of another backend is only left.
+    """
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    backend = distributed.get_backend()
+    distributed.destroy_process_group()
+    if backend == 'gloo':
+        atexit._run_exitfuncs()
+        print(end='', flush=True)
+        os._exit(0)
+
+
+def prepare_cpu_processes(cfg: Any) -> None:
+    """Let several processes train without a GPU.
+
+    Beside several GPUs mmengine 0.10.7 knows no other way: ``init_dist``
+    calls ``torch.cuda.set_device`` (mmengine/dist/utils.py), and
+    ``Runner.wrap_model`` passes ``device_ids``, which PyTorch's DDP rejects
+    for modules on the CPU. Both let themselves be told: a process group that
+    exists already is used as it is, and so is ``model_wrapper_cfg``. No
+    upstream issue known. Does nothing where there is a GPU.
+
+    Args:
+        cfg: Config of the run, changed in place.
+
+    Raises:
+        ValueError: If the processes were not started by torchrun.
+    """
+    import torch
+    from torch import distributed as dist
+
+    if torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ or 'MASTER_ADDR' not in os.environ:
+        raise ValueError(
+            'several processes without a GPU must be started by torchrun: '
+            'use tools/dist_train.sh, or --launcher none for one process'
+        )
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    wrapper['device_ids'] = None
+    cfg.model_wrapper_cfg = wrapper

@@ -1,0 +1,72 @@
+"""What torch's safe loading must know to read a checkpoint of MMEngine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def load_checkpoint_file(path: str | Path, *, mmap: bool = False) -> Any:
+    """Read a checkpoint onto the CPU with ``weights_only=True``.
+
+    Args:
+        path: File of ``torch.save``.
+        mmap: Whether tensors stay in the file until they are used.
+
+    Returns:
+        What the file holds.
+    """
+    with torch.serialization.safe_globals(checkpoint_globals()):
+        return torch.load(
+            path, map_location='cpu', weights_only=True, mmap=mmap
+        )
+
+
+def checkpoint_globals() -> list[Any]:
+    """List what a checkpoint of MMEngine names beside tensors.
+
+    That is ``HistoryBuffer`` with arrays and scalars of numbers. The files
+    also name ``getattr``, which would open the door to anything: it is
+    answered by a function that hands out HistoryBuffer's statistics only.
+
+    Returns:
+        For ``torch.serialization.safe_globals`` or ``add_safe_globals``.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    # Where NumPy keeps the two functions, from the way it pickles itself.
+    functions: list[Any] = [
+        np.empty(0).__reduce__()[0],
+        np.float64(0).__reduce__()[0],
+    ]
+    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
+    return [
+        HistoryBuffer,
+        (_statistic, 'builtins.getattr'),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in numbers},
+        # NumPy 2 renamed numpy.core: files of either version.
+        *(
+            (function, f'numpy.{core}.multiarray.{function.__name__}')
+            for function in functions
+            for core in ('core', '_core')
+        ),
+    ]
+
+
+def _statistic(owner: type, name: str) -> Callable[..., Any]:
+    """``getattr`` for checkpoints: statistics of HistoryBuffer only."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise UnpicklingError(
+        f'the checkpoint asks for attribute {name!r} of {owner!r}, which no '
+        'checkpoint of MMEngine needs: do not load it'
+    )

@@ -1,0 +1,176 @@
+"""Each patch works, and without it the bug is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from bimm_mm.compat import import_hook, patches
+
+needs_transformers = pytest.mark.skipif(
+    find_spec('transformers') is None, reason='needs transformers'
+)
+both = pytest.mark.parametrize(
+    'patched', [True, False], ids=['patched', 'bug']
+)
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter, where nothing is imported yet."""
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_importing_the_package_changes_nothing():
+    code = (
+        'import sys, pickle\n'
+        'before = list(sys.meta_path)\n'
+        'import bimm_mm\n'
+        'assert sys.meta_path == before\n'
+        "heavy = {'torch', 'numpy', 'mmengine', 'cv2'} & set(sys.modules)\n"
+        'assert not heavy, heavy'
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_applying_twice_changes_nothing():
+    before = list(sys.meta_path)
+    import_hook.install(patches.PATCHES, patches.MISSING)
+    assert sys.meta_path == before
+
+
+def test_all_libraries_import_and_missing_models_say_why():
+    # mmaction's registry comes first, as when a config names its datasets.
+    code = (
+        'import mmaction.registry\n'
+        'import bimm_mm.compat\n'
+        'import mmpretrain.models, mmaction.models, mmdet.models\n'
+        'import mmseg.models, mmpretrain.datasets, mmaction.datasets\n'
+        'from mmaction.registry import MODELS\n'
+        'from mmaction.models.localizers import DRN\n'
+        "assert MODELS.get('DRN') is DRN\n"
+        'for name in ("DRN", "mmpretrain.BlipCaption"):\n'
+        '    try:\n'
+        '        MODELS.build(dict(type=name))\n'
+        '    except ImportError as error:\n'
+        '        print(error)\n'
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert 'mmaction2 #2714' in done.stdout
+    if find_spec('transformers'):
+        assert 'BlipCaption cannot be used with the installed' in done.stdout
+
+
+def test_mmaction_models_fail_without_the_missing_module():
+    code = (
+        'from bimm_mm.compat import patches\n'
+        "del patches.MISSING['mmaction.models.localizers.drn']\n"
+        'import mmaction.models'
+    )
+    wanted = "No module named 'mmaction.models.localizers.drn'"
+    assert wanted in run(code).stderr
+
+
+@needs_transformers
+def test_mmpretrain_models_fail_unpatched():
+    done = run('import mmpretrain.models')
+    assert 'TypeError: NoneType takes no arguments' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        n
+        for n, p in patches.PATCHES.items()
+        if p.__name__.startswith('keep_old')
+    ],
+)
+def test_old_numpy_names_are_served_to_some_modules_only(name):
+    view = import_module(name).np
+    assert view.array is np.array and view.isnan(view.NAN)
+    assert view.Inf == float('inf') and not hasattr(np, 'Inf')
+    found = view.in1d([[1, 2], [3, 1]], [1])
+    assert found.tolist() == [True, False, False, True]
+    assert view.trapz([0, 1, 3], [0, 1, 2]) == 2.5
+
+
+@both
+def test_ava_metric_without_annotations_of_an_action(monkeypatch, patched):
+    from mmaction.evaluation.functional.ava_evaluation import metrics
+
+    if not patched:
+        monkeypatch.setattr(metrics, 'np', np)
+    none, hits = np.array([0.5]), np.array([False])
+    curves = metrics.compute_precision_recall(none, hits, 0)
+    if patched:
+        assert np.isnan(metrics.compute_average_precision(*curves))
+    else:
+        with pytest.raises(AttributeError, match='NAN'):
+            metrics.compute_average_precision(*curves)
+
+
+PNG_AFTER_DECORD = """
+import decord
+import cv2, numpy
+_, png = cv2.imencode('.png', numpy.eye(64, dtype=numpy.uint8))
+assert cv2.imdecode(png, 0) is not None
+"""
+FORMAT = """
+from yapf.yapflib import yapf_api
+texts, real = [], yapf_api.FormatCode
+def counted(text, **options):
+    texts.append(text)
+    return real(text, **options)
+yapf_api.FormatCode = counted
+from mmengine.config import Config
+cfg = Config(dict(model=dict(depth=12, widths=[1, 2, 3]), name='a'))
+first = cfg.pretty_text
+assert cfg.pretty_text == first
+cfg.name = 'b'
+assert cfg.pretty_text == first.replace("'a'", "'b'") != first
+assert len(texts) == 2, texts
+"""
+
+
+@both
+@pytest.mark.parametrize('code', [PNG_AFTER_DECORD, FORMAT])
+def test_png_beside_decord_and_formatting_of_configs(patched, code):
+    done = run(('import bimm_mm.compat\n' if patched else '') + code)
+    assert (done.returncode == 0) == patched
+
+
+END = """
+import atexit, sys
+from torch import distributed, nn
+from bimm_mm.utils.processes import end_processes
+end_processes()  # there is no group: it returns
+class Torn:
+    def __del__(self, write=sys.stderr.write):
+        write('taken down')
+torn = Torn()
+distributed.init_process_group(
+    'gloo', init_method='file://' + sys.argv[1], rank=0, world_size=1
+)
+model = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
+atexit.register(print, 'handlers ran', end='')
+end_processes()
+print('went on')
+"""
+
+
+def test_processes_of_gloo_end_without_being_taken_down(tmp_path):
+    done = run(END, str(tmp_path / 'group'))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 'handlers ran'
+    assert 'taken down' not in done.stderr
