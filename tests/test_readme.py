@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -19,10 +19,10 @@ BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
 @pytest.fixture
 def new_target():
     """The README's target, registered for the time of a test."""
-    (code,) = [block for block in BLOCKS if 'class GreyTarget' in block]
+    (code,) = [block for block in BLOCKS if 'class GrayTarget' in block]
     exec(compile(code, 'README.md', 'exec'), {'__name__': 'readme'})
     yield
-    MODELS.module_dict.pop('GreyTarget')
+    MODELS.module_dict.pop('GrayTarget')
 
 
 def test_adding_a_target(new_target):
@@ -42,16 +42,16 @@ def test_adding_a_target(new_target):
         )
     )
     pixels = torch.rand(2, 3, 1, 32, 32)
-    loss = branch(Stimulus(pixels - 0.5, pixels))['loss_V3']
+    loss = branch(ClipBatch(pixels - 0.5, pixels))['loss_V3']
     loss.backward()
     assert torch.isfinite(loss)
-    (output,) = branch(Stimulus(pixels - 0.5, pixels), mode='predict')
+    (output,) = branch(ClipBatch(pixels - 0.5, pixels), mode='predict')
     area = output['V3'].area
-    raw = area.target.raw(output['V3'].stimulus, area.patch)
+    raw = area.target.raw(output['V3'].clips, area.patch)
     picture = area.target.picture(raw, area.patch, (1, 32, 32))
     weights = torch.tensor([0.299, 0.587, 0.114])
-    grey = (pixels.movedim(1, -1) * weights).sum(-1, keepdim=True)
-    torch.testing.assert_close(picture, grey.expand(-1, -1, -1, -1, 3))
+    gray = (pixels.movedim(1, -1) * weights).sum(-1, keepdim=True)
+    torch.testing.assert_close(picture, gray.expand(-1, -1, -1, -1, 3))
 
 
 def test_files_and_links_exist():

@@ -1,7 +1,7 @@
 """What scripts and notebooks call."""
 
-from .classifiers import ProbeOptions
-from .config import (
+from bimm_mm.apis.classifiers import ProbeOptions
+from bimm_mm.apis.config import (
     check_checkpoint,
     check_device,
     check_load_from,
@@ -13,27 +13,32 @@ from .config import (
     use_amp,
     use_auto_scale_lr,
 )
-from .curves import AreaProgress, read_progress, read_scalars, save_curves
-from .data_files import check_data_files
-from .feature_file import (
+from bimm_mm.apis.curves import (
+    AreaProgress,
+    read_progress,
+    read_scalars,
+    save_curves,
+)
+from bimm_mm.apis.data_files import check_data_files
+from bimm_mm.apis.feature_file import (
     Features,
     check_same_kind,
     read_features,
     write_features,
 )
-from .feature_options import (
+from bimm_mm.apis.feature_options import (
     FeatureOptions,
     add_feature_arguments,
     feature_options,
 )
-from .feature_store import save_features
-from .features import Extraction, extract_features
-from .files import atomic, write_json, write_text
-from .folds import Fold, find_folds, split_fold
-from .launch import add_shared_arguments, build_runner
-from .pictures import save_pictures
-from .probe import FoldScore, probe, summary
-from .reconstruct import init_model, load_batch, reconstruct
+from bimm_mm.apis.feature_store import save_features
+from bimm_mm.apis.features import Extraction, extract_features
+from bimm_mm.apis.folds import Fold, find_folds, split_fold
+from bimm_mm.apis.launch import add_shared_arguments, build_runner
+from bimm_mm.apis.pictures import save_pictures
+from bimm_mm.apis.probe import FoldScore, probe, summary
+from bimm_mm.apis.reconstruct import init_model, load_batch, reconstruct
+from bimm_mm.utils.files import atomic, write_json, write_text
 
 __all__ = [
     'AreaProgress',

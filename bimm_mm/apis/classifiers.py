@@ -32,9 +32,9 @@ class ProbeOptions:
             cross-validation inside the training set.
         pca (int): Principal components that the linear probe sees; 0 for all
             features. Defaults to 0.
-        k (int): Neighbours of k-NN; fewer if there are fewer training
+        k (int): Neighbors of k-NN; fewer if there are fewer training
             samples. Defaults to 20.
-        temperature (float, optional): k-NN weighs a neighbour's vote with
+        temperature (float, optional): k-NN weighs a neighbor's vote with
             exp(cosine similarity / temperature), as DINO does with 0.07.
             Defaults to None: equal votes.
         seed (int): Of the inner folds. Defaults to 0.

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from bimm_mm.models.checkpoint import read_state_dict
+from bimm_mm.models.checkpoints.checkpoint import read_state_dict
 
 # What Runner reads from the config beside its own arguments.
 _READ_FROM_CFG = (
@@ -194,7 +194,7 @@ def use_amp(cfg: Config) -> None:
         cfg (Config): Changed in place: type and dtype of ``optim_wrapper``.
 
     Raises:
-        ValueError: If the optimiser wrapper is of a type of its own, which
+        ValueError: If the optimizer wrapper is of a type of its own, which
             must not be replaced.
     """
     known = ('OptimWrapper', 'AmpOptimWrapper', 'bimm_mm.CPUAmpOptimWrapper')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from .files import atomic
+from bimm_mm.utils.files import atomic
 
 Series = dict[int, float]
 

@@ -22,10 +22,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from bimm_mm.models.pretrained import load_pretrained
-from bimm_mm.models.vit import BIMMVisionTransformer
-
-from .feature_options import FeatureOptions
+from bimm_mm.apis.feature_options import FeatureOptions
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.checkpoints.pretrained import load_pretrained
 
 
 class EncoderFeatures:

@@ -16,10 +16,9 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bimm_mm.datasets.list_file import check_list_file, find_list_files
-from bimm_mm.datasets.transforms import Guarded, UndecodableVideoError
-
-from .feature_options import FeatureOptions
+from bimm_mm.apis.feature_options import FeatureOptions
+from bimm_mm.datasets.transforms import SafeDecode, UndecodableVideoError
+from bimm_mm.utils.list_file import check_list_file, find_list_files
 
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
@@ -203,15 +202,15 @@ def _build(config: Mapping[str, Any], split: str) -> BaseDataset:
         ) from error
 
 
-def _compose(transforms: list[dict]) -> Compose | Guarded:
+def _compose(transforms: list[dict]) -> Compose | SafeDecode:
     """The pipeline, guarded as a whole if its decoding is not."""
     guarded = any(
         str(getattr(step['type'], '__name__', step['type'])).endswith(
-            'Guarded'
+            'SafeDecode'
         )
         for step in transforms
     )
-    return Compose(transforms) if guarded else Guarded(transforms)
+    return Compose(transforms) if guarded else SafeDecode(transforms)
 
 
 def _folders(prefix: Mapping[str, str] | str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import atomic
+from bimm_mm.utils.files import atomic
 
 FORMAT = 'bimm_mm.features'
 FORMAT_VERSION = 1

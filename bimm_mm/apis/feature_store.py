@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from .feature_file import Features, write_features
-from .features import Batch, Extraction, join
+from bimm_mm.apis.feature_file import Features, write_features
+from bimm_mm.apis.features import Batch, Extraction, join
 
 
 def save_features(extraction: Extraction, path: str | Path) -> Features:

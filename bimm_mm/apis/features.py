@@ -13,20 +13,19 @@ import torch
 from mmengine.config import Config
 from mmengine.utils import track_iter_progress
 
-from bimm_mm.version import __version__
-
-from .config import check_checkpoint
-from .encoder_features import EncoderFeatures, check_classifier
-from .feature_data import (
+from bimm_mm.apis.config import check_checkpoint
+from bimm_mm.apis.encoder_features import EncoderFeatures, check_classifier
+from bimm_mm.apis.feature_data import (
     FeatureDataset,
     Sample,
     feature_loader,
     innermost_dataset,
     split_loader,
 )
-from .feature_file import Features
-from .feature_options import ENCODER, FeatureOptions
-from .trivial_features import TrivialFeatures
+from bimm_mm.apis.feature_file import Features
+from bimm_mm.apis.feature_options import ENCODER, FeatureOptions
+from bimm_mm.apis.trivial_features import TrivialFeatures
+from bimm_mm.version import __version__
 
 NO_CHECKPOINT = 'none'
 

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bimm_mm.models import BIMM, BIMMVisionTransformer, MaskedBranch
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 Size = Sequence[int]
 # Where classifiers keep what follows the encoder. Heads of detectors and
@@ -176,7 +176,7 @@ def _count_bimm(cfg: dict[str, Any], size: Size | None) -> Work:
 
     def targets() -> None:
         _make_targets(model.dorsal, cfg['dorsal'], clip)
-        _make_targets(model.ventral, cfg['ventral'], model.fixate(clip))
+        _make_targets(model.ventral, cfg['ventral'], model.sample_frame(clip))
 
     branches = (model.dorsal, model.ventral)
     own = sum(_target_size(branch) for branch in branches)
@@ -221,7 +221,7 @@ def _masked_parts(
 
 
 def _make_targets(
-    branch: MaskedBranch, cfg: dict[str, Any], clip: Stimulus
+    branch: MaskedBranch, cfg: dict[str, Any], clip: ClipBatch
 ) -> None:
     """Every target of a branch, computed in earnest.
 
@@ -232,10 +232,10 @@ def _make_targets(
         target(clip, branch.backbone.patch)
 
 
-def _blank(size: Size) -> Stimulus:
+def _blank(size: Size) -> ClipBatch:
     """A black clip (1, 3, T, H, W) with all that a target may ask for."""
     pixels, contour = torch.zeros(1, 3, *size), torch.zeros(1, 1, *size)
-    return Stimulus(pixels, pixels, contour, pixels)
+    return ClipBatch(pixels, pixels, contour, pixels)
 
 
 def _on_meta(cfg: dict[str, Any]) -> nn.Module:

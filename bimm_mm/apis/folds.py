@@ -7,9 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from bimm_mm.datasets.list_file import check_list_file
-
-from .feature_file import Features, check_disjoint
+from bimm_mm.apis.feature_file import Features, check_disjoint
+from bimm_mm.utils.list_file import check_list_file
 
 
 class Fold(NamedTuple):

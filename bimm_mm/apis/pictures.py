@@ -14,11 +14,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bimm_mm.models.head import AreaOutput
+from bimm_mm.models.pretrainers.area import AreaOutput
+from bimm_mm.utils.files import atomic
 
-from .files import atomic
-
-_GREY = 0.5
+_GRAY = 0.5
 # Brightness of tokens that were given and not predicted.
 _DIM = 0.4
 _CELL = 1.25  # inches per cell
@@ -54,7 +53,7 @@ def save_pictures(
 
 
 def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
-    """Group areas that saw the same stimulus.
+    """Group areas that saw the same clips.
 
     Args:
         outputs (Mapping): By ``V1`` or ``dorsal_V1``.
@@ -66,7 +65,7 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
     branches: dict[str, dict[str, AreaOutput]] = {}
     for name, output in outputs.items():
         branch = name.removesuffix(output.area.name).rstrip('_')
-        kind = 'image' if output.stimulus.size[0] == 1 else 'video'
+        kind = 'image' if output.clips.size[0] == 1 else 'video'
         areas = branches.setdefault(branch or kind, {})
         areas[output.area.name] = output
     return branches
@@ -74,8 +73,8 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
 
 def _selections(areas: Outputs, frames: int) -> list[tuple[str, Select]]:
     """Which columns a picture has: all images, or frames of one clip."""
-    stimulus = next(iter(areas.values())).stimulus
-    batch, length = len(stimulus.pixels), stimulus.size[0]
+    clips = next(iter(areas.values())).clips
+    batch, length = len(clips.pixels), clips.size[0]
     if length == 1:
         return [('', lambda x: x[:, 0])]
     shown = torch.linspace(0, length - 1, min(frames, length)).round().long()
@@ -86,7 +85,7 @@ def draw_branch(areas: Outputs, select: Select, *, title: str) -> Figure:
     """One branch: input, masked input, each area's prediction and target.
 
     Args:
-        areas (Mapping): Outputs of areas that saw the same stimulus.
+        areas (Mapping): Outputs of areas that saw the same clips.
         select (Callable): From (B, T, H, W, 3) the (K, H, W, 3) to show.
         title (str): Above the picture.
 
@@ -158,17 +157,17 @@ def picture_rows(areas: Outputs) -> dict[str, Tensor]:
     """Every row of a branch's picture.
 
     Args:
-        areas (Mapping): Outputs of areas that saw the same stimulus.
+        areas (Mapping): Outputs of areas that saw the same clips.
 
     Returns:
         dict[str, Tensor]: (B, T, H, W, 3), in [0, 1], by row name.
     """
     first = next(iter(areas.values()))
-    pixels = first.stimulus.pixels.movedim(1, -1)
+    pixels = first.clips.pixels.movedim(1, -1)
     visible = token_map(first, first.indices.visible)
     rows = {
         'input': pixels,
-        'masked': torch.where(visible, pixels, _GREY),
+        'masked': torch.where(visible, pixels, _GRAY),
     }
     for name, output in areas.items():
         rows[name], rows[f'{name} target'] = area_pictures(output)
@@ -185,15 +184,15 @@ def area_pictures(output: AreaOutput) -> tuple[Tensor, Tensor]:
         tuple[Tensor, Tensor]: Both (B, T, H, W, 3), in [0, 1]; tokens that
         were not predicted are dimmed in the first.
     """
-    target, stimulus = output.area.target, output.stimulus
-    raw = target.raw(stimulus, output.patch)
+    target, clips = output.area.target, output.clips
+    raw = target.raw(clips, output.patch)
     index = output.scored.unsqueeze(2).expand(-1, -1, raw.shape[2])
     tokens = output.target.scatter(1, index, target.decide(output.prediction))
     pasted = raw.scatter(
         1, index, target.restore(tokens, raw).gather(1, index)
     )
     guess, truth = (
-        target.picture(x, output.patch, stimulus.size) for x in (pasted, raw)
+        target.picture(x, output.patch, clips.size) for x in (pasted, raw)
     )
     predicted = token_map(output, output.scored)
     return torch.where(predicted, guess, _DIM * guess), truth
@@ -211,9 +210,7 @@ def token_map(output: AreaOutput, tokens: Tensor) -> Tensor:
     """
     grid = [
         side // length
-        for side, length in zip(
-            output.stimulus.size, output.patch, strict=True
-        )
+        for side, length in zip(output.clips.size, output.patch, strict=True)
     ]
     flat = tokens.new_zeros(len(tokens), output.target.shape[1])
     here = flat.scatter(1, tokens, 1).bool().unflatten(1, grid)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .classifiers import ProbeOptions, fit_knn, fit_linear
-from .feature_file import Features
+from bimm_mm.apis.classifiers import ProbeOptions, fit_knn, fit_linear
+from bimm_mm.apis.feature_file import Features
 
 METHODS = ('linear', 'knn')
 

@@ -14,10 +14,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
-from bimm_mm.models.head import AreaOutput
-from bimm_mm.stimulus import Stimulus
-
-from .config import check_checkpoint, load_config
+from bimm_mm.apis.config import check_checkpoint, load_config
+from bimm_mm.models.pretrainers.area import AreaOutput
+from bimm_mm.structures import ClipBatch
 
 
 def init_model(
@@ -98,13 +97,13 @@ def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:
 
 @torch.no_grad()
 def reconstruct(
-    model: BaseModel, batch: dict | Stimulus, *, seed: int = 0
+    model: BaseModel, batch: dict | ClipBatch, *, seed: int = 0
 ) -> dict[str, AreaOutput]:
     """Hide tokens at random and let every area predict them.
 
     Args:
         model (BaseModel): A ``MaskedBranch`` or a ``BIMM``.
-        batch (dict | Stimulus): What a loader gives, or a stimulus on the
+        batch (dict | ClipBatch): What a loader gives, or a clips on the
             model's device.
         seed (int): Which masks and frames are drawn. Defaults to 0.
 
@@ -116,6 +115,6 @@ def reconstruct(
     # The caller's own random numbers go on as if nothing had happened.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if isinstance(batch, Stimulus):
+        if isinstance(batch, ClipBatch):
             return model(inputs=batch, mode='predict')[0]
         return model.val_step(batch)[0]

@@ -64,7 +64,7 @@ class TrivialFeatures:
 def motion_energy(views: Tensor) -> Tensor:
     """How much every cell of an 8x8 grid changes from frame to frame.
 
-    The absolute difference of adjacent sampled frames, grey (mean of the
+    The absolute difference of adjacent sampled frames, gray (mean of the
     channels), averaged in each cell.
 
     Args:

@@ -6,10 +6,15 @@ video, ``run.py`` and ``ray_launcher.py`` for a dataset.
 """
 
 # Detectors are not imported here: they use targets, which use filters here.
-from .manifest import Manifest
-from .packing import Packing
-from .source import check_source, source_of
-from .store import ContourError, ContourFile, contour_path, write_contours
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.source import check_source, source_of
+from bimm_mm.contours.store import (
+    ContourError,
+    ContourFile,
+    contour_path,
+    write_contours,
+)
 
 __all__ = [
     'ContourError',

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from .extractor import Extractor
-from .report import Report
-from .run import extract_all
-from .store import ContourFile
-from .units import Unit
+from bimm_mm.contours.extractor import Extractor
+from bimm_mm.contours.report import Report
+from bimm_mm.contours.run import extract_all
+from bimm_mm.contours.store import ContourFile
+from bimm_mm.contours.units import Unit
 
 # A longer video is measured by its first part, for the sake of more videos.
 _SHARE = 0.1

@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from bimm_mm.contours.detectors import build_detector
+from bimm_mm.contours.finished import Finished
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.plan import Plan
+from bimm_mm.contours.report import Report
+from bimm_mm.contours.source import check_source, source_of
+from bimm_mm.contours.store import ContourError, ContourFile, write_contours
+from bimm_mm.contours.units import Unit
 from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
-
-from .detectors import build_detector
-from .finished import Finished
-from .manifest import Manifest
-from .plan import Plan
-from .reading import Video, media_file, read_image
-from .report import Report
-from .source import check_source, source_of
-from .store import ContourError, ContourFile, write_contours
-from .units import Unit
+from bimm_mm.utils.video import Video, media_file, read_image
 
 _REMEDIES = {
     errno.ENOSPC: 'the disk is full: make room',

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from glob import escape, glob
 
-from .atomic import write_file
-from .shards import Shard
+from bimm_mm.contours.shards import Shard
+from bimm_mm.utils.atomic import write_file
 
 
 def failures_path(contour_root: str, shard: Shard) -> str:

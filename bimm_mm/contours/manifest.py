@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from .atomic import write_file
-from .settings import differences, plain_settings
-from .store import FORMAT, ContourError, ContourFile
+from bimm_mm.contours.settings import differences, plain_settings
+from bimm_mm.contours.store import FORMAT, ContourError, ContourFile
+from bimm_mm.utils.atomic import write_file
 
 MANIFEST = 'manifest.json'
 

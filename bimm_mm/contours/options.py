@@ -48,7 +48,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         '--levels',
         type=int,
         default=4,
-        help='grey levels, with black; default: 4',
+        help='gray levels, with black; default: 4',
     )
     group.add_argument(
         '--no-thin', action='store_true', help='leave lines as wide as found'

@@ -1,4 +1,4 @@
-"""Contours made small: thin lines, the strongest of them, few grey levels.
+"""Contours made small: thin lines, the strongest of them, few gray levels.
 
 Shapes: N frames of H x W pixels; contour strength in [0, 1].
 """
@@ -23,7 +23,7 @@ class Packing:
         thin (bool): Whether lines are thinned to one pixel.
         density (float, optional): At most this share of a frame's pixels is
             kept, the strongest; in (0, 1]. None keeps all.
-        levels (int): Grey levels with 0, from 2 to 256: values are
+        levels (int): Gray levels with 0, from 2 to 256: values are
             ``round(i * 255 / (levels - 1))``.
 
     Raises:
@@ -60,7 +60,7 @@ class Packing:
             strength = thin(strength)
         if self.density is not None:
             strength = strength * strongest(strength, self.density)
-        return quantise(strength, self.levels)
+        return quantize(strength, self.levels)
 
     def settings(self) -> dict[str, Any]:
         """The options, for JSON."""
@@ -96,15 +96,15 @@ def strongest(strength: Tensor, density: float) -> Tensor:
 
 
 def _spread(size: int, device: torch.device) -> Tensor:
-    """All pixels once, neighbours in this order far from each other."""
+    """All pixels once, neighbors in this order far from each other."""
     step = round(size * (math.sqrt(5) - 1) / 2)
     while math.gcd(step, size) > 1:
         step += 1
     return torch.arange(size, device=device).mul_(step).remainder_(size)
 
 
-def quantise(strength: Tensor, levels: int) -> Tensor:
-    """Round to grey levels.
+def quantize(strength: Tensor, levels: int) -> Tensor:
+    """Round to gray levels.
 
     Args:
         strength (Tensor): (N, H, W) in [0, 1].

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .place import contour_path
+from bimm_mm.utils.media_paths import contour_path
 
 if TYPE_CHECKING:
-    from .extractor import Extractor
-    from .packing import Packing
+    from bimm_mm.contours.extractor import Extractor
+    from bimm_mm.contours.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plan:
         detector (str): See :func:`build_detector`.
         weights (str, optional): File of its weights, if it has any.
         options (Mapping): Its other options.
-        packing (Packing): From contour strength to few grey levels.
+        packing (Packing): From contour strength to few gray levels.
         stride (int): One of so many frames of a video has a contour.
         side (int): Short side of a frame in pixels, at most: larger frames
             are shrunk before detection.
@@ -72,6 +72,6 @@ class Plan:
             ValueError: If the detector, its options or its weights do not
                 fit.
         """
-        from .extractor import Extractor
+        from bimm_mm.contours.extractor import Extractor
 
         return Extractor(self, device=device)

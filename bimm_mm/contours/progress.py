@@ -6,9 +6,8 @@ import time
 
 from rich.console import Console
 
-from bimm_mm.progress import ProgressLine, size_text, time_text
-
-from .report import Report
+from bimm_mm.contours.report import Report
+from bimm_mm.utils.progress import ProgressLine, size_text, time_text
 
 
 class Progress(ProgressLine):

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .run import default_threads
+from bimm_mm.contours.run import default_threads
 
 # Only reports pass through Ray's memory. Its default, a third of the
 # machine's, does not fit into the shared memory of a container.

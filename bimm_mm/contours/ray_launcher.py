@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from .plan import Plan
-from .progress import Progress
-from .ray_cluster import cluster, fit_cpus, import_ray
-from .ray_worker import Attempts, RemoteError, Worker
-from .report import Report
-from .units import Unit
+from bimm_mm.contours.plan import Plan
+from bimm_mm.contours.progress import Progress
+from bimm_mm.contours.ray_cluster import cluster, fit_cpus, import_ray
+from bimm_mm.contours.ray_worker import Attempts, RemoteError, Worker
+from bimm_mm.contours.report import Report
+from bimm_mm.contours.units import Unit
 
 # Tasks per worker at least, so that none waits long for the last one, and
 # units per task and thread at most, since a task is what progress counts.

@@ -14,12 +14,12 @@ import cv2
 import decord
 import torch
 
-from .extractor import Extractor
-from .place import contour_path
-from .plan import Plan
-from .report import Report
-from .run import extract_all
-from .units import Unit
+from bimm_mm.contours.extractor import Extractor
+from bimm_mm.contours.plan import Plan
+from bimm_mm.contours.report import Report
+from bimm_mm.contours.run import extract_all
+from bimm_mm.contours.units import Unit
+from bimm_mm.utils.media_paths import contour_path
 
 # A unit at which so many workers died is given up: a video that crashes its
 # decoder would otherwise keep the run busy for ever.

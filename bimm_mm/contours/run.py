@@ -12,13 +12,13 @@ from concurrent.futures import (
 )
 from itertools import islice
 
-from .extractor import Extractor
-from .finished import Finished
-from .manifest import MANIFEST
-from .plan import Plan
-from .progress import Progress
-from .report import Report
-from .units import Unit
+from bimm_mm.contours.extractor import Extractor
+from bimm_mm.contours.finished import Finished
+from bimm_mm.contours.manifest import MANIFEST
+from bimm_mm.contours.plan import Plan
+from bimm_mm.contours.progress import Progress
+from bimm_mm.contours.report import Report
+from bimm_mm.contours.units import Unit
 
 
 def run_units(

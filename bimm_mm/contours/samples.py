@@ -13,13 +13,12 @@ from itertools import islice
 
 import numpy as np
 
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.source import check_source
+from bimm_mm.contours.store import ContourError, ContourFile
+from bimm_mm.contours.units import is_image
 from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
-
-from .manifest import Manifest
-from .reading import Video, media_file, read_image
-from .source import check_source
-from .store import ContourError, ContourFile
-from .units import is_image
+from bimm_mm.utils.video import Video, media_file, read_image
 
 _ENDING = '.zip'
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .atomic import write_file
-from .manifest import Manifest
-from .samples import Sample
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.samples import Sample
+from bimm_mm.utils.atomic import write_file
 
 _GAP = 6  # pixels between pictures
 _COLOUR = np.array([255, 40, 0], np.float32)
@@ -88,7 +88,7 @@ def draw_sheet(samples: Sequence[Sample], title: str) -> Figure:
     """
     columns = min(2, len(samples))
     cells = [(sample, sample_strip(sample)) for sample in samples]
-    # Neighbours of one height leave no white between them.
+    # Neighbors of one height leave no white between them.
     cells.sort(key=lambda cell: _height(cell[1]))
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     heights = [_CAPTION + max(_height(s) for _, s in row) for row in rows]
@@ -114,7 +114,7 @@ def sample_strip(sample: Sample) -> np.ndarray:
     """Picture, contour and both in one, side by side.
 
     Args:
-        sample (Sample): One without a picture has a grey one.
+        sample (Sample): One without a picture has a gray one.
 
     Returns:
         np.ndarray: (h, 3 * w + gaps, 3) uint8 RGB.
@@ -180,7 +180,7 @@ def _draw(
         parse_math=False,
     )
     if sample.fault:
-        # Over the grey picture, a third of the strip.
+        # Over the gray picture, a third of the strip.
         letters = max(20, int(14 * height * strip.shape[1] / len(strip) / 3))
         axis.text(
             4,

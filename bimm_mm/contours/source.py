@@ -6,7 +6,7 @@ import os
 import zlib
 from typing import Any
 
-from .store import ContourError, ContourFile
+from bimm_mm.contours.store import ContourError, ContourFile
 
 # Bytes at each end of a file that are looked at.
 _END = 64 * 1024

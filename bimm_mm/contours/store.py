@@ -3,7 +3,7 @@
 Any tool can look into them::
 
     settings.json   how they were made and what from, see ContourFile
-    000000.webp     contour strength of frame 0, 8-bit grey, 0 to 255
+    000000.webp     contour strength of frame 0, 8-bit gray, 0 to 255
     000004.webp     of frame 4: here one of four frames has a contour
 
 Shapes: h x w pixels, the size at which contours are stored.
@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from .atomic import write_file
-from .picture import ENDING, decode_contour, encode_contour
-from .place import contour_path
-from .settings import plain_settings
+from bimm_mm.contours.picture import ENDING, decode_contour, encode_contour
+from bimm_mm.contours.settings import plain_settings
+from bimm_mm.utils.atomic import write_file
+from bimm_mm.utils.media_paths import contour_path
 
 __all__ = [
     'FORMAT',

@@ -6,10 +6,9 @@ import math
 import shlex
 from collections.abc import Callable
 
-from bimm_mm.progress import size_text, time_text
-
-from .estimate import Amount, Estimate
-from .report import Report
+from bimm_mm.contours.estimate import Amount, Estimate
+from bimm_mm.contours.report import Report
+from bimm_mm.utils.progress import size_text, time_text
 
 _GPUS = (1, 4, 8, 64)
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bimm_mm.contours.filters import around, margin, smooth
+from bimm_mm.utils.filters import around, margin, smooth
 
 # Binomial filter by which ridges are found: standard deviation 1.4 pixels.
 _KERNEL = (1, 8, 28, 56, 70, 56, 28, 8, 1)
-# How much of the smoothed map is added before neighbours are compared. It
+# How much of the smoothed map is added before neighbors are compared. It
 # gives plateaus, such as saturated edges, a crest along their middle.
 _CREST = 0.1
 
@@ -23,7 +23,7 @@ def thin(strength: Tensor) -> Tensor:
 
     As ``edgesNms`` of Dollar's structured edges: the direction of a line
     comes from second derivatives of the smoothed map, and a pixel stays if
-    neither neighbour one pixel across the line, read bilinearly, is stronger.
+    neither neighbor one pixel across the line, read bilinearly, is stronger.
     Of a tie one side wins, so that a plateau leaves one line. One pass of
     Guo and Hall's thinning then turns the stairs of diagonal lines into
     chains of pixels that touch by corners.
@@ -82,7 +82,7 @@ def shifted(maps: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     column = torch.arange(width, device=maps.device) + 1
     start = torch.arange(count, device=maps.device)[:, None, None]
     here = start * ((height + 2) * stride) + row * stride + column
-    # The neighbour on either side, and this far towards it.
+    # The neighbor on either side, and this far towards it.
     across = here + torch.where(dx < 0, -1, 1)
     down = torch.where(dy < 0, -stride, stride)
     x, y = dx.abs(), dy.abs()
@@ -113,9 +113,9 @@ def _peel(lines: Tensor, *, first: bool) -> Tensor:
     parts = _count(~n & (ne | e), ~e & (se | s), ~s & (sw | w), ~w & (nw | n))
     pairs = _count(nw | n, ne | e, se | s, sw | w)
     others = _count(n | ne, e | se, s | sw, w | nw)
-    neighbours = torch.minimum(pairs, others)
+    neighbors = torch.minimum(pairs, others)
     kept = (s | sw | ~nw) & w if first else (n | ne | ~se) & e
-    removed = (parts == 1) & (neighbours >= 2) & (neighbours <= 3) & ~kept
+    removed = (parts == 1) & (neighbors >= 2) & (neighbors <= 3) & ~kept
     return lines & ~removed
 
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 
-from bimm_mm.datasets.list_file import check_list_file
+from bimm_mm.utils.list_file import check_list_file
 
 # fmt: off
 IMAGES = frozenset((

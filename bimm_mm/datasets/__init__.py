@@ -4,61 +4,61 @@ The datasets themselves are those of mmaction2 and mmpretrain, named in
 configs, so that mmaction2 is needed only where videos are.
 """
 
-from .action_from_frames import ActionFromFrames
-from .in_memory import InMemoryVideoDataset
-from .key_frames import KeyFrames
-from .list_file import check_list_file
-from .mixed import AlternatingSampler, MixedDataset
-from .preprocessor import StimulusPreprocessor
-from .randomness import seeded
-from .resilient import ResilientDataset
-from .sampler import Draw, EpochSampler
-from .stimulus_from_frames import StimulusFromFrames
-from .transforms import (
+from bimm_mm.datasets.action_from_frames import ActionFromFrames
+from bimm_mm.datasets.in_memory import InMemoryVideoDataset
+from bimm_mm.datasets.key_frames import AVAKeyframeDataset
+from bimm_mm.datasets.mixed import AlternatingSampler, MixedDataset
+from bimm_mm.datasets.preprocessor import ClipDataPreprocessor
+from bimm_mm.datasets.resilient import ResilientDataset
+from bimm_mm.datasets.sampler import Draw, EpochSampler
+from bimm_mm.datasets.stimulus_from_frames import StimulusFromFrames
+from bimm_mm.datasets.transforms import (
     AppendFollowing,
-    EnlargeShortSide,
-    Guarded,
+    EnsureMinSize,
+    GTBoxesOnly,
     LoadContour,
-    OnContourGrid,
     OpenFromMemory,
-    PackStimulus,
+    PackClipInputs,
     PackVideoNumber,
     PerClip,
     RepeatCrops,
     RepeatSamples,
-    ResizeToPatches,
+    ResizeToPatchMultiple,
+    SafeDecode,
+    SnapToContourStride,
     StillClip,
     TakeFrames,
-    TruthOnly,
     UndecodableVideoError,
 )
+from bimm_mm.utils.list_file import check_list_file
+from bimm_mm.utils.randomness import seeded
 
 __all__ = [
+    'AVAKeyframeDataset',
     'ActionFromFrames',
     'AlternatingSampler',
     'AppendFollowing',
+    'ClipDataPreprocessor',
     'Draw',
-    'EnlargeShortSide',
+    'EnsureMinSize',
     'EpochSampler',
-    'Guarded',
+    'GTBoxesOnly',
     'InMemoryVideoDataset',
-    'KeyFrames',
     'LoadContour',
     'MixedDataset',
-    'OnContourGrid',
     'OpenFromMemory',
-    'PackStimulus',
+    'PackClipInputs',
     'PackVideoNumber',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
     'ResilientDataset',
-    'ResizeToPatches',
+    'ResizeToPatchMultiple',
+    'SafeDecode',
+    'SnapToContourStride',
     'StillClip',
     'StimulusFromFrames',
-    'StimulusPreprocessor',
     'TakeFrames',
-    'TruthOnly',
     'UndecodableVideoError',
     'check_list_file',
     'seeded',

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bimm_mm.datasets.frames_preprocessor import FramesPreprocessor
 from bimm_mm.registry import MODELS
-
-from .frames_preprocessor import FramesPreprocessor
 
 
 @MODELS.register_module()
@@ -86,7 +85,7 @@ class ActionFromFrames(FramesPreprocessor):
             training (bool): Whether clips are random. Defaults to False.
 
         Returns:
-            dict: ``inputs`` (B, M, 3, T, H, W), normalised, and
+            dict: ``inputs`` (B, M, 3, T, H, W), normalized, and
             ``data_samples`` on the device.
 
         Raises:

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from mmengine.logging import print_log
 
-from .frame_memory import FrameMemory, VideoSize
-from .transforms.guarded import UndecodableVideoError
+from bimm_mm.datasets.frame_memory import FrameMemory, VideoSize
+from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
 
 # Seconds between two lines in the log.
 _INTERVAL = 10.0
@@ -101,8 +101,8 @@ def _attempt(
 
 
 def _look(path: str, *, side: int, stride: int) -> VideoSize:
-    # Not above: bimm_mm.contours.reading needs this package.
-    from bimm_mm.contours.reading import Video
+    # Not above: bimm_mm.utils.video needs this package.
+    from bimm_mm.utils.video import Video
 
     with Video(path, stride=stride, side=side) as video:
         first = next(video.frames())
@@ -115,7 +115,7 @@ def _look(path: str, *, side: int, stride: int) -> VideoSize:
 
 
 def _fill(path: str, *, memory: FrameMemory, side: int) -> None:
-    from bimm_mm.contours.reading import Video
+    from bimm_mm.utils.video import Video
 
     place = memory[path].frames
     with Video(path, stride=memory.stride, side=side) as video:

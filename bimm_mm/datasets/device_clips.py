@@ -117,10 +117,10 @@ def random_boxes(
     size = sizes.gather(1, first).squeeze(1)
     corner = torch.rand(len(ratio), 2, device=device) * (1 - size)
     boxes = torch.cat([corner, size], 1)
-    return boxes.where(fits.any(1, keepdim=True), centre_boxes(ratio))
+    return boxes.where(fits.any(1, keepdim=True), center_boxes(ratio))
 
 
-def centre_boxes(ratio: Tensor) -> Tensor:
+def center_boxes(ratio: Tensor) -> Tensor:
     """The largest square in the middle.
 
     Args:
@@ -163,11 +163,11 @@ def crop(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
     Returns:
         Tensor: (B, M, 3, T, H, W), fp32 in [0, 1].
     """
-    # (H,): centres of pixels, as a share of the crop.
-    centres = (torch.arange(size, device=boxes.device) + 0.5) / size
+    # (H,): centers of pixels, as a share of the crop.
+    centers = (torch.arange(size, device=boxes.device) + 0.5) / size
     corner, extent = boxes.view(-1, 2, 2, 1).unbind(1)
     # (B, 2, H) in grid_sample's coordinates: -1 and 1 are the outer edges.
-    x, y = (2 * (corner + extent * centres) - 1).unbind(1)
+    x, y = (2 * (corner + extent * centers) - 1).unbind(1)
     rows = (-1, size, size)
     grid = torch.stack(
         [x[:, None].expand(rows), y[:, :, None].expand(rows)], 3

@@ -16,14 +16,13 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from bimm_mm.contours.place import media_name
-
-from .available_memory import available_memory
-from .decoding import each_video, measure
-from .frame_memory import VideoSize
-from .frame_store import DeviceFrames, FrameStore, check_room
-from .transforms.guarded import UndecodableVideoError
-from .video_list import VideoList
+from bimm_mm.datasets.available_memory import available_memory
+from bimm_mm.datasets.decoding import each_video, measure
+from bimm_mm.datasets.frame_memory import VideoSize
+from bimm_mm.datasets.frame_store import DeviceFrames, FrameStore, check_room
+from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+from bimm_mm.datasets.video_list import VideoList
+from bimm_mm.utils.media_paths import media_name
 
 # Of what is available: the model and the batches need memory too.
 _SHARE = 0.9
@@ -142,8 +141,8 @@ def squeeze(frame: np.ndarray, side: int) -> np.ndarray:
 
 def _fill(path: str, *, places: Mapping[str, Tensor]) -> None:
     """Decode one video into its place."""
-    # Not above: bimm_mm.contours.reading needs this package.
-    from bimm_mm.contours.reading import Video
+    # Not above: bimm_mm.utils.video needs this package.
+    from bimm_mm.utils.video import Video
 
     # (T, 3, S, S), a view.
     place = places[path].numpy()

@@ -12,8 +12,8 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from .device_clips import (
-    centre_boxes,
+from bimm_mm.datasets.device_clips import (
+    center_boxes,
     crop,
     even_starts,
     frame_positions,
@@ -21,8 +21,8 @@ from .device_clips import (
     random_boxes,
     random_starts,
 )
-from .frame_loading import FrameOptions, load_frames
-from .preprocessor import channel_statistics
+from bimm_mm.datasets.frame_loading import FrameOptions, load_frames
+from bimm_mm.datasets.preprocessor import channel_statistics
 
 _PACK = "end the dataset's pipeline with dict(type='bimm_mm.PackVideoNumber')"
 
@@ -87,7 +87,7 @@ class FramesPreprocessor(BaseDataPreprocessor):
             boxes = mirrored(boxes, self.flip_ratio)
         else:
             starts = even_starts(*timing, self.test_clips)
-            boxes = centre_boxes(ratio)
+            boxes = center_boxes(ratio)
         positions = frame_positions(starts, *timing)
         positions = positions + videos.start[numbers].view(-1, 1, 1)
         return crop(videos.frames[positions], boxes, self.size)

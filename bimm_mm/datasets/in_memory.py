@@ -11,17 +11,16 @@ from typing import Any, Literal
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from bimm_mm.contours.place import media_name
+from bimm_mm.datasets.available_memory import available_memory
+from bimm_mm.datasets.decoding import decode, measure
+from bimm_mm.datasets.frame_memory import FrameMemory, VideoSize
+from bimm_mm.datasets.memory_pipeline import read_from_memory
+from bimm_mm.datasets.sampler import Draw
+from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
 from bimm_mm.registry import DATASETS
-
-from .available_memory import available_memory
-from .decoding import decode, measure
-from .frame_memory import FrameMemory, VideoSize
-from .list_file import check_list_file, find_list_files, type_name
-from .memory_pipeline import read_from_memory
-from .randomness import seeded
-from .sampler import Draw
-from .transforms.guarded import UndecodableVideoError
+from bimm_mm.utils.list_file import check_list_file, find_list_files, type_name
+from bimm_mm.utils.media_paths import media_name
+from bimm_mm.utils.randomness import seeded
 
 _GIB = 2**30
 # Of what is available: the model and the batches need memory too.

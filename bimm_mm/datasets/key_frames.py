@@ -11,15 +11,18 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from bimm_mm.datasets.ava_files import (
+    check_annotations,
+    check_detections,
+    check_label_file,
+)
+from bimm_mm.datasets.sampler import Draw
 from bimm_mm.registry import DATASETS
-
-from .ava_files import check_annotations, check_detections, check_label_file
-from .randomness import seeded
-from .sampler import Draw
+from bimm_mm.utils.randomness import seeded
 
 
 @DATASETS.register_module()
-class KeyFrames(Dataset):
+class AVAKeyframeDataset(Dataset):
     """Wraps mmaction2's ``AVADataset``: checked files, confident persons.
 
     With a ``proposal_file`` only detections whose score is *above*

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .frame_memory import FrameMemory
-from .list_file import type_name
+from bimm_mm.datasets.frame_memory import FrameMemory
+from bimm_mm.utils.list_file import type_name
 
 # Options of SampleFrames with which frames are at any distance.
 _ANY_DISTANCE = ('temporal_jitter', 'target_fps')
@@ -18,7 +18,7 @@ def read_from_memory(pipeline: list, memory: FrameMemory) -> list:
     Args:
         pipeline (list[dict]): Config of a pipeline with mmaction2's
             ``DecordInit`` and ``DecordDecode``, also inside other transforms
-            such as :class:`bimm_mm.Guarded`.
+            such as :class:`bimm_mm.SafeDecode`.
         memory (FrameMemory): The videos.
 
     Returns:

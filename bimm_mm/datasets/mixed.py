@@ -7,9 +7,8 @@ from itertools import accumulate, islice
 
 from torch.utils.data import Dataset
 
+from bimm_mm.datasets.sampler import Draw, EpochSampler
 from bimm_mm.registry import DATA_SAMPLERS, DATASETS
-
-from .sampler import Draw, EpochSampler
 
 
 @DATASETS.register_module()

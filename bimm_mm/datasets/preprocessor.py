@@ -1,4 +1,4 @@
-"""From the loader's bytes to a stimulus on the device.
+"""From the loader's bytes to a clips on the device.
 
 Shapes: B samples, R crops of each, T frames, H x W pixels.
 """
@@ -12,12 +12,12 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 
 @MODELS.register_module()
-class StimulusPreprocessor(BaseDataPreprocessor):
-    """Moves bytes to the device and makes a :class:`bimm_mm.Stimulus`.
+class ClipDataPreprocessor(BaseDataPreprocessor):
+    """Moves bytes to the device and makes a :class:`bimm_mm.ClipBatch`.
 
     Bytes travel, not floats: a quarter of the transfer. All crops of a
     sample become clips of their own, clip ``i`` being of sample ``i // R``.
@@ -59,7 +59,7 @@ class StimulusPreprocessor(BaseDataPreprocessor):
             training (bool): Without effect. Defaults to False.
 
         Returns:
-            dict: ``inputs`` (Stimulus) of B * R clips and ``data_samples``
+            dict: ``inputs`` (ClipBatch) of B * R clips and ``data_samples``
             as they came.
 
         Raises:
@@ -72,14 +72,14 @@ class StimulusPreprocessor(BaseDataPreprocessor):
         if self.following:
             clips, following = _take_apart(clips)
         pixels = self._pixels(clips)
-        stimulus = Stimulus(
+        clips = ClipBatch(
             inputs=(pixels - self.mean) / self.std,
             pixels=pixels,
             contour=clips[:, 3:].float().div_(255) if _has(clips) else None,
             following=None if following is None else self._pixels(following),
         )
         samples = data.get('data_samples')
-        return {'inputs': stimulus, 'data_samples': samples}
+        return {'inputs': clips, 'data_samples': samples}
 
     def _pixels(self, clips: Tensor) -> Tensor:
         """Bytes (B, C, T, H, W) as R, G, B in [0, 1]."""
@@ -143,5 +143,5 @@ def _check(inputs: object) -> None:
         raise ValueError(
             'inputs must be uint8 (B, R, C, T, H, W) with 3 or 4 channels, '
             f'got {inputs.dtype} {tuple(inputs.shape)}: end the pipeline '
-            "with dict(type='bimm_mm.PackStimulus')"
+            "with dict(type='bimm_mm.PackClipInputs')"
         )

@@ -11,13 +11,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import exists
 from torch.utils.data import Dataset
 
+from bimm_mm.datasets.sampler import Draw
+from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+from bimm_mm.datasets.transforms.sample import media_path
 from bimm_mm.registry import DATASETS
-
-from .list_file import check_list_file, find_list_files
-from .randomness import seeded
-from .sampler import Draw
-from .transforms.guarded import UndecodableVideoError
-from .transforms.sample import media_path
+from bimm_mm.utils.list_file import check_list_file, find_list_files
+from bimm_mm.utils.randomness import seeded
 
 # Enough to notice a wrong folder, cheap on a network file system.
 _PATHS_TO_CHECK = 3
@@ -38,8 +37,8 @@ class ResilientDataset(Dataset):
 
     Args:
         dataset (dict | BaseDataset): The dataset or its config. It decodes
-            inside :class:`bimm_mm.Guarded` and ends in packing: in
-            :class:`bimm_mm.PackStimulus`, :class:`bimm_mm.RepeatSamples` or
+            inside :class:`bimm_mm.SafeDecode` and ends in packing: in
+            :class:`bimm_mm.PackClipInputs`, :class:`bimm_mm.RepeatSamples` or
             the library's own transform.
         max_tries (int): Samples to try before giving up. Defaults to 10.
 

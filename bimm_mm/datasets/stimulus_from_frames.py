@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bimm_mm.datasets.frames_preprocessor import FramesPreprocessor
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-
-from .frames_preprocessor import FramesPreprocessor
+from bimm_mm.structures import ClipBatch
 
 
 @MODELS.register_module()
 class StimulusFromFrames(FramesPreprocessor):
-    """Takes the place of :class:`StimulusPreprocessor` for small video sets.
+    """Takes the place of :class:`ClipDataPreprocessor` for small video sets.
 
     All frames of all videos are decoded once and kept as bytes where the
     model is; the loader brings numbers of videos
@@ -94,7 +93,7 @@ class StimulusFromFrames(FramesPreprocessor):
             training (bool): Whether clips are random. Defaults to False.
 
         Returns:
-            dict: ``inputs`` (Stimulus) of B clips and ``data_samples`` as
+            dict: ``inputs`` (ClipBatch) of B clips and ``data_samples`` as
             they came.
 
         Raises:
@@ -104,6 +103,6 @@ class StimulusFromFrames(FramesPreprocessor):
         pixels = self.clips(data, training).flatten(0, 1)
         inputs = (pixels - self.mean) / self.std
         return {
-            'inputs': Stimulus(inputs=inputs, pixels=pixels),
+            'inputs': ClipBatch(inputs=inputs, pixels=pixels),
             'data_samples': data.get('data_samples'),
         }

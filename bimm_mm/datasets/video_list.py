@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from mmengine.fileio import list_from_file
 
-from bimm_mm.contours.place import media_name
-
-from .list_file import check_list_file
+from bimm_mm.utils.list_file import check_list_file
+from bimm_mm.utils.media_paths import media_name
 
 
 @dataclass(frozen=True)

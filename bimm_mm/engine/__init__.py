@@ -1,15 +1,15 @@
 """Hooks, metrics and what else the runner needs."""
 
-from .bad_videos import BadVideoHook
-from .cpu_amp import CPUAmpOptimWrapper
-from .diagnosis import DiagnosisHook
-from .finite_loss import FiniteLossHook
-from .first_val import FirstValHook
-from .full_precision import FullPrecisionHook
-from .label_check import LabelCheckHook
-from .layer_decay import LayerDecay
-from .metrics import AreaLoss
-from .step_seed import StepSeedHook
+from bimm_mm.engine.bad_videos import BadVideoHook
+from bimm_mm.engine.cpu_amp import CPUAmpOptimWrapper
+from bimm_mm.engine.diagnosis import DiagnosisHook
+from bimm_mm.engine.finite_loss import FiniteLossHook
+from bimm_mm.engine.first_val import FirstValHook
+from bimm_mm.engine.full_precision import FullPrecisionHook
+from bimm_mm.engine.label_check import LabelCheckHook
+from bimm_mm.engine.layer_decay import LayerDecay
+from bimm_mm.engine.metrics import AreaLoss
+from bimm_mm.engine.step_seed import StepSeedHook
 
 __all__ = [
     'AreaLoss',

@@ -21,7 +21,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
     loss scaling, so that nothing but the context differs.
 
     Args:
-        optimizer (torch.optim.Optimizer): The optimiser.
+        optimizer (torch.optim.Optimizer): The optimizer.
         accumulative_counts (int): Batches per update. Defaults to 1.
         clip_grad (dict, optional): Arguments of the gradient clipping.
             Defaults to None.

@@ -13,10 +13,10 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bimm_mm.models.bimm import BIMM
-from bimm_mm.models.branch import MaskedBranch
-from bimm_mm.models.head import AreaOutput
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.models.pretrainers.area import AreaOutput
+from bimm_mm.models.pretrainers.bimm import BIMM
+from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
+from bimm_mm.structures import ClipBatch
 
 
 def unwrap(model: nn.Module) -> MaskedBranch | BIMM:
@@ -115,13 +115,13 @@ def shared_blocks(
 
 
 def block_features(
-    branch: MaskedBranch, stimulus: Stimulus
+    branch: MaskedBranch, clips: ClipBatch
 ) -> dict[int, Tensor]:
     """Features of all patch tokens after every block, nothing masked.
 
     Args:
         branch (MaskedBranch): A branch.
-        stimulus (Stimulus): B clips or images, as the branch sees them.
+        clips (ClipBatch): B clips or images, as the branch sees them.
 
     Returns:
         dict[int, Tensor]: Block, from 1 -> (B, N, D), fp32; those of the last
@@ -130,17 +130,17 @@ def block_features(
     backbone = branch.backbone
     taps = range(1, backbone.depth + 1)
     with torch.no_grad():
-        features = backbone.encode(stimulus.inputs, None, taps)
+        features = backbone.encode(clips.inputs, None, taps)
     first = int(backbone.cls_token is not None)
     return {tap: features[tap][:, first:].float() for tap in taps}
 
 
 def seen_by(
-    model: MaskedBranch | BIMM, stimulus: Stimulus
-) -> dict[str, Stimulus]:
+    model: MaskedBranch | BIMM, clips: ClipBatch
+) -> dict[str, ClipBatch]:
     """What every branch sees; BIMM's ventral one the middle frame."""
     if not isinstance(model, BIMM):
-        return {'': stimulus}
-    pixels = stimulus.pixels
+        return {'': clips}
+    pixels = clips.pixels
     middle = pixels.new_full((len(pixels),), pixels.shape[2] // 2).long()
-    return {'ventral_': stimulus.frame(middle), 'dorsal_': stimulus}
+    return {'ventral_': clips.frame(middle), 'dorsal_': clips}

@@ -13,16 +13,15 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from bimm_mm.datasets.mixed import MixedDataset
-from bimm_mm.models.bimm import BIMM
-from bimm_mm.models.branch import MaskedBranch
+from bimm_mm.engine.diagnosed_model import unwrap
+from bimm_mm.engine.diagnosis_records import append_record, scalars
+from bimm_mm.engine.measure import measure_areas, measure_knn, measure_rank
+from bimm_mm.engine.nearest import LabelledSet
+from bimm_mm.models.pretrainers.bimm import BIMM
+from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
 from bimm_mm.registry import HOOKS
-from bimm_mm.stimulus import Stimulus
-
-from .diagnosed_model import unwrap
-from .diagnosis_records import append_record, scalars
-from .measure import measure_areas, measure_knn, measure_rank
-from .nearest import LabelledSet
-from .undisturbed import undisturbed
+from bimm_mm.structures import ClipBatch
+from bimm_mm.utils.random_state import undisturbed
 
 RECORDS = 'diagnosis.jsonl'
 _SPLITS = ('train', 'val')
@@ -139,7 +138,7 @@ class DiagnosisHook(Hook):
             self._measure(runner, runner.iter)
         if is_main_process():
             # matplotlib is not needed before.
-            from .diagnosis_page import write_page
+            from bimm_mm.engine.diagnosis_page import write_page
 
             page = write_page(runner.work_dir)
             runner.logger.info(f'diagnosis of the areas: {page}')
@@ -152,14 +151,14 @@ class DiagnosisHook(Hook):
         start = time.perf_counter()
         model = unwrap(runner.model)
         with undisturbed(model, self.seed):
-            stimulus = _stimulus(model, self._batch)
+            clips = _stimulus(model, self._batch)
             record = {
                 'iter': step,
                 'seed': self.seed,
                 'split': self.split,
-                'samples': len(stimulus.inputs),
-                **measure_areas(model, stimulus),
-                'rank': measure_rank(model, stimulus),
+                'samples': len(clips.inputs),
+                **measure_areas(model, clips),
+                'rank': measure_rank(model, clips),
                 'knn': self._measure_knn(model),
             }
         record['seconds'] = time.perf_counter() - start
@@ -169,7 +168,7 @@ class DiagnosisHook(Hook):
     def _measure_knn(self, model: MaskedBranch | BIMM) -> dict | None:
         if self._labelled is None:
             return None
-        stimuli: Iterator[Stimulus] = (
+        stimuli: Iterator[ClipBatch] = (
             _stimulus(model, batch) for batch in self._labelled.batches()
         )
         return measure_knn(model, self._labelled, stimuli)
@@ -189,6 +188,6 @@ class DiagnosisHook(Hook):
         return loop.dataloader.collate_fn([dataset[i] for i in chosen])
 
 
-def _stimulus(model: MaskedBranch | BIMM, batch: dict[str, Any]) -> Stimulus:
+def _stimulus(model: MaskedBranch | BIMM, batch: dict[str, Any]) -> ClipBatch:
     """What the model sees of a batch, on its device."""
     return model.data_preprocessor(batch, False)['inputs']

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bimm_mm.apis.files import atomic, write_text
-
-from .diagnosis_picture import draw_diagnosis
-from .diagnosis_records import Record, read_records
+from bimm_mm.engine.diagnosis_picture import draw_diagnosis
+from bimm_mm.engine.diagnosis_records import Record, read_records
+from bimm_mm.utils.files import atomic, write_text
 
 PAGE, PICTURE = 'diagnosis.md', 'diagnosis.png'
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .diagnosis_records import Record
+from bimm_mm.engine.diagnosis_records import Record
 
 _STYLE = dict(marker='.', lw=1.2)
 
@@ -135,8 +135,8 @@ def _pair(
     index: int,
     records: Sequence[Record],
 ) -> None:
-    """First measurement pale, last one strong, in one colour."""
-    name, colour = f'{prefix.rstrip("_")} '.lstrip(), f'C{index}'
+    """First measurement pale, last one strong, in one color."""
+    name, color = f'{prefix.rstrip("_")} '.lstrip(), f'C{index}'
     for values, record, alpha in (
         (before, records[0], 0.35),
         (after, records[-1], 1.0),
@@ -146,7 +146,7 @@ def _pair(
             range(1, len(values) + 1),
             values,
             label=label,
-            color=colour,
+            color=color,
             alpha=alpha,
             **_STYLE,
         )
@@ -180,5 +180,5 @@ def _log(axis: Axes) -> None:
 
 
 def _say(axis: Axes, text: str) -> None:
-    axis.text(0.5, 0.5, text, ha='center', va='center', color='grey')
+    axis.text(0.5, 0.5, text, ha='center', va='center', color='gray')
     axis.set(xticks=[], yticks=[], xlabel='')

@@ -29,19 +29,19 @@ class LayerDecay:
     VideoMAE.
 
     Parameters that are treated alike share a group, so that there are 2 (L +
-    2) of them at most and the optimiser's fused kernels have much to fuse;
+    2) of them at most and the optimizer's fused kernels have much to fuse;
     one group per tensor, as OpenMMLab's own constructors make, means hundreds
     of kernel launches per step.
 
     Args:
-        optim_wrapper_cfg (dict): Config of the optimiser wrapper, with
+        optim_wrapper_cfg (dict): Config of the optimizer wrapper, with
             ``optimizer``.
         paramwise_cfg (dict): ``layer_decay`` (float) in (0, 1], and nothing
             else; 1.0 gives all parameters the same learning rate.
 
     Raises:
         ValueError: A key of ``paramwise_cfg`` is missing, unknown or out of
-            range, or the optimiser has no ``lr`` or ``weight_decay``.
+            range, or the optimizer has no ``lr`` or ``weight_decay``.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LayerDecay:
                 raise ValueError(f'optim_wrapper.optimizer has no {key}')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimiser wrapper of a model.
+        """Build the optimizer wrapper of a model.
 
         Args:
             model (nn.Module): With a ``backbone`` that has

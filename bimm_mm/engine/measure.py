@@ -10,31 +10,34 @@ from typing import Any
 
 import torch
 
-from bimm_mm.models.bimm import BIMM
-from bimm_mm.models.branch import MaskedBranch
-from bimm_mm.stimulus import Stimulus
-
-from .diagnosed_model import (
+from bimm_mm.engine.diagnosed_model import (
     block_features,
     branches,
     seen_by,
     shared_blocks,
     weighted_losses,
 )
-from .gradients import cosine_matrix, gradient_norm, loss_gradients
-from .metrics import area_metrics
-from .nearest import LabelledSet, knn_accuracy
-from .rank import spread_rank
+from bimm_mm.engine.gradients import (
+    cosine_matrix,
+    gradient_norm,
+    loss_gradients,
+)
+from bimm_mm.engine.metrics import area_metrics
+from bimm_mm.engine.nearest import LabelledSet, knn_accuracy
+from bimm_mm.engine.rank import spread_rank
+from bimm_mm.models.pretrainers.bimm import BIMM
+from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
+from bimm_mm.structures import ClipBatch
 
 
 def measure_areas(
-    model: MaskedBranch | BIMM, stimulus: Stimulus
+    model: MaskedBranch | BIMM, clips: ClipBatch
 ) -> dict[str, Any]:
     """Losses, and gradients at the shared blocks, of one masked batch.
 
     Args:
         model (MaskedBranch | BIMM): In evaluation mode.
-        stimulus (Stimulus): B samples.
+        clips (ClipBatch): B samples.
 
     Returns:
         dict[str, Any]: ``areas``, by name what
@@ -42,7 +45,7 @@ def measure_areas(
         ``cosine``, a matrix in the order of these names, None for one area;
         ``shared``, numbers of the blocks by branch.
     """
-    outputs = model.reconstruct(stimulus)
+    outputs = model.reconstruct(clips)
     blocks, numbers = shared_blocks(model)
     parameters = [
         parameter
@@ -64,20 +67,20 @@ def measure_areas(
 
 
 def measure_rank(
-    model: MaskedBranch | BIMM, stimulus: Stimulus
+    model: MaskedBranch | BIMM, clips: ClipBatch
 ) -> dict[str, dict[str, Any]]:
     """Effective rank of the tokens after every block, nothing masked.
 
     Args:
         model (MaskedBranch | BIMM): In evaluation mode.
-        stimulus (Stimulus): B samples.
+        clips (ClipBatch): B samples.
 
     Returns:
         dict[str, dict]: By branch ``blocks``, one number per block, and
         ``limit``, min(B * N - 1, D), beyond which none can be.
     """
     ranks = {}
-    for prefix, seen in seen_by(model, stimulus).items():
+    for prefix, seen in seen_by(model, clips).items():
         features = block_features(branches(model)[prefix], seen)
         tokens = [x.flatten(0, 1) for x in features.values()]
         ranks[prefix] = {
@@ -90,14 +93,14 @@ def measure_rank(
 def measure_knn(
     model: MaskedBranch | BIMM,
     labelled: LabelledSet,
-    stimuli: Iterable[Stimulus],
+    stimuli: Iterable[ClipBatch],
 ) -> dict[str, Any]:
     """k-NN accuracy of the mean patch token after every block.
 
     Args:
         model (MaskedBranch | BIMM): In evaluation mode.
         labelled (LabelledSet): Labels and k.
-        stimuli (Iterable[Stimulus]): All samples of the set, in its order.
+        stimuli (Iterable[ClipBatch]): All samples of the set, in its order.
 
     Returns:
         dict[str, Any]: ``blocks``, by branch one accuracy in [0, 1] per
@@ -105,11 +108,11 @@ def measure_knn(
         class; ``k``; ``samples``.
 
     Raises:
-        ValueError: If samples do not give one stimulus each.
+        ValueError: If samples do not give one clips each.
     """
     pooled: dict[str, list[list[torch.Tensor]]] = {}
-    for stimulus in stimuli:
-        for prefix, seen in seen_by(model, stimulus).items():
+    for clips in stimuli:
+        for prefix, seen in seen_by(model, clips).items():
             features = block_features(branches(model)[prefix], seen)
             means = [x.mean(1).cpu() for x in features.values()]
             pooled.setdefault(prefix, []).append(means)

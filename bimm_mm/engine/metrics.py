@@ -16,7 +16,7 @@ from torch import Tensor
 from bimm_mm.registry import METRICS
 
 if TYPE_CHECKING:
-    from bimm_mm.models.head import AreaOutput
+    from bimm_mm.models.pretrainers.area import AreaOutput
 
 
 @dataclass
@@ -176,7 +176,7 @@ class AreaLoss(BaseMetric):
             data_batch (dict): Not used.
             data_samples (Sequence[dict]): What the model returned with
                 ``mode='predict'``: dicts from area names to
-                :class:`~bimm_mm.models.head.AreaOutput`.
+                :class:`~bimm_mm.models.pretrainers.area.AreaOutput`.
         """
         for outputs in data_samples:
             for name, output in outputs.items():

@@ -1,4 +1,4 @@
-"""k-NN accuracy: do neighbours in feature space have the same label?
+"""k-NN accuracy: do neighbors in feature space have the same label?
 
 Shapes: n samples, D features.
 """
@@ -28,7 +28,7 @@ def knn_accuracy(features: Tensor, labels: Tensor, k: int) -> float:
     Args:
         features (Tensor): (n, D).
         labels (Tensor): (n,), int64, at least 0.
-        k (int): Neighbours, 1 to n - 1.
+        k (int): Neighbors, 1 to n - 1.
 
     Returns:
         float: Accuracy in [0, 1].
@@ -38,14 +38,14 @@ def knn_accuracy(features: Tensor, labels: Tensor, k: int) -> float:
     """
     if not 1 <= k < len(features):
         raise ValueError(
-            f'k={k} neighbours of {len(features)} samples: choose 1 to '
+            f'k={k} neighbors of {len(features)} samples: choose 1 to '
             f'{len(features) - 1}, or give more samples'
         )
     directions = F.normalize(features.double(), dim=1)
     similarity = directions @ directions.T
     similarity.fill_diagonal_(-float('inf'))
-    neighbours = similarity.topk(k, dim=1).indices
-    votes = F.one_hot(labels[neighbours]).sum(1)
+    neighbors = similarity.topk(k, dim=1).indices
+    votes = F.one_hot(labels[neighbors]).sum(1)
     return float((votes.argmax(1) == labels).double().mean())
 
 
@@ -57,9 +57,9 @@ class LabelledSet:
 
     Args:
         dataset (dict | Dataset): A dataset with labels, or its config; its
-            pipeline ends in :class:`bimm_mm.PackStimulus` and should have no
+            pipeline ends in :class:`bimm_mm.PackClipInputs` and should have no
             random augmentation.
-        k (int): Neighbours. Defaults to 20.
+        k (int): Neighbors. Defaults to 20.
         batch_size (int): Samples encoded at a time. Defaults to 8.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def effective_rank(matrix: Tensor) -> float:
-    """Exponential of the entropy of the normalised singular values.
+    """Exponential of the entropy of the normalized singular values.
 
     Roy and Vetterli, "The effective rank: a measure of effective
     dimensionality", EUSIPCO 2007, Definition 1. It is r for a matrix with r
@@ -60,9 +60,9 @@ def spread_rank(features: Tensor) -> float:
         float: Between 1 and min(n - 1, D); 0 if all vectors are equal.
     """
     features = features.detach().double()
-    centred = features - features.mean(0)
+    centered = features - features.mean(0)
     # Equal vectors leave rounding errors behind, which have a rank of their
     # own.
-    if centred.abs().max() <= 1e-6 * features.abs().max():
+    if centered.abs().max() <= 1e-6 * features.abs().max():
         return 0.0
-    return effective_rank(centred)
+    return effective_rank(centered)

@@ -1,16 +1,16 @@
 """The paper's tables, runs that reproduce them, and a page that shows both."""
 
-from .blocks import to_html, to_markdown
-from .config_page import config_page
-from .counting import count_models
-from .page import TITLE, page
-from .placing import Board, Other, place
-from .reader import OURS, PAPER, read_tables
-from .record import RunRecorder, record_result
-from .results import Refused, Result, gather
-from .running import run_steps, select
-from .steps import Step, row_steps, unique
-from .tables import Row, Table, TableFile
+from bimm_mm.leaderboard.blocks import to_html, to_markdown
+from bimm_mm.leaderboard.config_page import config_page
+from bimm_mm.leaderboard.counting import count_models
+from bimm_mm.leaderboard.page import TITLE, page
+from bimm_mm.leaderboard.placing import Board, Other, place
+from bimm_mm.leaderboard.reader import OURS, PAPER, read_tables
+from bimm_mm.leaderboard.record import RunRecorder, record_result
+from bimm_mm.leaderboard.results import Refused, Result, gather
+from bimm_mm.leaderboard.running import run_steps, select
+from bimm_mm.leaderboard.steps import Step, row_steps, unique
+from bimm_mm.leaderboard.tables import Row, Table, TableFile
 
 __all__ = [
     'OURS',

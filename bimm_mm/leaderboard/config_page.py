@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .blocks import Block, Grid, Heading, Paragraph
-from .tables import Finetuning, Row, TableFile
+from bimm_mm.leaderboard.blocks import Block, Grid, Heading, Paragraph
+from bimm_mm.leaderboard.tables import Finetuning, Row, TableFile
 
 _ROOT = Path(__file__).resolve().parents[2]
 

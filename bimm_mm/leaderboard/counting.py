@@ -8,8 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from bimm_mm.apis.flops import count_config
-
-from .tables import COUNTED, Finetuning, TableFile
+from bimm_mm.leaderboard.tables import COUNTED, Finetuning, TableFile
 
 
 def model_key(finetuning: Finetuning) -> str:

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bimm_mm.leaderboard.machine import sha256
 from bimm_mm.utils.safe_load import load_checkpoint_file
-
-from .machine import sha256
 
 RUN, RESULT = 'run.json', 'result.json'
 # Where a config names the checkpoint that it starts from.

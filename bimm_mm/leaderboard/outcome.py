@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .machine import sha256
-from .origin import RESULT, read_json
+from bimm_mm.leaderboard.machine import sha256
+from bimm_mm.leaderboard.origin import RESULT, read_json
 
 
 def finished_training(work_dir: Path, last: Path) -> bool:

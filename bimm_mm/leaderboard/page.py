@@ -7,11 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from .blocks import Block, Code, Grid, Heading, Items, Paragraph
-from .counting import model_key
-from .placing import Board, Other
-from .results import Result
-from .tables import COUNTED, Metric, Row, Table, TableFile
+from bimm_mm.leaderboard.blocks import (
+    Block,
+    Code,
+    Grid,
+    Heading,
+    Items,
+    Paragraph,
+)
+from bimm_mm.leaderboard.counting import model_key
+from bimm_mm.leaderboard.placing import Board, Other
+from bimm_mm.leaderboard.results import Result
+from bimm_mm.leaderboard.tables import COUNTED, Metric, Row, Table, TableFile
 
 TITLE = "The paper's tables and this project's runs"
 NOT_RUN, NO_CONFIG, NOT_AVAILABLE = 'not run', 'no config', 'N/A'

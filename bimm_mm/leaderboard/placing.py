@@ -9,9 +9,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .compare import differences, significant, strings
-from .results import Refused, Result, Stage
-from .tables import Benchmark, Row, TableFile
+from bimm_mm.leaderboard.compare import differences, significant, strings
+from bimm_mm.leaderboard.results import Refused, Result, Stage
+from bimm_mm.leaderboard.tables import Benchmark, Row, TableFile
 
 # A result needs this share of a data set: videos vanish from the web.
 SHARE = 0.9

@@ -14,7 +14,14 @@ from typing import Any
 
 import yaml
 
-from .tables import Benchmark, Finetuning, Metric, Row, Table, TableFile
+from bimm_mm.leaderboard.tables import (
+    Benchmark,
+    Finetuning,
+    Metric,
+    Row,
+    Table,
+    TableFile,
+)
 
 PAPER = Path(__file__).with_name('paper.yml')
 OURS = Path(__file__).with_name('ours.yml')

@@ -13,10 +13,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from bimm_mm.apis.files import write_json
-
-from .machine import hardware, revision
-from .origin import RESULT, RUN, describe, dotted, start_of
+from bimm_mm.leaderboard.machine import hardware, revision
+from bimm_mm.leaderboard.origin import RESULT, RUN, describe, dotted, start_of
+from bimm_mm.utils.files import write_json
 
 
 class RunRecorder(Hook):

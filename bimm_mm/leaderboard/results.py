@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .compare import parse_config
-from .origin import RESULT, read_json
+from bimm_mm.leaderboard.compare import parse_config
+from bimm_mm.leaderboard.origin import RESULT, read_json
 
 _NEEDED = (
     'metrics',

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from .steps import TOOLS, Step
-from .tables import Row, Table
+from bimm_mm.leaderboard.steps import TOOLS, Step
+from bimm_mm.leaderboard.tables import Row, Table
 
 
 def select(table: Table, names: Sequence[str] | None) -> list[Row]:

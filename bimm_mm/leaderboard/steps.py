@@ -11,9 +11,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .origin import checkpoint_key, dotted
-from .outcome import finished_training, result_of
-from .tables import Finetuning, Row
+from bimm_mm.leaderboard.origin import checkpoint_key, dotted
+from bimm_mm.leaderboard.outcome import finished_training, result_of
+from bimm_mm.leaderboard.tables import Finetuning, Row
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 

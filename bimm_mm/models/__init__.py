@@ -1,31 +1,35 @@
 """Encoder, masking, decoders, branches and BIMM itself."""
 
-from .bimm import BIMM
-from .branch import MaskedBranch
-from .decoders import LinearDecoder, TransformerDecoder
-from .head import Area, AreaOutput, MultiDecoderHead
-from .latent_decoder import LatentDecoder
-from .mask_token_vit import MaskTokenViT
-from .masking import (
+from bimm_mm.models.backbones.mask_token_vit import MaskTokenViT
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.decoders.latent import LatentDecoder
+from bimm_mm.models.decoders.multi_scale import MultiScaleDecoder
+from bimm_mm.models.decoders.token import TokenDecoder
+from bimm_mm.models.decoders.transformer import (
+    LinearDecoder,
+    TransformerDecoder,
+)
+from bimm_mm.models.masking import (
     Masking,
     RandomMasking,
-    RunningCell,
+    RunningCellMasking,
     TokenIndices,
     TubeMasking,
 )
-from .multi_scale_decoder import MultiScaleDecoder
-from .regressor import LatentRegressor
-from .simple_fpn import SimpleFPN
-from .still_masking import StillOrClipMasking
-from .token_decoder import TokenDecoder
-from .vit import BIMMVisionTransformer
-from .vqgan import VQGANTokenizer
+from bimm_mm.models.necks.latent_regressor import LatentRegressor
+from bimm_mm.models.necks.simple_fpn import SimpleFPN
+from bimm_mm.models.pretrainers.area import Area, AreaOutput, MultiDecoderHead
+from bimm_mm.models.pretrainers.bimm import BIMM
+from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
+from bimm_mm.models.still_masking import ImageOrVideoMasking
+from bimm_mm.models.tokenizers.vqgan import VQGANTokenizer
 
 __all__ = [
     'BIMM',
     'Area',
     'AreaOutput',
     'BIMMVisionTransformer',
+    'ImageOrVideoMasking',
     'LatentDecoder',
     'LatentRegressor',
     'LinearDecoder',
@@ -35,9 +39,8 @@ __all__ = [
     'MultiDecoderHead',
     'MultiScaleDecoder',
     'RandomMasking',
-    'RunningCell',
+    'RunningCellMasking',
     'SimpleFPN',
-    'StillOrClipMasking',
     'TokenDecoder',
     'TokenIndices',
     'TransformerDecoder',

@@ -22,7 +22,7 @@ class TokenIndices(NamedTuple):
     Args:
         visible (Tensor): (B, Nv), int64: tokens that enter the encoder.
         hidden (Tensor): (B, Nh), int64: tokens to be predicted. All others,
-            unless a :class:`RunningCell` leaves some out.
+            unless a :class:`RunningCellMasking` leaves some out.
     """
 
     visible: Tensor
@@ -120,7 +120,7 @@ class TubeMasking(Masking):
     """Hides the same places at all times, as VideoMAE does (Sec. 3.1).
 
     A tube through all ``t`` time slots keeps the model from copying a hidden
-    patch from its neighbours in time.
+    patch from its neighbors in time.
     """
 
     def forward(
@@ -143,7 +143,7 @@ class TubeMasking(Masking):
 
 
 @MODELS.register_module()
-class RunningCell(BaseModule):
+class RunningCellMasking(BaseModule):
     """Leaves hidden tokens out of decoders and loss, as VideoMAE V2 does.
 
     Its decoder masking: every cell of 2 x 2 places shows the decoder the
@@ -173,8 +173,8 @@ class RunningCell(BaseModule):
         super().__init__()
         if ratio not in (0.0, 0.25, 0.5, 0.75):
             raise ValueError(
-                f'RunningCell: ratio={ratio} is not 0, 0.25, 0.5 or 0.75; a '
-                'cell has 4 places, of which some must be shown'
+                f'RunningCellMasking: ratio={ratio} is not 0, 0.25, 0.5 or '
+                '0.75; a cell has 4 places, of which some must be shown'
             )
         self.ratio = ratio
 

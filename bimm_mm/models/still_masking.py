@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from mmengine.model import BaseModule
 
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-
-from .masking import TokenIndices
 
 
 @MODELS.register_module()
-class StillOrClipMasking(BaseModule):
+class ImageOrVideoMasking(BaseModule):
     """One masking for images, another one for clips.
 
     An image is an input that is one token long in time, such as two equal

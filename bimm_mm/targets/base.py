@@ -2,7 +2,7 @@
 
 B clips, T frames (1 for an image), maps of C x T x h x w, N tokens of P values
 each, Ns of them scored. A target makes maps, cuts them into tokens and
-normalises the tokens; all of it in fp32 and without gradient. It also knows
+normalizes the tokens; all of it in fp32 and without gradient. It also knows
 how a prediction is scored against it.
 """
 
@@ -16,24 +16,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.tokens import Size, patchify, unpatchify
 
-# One grey level: where pictures vary less than this, dividing by their
+# One gray level: where pictures vary less than this, dividing by their
 # deviation would only amplify rounding and compression noise.
-GREY_LEVEL = 1 / 255
+GRAY_LEVEL = 1 / 255
 
 Method = TypeVar('Method', bound=Callable[..., Tensor])
 
 
 def exact(method: Method) -> Method:
-    """Run a method of (target, stimulus, ...) in fp32, without gradient."""
+    """Run a method of (target, clips, ...) in fp32, without gradient."""
 
     @wraps(method)
-    def run(self: Target, stimulus: Stimulus, *args: Size) -> Tensor:
-        device = stimulus.pixels.device.type
+    def run(self: Target, clips: ClipBatch, *args: Size) -> Tensor:
+        device = clips.pixels.device.type
         with torch.no_grad(), torch.autocast(device, enabled=False):
-            return method(self, stimulus, *args)
+            return method(self, clips, *args)
 
     return run
 
@@ -45,28 +45,28 @@ def moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     on the CPU.
     """
     mean = x.mean(dims, keepdim=True)
-    centred = (x - mean).square_()
+    centered = (x - mean).square_()
     count = x.numel() // mean.numel()
-    return mean, centred.sum(dims, keepdim=True).div_(max(count - 1, 1))
+    return mean, centered.sum(dims, keepdim=True).div_(max(count - 1, 1))
 
 
-def luma(stimulus: Stimulus) -> Tensor:
+def luma(clips: ClipBatch) -> Tensor:
     """Brightness (B, 1, T, H, W) in [0, 1]: .299 R + .587 G + .114 B."""
 
     def compute() -> Tensor:
-        red, green, blue = stimulus.pixels.float().split(1, dim=1)
+        red, green, blue = clips.pixels.float().split(1, dim=1)
         return red.mul(0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
-    return stimulus.maps('luma', compute)
+    return clips.maps('luma', compute)
 
 
 class Target(nn.Module):
     """Base class: what an area has to predict.
 
-    A subclass gives :meth:`maps`, :meth:`statistics` and :meth:`colour`. One
+    A subclass gives :meth:`maps`, :meth:`statistics` and :meth:`color`. One
     that is not predicted value by value, such as codes of a tokenizer, gives
     :meth:`loss`, :meth:`figures` and :meth:`decide` as well.
-    ``norms`` maps every normalisation it offers to the sentence that pictures
+    ``norms`` maps every normalization it offers to the sentence that pictures
     carry when they use true statistics ('' for none), ``channels`` is C.
 
     Args:
@@ -93,23 +93,23 @@ class Target(nn.Module):
         """Which true statistics :meth:`restore` uses; '' if none."""
         return '' if self.norm is None else self.norms[self.norm]
 
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """What is to be predicted, frame by frame: (B, C, T, h, w), fp32."""
         raise NotImplementedError
 
     def statistics(self, values: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Shift and scale of the normalisation ``norm``.
+        """Shift and scale of the normalization ``norm``.
 
         Args:
             values (Tensor): (B, N, P / C, C).
 
         Returns:
             tuple: Shift (None for zero) and scale, broadcastable to
-            ``values``; normalised values are (values - shift) / scale.
+            ``values``; normalized values are (values - shift) / scale.
         """
         raise NotImplementedError
 
-    def colour(self, maps: Tensor) -> Tensor:
+    def color(self, maps: Tensor) -> Tensor:
         """Maps (B, C, t, h, w) as RGB (B, 3, t, h, w), clamped later."""
         raise NotImplementedError
 
@@ -152,25 +152,25 @@ class Target(nn.Module):
         return prediction.float()
 
     @exact
-    def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:
-        """Tokens before normalisation.
+    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
+        """Tokens before normalization.
 
         Args:
-            stimulus (Stimulus): A batch of clips or images.
+            clips (ClipBatch): A batch of clips or images.
             patch (tuple): Frames, height and width of a token in pixels.
 
         Returns:
             Tensor: (B, N, P), fp32.
 
         Raises:
-            ValueError: If the patch does not divide the stimulus.
+            ValueError: If the patch does not divide the clips.
         """
-        return patchify(self.maps(stimulus), self.cells(patch))
+        return patchify(self.maps(clips), self.cells(patch))
 
     @exact
-    def forward(self, stimulus: Stimulus, patch: Size) -> Tensor:
-        """Normalised tokens (B, N, P), fp32; arguments as :meth:`raw`."""
-        raw = self.raw(stimulus, patch)
+    def forward(self, clips: ClipBatch, patch: Size) -> Tensor:
+        """Normalized tokens (B, N, P), fp32; arguments as :meth:`raw`."""
+        raw = self.raw(clips, patch)
         if self.norm is None:
             return raw
         values = self._by_channel(raw)
@@ -181,11 +181,11 @@ class Target(nn.Module):
         return (shifted / scale).flatten(2)
 
     def restore(self, tokens: Tensor, raw: Tensor) -> Tensor:
-        """Undo the normalisation with the true statistics, for pictures.
+        """Undo the normalization with the true statistics, for pictures.
 
         Args:
             tokens (Tensor): (B, N, P) in the space of :meth:`forward`.
-            raw (Tensor): (B, N, P), the true tokens before normalisation.
+            raw (Tensor): (B, N, P), the true tokens before normalization.
 
         Returns:
             Tensor: (B, N, P). It knows what :attr:`leaks` says.
@@ -197,7 +197,7 @@ class Target(nn.Module):
         return (values if shift is None else values + shift).flatten(2)
 
     def picture(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Tokens before normalisation as pictures for people.
+        """Tokens before normalization as pictures for people.
 
         Args:
             tokens (Tensor): (B, N, P), from :meth:`raw` or :meth:`restore`.
@@ -212,11 +212,11 @@ class Target(nn.Module):
             s // p * c for s, p, c in zip(size, patch, cells, strict=True)
         )
         maps = unpatchify(tokens, cells, (t, h, w))
-        rgb = F.interpolate(self.colour(maps), size=size, mode='nearest')
+        rgb = F.interpolate(self.color(maps), size=size, mode='nearest')
         return rgb.clamp(0, 1).movedim(1, -1)
 
     def extra_repr(self) -> str:
-        """The normalisation, for ``print(model)``."""
+        """The normalization, for ``print(model)``."""
         return f'norm={self.norm!r}'
 
     def _by_channel(self, tokens: Tensor) -> Tensor:

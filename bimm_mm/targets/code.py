@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import Target, exact
 from bimm_mm.targets.tokens import Size, patchify, token_grid
 
@@ -81,16 +81,16 @@ class CodeTarget(Target):
         return super().dim(patch) * self.tokenizer.num_codes
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """Codes of every frame, (B, 1, T, h, w), int64."""
-        return self._codes(stimulus.pixels)
+        return self._codes(clips.pixels)
 
     @exact
-    def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:
+    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
         """Codes by token, (B, N, P), int64; see :meth:`Target.raw`."""
-        token_grid(stimulus.size, patch)
+        token_grid(clips.size, patch)
         cells = self.cells(patch)
-        pixels = stimulus.pixels[:, :, :: patch[0] // cells[0]]
+        pixels = clips.pixels[:, :, :: patch[0] // cells[0]]
         return patchify(self._codes(pixels), cells)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -116,11 +116,11 @@ class CodeTarget(Target):
         return self._by_class(prediction).argmax(dim=-1)
 
     def picture(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Each code in its own colour; see :meth:`Target.picture`."""
+        """Each code in its own color; see :meth:`Target.picture`."""
         frames, rows, columns = self.cells(patch)
         grid = token_grid(size, patch)
-        colours = self.tokenizer.colours().to(tokens.device)
-        maps = colours[tokens].unflatten(1, grid)
+        colors = self.tokenizer.colors().to(tokens.device)
+        maps = colors[tokens].unflatten(1, grid)
         maps = maps.unflatten(4, (frames, rows, columns))
         # (B, 3, t, frames, h, rows, w, columns)
         maps = maps.permute(0, 7, 1, 4, 2, 5, 3, 6)

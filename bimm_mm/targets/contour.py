@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
-from bimm_mm.contours.filters import gaussian, smooth
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-from bimm_mm.targets.base import GREY_LEVEL, Target, exact, luma, moments
+from bimm_mm.structures import ClipBatch
+from bimm_mm.targets.base import GRAY_LEVEL, Target, exact, luma, moments
+from bimm_mm.utils.filters import gaussian, smooth
 
 SOURCES = ('map', 'sobel')
 QUANTILE = 0.99
@@ -28,12 +28,12 @@ class ContourTarget(Target):
     """Contour strength of every pixel (paper, section 3.2, V2).
 
     Args:
-        source (str): ``'map'`` takes ``stimulus.contour``, computed
+        source (str): ``'map'`` takes ``clips.contour``, computed
             beforehand, as the paper does with SAM. ``'sobel'`` computes edges
             on the device, a deviation which the paper's footnote 3 allows and
             the log mentions. Defaults to ``'map'``.
         norm (str, optional): ``'clip'`` divides by one standard deviation per
-            clip (at least one grey level), so that predicting the mean costs
+            clip (at least one gray level), so that predicting the mean costs
             1; not per patch, where an empty patch would become amplified
             noise. None leaves [0, 1]. Defaults to ``'clip'``.
         sigma (float, optional): Standard deviation in pixels of a Gaussian
@@ -75,26 +75,26 @@ class ContourTarget(Target):
             _report_deviation()
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """Contour strength (B, 1, T, H, W).
 
         Raises:
             ValueError: If ``source='map'`` and no contours were loaded.
         """
         if self.source == 'sobel':
-            return stimulus.maps('sobel', lambda: sobel(luma(stimulus)))
-        if stimulus.contour is None:
+            return clips.maps('sobel', lambda: sobel(luma(clips)))
+        if clips.contour is None:
             raise ValueError(
                 "ContourTarget(source='map') found no contours in the "
-                'stimulus: compute contour files beforehand and add '
+                'clips: compute contour files beforehand and add '
                 'bimm_mm.LoadContour to the pipeline, or set '
                 "source='sobel', a deviation from the paper which its "
                 'footnote 3 allows'
             )
-        contour = stimulus.contour.float().detach()
+        contour = clips.contour.float().detach()
         if self.sigma is None:
             return contour
-        return stimulus.maps(
+        return clips.maps(
             ('blurred contour', self.sigma),
             lambda: _blur(contour, self.sigma),
         )
@@ -102,10 +102,10 @@ class ContourTarget(Target):
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 1)."""
         _, var = moments(values, (1, 2, 3))
-        return None, var.sqrt().clamp_min(GREY_LEVEL)
+        return None, var.sqrt().clamp_min(GRAY_LEVEL)
 
-    def colour(self, maps: Tensor) -> Tensor:
-        """Contours in grey, (B, 3, T, H, W)."""
+    def color(self, maps: Tensor) -> Tensor:
+        """Contours in gray, (B, 3, T, H, W)."""
         return maps.expand(-1, 3, -1, -1, -1)
 
 
@@ -131,7 +131,7 @@ def sobel(picture: Tensor) -> Tensor:
     A step of height s has the magnitude s before that division. The
     percentile is that of every third pixel of every third row: exact
     quantiles of whole frames cost more than the edges themselves. It counts
-    as one grey level where it is less, so that a flat frame stays flat.
+    as one gray level where it is less, so that a flat frame stays flat.
 
     Args:
         picture (Tensor): (B, 1, T, H, W), brightness in [0, 1]; H, W > 1.
@@ -146,7 +146,7 @@ def sobel(picture: Tensor) -> Tensor:
     magnitude = dx.square_().add_(dy.square_()).sqrt_().div_(4)
     sample = magnitude[..., ::STEP, ::STEP].flatten(2)
     rank = math.ceil(QUANTILE * sample.shape[2])
-    high = sample.kthvalue(rank, dim=2).values.clamp_(min=GREY_LEVEL)
+    high = sample.kthvalue(rank, dim=2).values.clamp_(min=GRAY_LEVEL)
     magnitude.div_(high[..., None, None]).clamp_(max=1)
     return magnitude.view_as(picture)
 

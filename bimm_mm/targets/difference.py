@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import exact, moments
 from bimm_mm.targets.motion import GAIN, MotionTarget
 
@@ -23,10 +23,10 @@ class DifferenceTarget(MotionTarget):
     MAM2's abstract: "We explore various motion prediction targets and figure
     out RGB-difference is simple yet effective". It says neither whether the
     sign is kept, which tells brightening from darkening, nor how values are
-    normalised: both are options here. :class:`MotionTarget` is BIMM's.
+    normalized: both are options here. :class:`MotionTarget` is BIMM's.
 
     Args:
-        neighbours (str): See :class:`MotionTarget`. Defaults to
+        neighbors (str): See :class:`MotionTarget`. Defaults to
             ``'sampled'``.
         signed (bool): Whether the sign is kept. Defaults to True.
         norm (str, optional): ``'clip'`` as :class:`MotionTarget`.
@@ -45,27 +45,27 @@ class DifferenceTarget(MotionTarget):
 
     def __init__(
         self,
-        neighbours: str = 'sampled',
+        neighbors: str = 'sampled',
         *,
         signed: bool = True,
         norm: str | None = 'clip',
     ) -> None:
-        super().__init__(neighbours, norm=norm)
+        super().__init__(neighbors, norm=norm)
         self.signed = signed
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """Differences (B, 3, T, H, W), in [-1, 1] if signed.
 
         Raises:
             ValueError: See :meth:`MotionTarget.maps`.
         """
-        size = super().maps(stimulus)
+        size = super().maps(clips)
         if not self.signed:
             return size
-        now = stimulus.pixels.float()
-        if self.neighbours == 'decoded':
-            return size.copysign_(self._following(stimulus) - now)
+        now = clips.pixels.float()
+        if self.neighbors == 'decoded':
+            return size.copysign_(self._following(clips) - now)
         step = now[:, :, 1:] - now[:, :, :-1]
         return size.copysign_(torch.cat([step, step[:, :, -1:]], dim=2))
 
@@ -76,8 +76,8 @@ class DifferenceTarget(MotionTarget):
         mean, var = moments(values, (2,))
         return mean, var.sqrt() + EPS
 
-    def colour(self, maps: Tensor) -> Tensor:
-        """Differences, brightened; grey is none where the sign is kept."""
+    def color(self, maps: Tensor) -> Tensor:
+        """Differences, brightened; gray is none where the sign is kept."""
         if not self.signed:
-            return super().colour(maps)
+            return super().color(maps)
         return 0.5 + maps * GAIN / 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import Target, exact, luma, moments
 from bimm_mm.targets.gabor_bank import Bank, gabor
 from bimm_mm.targets.tokens import Size, patchify, token_grid
@@ -37,7 +37,7 @@ class GaborTarget(Target):
     O from the x axis towards the (downward) y axis.
 
     Args:
-        norm (str, optional): ``'patch'`` standardises each token, so that
+        norm (str, optional): ``'patch'`` standardizes each token, so that
             predicting the mean costs 1 (flat tokens stay flat). None leaves
             the pooled magnitudes, in [0, 1]. Defaults to ``'patch'``.
         orientations (int): How many, evenly over pi. Defaults to 8.
@@ -100,24 +100,24 @@ class GaborTarget(Target):
         return 1, patch[1] // cell, patch[2] // cell
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """Pooled magnitudes (B, S * O, T, H / cell, W / cell).
 
         Raises:
             ValueError: If the cell does not divide height and width.
         """
         cell = self.bank.cell
-        token_grid(stimulus.size, (1, cell, cell))
-        return stimulus.maps(
-            ('gabor', self.bank), lambda: gabor(luma(stimulus), self.bank)
+        token_grid(clips.size, (1, cell, cell))
+        return clips.maps(
+            ('gabor', self.bank), lambda: gabor(luma(clips), self.bank)
         )
 
     @exact
-    def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:
-        """Tokens before normalisation; see :meth:`Target.raw`."""
+    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
+        """Tokens before normalization; see :meth:`Target.raw`."""
         cells = self.cells(patch)
-        token_grid(stimulus.size, patch)
-        maps = self.maps(stimulus).unflatten(2, (-1, patch[0])).mean(3)
+        token_grid(clips.size, patch)
+        maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
         return patchify(maps, cells)
 
     def statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +125,7 @@ class GaborTarget(Target):
         mean, var = moments(values, (2, 3))
         return mean, var.sqrt().clamp_min(FLAT)
 
-    def colour(self, maps: Tensor) -> Tensor:
+    def color(self, maps: Tensor) -> Tensor:
         """Hue: the strongest orientation; brightness: its magnitude."""
         size = (len(self.bank.wavelengths), self.bank.orientations)
         waves = maps.unflatten(1, size).clamp_min(0)

@@ -1,6 +1,6 @@
 """Histograms of oriented gradients as target: MaskFeat, LocalMIM.
 
-B clips, T frames, H x W pixels, 3 colours x K bins = C; cells of c x c pixels.
+B clips, T frames, H x W pixels, 3 colors x K bins = C; cells of c x c pixels.
 
 Exact: for images, the numbers of a token are those of mmpretrain's
 ``HOGGenerator`` (SlowFast's ``HOGLayerC``), in another order. Our reading: a
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import Target, exact
 from bimm_mm.targets.tokens import Size, patchify, token_grid
 
@@ -27,12 +27,12 @@ LEVELS = 255
 
 @MODELS.register_module()
 class HOGTarget(Target):
-    """Orientation histograms of each colour, per cell (MaskFeat).
+    """Orientation histograms of each color, per cell (MaskFeat).
 
-    Sobel gradients of each colour (picture reflected at its border) vote with
+    Sobel gradients of each color (picture reflected at its border) vote with
     their length for one of ``bins`` orientations over pi, the votes of a cell
     are summed, and each histogram is divided by its own length. Values of a
-    token run over cell row, cell column, colour and, fastest, orientation: 2
+    token run over cell row, cell column, color and, fastest, orientation: 2
     x 2 x 3 x 9 = 108 for 16 x 16 pixels and cells of 8.
 
     A cell larger than the patch gives its tokens the same histogram, so that
@@ -80,40 +80,40 @@ class HOGTarget(Target):
         return 1, max(height // self.cell, 1), max(width // self.cell, 1)
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """Histograms (B, 3 * K, T, H / cell, W / cell), each of length 1.
 
         Raises:
             ValueError: If cell or window do not divide height and width.
         """
-        token_grid(stimulus.size, (1, self.cell, self.cell))
+        token_grid(clips.size, (1, self.cell, self.cell))
         key = ('hog', self.bins, self.cell, self.window)
-        return stimulus.maps(key, lambda: self._histograms(stimulus))
+        return clips.maps(key, lambda: self._histograms(clips))
 
     @exact
-    def raw(self, stimulus: Stimulus, patch: Size) -> Tensor:
-        """Tokens before normalisation; see :meth:`Target.raw`."""
+    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
+        """Tokens before normalization; see :meth:`Target.raw`."""
         cells = self.cells(patch)
-        token_grid(stimulus.size, patch)
-        maps = self.maps(stimulus).unflatten(2, (-1, patch[0])).mean(3)
+        token_grid(clips.size, patch)
+        maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
         for dim, edge in ((3, patch[1]), (4, patch[2])):
             if edge < self.cell:
                 maps = maps.repeat_interleave(self.cell // edge, dim)
         return patchify(maps, cells)
 
-    def colour(self, maps: Tensor) -> Tensor:
+    def color(self, maps: Tensor) -> Tensor:
         """Brightness: how much one orientation stands out, 0 to 1."""
-        colours = maps.unflatten(1, (3, self.bins))
-        return colours.amax(2).mean(1, keepdim=True).expand(-1, 3, -1, -1, -1)
+        colors = maps.unflatten(1, (3, self.bins))
+        return colors.amax(2).mean(1, keepdim=True).expand(-1, 3, -1, -1, -1)
 
     def extra_repr(self) -> str:
         """The options, for ``print(model)``."""
         return f'bins={self.bins}, cell={self.cell}, window={self.window}'
 
-    def _histograms(self, stimulus: Stimulus) -> Tensor:
+    def _histograms(self, clips: ClipBatch) -> Tensor:
         """Votes, summed per cell and bin, over their length."""
         right, down = (
-            stimulus.maps(f'sobel {axis}', lambda a=axis: _sobel(stimulus, a))
+            clips.maps(f'sobel {axis}', lambda a=axis: _sobel(clips, a))
             for axis in 'xy'
         )
         # As SlowFast: the angle from the y axis, in units of a bin.
@@ -148,9 +148,9 @@ class HOGTarget(Target):
         return weights.repeat(height // window, width // window)
 
 
-def _sobel(stimulus: Stimulus, axis: str) -> Tensor:
+def _sobel(clips: ClipBatch, axis: str) -> Tensor:
     """Sobel derivative (B, 3, T, H, W) along ``'x'`` or ``'y'``."""
-    pixels = stimulus.pixels.float() * LEVELS
+    pixels = clips.pixels.float() * LEVELS
     # Frames are padded one by one: reflection is for the last two sides.
     padded = F.pad(pixels.flatten(1, 2), (1, 1, 1, 1), mode='reflect')
     padded = padded.unflatten(1, pixels.shape[1:3])

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-from bimm_mm.targets.base import GREY_LEVEL, Target, exact, moments
+from bimm_mm.structures import ClipBatch
+from bimm_mm.targets.base import GRAY_LEVEL, Target, exact, moments
 
 NEIGHBOURS = ('sampled', 'decoded')
 GAIN = 4.0  # pictures: differences are small, show them brighter
@@ -23,12 +23,12 @@ class MotionTarget(Target):
     |F(t + 1) - F(t)| for every pixel and RGB channel, in [0, 1] units.
 
     Args:
-        neighbours (str): Which frame follows frame t. ``'sampled'``: the next
+        neighbors (str): Which frame follows frame t. ``'sampled'``: the next
             one of the clip; the last difference stands twice, so that T maps
             keep the shape of the tubelets. ``'decoded'``: the next one of the
-            video, ``stimulus.following``. Defaults to ``'sampled'``.
+            video, ``clips.following``. Defaults to ``'sampled'``.
         norm (str, optional): ``'clip'`` divides by one standard deviation per
-            clip (at least one grey level), so that predicting the mean costs
+            clip (at least one gray level), so that predicting the mean costs
             1; not per patch, where stillness would become amplified noise.
             None leaves the differences. Defaults to ``'clip'``.
 
@@ -40,30 +40,30 @@ class MotionTarget(Target):
     channels = 3
 
     def __init__(
-        self, neighbours: str = 'sampled', *, norm: str | None = 'clip'
+        self, neighbors: str = 'sampled', *, norm: str | None = 'clip'
     ) -> None:
         super().__init__(norm)
-        if neighbours not in NEIGHBOURS:
+        if neighbors not in NEIGHBOURS:
             raise ValueError(
-                f'MotionTarget: neighbours={neighbours!r} is unknown, choose '
+                f'MotionTarget: neighbors={neighbors!r} is unknown, choose '
                 f'one of {list(NEIGHBOURS)}'
             )
-        self.neighbours = neighbours
+        self.neighbors = neighbors
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """Differences (B, 3, T, H, W).
 
         Raises:
             ValueError: If there is no next frame: a still image, or
-                ``'decoded'`` without ``stimulus.following``.
+                ``'decoded'`` without ``clips.following``.
         """
-        now = stimulus.pixels.float()
-        if self.neighbours == 'decoded':
-            return (self._following(stimulus) - now).abs_()
+        now = clips.pixels.float()
+        if self.neighbors == 'decoded':
+            return (self._following(clips) - now).abs_()
         if now.shape[2] < 2:
             raise ValueError(
-                'MotionTarget needs at least 2 frames, the stimulus has 1: a '
+                'MotionTarget needs at least 2 frames, the clips has 1: a '
                 'still image has no motion, give this branch another target'
             )
         maps = torch.empty_like(now)
@@ -74,18 +74,18 @@ class MotionTarget(Target):
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 3)."""
         _, var = moments(values, (1, 2, 3))
-        return None, var.sqrt().clamp_min(GREY_LEVEL)
+        return None, var.sqrt().clamp_min(GRAY_LEVEL)
 
-    def colour(self, maps: Tensor) -> Tensor:
+    def color(self, maps: Tensor) -> Tensor:
         """Differences, brightened."""
         return maps * GAIN
 
     @staticmethod
-    def _following(stimulus: Stimulus) -> Tensor:
-        if stimulus.following is None:
+    def _following(clips: ClipBatch) -> Tensor:
+        if clips.following is None:
             raise ValueError(
-                "MotionTarget(neighbours='decoded') needs the frame decoded "
-                'after each sampled one, but the stimulus has none: load them '
-                "or set neighbours='sampled'"
+                "MotionTarget(neighbors='decoded') needs the frame decoded "
+                'after each sampled one, but the clips has none: load them '
+                "or set neighbors='sampled'"
             )
-        return stimulus.following.float()
+        return clips.following.float()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-from bimm_mm.targets.base import GREY_LEVEL, Target, exact, moments
+from bimm_mm.structures import ClipBatch
+from bimm_mm.targets.base import GRAY_LEVEL, Target, exact, moments
 
 EPS = 1e-6  # of both MAE and VideoMAE, at different places
 
@@ -21,20 +21,20 @@ EPS = 1e-6  # of both MAE and VideoMAE, at different places
 class PixelTarget(Target):
     """RGB values of the patch (paper, section 3.2, V4).
 
-    The paper follows MAE without saying how pixels are normalised.
+    The paper follows MAE without saying how pixels are normalized.
 
     - ``'videomae'``: per token and channel, (x - mean) / (std + 1e-6).
-    - ``'mae'``: of the ImageNet-normalised picture, per token over all values,
+    - ``'mae'``: of the ImageNet-normalized picture, per token over all values,
       (x - mean) / sqrt(var + 1e-6).
     - ``'clip'``: (x - mean) / std of the whole clip, so that predicting the
-      mean costs 1; a deviation below one grey level counts as one.
+      mean costs 1; a deviation below one gray level counts as one.
     - None: x in [0, 1].
 
     Variances are unbiased.
 
     Args:
         norm (str, optional): One of the above. Defaults to ``'videomae'``.
-        mean (Sequence[float]): RGB mean in [0, 1] units of the normalised
+        mean (Sequence[float]): RGB mean in [0, 1] units of the normalized
             picture that ``'mae'`` refers to. Defaults to ImageNet's.
         std (Sequence[float]): Its deviation. Defaults to ImageNet's.
 
@@ -61,9 +61,9 @@ class PixelTarget(Target):
         self.register_buffer('std', torch.tensor(std), persistent=False)
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """RGB in [0, 1], (B, 3, T, H, W)."""
-        return stimulus.pixels.float().detach()
+        return clips.pixels.float().detach()
 
     def statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 3) in [0, 1]."""
@@ -72,14 +72,14 @@ class PixelTarget(Target):
             return mean, var.sqrt() + EPS
         if self.norm == 'mae':
             mean, var = moments((values - self.mean) / self.std, (2, 3))
-            # Both normalisations are affine: together one shift, one scale.
+            # Both normalizations are affine: together one shift, one scale.
             return (
                 mean * self.std + self.mean,
                 (var + EPS).sqrt() * self.std,
             )
         mean, var = moments(values, (1, 2, 3))
-        return mean, var.sqrt().clamp_min(GREY_LEVEL)
+        return mean, var.sqrt().clamp_min(GRAY_LEVEL)
 
-    def colour(self, maps: Tensor) -> Tensor:
+    def color(self, maps: Tensor) -> Tensor:
         """The pixels themselves, (B, 3, T, H, W)."""
         return maps

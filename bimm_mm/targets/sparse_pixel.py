@@ -2,7 +2,7 @@
 
 B clips of T frames, H x W pixels.
 
-Exact: which frames, and the normalisation (``norm='mae'`` with the mean and
+Exact: which frames, and the normalization (``norm='mae'`` with the mean and
 deviation of MAE-ST's own inputs), as its public code.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import exact
 from bimm_mm.targets.pixel import PixelTarget
 from bimm_mm.targets.tokens import Size
@@ -70,9 +70,9 @@ class SparsePixelTarget(PixelTarget):
         return patch[0] // self.every, patch[1], patch[2]
 
     @exact
-    def maps(self, stimulus: Stimulus) -> Tensor:
+    def maps(self, clips: ClipBatch) -> Tensor:
         """RGB in [0, 1] of the chosen frames, (B, 3, T / every, H, W)."""
-        maps = super().maps(stimulus)
+        maps = super().maps(clips)
         frames = maps.shape[2]
         chosen = torch.linspace(0, frames - 1, frames // self.every)
         return maps[:, :, chosen.long().to(maps.device)]

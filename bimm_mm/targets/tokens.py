@@ -49,7 +49,7 @@ def patchify(maps: Tensor, patch: Size) -> Tensor:
     batch, channels, *size = maps.shape
     t, h, w = token_grid(tuple(size), patch)
     pt, ph, pw = patch
-    # Channels go last before the cut: runs of pw * C neighbours are then
+    # Channels go last before the cut: runs of pw * C neighbors are then
     # copied at once, four times faster than one permutation (CPU).
     maps = torch.stack(maps.unbind(1), -1)
     maps = maps.view(batch, t, pt, h, ph, w, pw * channels)

@@ -1,5 +1,5 @@
 # Table 7a, "No Init": no stage 1.
-# chosen: neither branch is initialised, since they share blocks 1 to 4.
+# chosen: neither branch is initialized, since they share blocks 1 to 4.
 _base_ = [
     '../_base_/models/bimm_base.py',
     '../_base_/datasets/ucf101_pretrain.py',

@@ -11,7 +11,7 @@ optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
 
 mt = dict(
     _base_.dorsal.areas[-1],
-    target=dict(type='bimm_mm.MotionTarget', neighbours='decoded'),
+    target=dict(type='bimm_mm.MotionTarget', neighbors='decoded'),
 )
 model = dict(dorsal=dict(areas=[*_base_.dorsal.areas[:-1], mt]))
 guarded, enlarge, load, crop, pack = _base_.train_pipeline

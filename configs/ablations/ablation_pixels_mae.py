@@ -1,4 +1,4 @@
-# Ours, not the paper's: V4's pixels are normalised per token over all its
+# Ours, not the paper's: V4's pixels are normalized per token over all its
 # values, as MAE.
 # The joint stage alone differs.
 _base_ = [

@@ -30,7 +30,7 @@ train_pipeline = [
             dict(type='Flip', flip_ratio=0.5),
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 train_dataloader = dict(
     batch_size=8,  # chosen: 512 videos in all on 64 GPUs

@@ -21,7 +21,7 @@ model = dict(
     dorsal_weight=1.0,
     ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_10.pth',
 )
-data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor')
+data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor')
 
 data_root = 'work_dirs/quickstart/data'
 # 'map': contours from files, which tools/quickstart.py makes with Sobel's
@@ -31,7 +31,7 @@ contours = '{{$BIMM_CONTOURS:map}}'
 contour_root = 'work_dirs/quickstart/contours' if contours == 'map' else None
 pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             dict(type='DecordInit', num_threads=1),
             # test_mode: the middle frames, always the same.
@@ -41,7 +41,9 @@ pipeline = [
                 frame_interval=4,
                 test_mode=True,
             ),
-            dict(type='bimm_mm.OnContourGrid', contour_root=contour_root),
+            dict(
+                type='bimm_mm.SnapToContourStride', contour_root=contour_root
+            ),
             dict(type='DecordDecode'),
         ],
     ),
@@ -52,7 +54,7 @@ pipeline = [
         detector='sobel',  # chosen: needs no weights
     ),
     dict(type='Resize', scale=(_base_.size, _base_.size), keep_ratio=False),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 clips = dict(
     _scope_='mmaction',

@@ -14,7 +14,7 @@ default_hooks = dict(
 custom_hooks = [*_base_.custom_hooks, dict(type='bimm_mm.FirstValHook')]
 
 model = dict(type='bimm_mm.MaskedBranch', **_base_.ventral)
-data_preprocessor = dict(type='bimm_mm.StimulusPreprocessor', to_rgb=True)
+data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor', to_rgb=True)
 
 data_root = 'work_dirs/quickstart/data'
 # 'map': contours from files; 'sobel': computed on the device, no files.
@@ -22,7 +22,7 @@ contours = '{{$BIMM_CONTOURS:map}}'
 contour_root = 'work_dirs/quickstart/contours' if contours == 'map' else None
 pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[dict(type='LoadImageFromFile')],
     ),
     dict(
@@ -32,7 +32,7 @@ pipeline = [
         detector='sobel',  # chosen: needs no weights
     ),
     dict(type='Resize', scale=(_base_.size, _base_.size)),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 photos = dict(
     _scope_='mmpretrain',

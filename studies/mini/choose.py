@@ -22,19 +22,22 @@ from mmengine.config import Config
 import bimm_mm  # noqa: F401  its workarounds, before other libraries
 from bimm_mm.apis import build_runner, set_resume, write_json
 from bimm_mm.leaderboard.machine import hardware, revision
-
-from .arguments import add_data_arguments
-from .data import StudyData
-from .deadline import StopAtDeadline, newest_checkpoint, remove_checkpoints
-from .parts import DEVICES
-from .settings import (
+from studies.mini.arguments import add_data_arguments
+from studies.mini.data import StudyData
+from studies.mini.deadline import (
+    StopAtDeadline,
+    newest_checkpoint,
+    remove_checkpoints,
+)
+from studies.mini.parts import DEVICES
+from studies.mini.settings import (
     CANDIDATES,
     choose,
     inner_fold,
     pretraining_record,
     pretraining_trial,
 )
-from .shrink import sizes
+from studies.mini.shrink import sizes
 
 RECORD = 'record.json'
 

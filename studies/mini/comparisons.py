@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .methods import METHODS
-from .paired import Difference, paired_difference
-from .scores import Score, Setting, Study, several
+from studies.mini.methods import METHODS
+from studies.mini.paired import Difference, paired_difference
+from studies.mini.scores import Score, Setting, Study, several
 
 _BASELINES = ('videomae', 'scratch')
 _TAKEN_APART = (('bimm', 'bimm_dorsal'), ('bimm', 'bimm_unshared'))

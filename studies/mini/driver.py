@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .plan import Estimate
-from .pool import Event, Pool
-from .progress import Progress
-from .study import Study
-from .units import Unit
+from studies.mini.plan import Estimate
+from studies.mini.pool import Event, Pool
+from studies.mini.progress import Progress
+from studies.mini.study import Study
+from studies.mini.units import Unit
 
 # Seconds below which a unit only starts and stops, and the least that a probe
 # takes, as long as nothing was measured.

@@ -14,10 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bimm_mm.apis import atomic
-
-from .methods import METHODS, ventral_of
-from .reading import Run
-from .scores import Setting, Study
+from studies.mini.methods import METHODS, ventral_of
+from studies.mini.reading import Run
+from studies.mini.scores import Setting, Study
 
 _COLUMNS = 3
 Curves = Mapping[str, Mapping[str, Sequence[float]]]

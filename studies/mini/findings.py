@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .comparisons import Comparison
-from .methods import METHODS
-from .scores import SCORES, Setting, Study, summarise
-from .tables import BUDGETS
+from studies.mini.comparisons import Comparison
+from studies.mini.methods import METHODS
+from studies.mini.scores import SCORES, Setting, Study, summarise
+from studies.mini.tables import BUDGETS
 
 _MAIN = ('bimm', 'videomae')
 

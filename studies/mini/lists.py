@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bimm_mm.apis import write_text
-
-from .data import Listed, write_list
+from studies.mini.data import Listed, write_list
 
 SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .comparisons import Comparison
-from .paired import Difference
-from .scores import Cell
+from studies.mini.comparisons import Comparison
+from studies.mini.paired import Difference
+from studies.mini.scores import Cell
 
 NOT_RUN = 'not run'
 

@@ -8,10 +8,15 @@ from typing import Any
 from mmengine.config import Config
 
 from bimm_mm.apis import Fold, load_config
-
-from .data import StudyData, read_list
-from .methods import CONFIGS, FINETUNING, METHODS, VENTRAL, released
-from .parts import (
+from studies.mini.data import StudyData, read_list
+from studies.mini.methods import (
+    CONFIGS,
+    FINETUNING,
+    METHODS,
+    VENTRAL,
+    released,
+)
+from studies.mini.parts import (
     every,
     finish,
     loader,
@@ -21,7 +26,7 @@ from .parts import (
     set_schedule,
     thin_out,
 )
-from .shrink import read_recipe, read_size, shrink_model
+from studies.mini.shrink import read_recipe, read_size, shrink_model
 
 # What of a released config is taken over: for the runner, not for other
 # configs that inherit from it. All but `model` and `optim_wrapper` as it is.
@@ -46,7 +51,7 @@ def pretraining(
     """Config of one pretraining, for ``bimm_mm.apis.build_runner``.
 
     Of the released config stay: areas, taps, decoders' kinds and depths,
-    targets, masking, sharing, weights of losses, optimiser with its betas
+    targets, masking, sharing, weights of losses, optimizer with its betas
     and weight decay. Replaced: the model's size (see :func:`shrink_model`),
     the data by frames on the device, learning rate and schedule, hooks; see
     ``configs/pretrain.py`` and the size's file.
@@ -140,7 +145,7 @@ def finetuning(
     """Config of one finetuning; also to extract features for probes with.
 
     As ``configs/downstream/ucf101/finetune_ucf101.py``: head, layer-wise
-    decay, drop path, label smoothing, optimiser. Class token and readout are
+    decay, drop path, label smoothing, optimizer. Class token and readout are
     those that the method was pretrained with, as ``docs/tables.md`` has it.
 
     Left out: RandAugment and random erasing (on the device there is none),

@@ -7,16 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import prose
-from .comparisons import Comparison, compare, pairs_of_methods
-from .figures import curves_name, panels, picture_name, pictured_runs
-from .findings import against_trivial, beaten, findings
-from .markdown import NOT_RUN
-from .methods import METHODS
-from .reading import REAL_SIZES, TOY, Run
-from .reasons import area_table, cause_table, diagnoses, rank_table
-from .scores import SCORES, Setting, Study, described
-from .tables import (
+from studies.mini import prose
+from studies.mini.comparisons import Comparison, compare, pairs_of_methods
+from studies.mini.figures import (
+    curves_name,
+    panels,
+    picture_name,
+    pictured_runs,
+)
+from studies.mini.findings import against_trivial, beaten, findings
+from studies.mini.markdown import NOT_RUN
+from studies.mini.methods import METHODS
+from studies.mini.reading import REAL_SIZES, TOY, Run
+from studies.mini.reasons import area_table, cause_table, diagnoses, rank_table
+from studies.mini.scores import SCORES, Setting, Study, described
+from studies.mini.tables import (
     BUDGETS,
     cost_table,
     difference_table,

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from .data import StudyData, read_list, write_list
+from studies.mini.data import StudyData, read_list, write_list
 
 DEVICES = ('cuda', 'cpu')
 

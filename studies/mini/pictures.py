@@ -17,8 +17,7 @@ from torch import Tensor
 
 from bimm_mm.apis import init_model, reconstruct, save_pictures
 from bimm_mm.datasets.frame_store import DeviceFrames, FrameStore
-
-from .methods import ROOT
+from studies.mini.methods import ROOT
 
 # A man turns his head while a street passes by: things and motion.
 CLIP = 'carphone_pristine_004.mp4'
@@ -65,10 +64,10 @@ def save_reconstruction(
     # one clip only.
     model.data_preprocessor.store = _store(_read(clip))
     data = {'inputs': torch.zeros(1, 1, dtype=torch.int64)}
-    stimulus = model.data_preprocessor(data, False)['inputs']
+    clips = model.data_preprocessor(data, False)['inputs']
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        drawn = save_pictures(reconstruct(model, stimulus), folder)
+        drawn = save_pictures(reconstruct(model, clips), folder)
         return [_place(picture, path) for picture in drawn]
 
 

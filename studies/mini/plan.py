@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from .methods import METHODS
-from .units import REFERENCE, TRIVIAL, Unit
+from studies.mini.methods import METHODS
+from studies.mini.units import REFERENCE, TRIVIAL, Unit
 
 _LEAVES = ('finetune', 'probe')
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from .process import serve
-from .study import Study
-from .units import Unit
+from studies.mini.process import serve
+from studies.mini.study import Study
+from studies.mini.units import Unit
 
 _PATIENCE = 0.5  # seconds until the driver looks at the clock again
 

@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from .study import Study
-from .units import Unit
-from .worker import run_unit
+from studies.mini.study import Study
+from studies.mini.units import Unit
+from studies.mini.worker import run_unit
 
 
 def serve(

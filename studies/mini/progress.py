@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bimm_mm.progress import ProgressLine, time_text
-
-from .plan import Estimate
-from .units import Unit
+from bimm_mm.utils.progress import ProgressLine, time_text
+from studies.mini.plan import Estimate
+from studies.mini.units import Unit
 
 if TYPE_CHECKING:
-    from .driver import Outcome
-    from .pool import Worker
+    from studies.mini.driver import Outcome
+    from studies.mini.pool import Worker
 
 
 class Progress(ProgressLine):

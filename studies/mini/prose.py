@@ -54,7 +54,7 @@ python -m studies.mini.choose --videos VIDEOS --home CHOICE \\
 HOW_TO_READ = (
     'Mean over seeds of the mean over folds ± standard deviation over seeds '
     'of the mean over folds, in per cent; in brackets the number of runs '
-    '(seeds times folds). A mean of fewer runs than its neighbour is over '
+    '(seeds times folds). A mean of fewer runs than its neighbor is over '
     'other folds: compare such methods by the paired differences only. "Same '
     'clips": every method\'s video branch sees the same number of clips, and '
     'the ventral stage comes on top; "same time": pretraining, ventral stage '

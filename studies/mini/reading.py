@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .methods import METHODS, VENTRAL
-from .units import TRIVIAL, Unit, read_unit
+from studies.mini.methods import METHODS, VENTRAL
+from studies.mini.units import TRIVIAL, Unit, read_unit
 
 FORMAT = 1
 # Only these stand in the tables; toy is for tests.

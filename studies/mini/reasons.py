@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .comparisons import compare
-from .markdown import NOT_RUN, figure, interval, table
-from .methods import METHODS
-from .reading import Run
-from .scores import Setting, Study
+from studies.mini.comparisons import compare
+from studies.mini.markdown import NOT_RUN, figure, interval, table
+from studies.mini.methods import METHODS
+from studies.mini.reading import Run
+from studies.mini.scores import Setting, Study
 
 # Likely causes, and the methods that change nothing else. Whether a longer
 # schedule helps no method tells: it is a number of the settings.

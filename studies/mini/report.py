@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bimm_mm.apis import write_text
-
-from .figures import copy_pictures, write_curves
-from .page import page, shown_settings, shown_study
-from .reading import Run, read_results
+from studies.mini.figures import copy_pictures, write_curves
+from studies.mini.page import page, shown_settings, shown_study
+from studies.mini.reading import Run, read_results
 
 
 def write_report(

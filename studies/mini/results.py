@@ -9,8 +9,7 @@ from typing import Any
 
 from bimm_mm.apis import write_json
 from bimm_mm.leaderboard.machine import sha256
-
-from .units import read_unit
+from studies.mini.units import read_unit
 
 FORMAT = 1
 RESULTS = 'results.json'

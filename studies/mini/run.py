@@ -20,14 +20,14 @@ from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
-from .arguments import add_data_arguments  # noqa: E402
+from studies.mini.arguments import add_data_arguments  # noqa: E402
 
 if TYPE_CHECKING:
-    from .data import StudyData
-    from .driver import Outcome
-    from .plan import Choice, Estimate
-    from .study import Study
-    from .units import Unit
+    from studies.mini.data import StudyData
+    from studies.mini.driver import Outcome
+    from studies.mini.plan import Choice, Estimate
+    from studies.mini.study import Study
+    from studies.mini.units import Unit
 
 # Of the time of a call: for the last step, saving, and merging results.
 _RESERVE_SHARE = 0.1
@@ -114,10 +114,10 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run; 0 unless a unit failed."""
     args = parse_args(argv)
-    from .data import StudyData
-    from .lock import alone
-    from .results import collect, keep_results
-    from .study import Study
+    from studies.mini.data import StudyData
+    from studies.mini.lock import alone
+    from studies.mini.results import collect, keep_results
+    from studies.mini.study import Study
 
     home = _home(args)
     data = StudyData.read(
@@ -144,9 +144,9 @@ def _home(args: argparse.Namespace) -> Path:
 
 def _choice(args: argparse.Namespace, data: StudyData) -> Choice:
     """The part of the study, checked against data and sizes."""
-    from .methods import METHODS
-    from .plan import Choice
-    from .shrink import read_size
+    from studies.mini.methods import METHODS
+    from studies.mini.plan import Choice
+    from studies.mini.shrink import read_size
 
     for size in args.size:
         read_size(size)
@@ -174,7 +174,7 @@ def _check_device(device: str) -> None:
 
 def _plan(study: Study, choice: Choice, records: dict[str, Any]) -> list[Unit]:
     """What is left to do."""
-    from .plan import plan
+    from studies.mini.plan import plan
 
     def scored(unit: Unit) -> bool:
         return bool(records.get(unit.id, {}).get('finished'))
@@ -184,8 +184,8 @@ def _plan(study: Study, choice: Choice, records: dict[str, Any]) -> list[Unit]:
 
 def _list_units(study: Study, choice: Choice, records: dict[str, Any]) -> int:
     """Say what there is to do."""
-    from .plan import Estimate, every_unit
-    from .progress import left_text
+    from studies.mini.plan import Estimate, every_unit
+    from studies.mini.progress import left_text
 
     left = _plan(study, choice, records)
     every = every_unit(choice)
@@ -205,11 +205,11 @@ def _list_units(study: Study, choice: Choice, records: dict[str, Any]) -> int:
 
 def _run(study: Study, choice: Choice, *, kill_at: float) -> int:
     """Run what is left, merge, report."""
-    from .driver import Driver
-    from .plan import Estimate
-    from .pool import Pool
-    from .progress import Progress
-    from .results import collect, merge
+    from studies.mini.driver import Driver
+    from studies.mini.plan import Estimate
+    from studies.mini.pool import Pool
+    from studies.mini.progress import Progress
+    from studies.mini.results import collect, merge
 
     records = collect(study.home)
     units = _plan(study, choice, records)
@@ -261,7 +261,7 @@ def _report(
     outcome: Outcome, estimate: Estimate, jobs: int, path: Path
 ) -> int:
     """Say what was done; 1 if something failed."""
-    from .progress import left_text
+    from studies.mini.progress import left_text
 
     seconds = time.time() - _BEGIN
     print(f'{len(outcome.finished)} units finished in {seconds:.0f} s')

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .methods import METHODS, ventral_of
-from .reading import Run
-from .units import REFERENCE
+from studies.mini.methods import METHODS, ventral_of
+from studies.mini.reading import Run
+from studies.mini.units import REFERENCE
 
 # How a score is called in a table.
 SCORES = {'finetune': 'finetuning', 'linear': 'linear probe', 'knn': 'k-NN'}

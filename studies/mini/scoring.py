@@ -26,8 +26,7 @@ from bimm_mm.apis import (
 )
 from bimm_mm.apis.feature_options import TRIVIAL as TRIVIAL_FEATURES
 from bimm_mm.apis.trivial_features import TrivialFeatures
-
-from .data import read_list
+from studies.mini.data import read_list
 
 PROBES = ('linear', 'knn')
 Score = dict[str, Any]
@@ -124,7 +123,7 @@ def probe_scores(
 def trivial_scores(cfg: Config, fold: Fold) -> dict[str, Score]:
     """Linear probe and k-NN of features without learning.
 
-    They see the test clips as the encoder does, and before normalisation.
+    They see the test clips as the encoder does, and before normalization.
 
     Args:
         cfg (Config): Of finetuning.

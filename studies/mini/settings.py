@@ -3,9 +3,9 @@
 Pretraining. Peak learning rate and steps, by VideoMAE's loss relative to
 predicting the mean, on clips of fold 0's *training* list that are held out
 from it (every fifth, by a seed; no label is read). The target, its
-normalisation and the mask ratio are the methods' own and are not chosen: the
+normalization and the mask ratio are the methods' own and are not chosen: the
 loss is measured with them, so that losses of different targets or ratios
-cannot be compared. Un-normalised pixels, for example, are easier to predict
+cannot be compared. Un-normalized pixels, for example, are easier to predict
 and no better for that. Warm-up, batch and crops stay as written. More steps
 are taken only if they gain more than ``TOLERANCE``.
 
@@ -28,9 +28,8 @@ import numpy as np
 from mmengine.config import Config
 
 from bimm_mm.apis import Fold, read_scalars
-
-from .data import StudyData, read_list, write_list
-from .miniature import pretraining
+from studies.mini.data import StudyData, read_list, write_list
+from studies.mini.miniature import pretraining
 
 BASELINE = 'videomae'
 AREA = 'pixels'

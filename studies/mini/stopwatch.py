@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from .gpu import Busy, GpuBusy
+from studies.mini.gpu import Busy, GpuBusy
 
 # Steps done, steps in all.
 Tell = Callable[[int, int], None]

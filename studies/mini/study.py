@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .data import StudyData
-from .miniature import finetuning, pretraining
-from .results import Record, difference, read_record, unit_folder
-from .timing import check_alike, scaled_steps
-from .units import REFERENCE, TRIVIAL, Unit
+from studies.mini.data import StudyData
+from studies.mini.miniature import finetuning, pretraining
+from studies.mini.results import Record, difference, read_record, unit_folder
+from studies.mini.timing import check_alike, scaled_steps
+from studies.mini.units import REFERENCE, TRIVIAL, Unit
 
 WEIGHTS = 'weights.pth'
 # Of trivial features and random weights: any method's encoder, untrained.

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .comparisons import Comparison
-from .markdown import NOT_RUN, interval, percent, spread, table
-from .methods import METHODS
-from .reading import Run
-from .scores import FEATURES, SCORES, Cell, Setting, Study, summarise
+from studies.mini.comparisons import Comparison
+from studies.mini.markdown import NOT_RUN, interval, percent, spread, table
+from studies.mini.methods import METHODS
+from studies.mini.reading import Run
+from studies.mini.scores import (
+    FEATURES,
+    SCORES,
+    Cell,
+    Setting,
+    Study,
+    summarise,
+)
 
 BUDGETS = {'clips': 'same clips', 'time': 'same time'}
 

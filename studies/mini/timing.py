@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from bimm_mm.leaderboard.machine import hardware
-
-from .results import Record
+from studies.mini.results import Record
 
 
 def seconds(record: Record) -> float:

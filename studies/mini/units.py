@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .methods import METHODS, ventral_of
+from studies.mini.methods import METHODS, ventral_of
 
 KINDS = ('ventral', 'pretrain', 'finetune', 'probe', 'trivial')
 BUDGETS = ('clips', 'time')

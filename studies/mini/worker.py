@@ -23,16 +23,19 @@ from bimm_mm.apis import atomic, build_runner, read_scalars, set_resume
 from bimm_mm.engine.diagnosis import RECORDS
 from bimm_mm.engine.diagnosis_records import read_records
 from bimm_mm.leaderboard.machine import hardware, revision
-from bimm_mm.models.checkpoint import read_state_dict
-
-from .deadline import StopAtDeadline, newest_checkpoint, remove_checkpoints
-from .gpu import current_gpu
-from .pictures import free_clip, save_reconstruction
-from .results import Record, write_record
-from .scoring import finetuned_score, probe_scores, trivial_scores
-from .stopwatch import Stopwatch, Tell, steps_per_second
-from .study import Study
-from .units import Unit
+from bimm_mm.models.checkpoints.checkpoint import read_state_dict
+from studies.mini.deadline import (
+    StopAtDeadline,
+    newest_checkpoint,
+    remove_checkpoints,
+)
+from studies.mini.gpu import current_gpu
+from studies.mini.pictures import free_clip, save_reconstruction
+from studies.mini.results import Record, write_record
+from studies.mini.scoring import finetuned_score, probe_scores, trivial_scores
+from studies.mini.stopwatch import Stopwatch, Tell, steps_per_second
+from studies.mini.study import Study
+from studies.mini.units import Unit
 
 _RATIO = '/ratio'
 # Spawned processes have the driver's arguments.

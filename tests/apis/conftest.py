@@ -17,28 +17,28 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor
 
 from bimm_mm.apis import FeatureOptions, Features, extract_features
-from bimm_mm.models.head import AreaOutput
 from bimm_mm.models.masking import TokenIndices
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.models.pretrainers.area import AreaOutput
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import Target
 
 CLIPS = 5
 
 
-class GreyTarget:
-    """One number per token: its mean grey value, scaled per clip."""
+class GrayTarget:
+    """One number per token: its mean gray value, scaled per clip."""
 
     leaks = 'true mean and spread of the clip'
     loss, decide = Target.loss, Target.decide
 
-    def raw(self, stimulus: Stimulus, patch: tuple[int, int, int]) -> Tensor:
-        grey = stimulus.pixels.mean(1, keepdim=True)
-        return torch.nn.functional.avg_pool3d(grey, patch).flatten(1)[
+    def raw(self, clips: ClipBatch, patch: tuple[int, int, int]) -> Tensor:
+        gray = clips.pixels.mean(1, keepdim=True)
+        return torch.nn.functional.avg_pool3d(gray, patch).flatten(1)[
             ..., None
         ]
 
-    def __call__(self, stimulus, patch) -> Tensor:
-        raw = self.raw(stimulus, patch)
+    def __call__(self, clips, patch) -> Tensor:
+        raw = self.raw(clips, patch)
         return (raw - raw.mean(1, keepdim=True)) / raw.std(1, keepdim=True)
 
     def restore(self, tokens: Tensor, raw: Tensor) -> Tensor:
@@ -67,14 +67,14 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
     ) -> dict[str, AreaOutput]:
         rng = torch.Generator().manual_seed(seed)
         pixels = torch.rand(batch, 3, frames, 8, 16, generator=rng)
-        stimulus = Stimulus(pixels - 0.5, pixels)
+        clips = ClipBatch(pixels - 0.5, pixels)
         patch = (2 if frames > 1 else 1, 4, 4)
         count = frames // patch[0] * 2 * 4
         order = torch.rand(batch, count, generator=rng).argsort(1)
         half = count // 2
         indices = TokenIndices(order[:, half:], order[:, :half])
-        target = GreyTarget()
-        wanted = target(stimulus, patch)
+        target = GrayTarget()
+        wanted = target(clips, patch)
         return {
             f'{branch}_{name}'.lstrip('_'): AreaOutput(
                 area=SimpleNamespace(name=name, target=target),
@@ -83,7 +83,7 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
                 scored=indices.hidden,
                 indices=indices,
                 patch=patch,
-                stimulus=stimulus,
+                clips=clips,
             )
             for name in names
         }
@@ -95,7 +95,7 @@ def pipeline(*, num_clips: int = 1, crops: bool = False) -> list[dict]:
     crop = dict(type='ThreeCrop' if crops else 'CenterCrop', crop_size=32)
     return [
         dict(
-            type='bimm_mm.Guarded',
+            type='bimm_mm.SafeDecode',
             transforms=[
                 dict(type='DecordInit', num_threads=1),
                 dict(

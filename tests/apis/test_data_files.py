@@ -74,9 +74,9 @@ def test_missing_data_root_is_listed(tmp_path):
 
 
 def _contour_config(root: str | None) -> Config:
-    grid = dict(type='bimm_mm.OnContourGrid', contour_root=root)
+    grid = dict(type='bimm_mm.SnapToContourStride', contour_root=root)
     pipeline = [
-        dict(type='bimm_mm.Guarded', transforms=[dict(type='X'), grid]),
+        dict(type='bimm_mm.SafeDecode', transforms=[dict(type='X'), grid]),
         dict(type='bimm_mm.LoadContour', contour_root=root),
     ]
     dataset = dict(type='R', dataset=dict(type='V', pipeline=pipeline))

@@ -51,7 +51,7 @@ def test_prediction_of_zero_shows_the_mean_of_the_clip(make_outputs):
     output = make_outputs('V4')['V4']
     output.prediction = torch.zeros_like(output.prediction)
     guess, _ = area_pictures(output)
-    means = output.area.target.raw(output.stimulus, output.patch).mean((1, 2))
+    means = output.area.target.raw(output.clips, output.patch).mean((1, 2))
     patches = _patches(guess, output.patch)
     for sample in range(2):
         hidden = patches[sample][output.indices.hidden[sample]]
@@ -68,7 +68,7 @@ def test_prediction_of_visible_tokens_is_shown_there(make_outputs):
     assert not torch.allclose(guess[~where], truth[~where], atol=1e-2)
 
 
-def test_masked_row_is_grey_where_hidden(make_outputs):
+def test_masked_row_is_gray_where_hidden(make_outputs):
     outputs = make_outputs('V1', 'MT')
     rows = picture_rows(outputs)
     assert list(rows) == [
@@ -76,7 +76,7 @@ def test_masked_row_is_grey_where_hidden(make_outputs):
     ]  # fmt: skip
     output = outputs['V1']
     masked = _patches(rows['masked'], output.patch)
-    pixels = _patches(output.stimulus.pixels.movedim(1, -1), output.patch)
+    pixels = _patches(output.clips.pixels.movedim(1, -1), output.patch)
     for sample in range(2):
         hidden, visible = (
             tokens[sample].numpy()
@@ -128,5 +128,5 @@ def test_figure_has_a_cell_per_row_and_frame(make_outputs):
     figure = draw_branch(outputs, lambda x: x[0, [0, 2, 3]], title='dorsal')
     assert len(figure.axes) == 6 * 3
     shown = np.asarray(figure.axes[2].images[0].get_array())
-    wanted = outputs['V1'].stimulus.pixels[0, :, 3].movedim(0, -1)
+    wanted = outputs['V1'].clips.pixels[0, :, 3].movedim(0, -1)
     assert shown == pytest.approx(wanted.numpy(), abs=1e-6)

@@ -37,11 +37,11 @@ def planted(
 def blurred() -> tuple[Features, Features]:
     """Eight classes that overlap, 12 features, real-valued."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(8, 12))
+    centers = rng.normal(size=(8, 12))
     halves = []
     for count in (160, 80):
         y = np.arange(count) % 8
-        x = centres[y] + 1.2 * rng.normal(size=(count, 12)) + 1.0
+        x = centers[y] + 1.2 * rng.normal(size=(count, 12)) + 1.0
         halves.append(features(x, y))
     return halves[0], halves[1]
 
@@ -102,7 +102,7 @@ def test_knn_is_that_of_plain_torch(blurred, k, temperature):
     assert score.settings == {'k': k, 'temperature': temperature}
 
 
-def test_knn_takes_no_more_neighbours_than_there_are():
+def test_knn_takes_no_more_neighbors_than_there_are():
     x, y = planted(8, 4, seed=5)
     score = probe(features(x, y), features(x + 0.01, y), method='knn')
     assert score.settings['k'] == 8

@@ -17,7 +17,7 @@ from bimm_mm.apis import (
     save_pictures,
 )
 from bimm_mm.registry import DATASETS, TRANSFORMS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 JOINT = (
     Path(__file__).resolve().parents[2]
@@ -48,9 +48,9 @@ def model(cfg: Config):
 
 
 @pytest.fixture(scope='module')
-def clips() -> Stimulus:
+def clips() -> ClipBatch:
     pixels = torch.rand(2, 3, 8, 64, 64, generator=torch.manual_seed(0))
-    return Stimulus(pixels - 0.5, pixels, contour=pixels[:, :1])
+    return ClipBatch(pixels - 0.5, pixels, contour=pixels[:, :1])
 
 
 def test_every_area_answers_with_masks_of_the_seed(model, clips):
@@ -75,8 +75,8 @@ def test_every_area_answers_with_masks_of_the_seed(model, clips):
 def test_batch_of_a_loader_is_the_stimulus_it_becomes(model):
     inputs = torch.randint(256, (2, 1, 4, 8, 64, 64), dtype=torch.uint8)
     batch = dict(inputs=inputs, data_samples=[])
-    stimulus = model.data_preprocessor(batch)['inputs']
-    a, b = reconstruct(model, batch), reconstruct(model, stimulus)
+    clips = model.data_preprocessor(batch)['inputs']
+    a, b = reconstruct(model, batch), reconstruct(model, clips)
     assert a['dorsal_MT'].prediction.equal(b['dorsal_MT'].prediction)
 
 

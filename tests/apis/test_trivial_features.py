@@ -18,9 +18,9 @@ def clip(seed: int, views: int = 1) -> torch.Tensor:
 def test_motion_energy_is_the_change_in_each_cell():
     x = clip(0)
     energy = TrivialFeatures('motion-energy')([x])['features']
-    grey = x[0].double().numpy().mean(0)
+    gray = x[0].double().numpy().mean(0)
     expected = [
-        np.abs(grey[t + 1] - grey[t])[
+        np.abs(gray[t + 1] - gray[t])[
             4 * row : 4 * row + 4, 6 * column : 6 * column + 6
         ].mean()
         for t in range(3)

@@ -99,11 +99,11 @@ def test_same_loss_and_gradients(models, task):
 
 @pytest.mark.parametrize('kind', ['mmaction2', 'ours'])
 def test_same_update(models, task, pair, kind):
-    """After three steps, with mmaction2's optimiser or ours on our model."""
+    """After three steps, with mmaction2's optimizer or ours on our model."""
     before = [p.detach().clone() for p in models['ours'].parameters()]
-    for name, optimiser in (('mmaction2', 'mmaction2'), ('ours', kind)):
+    for name, optimizer in (('mmaction2', 'mmaction2'), ('ours', kind)):
         contender = pair.Contender(
-            models[name], task=task, optimisers={'own': optimiser}
+            models[name], task=task, optimizers={'own': optimizer}
         )
         contender.steps(3)
     for theirs, ours, name in paired(models, lambda p: p.detach()):
@@ -115,16 +115,16 @@ def test_same_update(models, task, pair, kind):
     assert min(moved) > 2e-5
 
 
-def test_optimisers_have_the_same_groups(models, pair):
+def test_optimizers_have_the_same_groups(models, pair):
     groups = {}
     for kind, model in models.items():
-        optimiser = pair.build_optimiser(model, kind).optimizer
+        optimizer = pair.build_optimizer(model, kind).optimizer
         groups[kind] = sorted(
             (g['lr'], g['weight_decay'], sum(p.numel() for p in g['params']))
-            for g in optimiser.param_groups
+            for g in optimizer.param_groups
         )
-        assert optimiser.defaults['betas'] == (0.9, 0.999)
-        assert bool(optimiser.defaults['fused']) == (kind == 'ours')
+        assert optimizer.defaults['betas'] == (0.9, 0.999)
+        assert bool(optimizer.defaults['fused']) == (kind == 'ours')
     assert len(groups['ours']) == len(groups['mmaction2']) == 2 * (2 + 2)
     for ours, theirs in zip(*groups.values(), strict=True):
         assert ours == pytest.approx(theirs)

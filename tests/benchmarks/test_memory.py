@@ -14,8 +14,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from bimm_mm.models import BIMMVisionTransformer
-from bimm_mm.models.layers import Block
-from bimm_mm.models.position import position_table
+from bimm_mm.models.layers.block import Block
+from bimm_mm.models.layers.position import position_table
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30

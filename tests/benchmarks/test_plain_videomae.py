@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bimm_mm.models import MaskedBranch, TokenIndices
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
@@ -107,7 +107,7 @@ def test_same_loss_with_the_same_weights(plain_videomae):
     branch.masking.forward = lambda *_, **__: indices
     with torch.no_grad():
         expected = plain(clip, pixels, hidden)
-        actual = branch(Stimulus(clip, pixels))['loss_pixels']
+        actual = branch(ClipBatch(clip, pixels))['loss_pixels']
     assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
 
 

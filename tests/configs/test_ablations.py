@@ -46,7 +46,7 @@ CHANGES = {
     'ablation_v1_visible': V1,
     'ablation_v1_transformer': V1,
     'ablation_motion_decoded': (
-        'model.dorsal.areas.2.target.neighbours',
+        'model.dorsal.areas.2.target.neighbors',
         'data_preprocessor.following',
         PIPELINE,
     ),
@@ -198,14 +198,14 @@ def test_baseline_is_videomae_for_1600_epochs():
     assert _config('ablation_videomae').train_cfg.max_epochs == 1600
 
 
-def test_decoded_neighbours_reach_the_target():
+def test_decoded_neighbors_reach_the_target():
     cfg = _config('ablation_motion_decoded')
     steps = cfg.train_dataloader.dataset.dataset.pipeline[0].transforms
     kinds = [step.type.rpartition('.')[2] for step in steps]
     assert kinds == [
         'DecordInit',
         'SampleFrames',
-        'OnContourGrid',
+        'SnapToContourStride',
         'AppendFollowing',
         'DecordDecode',
     ]
@@ -213,7 +213,7 @@ def test_decoded_neighbours_reach_the_target():
     assert (
         _build('ablation_motion_decoded')
         .dorsal.head.areas['MT']
-        .target.neighbours
+        .target.neighbors
         == 'decoded'
     )
 

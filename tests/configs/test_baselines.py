@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 BASELINES = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 HEADS, DEPTH = 4, 12  # of the toy
@@ -163,7 +163,7 @@ def _compare(branch, frames, table, targets, hidden_share):
     clip = (pixels - MEAN) / STD
     losses = {}
     torch.manual_seed(3)
-    outputs = branch.reconstruct(Stimulus(clip, pixels))
+    outputs = branch.reconstruct(ClipBatch(clip, pixels))
     indices = next(iter(outputs.values())).indices
     grid = branch.backbone.grid((frames, 64, 64))
     hidden = torch.zeros(2, np.prod(grid), dtype=torch.bool)
@@ -180,7 +180,7 @@ def _compare(branch, frames, table, targets, hidden_share):
         losses[name] = F.mse_loss(prediction, target)
     assert list(losses) == list(outputs)
     torch.manual_seed(3)
-    ours = branch(Stimulus(clip, pixels))
+    ours = branch(ClipBatch(clip, pixels))
     weight = state['backbone.blocks.0.mlp.fc1.weight']
     total, expected = sum(ours.values()), sum(losses.values())
     for name, loss in losses.items():
@@ -237,13 +237,13 @@ def test_mae_st(toy_model):
 
 def test_mae_st_inputs_and_epochs():
     cfg = Config.fromfile(BASELINES / 'pretrain_mae_st_k400.py')
-    normalised = [
+    normalized = [
         (255 - m) / s
         for m, s in zip(
             cfg.data_preprocessor.mean, cfg.data_preprocessor.std, strict=True
         )
     ]
-    assert normalised == pytest.approx([(1 - 0.45) / 0.225] * 3)
+    assert normalized == pytest.approx([(1 - 0.45) / 0.225] * 3)
     crops = cfg.train_dataloader.dataset.dataset.pipeline[1]
     assert cfg.train_cfg.max_epochs * crops.num == 1600
 

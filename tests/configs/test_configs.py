@@ -51,7 +51,7 @@ def _pipeline(cfg) -> list[dict]:
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_config_builds(path, tmp_path):
-    """Model, optimiser, schedules, hooks and pipelines; sizes as written."""
+    """Model, optimizer, schedules, hooks and pipelines; sizes as written."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):

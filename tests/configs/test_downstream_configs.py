@@ -84,7 +84,7 @@ def test_all_benchmarks_have_their_configs():
 
 @pytest.mark.parametrize('name', NAMES)
 def test_builds_at_full_size(name):
-    """Model, optimiser, schedules, hooks, pipelines; the encoder's size."""
+    """Model, optimizer, schedules, hooks, pipelines; the encoder's size."""
     cfg = load(name)
     model = build_model(cfg)
     size = SIZES['large' if 'large' in name else 'base']

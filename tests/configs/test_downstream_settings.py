@@ -77,7 +77,7 @@ def one(steps: list[dict], *types: str) -> dict | None:
 
 
 @pytest.mark.parametrize('name', COLUMNS)
-def test_optimiser_and_schedule_equal_table_9(name):
+def test_optimizer_and_schedule_equal_table_9(name):
     cfg = load(name)
     lr, batch, warmup, epochs, _, _, _, drop_path, decay = row(name)
     optimizer = cfg.optim_wrapper.optimizer

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -189,7 +189,7 @@ def test_missing_tokenizer_is_told_before_training(toy):
         model.init_weights()
 
 
-def eight_clips(data_root: Path) -> Stimulus:
+def eight_clips(data_root: Path) -> ClipBatch:
     """Eight frames, evenly spaced, of eight real videos."""
     lines = (data_root / 'pretrain_videos.txt').read_text().splitlines()
     clips = []
@@ -199,10 +199,10 @@ def eight_clips(data_root: Path) -> Stimulus:
         frames = [index * len(video) // FRAMES for index in range(FRAMES)]
         clips.append(torch.from_numpy(video.get_batch(frames).asnumpy()))
     pixels = torch.stack(clips).permute(0, 4, 1, 2, 3).float() / 255
-    return Stimulus((pixels - 0.45) / 0.225, pixels)
+    return ClipBatch((pixels - 0.45) / 0.225, pixels)
 
 
-def spread_codes(tokenizer: torch.nn.Module, clip: Stimulus) -> None:
+def spread_codes(tokenizer: torch.nn.Module, clip: ClipBatch) -> None:
     """A random codebook has few codes near the latents: take some of them."""
     frames = clip.pixels.transpose(1, 2).flatten(0, 1)
     with torch.no_grad():

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
 from bimm_mm.models import TokenIndices
-from bimm_mm.models.convert import to_bimm
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.structures import ClipBatch
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ROOT / 'configs' / 'baselines'
@@ -50,8 +50,8 @@ def test_mae(toy_model, parity):
     assert masked.sum(1).tolist() == [12] * 3
     indices = TokenIndices(order[:, :4], order[:, 4:])
     branch.masking.forward = lambda *_, **__: indices
-    stimulus = Stimulus(images.unsqueeze(2), pixels.unsqueeze(2))
-    loss = branch(stimulus)['loss_pixels']
+    clips = ClipBatch(images.unsqueeze(2), pixels.unsqueeze(2))
+    loss = branch(clips)['loss_pixels']
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_maskfeat(toy_model, monkeypatch):
     table[:, 0] = 0  # the class token's, which ours has in the token itself
     theirs.backbone.pos_embed.data = table
     monkeypatch.setattr(branch.backbone, '_positions', lambda *_: table[0, 1:])
-    # Values of a token: theirs run over colour and bin, then cell.
+    # Values of a token: theirs run over color and bin, then cell.
     decoder = branch.head.areas['hog'].decoder
     neck = theirs.neck.fc
     order = torch.arange(108).view(27, 4).T.flatten()
@@ -133,8 +133,8 @@ def test_maskfeat(toy_model, monkeypatch):
     indices = TokenIndices(positions[:, :10], positions[:, 10:])
     assert branch.masking(2, (1, 4, 4)).hidden.shape == indices.hidden.shape
     branch.masking.forward = lambda *_, **__: indices
-    stimulus = Stimulus(images.unsqueeze(2), pixels.unsqueeze(2))
-    loss = branch(stimulus)['loss_hog']
+    clips = ClipBatch(images.unsqueeze(2), pixels.unsqueeze(2))
+    loss = branch(clips)['loss_hog']
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -144,8 +144,8 @@ def test_localmim(toy_model):
 
     branch = toy_model(BASELINES / 'pretrain_localmim_in1k.py')
     pixels = torch.rand(2, 3, 64, 64).mul(255).round() / 255
-    stimulus = Stimulus(pixels.unsqueeze(2), pixels.unsqueeze(2))
-    outputs = branch.reconstruct(stimulus)
+    clips = ClipBatch(pixels.unsqueeze(2), pixels.unsqueeze(2))
+    outputs = branch.reconstruct(clips)
     for output, scale in zip(outputs.values(), (4, 2, 1, 0.5), strict=True):
         cell = int(16 / scale)
         generator = HOGGenerator(pool=cell, gaussian_window=0)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bimm_mm.contours.detectors import build_detector
-from bimm_mm.contours.detectors.canny import connected, grey
+from bimm_mm.contours.detectors.canny import connected, gray
 from bimm_mm.contours.packing import Packing
 
 CLIPS = ('bikes.mp4', 'hiera_goat.mp4', 'cockatoo_720p.mp4')
@@ -86,7 +86,7 @@ def test_nearly_the_pixels_of_opencv_after_its_gaussian(
 def test_brightness_of_opencv() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (99, 99, 3), np.uint8)
     expected = cv2.cvtColor(noise, cv2.COLOR_RGB2GRAY)
-    assert np.array_equal(grey(_batch(noise))[0].numpy(), expected)
+    assert np.array_equal(gray(_batch(noise))[0].numpy(), expected)
 
 
 def test_a_long_weak_line_is_followed_to_its_end() -> None:

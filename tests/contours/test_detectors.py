@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bimm_mm.contours.detectors import Detector, build_detector, load_weights
 from bimm_mm.registry import DETECTORS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import ContourTarget
 
 
@@ -44,7 +44,7 @@ def test_sobel_is_the_target_of_the_same_pixels() -> None:
     frames = _frames(5, 3, 40, 56)
     pixels = frames.float().div(255).movedim(0, 1)[None]  # a clip
     target = ContourTarget('sobel', norm=None)
-    on_line = target.maps(Stimulus(pixels, pixels))[0, 0]
+    on_line = target.maps(ClipBatch(pixels, pixels))[0, 0]
     detector = build_detector('sobel')
     assert torch.equal(detector.detect(frames), on_line)
     assert detector.settings() == {'detector': 'sobel'}

@@ -32,7 +32,7 @@ SETTINGS = {
 
 
 def write_image(root: Path, name: str, *, size=(32, 48)) -> np.ndarray:
-    """An image of its own colour with contours of a quarter; its pixels."""
+    """An image of its own color with contours of a quarter; its pixels."""
     rng = random.Random(name)
     image = np.full((*size, 3), [rng.randrange(256) for _ in '123'], np.uint8)
     path = root / 'data' / name

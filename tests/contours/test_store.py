@@ -40,14 +40,14 @@ def test_ordinary_tools_read_it(
         names = ['000000.webp', '000003.webp', '000006.webp', 'settings.json']
         assert sorted(archive.namelist()) == names
         picture = np.asarray(Image.open(archive.open('000003.webp')))
-        # WebP has no grey pictures: three equal channels.
+        # WebP has no gray pictures: three equal channels.
         assert np.array_equal(picture, np.dstack([contours[1]] * 3))
         about = json.loads(archive.read('settings.json'))
         assert about['format'] == 2 and about['size'] == [5, 7]
 
 
 def _lines(height: int, width: int) -> np.ndarray:
-    """Lines one pixel wide, of four grey levels."""
+    """Lines one pixel wide, of four gray levels."""
     frame = np.zeros((height, width), np.uint8)
     frame[::5], frame[:, ::7] = 85, 170
     diagonal = np.arange(min(height, width))

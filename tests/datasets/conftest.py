@@ -134,9 +134,9 @@ def video_config(tmp_path: Path) -> Callable[..., dict]:
             {'type': 'Flip'},
         ]
         pipeline = [
-            {'type': 'bimm_mm.Guarded', 'transforms': decode},
+            {'type': 'bimm_mm.SafeDecode', 'transforms': decode},
             {'type': 'bimm_mm.RepeatCrops', 'num': 2, 'transforms': crop},
-            {'type': 'bimm_mm.PackStimulus'},
+            {'type': 'bimm_mm.PackClipInputs'},
         ]
         dataset = {
             '_scope_': 'mmaction',

@@ -45,7 +45,7 @@ def _build(
     (load,) = _steps(inner.pipeline, 'bimm_mm.LoadContour')
     load.contour_root = None if contours is None else str(contours)
     load.data_root = str(folder)
-    for grid in _steps(inner.pipeline, 'bimm_mm.OnContourGrid'):
+    for grid in _steps(inner.pipeline, 'bimm_mm.SnapToContourStride'):
         grid.contour_root = load.contour_root
     if inner.type == 'VideoDataset':
         inner.data_prefix.video = str(folder)
@@ -95,7 +95,7 @@ def test_contours_have_one_switch(
 ) -> None:
     def roots() -> list[str | None]:
         pipeline = _load(name).train_dataloader.dataset.dataset.pipeline
-        kinds = ('bimm_mm.LoadContour', 'bimm_mm.OnContourGrid')
+        kinds = ('bimm_mm.LoadContour', 'bimm_mm.SnapToContourStride')
         steps = [_steps(pipeline, kind) for kind in kinds]
         # Images have no frames to choose from.
         assert [len(found) for found in steps] == [1, name != 'in1k']
@@ -114,7 +114,7 @@ def test_frames_are_chosen_before_they_are_decoded(name: str) -> None:
     assert [step.type for step in guarded.transforms] == [
         'DecordInit',
         'SampleFrames',
-        'bimm_mm.OnContourGrid',
+        'bimm_mm.SnapToContourStride',
         'DecordDecode',
     ]
 
@@ -198,7 +198,7 @@ def test_images_load_with_contours(tmp_path: Path) -> None:
         assert inputs.shape == (1, 4, 1, 224, 224)
 
 
-def test_colour_order_is_the_decoder_s(
+def test_color_order_is_the_decoder_s(
     tmp_path: Path,
     write_video: Callable[..., Path],
     write_list: Callable[..., Path],
@@ -234,7 +234,7 @@ def test_loader_builds_and_batches(
     config = _load('ssv2').train_dataloader
     config.dataset.dataset.ann_file = str(write_list(*['a.mp4 0'] * 5))
     config.dataset.dataset.data_prefix.video = str(video.parent)
-    for kind in ('bimm_mm.LoadContour', 'bimm_mm.OnContourGrid'):
+    for kind in ('bimm_mm.LoadContour', 'bimm_mm.SnapToContourStride'):
         (step,) = _steps(config.dataset.dataset.pipeline, kind)
         step.contour_root = None
     config.update(batch_size=2, num_workers=1)

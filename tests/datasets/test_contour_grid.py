@@ -18,9 +18,9 @@ from bimm_mm.contours.source import source_of
 from bimm_mm.contours.store import ContourError, write_contours
 from bimm_mm.datasets import (
     AppendFollowing,
-    Guarded,
     LoadContour,
-    OnContourGrid,
+    SafeDecode,
+    SnapToContourStride,
 )
 from bimm_mm.registry import DATASETS
 
@@ -45,7 +45,7 @@ def _clip(total: int, **options: object) -> dict:
 def test_every_clip_of_every_length_lies_on_the_grid(
     stride: int, interval: int, option: str, tmp_path: Path
 ) -> None:
-    grid = OnContourGrid(_manifest(tmp_path, stride))
+    grid = SnapToContourStride(_manifest(tmp_path, stride))
     for total in range(1, 3 * 4 * interval):
         stored = set(range(0, total, stride))
         for _ in range(10):
@@ -90,7 +90,7 @@ def test_no_contour_of_a_short_real_video_is_missing(
     count = _store(tmp_path, path, stride)
     interval = 4
     clip_len = count // interval + 3  # longer than the video
-    grid = OnContourGrid(root)
+    grid = SnapToContourStride(root)
     load = LoadContour(root, data_root=str(path.parent))
     for start in range(count):
         monkeypatch.setattr(
@@ -115,7 +115,7 @@ def test_no_contour_of_a_short_real_video_is_missing(
 def test_stride_that_does_not_divide_the_interval(
     interval: int, stride: int, tmp_path: Path
 ) -> None:
-    grid = OnContourGrid(_manifest(tmp_path, stride))
+    grid = SnapToContourStride(_manifest(tmp_path, stride))
     with pytest.raises(
         ContourError,
         match=rf'frame_interval={interval} .* stride {stride} .*--stride.*'
@@ -136,13 +136,13 @@ def test_misfit_ends_the_run_inside_guarded(
     write_video('a.mp4')
     config = video_config(write_list('a.mp4 0'))
     grid = {
-        'type': 'bimm_mm.OnContourGrid',
+        'type': 'bimm_mm.SnapToContourStride',
         'contour_root': _manifest(tmp_path / 'contours', 4),
     }
     guarded = config['dataset']['pipeline'][0]
     guarded['transforms'].insert(2, grid)
     dataset = DATASETS.build(config)
-    assert isinstance(dataset.dataset.pipeline.transforms[0], Guarded)
+    assert isinstance(dataset.dataset.pipeline.transforms[0], SafeDecode)
     with pytest.raises(ContourError, match=r'frame_interval=2 .* stride 4'):
         dataset[0]
 
@@ -152,11 +152,11 @@ def test_following_frames_need_every_contour(
     total: int, tmp_path: Path
 ) -> None:
     following = AppendFollowing()
-    grid = OnContourGrid(_manifest(tmp_path / '4', 4))
+    grid = SnapToContourStride(_manifest(tmp_path / '4', 4))
     sample = following.transform(_clip(total, frame_interval=4))
     with pytest.raises(ContourError, match=r'AppendFollowing.*--stride 1'):
         grid.transform(sample)
-    every = OnContourGrid(_manifest(tmp_path / '1', 1))
+    every = SnapToContourStride(_manifest(tmp_path / '1', 1))
     before = sample['frame_inds'].copy()
     assert np.array_equal(every.transform(sample)['frame_inds'], before)
     # A video of one frame repeats it, with and without following ones.
@@ -166,10 +166,10 @@ def test_following_frames_need_every_contour(
 def test_none_leaves_clips_alone() -> None:
     sample = _clip(50, frame_interval=3)
     before = sample['frame_inds'].copy()
-    grid = OnContourGrid(None)
+    grid = SnapToContourStride(None)
     assert np.array_equal(grid.transform(sample)['frame_inds'], before)
 
 
 def test_missing_manifest_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r'extract_contours\.py'):
-        OnContourGrid(str(tmp_path / 'nowhere'))
+        SnapToContourStride(str(tmp_path / 'nowhere'))

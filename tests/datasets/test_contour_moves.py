@@ -139,7 +139,7 @@ def _errors(dataset: ResilientDataset) -> np.ndarray:
         inputs = dataset[Draw(0, epoch, 0)]['inputs'].numpy()
         assert inputs.shape[1] == 4 and inputs.shape[3:] == (224, 224)
         pixels, contour = inputs[:, :3].astype(int), inputs[:, 3].astype(int)
-        # Both colours are in the picture: it can be told from others.
+        # Both colors are in the picture: it can be told from others.
         assert contour.std() > 50
         errors.append(np.abs(pixels - contour[:, None]).mean())
     return np.array(errors)

@@ -13,7 +13,7 @@ from mmaction.datasets.transforms import RandomResizedCrop, SampleFrames
 from torch import Tensor
 
 from bimm_mm.datasets.device_clips import (
-    centre_boxes,
+    center_boxes,
     crop,
     even_starts,
     frame_positions,
@@ -163,7 +163,7 @@ def test_a_larger_crop_is_that_of_opencv_inside() -> None:
 
 def test_the_whole_picture_is_left_alone() -> None:
     clips = _clips(20)
-    ours = crop(clips, centre_boxes(torch.ones(2)), 20) * 255
+    ours = crop(clips, center_boxes(torch.ones(2)), 20) * 255
     assert torch.equal(ours.round().byte(), clips.transpose(2, 3))
     assert (ours - ours.round()).abs().max() < 0.05
 
@@ -196,6 +196,6 @@ def test_mirrored_crops_are_mirrored(ratio: float) -> None:
 
 
 def test_the_middle_of_a_wide_and_of_a_high_picture() -> None:
-    boxes = centre_boxes(torch.tensor([2.0, 0.5]))
+    boxes = center_boxes(torch.tensor([2.0, 0.5]))
     wanted = torch.tensor([[0.25, 0, 0.5, 1], [0, 0.25, 1, 0.5]])
     assert torch.equal(boxes, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import EnlargeShortSide
+from bimm_mm.datasets import EnsureMinSize
 from bimm_mm.registry import TRANSFORMS
 
 
@@ -22,7 +22,7 @@ def _clip(height: int, width: int) -> dict:
     [((30, 40), (60, 80)), ((50, 31), (97, 60)), ((60, 61), (60, 61))],
 )
 def test_short_side_grows(before: tuple, after: tuple) -> None:
-    results = EnlargeShortSide(60).transform(_clip(*before))
+    results = EnsureMinSize(60).transform(_clip(*before))
     assert [frame.shape for frame in results['imgs']] == [(*after, 4)] * 2
     assert results['img_shape'] == after
 
@@ -30,11 +30,11 @@ def test_short_side_grows(before: tuple, after: tuple) -> None:
 def test_large_frames_are_untouched() -> None:
     clip = _clip(61, 90)
     frames = clip['imgs']
-    assert EnlargeShortSide(60).transform(clip)['imgs'] is frames
+    assert EnsureMinSize(60).transform(clip)['imgs'] is frames
 
 
 def test_images_grow_too() -> None:
-    results = EnlargeShortSide(20).transform({'img': _clip(10, 15)['imgs'][0]})
+    results = EnsureMinSize(20).transform({'img': _clip(10, 15)['imgs'][0]})
     assert results['img'].shape == (20, 30, 4)
 
 
@@ -50,7 +50,7 @@ def test_crops_never_leave_the_frame(short: int) -> None:
         }
     )
     for _ in range(150):
-        results = crop(EnlargeShortSide(224).transform(_clip(short, 230)))
+        results = crop(EnsureMinSize(224).transform(_clip(short, 230)))
         height, width = results['imgs'][0].shape[:2]
         assert min(height, width) >= int(0.66 * 224)
         assert results['img_shape'] == (height, width)
@@ -58,4 +58,4 @@ def test_crops_never_leave_the_frame(short: int) -> None:
 
 def test_bad_size() -> None:
     with pytest.raises(ValueError, match='size must be at least 1'):
-        EnlargeShortSide(0)
+        EnsureMinSize(0)

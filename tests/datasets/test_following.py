@@ -7,7 +7,7 @@ from decord import VideoReader
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from bimm_mm.datasets import StimulusPreprocessor
+from bimm_mm.datasets import ClipDataPreprocessor
 from bimm_mm.targets import MotionTarget
 
 PIPELINE = [
@@ -15,7 +15,7 @@ PIPELINE = [
     dict(type='SampleFrames', clip_len=4, frame_interval=3, test_mode=True),
     dict(type='bimm_mm.AppendFollowing'),
     dict(type='DecordDecode'),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 
@@ -29,9 +29,9 @@ def test_target_is_the_difference_to_the_next_decoded_frame(
         dict(filename=str(path), start_index=0, modality='RGB', label=0)
     )
     batch = dict(inputs=sample['inputs'][None], data_samples=[None])
-    stimulus = StimulusPreprocessor(following=True)(batch)['inputs']
-    assert stimulus.size == (4, 48, 64)
-    target = MotionTarget('decoded', norm=None).maps(stimulus)
+    clips = ClipDataPreprocessor(following=True)(batch)['inputs']
+    assert clips.size == (4, 48, 64)
+    target = MotionTarget('decoded', norm=None).maps(clips)
 
     video = VideoReader(str(path))[:].asnumpy().astype(np.float64) / 255
     sampled = sample['data_samples'].frames[0::2]
@@ -48,4 +48,4 @@ def test_single_frames_are_refused():
         data_samples=[None],
     )
     with pytest.raises(ValueError, match='AppendFollowing'):
-        StimulusPreprocessor(following=True)(batch)
+        ClipDataPreprocessor(following=True)(batch)

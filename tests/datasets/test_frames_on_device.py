@@ -14,7 +14,7 @@ import torch
 from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from bimm_mm.datasets import StimulusPreprocessor, frame_loading
+from bimm_mm.datasets import ClipDataPreprocessor, frame_loading
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SQUARE, WIDE = 'videos_sq', 'videos'
@@ -240,7 +240,7 @@ def test_a_stimulus_is_that_of_the_other_preprocessor(
     dataset = _dataset(frames, _lines(frames))
     out = ours(default_collate([dataset[i] for i in range(5)]))
     decoded = _as_decoded(frames, _lines(frames), 160, **options)
-    theirs = StimulusPreprocessor()(
+    theirs = ClipDataPreprocessor()(
         dict(inputs=torch.stack(decoded['inputs']), data_samples=None)
     )
     for name in ('inputs', 'pixels'):

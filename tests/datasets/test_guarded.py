@@ -13,7 +13,7 @@ import decord
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import Guarded, UndecodableVideoError
+from bimm_mm.datasets import SafeDecode, UndecodableVideoError
 
 VIDEO = (
     {'type': 'mmaction.DecordInit'},
@@ -24,7 +24,7 @@ VIDEO = (
 
 def _decode(path: Path) -> dict:
     sample = {'filename': str(path), 'start_index': 0, 'modality': 'RGB'}
-    return Guarded(VIDEO).transform(sample)
+    return SafeDecode(VIDEO).transform(sample)
 
 
 def test_sound_video_passes(write_video: Callable[..., Path]) -> None:
@@ -62,7 +62,7 @@ def test_broken_video_is_undecodable(
 def test_broken_image_is_undecodable(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'a.jpg'
     path.write_bytes(content)
-    guarded = Guarded([{'type': 'LoadImageFromFile'}])
+    guarded = SafeDecode([{'type': 'LoadImageFromFile'}])
     with pytest.raises(UndecodableVideoError, match=r'a\.jpg cannot'):
         guarded.transform({'img_path': str(path)})
 
@@ -70,7 +70,7 @@ def test_broken_image_is_undecodable(content: bytes, tmp_path: Path) -> None:
 def test_sound_image_passes(tmp_path: Path) -> None:
     path = tmp_path / 'a.png'
     cv2.imwrite(str(path), np.full((7, 9, 3), 5, np.uint8))
-    guarded = Guarded([{'type': 'LoadImageFromFile'}])
+    guarded = SafeDecode([{'type': 'LoadImageFromFile'}])
     assert guarded.transform({'img_path': str(path)})['img'].shape == (7, 9, 3)
 
 
@@ -89,7 +89,7 @@ def test_missing_decoder_is_no_broken_file(
 
 def test_wrong_order_is_no_broken_file() -> None:
     with pytest.raises(KeyError, match='total_frames'):
-        Guarded(VIDEO[1:]).transform({'filename': 'a.mp4'})
+        SafeDecode(VIDEO[1:]).transform({'filename': 'a.mp4'})
 
 
 def test_error_survives_pickling() -> None:

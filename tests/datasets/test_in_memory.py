@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.contours import reading
 from bimm_mm.datasets import (
     Draw,
     InMemoryVideoDataset,
@@ -21,6 +20,7 @@ from bimm_mm.datasets import (
     in_memory,
 )
 from bimm_mm.registry import DATASETS
+from bimm_mm.utils import video as reading
 
 Config = Callable[..., dict]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import Draw, KeyFrames
+from bimm_mm.datasets import AVAKeyframeDataset, Draw
 
 _PIPELINE = [
     dict(type='mmaction.DecordInit', num_threads=1),
@@ -24,7 +24,7 @@ _ROW = f'{_VIDEO},0001,0.1,0.2,0.5,0.9,3,0'
 
 
 @pytest.fixture
-def key_frames(tmp_path, data_root) -> Callable[..., KeyFrames]:
+def key_frames(tmp_path, data_root) -> Callable[..., AVAKeyframeDataset]:
     """Key frames of one video, from rows and detections of the test."""
 
     def build(
@@ -32,7 +32,7 @@ def key_frames(tmp_path, data_root) -> Callable[..., KeyFrames]:
         detections: dict | None = None,
         labels: str | None = None,
         **options: object,
-    ) -> KeyFrames:
+    ) -> AVAKeyframeDataset:
         truth = tmp_path / 'truth.csv'
         truth.write_text('\n'.join(rows))
         if detections is not None:
@@ -55,7 +55,7 @@ def key_frames(tmp_path, data_root) -> Callable[..., KeyFrames]:
             data_prefix=dict(img=str(videos)),
             pipeline=_PIPELINE,
         )
-        return KeyFrames({**config, **options})
+        return AVAKeyframeDataset({**config, **options})
 
     return build
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bimm_mm.datasets import check_list_file
-from bimm_mm.datasets.list_file import find_list_files
+from bimm_mm.utils.list_file import find_list_files
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_image_contours_follow_the_pixels(
     ]
     pipeline = [
         {
-            'type': 'bimm_mm.Guarded',
+            'type': 'bimm_mm.SafeDecode',
             'transforms': [{'type': 'LoadImageFromFile'}],
         },
         {
@@ -90,7 +90,7 @@ def test_image_contours_follow_the_pixels(
             'data_root': str(tmp_path / 'photos'),
         },
         {'type': 'bimm_mm.RepeatCrops', 'num': 3, 'transforms': crop},
-        {'type': 'bimm_mm.PackStimulus'},
+        {'type': 'bimm_mm.PackClipInputs'},
     ]
     images = {
         '_scope_': 'mmpretrain',

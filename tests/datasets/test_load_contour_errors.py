@@ -25,8 +25,8 @@ def test_frames_off_the_grid_are_refused(
     load = contour_loader(_flat(10, 20), stride=4)
     with pytest.raises(
         ContourError,
-        match=r'a\.mp4\.zip.*stride 4.*\[2, 5\].*bimm_mm\.OnContourGrid.*nea'
-        r'rest=True',
+        match=r'a\.mp4\.zip.*stride 4.*\[2, 5\].*bimm_mm\.SnapToContourStride'
+        r'.*nearest=True',
     ):
         load.transform(clip([0, 4, 5, 2]))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.datasets import PackStimulus
+from bimm_mm.datasets import PackClipInputs
 
 
 def _crop(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -17,7 +17,7 @@ def _crop(*shape: int, dtype: type = np.uint8) -> np.ndarray:
 @pytest.mark.parametrize('channels', [3, 4])
 def test_axes_of_a_video(channels: int) -> None:
     crops = [_crop(2, 5, 6, channels), _crop(2, 5, 6, channels) // 2]
-    packed = PackStimulus().transform(
+    packed = PackClipInputs().transform(
         {
             'filename': 'a.mp4',
             'sample_idx': 7,
@@ -41,7 +41,7 @@ def test_axes_of_a_video(channels: int) -> None:
 
 def test_image_without_crops() -> None:
     image = _crop(5, 6, 3)
-    packed = PackStimulus().transform({'img_path': 'a.jpg', 'img': image})
+    packed = PackClipInputs().transform({'img_path': 'a.jpg', 'img': image})
     assert packed['inputs'].shape == (1, 3, 1, 5, 6)
     expected = torch.from_numpy(image).permute(2, 0, 1)
     assert torch.equal(packed['inputs'][0, :, 0], expected)
@@ -50,7 +50,7 @@ def test_image_without_crops() -> None:
 
 def test_video_without_crops() -> None:
     frames = [_crop(5, 6, 3), _crop(5, 6, 3)]
-    packed = PackStimulus().transform({'filename': 'a.mp4', 'imgs': frames})
+    packed = PackClipInputs().transform({'filename': 'a.mp4', 'imgs': frames})
     assert packed['inputs'].shape == (1, 3, 2, 5, 6)
 
 
@@ -60,17 +60,17 @@ def test_video_without_crops() -> None:
 def test_mixed_crops_are_refused(other: np.ndarray) -> None:
     sample = {'filename': 'a.mp4', 'crops': [_crop(2, 5, 6, 3), other]}
     with pytest.raises(ValueError, match=r'uint8 \(2, 5, 6, 3\).*Resize'):
-        PackStimulus().transform(sample)
+        PackClipInputs().transform(sample)
 
 
 def test_several_clips_are_refused() -> None:
     sample = {'filename': 'a', 'num_clips': 2, 'imgs': [_crop(5, 6, 3)] * 4}
     with pytest.raises(ValueError, match=r'num_clips=2.*RepeatCrops'):
-        PackStimulus().transform(sample)
+        PackClipInputs().transform(sample)
 
 
 def test_undecoded_sample_is_refused() -> None:
     with pytest.raises(KeyError, match='decode it first'):
-        PackStimulus().transform({'filename': 'a.mp4'})
+        PackClipInputs().transform({'filename': 'a.mp4'})
     with pytest.raises(KeyError, match='neither "filename"'):
-        PackStimulus().transform({'img': _crop(5, 6, 3)})
+        PackClipInputs().transform({'img': _crop(5, 6, 3)})

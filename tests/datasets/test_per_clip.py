@@ -31,7 +31,7 @@ DRAWS = [Draw(index, 0, 0) for index in range(12)]
 
 @pytest.fixture
 def frame() -> np.ndarray:
-    """A colourful picture (H, W, 3), R, G, B."""
+    """A colorful picture (H, W, 3), R, G, B."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(20, 220, (6, 8, 3), dtype=np.uint8)
     return cv2.resize(coarse, (64, 48), interpolation=cv2.INTER_LINEAR)
@@ -121,14 +121,14 @@ def test_all_three_generators_are_rewound(frame: np.ndarray) -> None:
     np.testing.assert_array_equal(np.stack(clips)[:, ::-1], pictures)
 
 
-def test_grey_is_that_of_red_green_blue(frame: np.ndarray) -> None:
-    grey = {
+def test_gray_is_that_of_red_green_blue(frame: np.ndarray) -> None:
+    gray = {
         'type': 'mmpretrain.ColorTransform',
         'magnitude': 1.0,
         'prob': 1.0,
         'random_negative_prob': 1.0,
     }
-    after = PerClip(grey)(_clip([frame]))['imgs'][0]
+    after = PerClip(gray)(_clip([frame]))['imgs'][0]
     wanted = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     assert np.abs(after.astype(int) - wanted[..., None]).max() <= 1
     swapped = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)

@@ -1,4 +1,4 @@
-"""From bytes to a stimulus, against NumPy."""
+"""From bytes to a clips, against NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.datasets import StimulusPreprocessor
+from bimm_mm.datasets import ClipDataPreprocessor
 from bimm_mm.registry import MODELS
 
 MEAN = np.array([123.675, 116.28, 103.53])
@@ -27,30 +27,30 @@ def test_stimulus_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
     clips = whole.reshape(6, channels, 2, 4, 5)
     rgb = clips[:, 2::-1] if to_rgb else clips[:, :3]
     normal = np.moveaxis((np.moveaxis(rgb, 1, -1) - MEAN) / STD, -1, 1)
-    preprocessor = StimulusPreprocessor(to_rgb=to_rgb)
+    preprocessor = ClipDataPreprocessor(to_rgb=to_rgb)
     before = data['inputs'].clone()
     out = preprocessor(data)
-    stimulus = out['inputs']
-    np.testing.assert_allclose(stimulus.pixels, rgb / 255, atol=1e-6)
-    np.testing.assert_allclose(stimulus.inputs, normal, atol=1e-5)
-    assert stimulus.inputs.dtype == stimulus.pixels.dtype == torch.float32
+    clips = out['inputs']
+    np.testing.assert_allclose(clips.pixels, rgb / 255, atol=1e-6)
+    np.testing.assert_allclose(clips.inputs, normal, atol=1e-5)
+    assert clips.inputs.dtype == clips.pixels.dtype == torch.float32
     if channels == 4:
-        np.testing.assert_allclose(stimulus.contour, clips[:, 3:] / 255)
+        np.testing.assert_allclose(clips.contour, clips[:, 3:] / 255)
     else:
-        assert stimulus.contour is None
+        assert clips.contour is None
     assert out['data_samples'] == ['a', 'b']
     assert torch.equal(data['inputs'], before)
 
 
 def test_builds_from_a_config_and_leaves_checkpoints_alone() -> None:
-    preprocessor = MODELS.build({'type': 'bimm_mm.StimulusPreprocessor'})
+    preprocessor = MODELS.build({'type': 'bimm_mm.ClipDataPreprocessor'})
     assert not preprocessor.state_dict()
     assert preprocessor.to('meta').mean.device.type == 'meta'
 
 
 def test_inputs_as_a_list_are_refused() -> None:
     with pytest.raises(ValueError, match='default_collate'):
-        StimulusPreprocessor()({'inputs': [torch.zeros(1)]})
+        ClipDataPreprocessor()({'inputs': [torch.zeros(1)]})
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_inputs_as_a_list_are_refused() -> None:
 )
 def test_other_inputs_are_refused(inputs: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r'uint8 \(B, R, C, T, H, W\).*Pack'):
-        StimulusPreprocessor()({'inputs': inputs})
+        ClipDataPreprocessor()({'inputs': inputs})
 
 
 @pytest.mark.parametrize('std', [(1.0, 1.0), (1.0, 0.0, 1.0)])
 def test_bad_statistics(std: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match='3 values each'):
-        StimulusPreprocessor(std=std)
+        ClipDataPreprocessor(std=std)

@@ -1,17 +1,17 @@
-"""An image becomes a clip with the colours of a video."""
+"""An image becomes a clip with the colors of a video."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import PackStimulus, StillClip
+from bimm_mm.datasets import PackClipInputs, StillClip
 
 
 def test_frames_are_equal_and_rgb():
     image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
     results = {'img': image, 'img_path': 'a.jpg'}
-    packed = PackStimulus()(StillClip(2)(results))['inputs']
+    packed = PackClipInputs()(StillClip(2)(results))['inputs']
     assert packed.shape == (1, 3, 2, 8, 6)
     for frame in range(2):
         shown = packed[0, :, frame].permute(1, 2, 0).numpy()

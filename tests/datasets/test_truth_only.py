@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import TruthOnly
+from bimm_mm.datasets import GTBoxesOnly
 from bimm_mm.registry import TRANSFORMS
 
 
@@ -19,7 +19,7 @@ def _sample(boxes: list[list[float]]) -> dict:
 
 
 def test_boxes_without_area_go_away() -> None:
-    results = TruthOnly().transform(
+    results = GTBoxesOnly().transform(
         _sample([[0, 0, 0, 63], [4, 4, 20, 30], [9, 63, 40, 63]])
     )
     assert results['gt_bboxes'].tolist() == [[4, 4, 20, 30]]
@@ -30,7 +30,7 @@ def test_boxes_without_area_go_away() -> None:
 
 def test_min_size() -> None:
     boxes = [[0, 0, 7, 63], [0, 0, 8, 63]]
-    results = TruthOnly(min_size=8).transform(_sample(boxes))
+    results = GTBoxesOnly(min_size=8).transform(_sample(boxes))
     assert results['gt_bboxes'].tolist() == [boxes[1]]
 
 
@@ -47,7 +47,7 @@ def test_crop_without_anybody_is_refused() -> None:
     for _ in range(40):
         cropped = crop({**sample})
         offsets.append(int(cropped['crop_bbox'][0]))
-        refused = TruthOnly().transform(cropped) is None
+        refused = GTBoxesOnly().transform(cropped) is None
         # The crop's last column is where boxes beyond it end.
         assert refused == (offsets[-1] + 63 <= 150)
     assert min(offsets) < 87 < max(offsets)
@@ -56,4 +56,4 @@ def test_crop_without_anybody_is_refused() -> None:
 @pytest.mark.parametrize('size', [0, -1.0, float('nan')])
 def test_bad_size(size: float) -> None:
     with pytest.raises(ValueError, match='min_size must be above 0'):
-        TruthOnly(min_size=size)
+        GTBoxesOnly(min_size=size)

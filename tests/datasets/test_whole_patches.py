@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import ResizeToPatches
+from bimm_mm.datasets import ResizeToPatchMultiple
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from bimm_mm.datasets import ResizeToPatches
 def test_size(before: tuple[int, int], after: tuple[int, int]) -> None:
     height, width = before
     box = np.array([[0.25 * width, 0, width, 0.5 * height]], np.float32)
-    results = ResizeToPatches(256, patch_size=16).transform(
+    results = ResizeToPatchMultiple(256, patch_size=16).transform(
         {
             'imgs': [np.zeros((*before, 3), np.uint8)] * 2,
             'img_shape': before,
@@ -42,4 +42,4 @@ def test_size(before: tuple[int, int], after: tuple[int, int]) -> None:
 )
 def test_no_whole_patches(short_side: int, patch_size: int) -> None:
     with pytest.raises(ValueError, match='multiple of'):
-        ResizeToPatches(short_side, patch_size=patch_size)
+        ResizeToPatchMultiple(short_side, patch_size=patch_size)

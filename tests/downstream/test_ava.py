@@ -37,7 +37,7 @@ def _on_videos(pipeline: list[dict]) -> list[dict]:
             step['scale'] = (-1, 72)
         if step['type'] == 'RandomCrop':
             step['size'] = 64
-        if step['type'] == 'bimm_mm.ResizeToPatches':
+        if step['type'] == 'bimm_mm.ResizeToPatchMultiple':
             step.update(short_side=64, patch_size=8)
     return [_VIDEO, *pipeline]
 

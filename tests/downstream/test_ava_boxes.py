@@ -17,7 +17,7 @@ from bimm_mm.registry import DATASETS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
 CONFIG = CONFIGS / 'ava' / 'finetune_ava.py'
-# Colour, actions and box of two persons, as shares of the frame.
+# Color, actions and box of two persons, as shares of the frame.
 _PAINTED = (
     (0, {1, 7}, (0.30, 0.20, 0.45, 0.95)),
     (1, {3}, (0.60, 0.10, 0.75, 0.80)),
@@ -34,12 +34,12 @@ def painted(tmp_path) -> Callable[[str], Dataset]:
     height, width = 240, 427
     persons = np.zeros((height, width, 3), np.uint8)
     rows = []
-    for colour, actions, (x1, y1, x2, y2) in _PAINTED:
+    for color, actions, (x1, y1, x2, y2) in _PAINTED:
         top, bottom = round(y1 * height), round(y2 * height)
         left, right = round(x1 * width), round(x2 * width)
-        persons[top:bottom, left:right, 2 - colour] = 255
+        persons[top:bottom, left:right, 2 - color] = 255
         for action in actions:
-            rows.append(f'movie,0001,{x1},{y1},{x2},{y2},{action},{colour}')
+            rows.append(f'movie,0001,{x1},{y1},{x2},{y2},{action},{color}')
     (tmp_path / 'movie').mkdir()
     for number in range(1, 62):
         frame = persons.copy()
@@ -65,9 +65,9 @@ def painted(tmp_path) -> Callable[[str], Dataset]:
     return build
 
 
-def _painted_box(clip: Tensor, colour: int) -> list[int] | None:
-    """Where a colour is in every frame of a clip (C, T, H, W)."""
-    mask = (clip[colour] > 127).numpy()
+def _painted_box(clip: Tensor, color: int) -> list[int] | None:
+    """Where a color is in every frame of a clip (C, T, H, W)."""
+    mask = (clip[color] > 127).numpy()
     assert (mask == mask[0]).all()
     rows, columns = mask[0].any(1).nonzero()[0], mask[0].any(0).nonzero()[0]
     if not len(rows):
@@ -86,9 +86,9 @@ def _check_boxes(sample: dict) -> list[list[int] | None]:
         )
     )
     seen = []
-    for colour, actions, _ in _PAINTED:
+    for color, actions, _ in _PAINTED:
         box = boxes.get(tuple(sorted(actions)))
-        paint = _painted_box(sample['inputs'], colour)
+        paint = _painted_box(sample['inputs'], color)
         if box is None:
             # At most what rounding leaves of it.
             assert (
@@ -127,7 +127,7 @@ def test_boxes_follow_the_test_resize(painted: Callable) -> None:
 
 
 @pytest.mark.parametrize('loader', ['train_dataloader', 'test_dataloader'])
-def test_clip_is_centred(painted: Callable, loader: str) -> None:
+def test_clip_is_centered(painted: Callable, loader: str) -> None:
     np.random.seed(0)
     dataset = painted(loader)
     for _ in range(3):

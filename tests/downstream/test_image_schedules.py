@@ -55,7 +55,7 @@ def _learning_rates(
     rates = np.empty(runner.max_iters)
     for step in range(runner.max_iters):
         rates[step] = group['lr']
-        # After the optimiser's step, as ParamSchedulerHook does.
+        # After the optimizer's step, as ParamSchedulerHook does.
         for scheduler in schedulers:
             assert not scheduler.by_epoch
             scheduler.step()

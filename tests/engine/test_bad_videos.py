@@ -49,10 +49,10 @@ def photos(tmp_path: Path) -> Path:
 def _train(photos: Path, work_dir: Path, epochs: int, **hook: float) -> None:
     pipeline = [
         {
-            'type': 'bimm_mm.Guarded',
+            'type': 'bimm_mm.SafeDecode',
             'transforms': [{'type': 'LoadImageFromFile'}],
         },
-        {'type': 'bimm_mm.PackStimulus'},
+        {'type': 'bimm_mm.PackClipInputs'},
     ]
     images = {
         'type': 'mmpretrain.CustomDataset',

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bimm_mm.contours.store import write_contours
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from tests.toy_configs import SIDE, shrink_model, shrink_sizes
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def toy_model(path: Path) -> nn.Module:
     return built
 
 
-def clips(frames: int) -> Stimulus:
+def clips(frames: int) -> ClipBatch:
     """Smooth random pictures that move by two pixels a frame, (B, 3, T, H, W).
 
     They stand in for real videos, so that the gate needs no data.
@@ -87,7 +87,7 @@ def clips(frames: int) -> Stimulus:
     shown = [wide[..., 2 * t : 2 * t + SIDE] for t in range(frames + 1)]
     video = torch.stack(shown, dim=2)
     pixels, contour = video[:, :3], video[:, 3:]
-    return Stimulus(
+    return ClipBatch(
         inputs=(pixels[:, :, :-1] - 0.45) / 0.225,
         pixels=pixels[:, :, :-1],
         contour=contour[:, :, :-1],

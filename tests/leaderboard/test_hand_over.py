@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from bimm_mm.leaderboard import OURS, PAPER, read_tables
-from bimm_mm.models.pretrained import load_pretrained
+from bimm_mm.models.checkpoints.pretrained import load_pretrained
 from bimm_mm.registry import MODELS
 
 DEPTHS = {'base': 12, 'large': 24}

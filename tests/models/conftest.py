@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 ARCH = dict(embed_dims=48, depth=4, num_heads=4)
 DECODER = dict(
@@ -61,15 +61,15 @@ def dorsal_cfg() -> dict:
 
 def random_clips(
     batch: int = 2, frames: int = 4, side: int = 64, seed: int = 0
-) -> Stimulus:
+) -> ClipBatch:
     """Random clips with random contours; the same for the same seed."""
     rng = torch.Generator().manual_seed(seed)
     pixels = torch.rand(batch, 3, frames, side, side, generator=rng)
     contour = torch.rand(batch, 1, frames, side, side, generator=rng)
-    return Stimulus((pixels - 0.45) / 0.225, pixels, contour)
+    return ClipBatch((pixels - 0.45) / 0.225, pixels, contour)
 
 
 @pytest.fixture
-def make_stimulus() -> Callable[..., Stimulus]:
+def make_clips() -> Callable[..., ClipBatch]:
     """See :func:`random_clips`."""
     return random_clips

@@ -14,7 +14,7 @@ from mmengine.model import MMDistributedDataParallel
 
 from bimm_mm.compat import end_processes
 from bimm_mm.models import BIMM, TokenIndices
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 BATCH = 4
 FRAMES = 4
@@ -31,7 +31,7 @@ def fix_draws(model, part):
         cut = TokenIndices(*(index[part] for index in whole))
         branch.masking.forward = lambda *_, cut=cut, **__: cut
     frames = torch.arange(BATCH)[part] % FRAMES
-    model.fixate = lambda clip: clip.frame(frames)
+    model.sample_frame = lambda clip: clip.frame(frames)
 
 
 def clips(part):
@@ -40,7 +40,7 @@ def clips(part):
     size = (FRAMES, 64, 64)
     pixels = torch.rand(BATCH, 3, *size, generator=rng)[part]
     contour = torch.rand(BATCH, 1, *size, generator=rng)[part]
-    return Stimulus((pixels - 0.45) / 0.225, pixels, contour)
+    return ClipBatch((pixels - 0.45) / 0.225, pixels, contour)
 
 
 def main(configs, out):

@@ -24,14 +24,14 @@ def build(ventral_cfg, dorsal_cfg):
     return make
 
 
-def test_losses_are_named_and_sum_up_to_eq_4(build, make_stimulus):
+def test_losses_are_named_and_sum_up_to_eq_4(build, make_clips):
     model = build(share_blocks=2, dorsal_weight=0.5)
     torch.manual_seed(1)
-    losses = model(make_stimulus())
+    losses = model(make_clips())
     torch.manual_seed(1)
-    clip = make_stimulus()
+    clip = make_clips()
     dorsal = model.dorsal.area_losses(clip)
-    ventral = model.ventral.area_losses(model.fixate(clip))
+    ventral = model.ventral.area_losses(model.sample_frame(clip))
     expected = sum(ventral.values()) + 0.5 * sum(dorsal.values())
     total, log = model.parse_losses(losses)
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -54,15 +54,15 @@ def test_shared_blocks_are_the_same_modules(build, count):
     assert same == [True] * count + [False] * (4 - count)
 
 
-def test_shared_blocks_stay_identical_after_steps(build, make_stimulus):
+def test_shared_blocks_stay_identical_after_steps(build, make_clips):
     model = build(share_blocks=2)
     wrapper = build_optim_wrapper(model, OPTIM)
     ids = [id(p) for g in wrapper.optimizer.param_groups for p in g['params']]
-    assert len(ids) == len(set(ids)), 'a parameter is in the optimiser twice'
+    assert len(ids) == len(set(ids)), 'a parameter is in the optimizer twice'
     assert set(ids) == {id(p) for p in model.parameters()}
     before = model.dorsal.backbone.blocks[0].mlp.fc1.weight.clone()
     for _ in range(3):
-        model.train_step(dict(inputs=make_stimulus()), wrapper)
+        model.train_step(dict(inputs=make_clips()), wrapper)
     state = model.state_dict()
     shared = [f'ventral.backbone.blocks.{index}.' for index in (0, 1)]
     for key, value in state.items():
@@ -74,9 +74,9 @@ def test_shared_blocks_stay_identical_after_steps(build, make_stimulus):
     )
 
 
-def test_gradient_of_shared_blocks_is_the_sum_of_both(build, make_stimulus):
+def test_gradient_of_shared_blocks_is_the_sum_of_both(build, make_clips):
     model = build(share_blocks=2)
-    clip = make_stimulus()
+    clip = make_clips()
     weight = model.dorsal.backbone.blocks[1].mlp.fc1.weight
     torch.manual_seed(1)
     losses = model(clip)
@@ -88,10 +88,10 @@ def test_gradient_of_shared_blocks_is_the_sum_of_both(build, make_stimulus):
     torch.testing.assert_close(weight.grad, parts[0] + parts[1])
 
 
-def test_ventral_branch_sees_one_frame_of_each_clip(build, make_stimulus):
-    model, clip = build(), make_stimulus(batch=64)
+def test_ventral_branch_sees_one_frame_of_each_clip(build, make_clips):
+    model, clip = build(), make_clips(batch=64)
     torch.manual_seed(0)
-    picture = model.fixate(clip)
+    picture = model.sample_frame(clip)
     assert picture.size == (1, 64, 64)
     match = [
         [
@@ -109,18 +109,18 @@ def test_ventral_branch_sees_one_frame_of_each_clip(build, make_stimulus):
     assert (counts > 5).all(), f'frames are not drawn uniformly: {counts}'
 
 
-def test_maps_are_computed_once_for_both_branches(build, make_stimulus):
+def test_maps_are_computed_once_for_both_branches(build, make_clips):
     """The ventral frame's targets equal those computed from the frame."""
-    model, clip = build(), make_stimulus()
+    model, clip = build(), make_clips()
     torch.manual_seed(1)
     shared = model.reconstruct(clip)['ventral_V1']
-    alone = shared.stimulus
+    alone = shared.clips
     alone = type(alone)(alone.inputs, alone.pixels, alone.contour)
     expected = shared.area.target(alone, shared.patch)
     torch.testing.assert_close(shared.target, expected)
 
 
-def test_state_dict_round_trip(build, make_stimulus, tmp_path):
+def test_state_dict_round_trip(build, make_clips, tmp_path):
     model = build(share_blocks=2)
     torch.save(model.state_dict(), tmp_path / 'model.pth')
     other = build(share_blocks=2)
@@ -131,7 +131,7 @@ def test_state_dict_round_trip(build, make_stimulus, tmp_path):
     losses = []
     for net in (model, other):
         torch.manual_seed(1)
-        losses.append(sum(net(make_stimulus()).values()).item())
+        losses.append(sum(net(make_clips()).values()).item())
     assert losses[0] == losses[1]
 
 

@@ -7,17 +7,17 @@ from bimm_mm.models import MaskedBranch
 
 
 @pytest.fixture(params=['ventral', 'dorsal'])
-def branch_and_clip(request, ventral_cfg, dorsal_cfg, make_stimulus):
+def branch_and_clip(request, ventral_cfg, dorsal_cfg, make_clips):
     torch.manual_seed(0)
     if request.param == 'ventral':
-        return MaskedBranch(**ventral_cfg), make_stimulus(frames=1)
-    return MaskedBranch(**dorsal_cfg), make_stimulus()
+        return MaskedBranch(**ventral_cfg), make_clips(frames=1)
+    return MaskedBranch(**dorsal_cfg), make_clips()
 
 
-def _predict(branch, stimulus, seed=0):
+def _predict(branch, clips, seed=0):
     torch.manual_seed(seed)
     with torch.no_grad():
-        return branch(stimulus, mode='predict')[0]
+        return branch(clips, mode='predict')[0]
 
 
 def test_loss_is_the_mean_over_hidden_tokens(branch_and_clip):
@@ -62,7 +62,7 @@ def test_hidden_pixels_do_not_reach_the_predictions(branch_and_clip):
         assert torch.equal(out.prediction, before[name].prediction), name
 
 
-def test_the_weight_scales_its_area_only(ventral_cfg, make_stimulus):
+def test_the_weight_scales_its_area_only(ventral_cfg, make_clips):
     torch.manual_seed(0)
     plain = MaskedBranch(**ventral_cfg)
     ventral_cfg['areas'][1]['weight'] = 3.0
@@ -71,14 +71,14 @@ def test_the_weight_scales_its_area_only(ventral_cfg, make_stimulus):
     losses = []
     for branch in (plain, heavy):
         torch.manual_seed(1)
-        losses.append(branch(make_stimulus(frames=1)))
+        losses.append(branch(make_clips(frames=1)))
     assert losses[1]['loss_V2'] == 3 * losses[0]['loss_V2']
     assert losses[1]['loss_V1'] == losses[0]['loss_V1']
 
 
-def test_v1_reaches_blocks_1_and_2_and_no_other(dorsal_cfg, make_stimulus):
+def test_v1_reaches_blocks_1_and_2_and_no_other(dorsal_cfg, make_clips):
     branch = MaskedBranch(**dorsal_cfg)
-    branch(make_stimulus())['loss_V1'].backward()
+    branch(make_clips())['loss_V1'].backward()
     for index, block in enumerate(branch.backbone.blocks, start=1):
         grads = [p.grad for p in block.parameters()]
         if index <= 2:
@@ -99,10 +99,10 @@ def test_every_trainable_parameter_gets_a_gradient(branch_and_clip):
     assert not without
 
 
-def test_blocks_after_the_last_area_are_frozen(dorsal_cfg, make_stimulus):
+def test_blocks_after_the_last_area_are_frozen(dorsal_cfg, make_clips):
     dorsal_cfg['areas'] = dorsal_cfg['areas'][:1]
     branch = MaskedBranch(**dorsal_cfg)
-    sum(branch(make_stimulus()).values()).backward()
+    sum(branch(make_clips()).values()).backward()
     frozen = {
         name
         for name, p in branch.backbone.named_parameters()
@@ -161,10 +161,10 @@ def test_image_size_not_divisible_by_the_patch(ventral_cfg):
         MaskedBranch(**ventral_cfg)
 
 
-def test_clip_not_divisible_by_the_patch(dorsal_cfg, make_stimulus):
+def test_clip_not_divisible_by_the_patch(dorsal_cfg, make_clips):
     branch = MaskedBranch(**dorsal_cfg)
     with pytest.raises(ValueError, match=r'\(3, 64, 64\).*\(2, 16, 16\)'):
-        branch(make_stimulus(frames=3))
+        branch(make_clips(frames=3))
 
 
 @pytest.mark.parametrize('key', ['maskign', 'area'])
@@ -173,6 +173,6 @@ def test_mistyped_key_is_named(ventral_cfg, key):
         MaskedBranch(**ventral_cfg, **{key: 1})
 
 
-def test_unknown_mode(ventral_cfg, make_stimulus):
+def test_unknown_mode(ventral_cfg, make_clips):
     with pytest.raises(ValueError, match="'loss' or 'predict'"):
-        MaskedBranch(**ventral_cfg)(make_stimulus(frames=1), mode='tensor')
+        MaskedBranch(**ventral_cfg)(make_clips(frames=1), mode='tensor')

@@ -9,7 +9,7 @@ from bimm_mm.models import MaskedBranch
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_losses_and_gradients_for_changing_batches(dorsal_cfg, make_stimulus):
+def test_losses_and_gradients_for_changing_batches(dorsal_cfg, make_clips):
     dorsal_cfg['backbone']['arch'].update(depth=1)
     last = dict(dorsal_cfg['areas'][-1], after_block=1)
     model = MaskedBranch(**dorsal_cfg | dict(areas=[last]))
@@ -17,7 +17,7 @@ def test_losses_and_gradients_for_changing_batches(dorsal_cfg, make_stimulus):
     torch._dynamo.reset()
     compiled = torch.compile(model.forward, backend='aot_eager')
     for batch in (2, 3):
-        clips = make_stimulus(batch)
+        clips = make_clips(batch)
         sums = []
         for run in (compiled, model.forward):
             model.zero_grad()

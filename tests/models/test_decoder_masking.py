@@ -8,7 +8,7 @@ import torch
 from bimm_mm.models import (
     MaskedBranch,
     RandomMasking,
-    RunningCell,
+    RunningCellMasking,
     TokenIndices,
     TubeMasking,
 )
@@ -44,7 +44,7 @@ def everything(grid, batch) -> TokenIndices:
 @pytest.mark.parametrize('grid', [(8, 14, 14), (4, 6, 4)])
 def test_each_sample_has_one_of_the_published_patterns(grid, ratio):
     indices = everything(grid, batch=64)
-    kept = RunningCell(ratio)(indices, grid).hidden
+    kept = RunningCellMasking(ratio)(indices, grid).hidden
     count = indices.hidden.shape[1]
     assert kept.shape == (64, count * (1 - ratio))
     left_out = torch.ones(64, count, dtype=torch.bool)
@@ -60,7 +60,7 @@ def test_with_tubes_it_is_the_intersection_with_the_hidden(ratio):
     """Published: 16 frames, tubes at 0.9, 1408 hidden, half of them scored."""
     grid = (8, 14, 14)
     whole = TubeMasking(0.9)(16, grid)
-    part = RunningCell(ratio)(whole, grid)
+    part = RunningCellMasking(ratio)(whole, grid)
     assert part.visible is whole.visible
     assert part.hidden.shape == (16, 1408 * (1 - ratio))
     for sample in range(16):
@@ -75,7 +75,7 @@ def test_with_tubes_it_is_the_intersection_with_the_hidden(ratio):
 def test_where_numbers_vary_the_pattern_goes_first():
     grid = (1, 5, 7)
     whole = RandomMasking(0.6)(32, grid)
-    part = RunningCell(0.5)(whole, grid).hidden
+    part = RunningCellMasking(0.5)(whole, grid).hidden
     assert part.shape == (32, 11)  # half of 21, rounded up
     for sample in range(32):
         hidden, kept = (set(x[sample].tolist()) for x in (whole.hidden, part))
@@ -92,7 +92,7 @@ def test_the_generator_decides():
 
     def draw(seed):
         rng = torch.Generator().manual_seed(seed)
-        cell = RunningCell()
+        cell = RunningCellMasking()
         return cell(everything(grid, 8), grid, generator=rng).hidden
 
     assert torch.equal(draw(0), draw(0))
@@ -102,7 +102,7 @@ def test_the_generator_decides():
 def build(cfg, ratio, plain=None):
     masking = None
     if ratio is not None:
-        masking = dict(type='bimm_mm.RunningCell', ratio=ratio)
+        masking = dict(type='bimm_mm.RunningCellMasking', ratio=ratio)
     branch = MaskedBranch(**cfg, decoder_masking=masking)
     if plain is not None:
         branch.load_state_dict(plain.state_dict())
@@ -114,16 +114,16 @@ def run(branch, clip, seed=0):
     return branch(clip)
 
 
-def test_ratio_0_is_the_present_loss_exactly(dorsal_cfg, make_stimulus):
+def test_ratio_0_is_the_present_loss_exactly(dorsal_cfg, make_clips):
     plain = build(dorsal_cfg, None)
     zero = build(dorsal_cfg, 0.0, plain)
-    first, second = (run(b, make_stimulus()) for b in (plain, zero))
+    first, second = (run(b, make_clips()) for b in (plain, zero))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_all_areas_score_the_same_half(dorsal_cfg, make_stimulus):
-    branch, clip = build(dorsal_cfg, 0.5), make_stimulus()
+def test_all_areas_score_the_same_half(dorsal_cfg, make_clips):
+    branch, clip = build(dorsal_cfg, 0.5), make_clips()
     torch.manual_seed(0)
     with torch.no_grad():
         outputs = branch(clip, mode='predict')[0]
@@ -139,8 +139,8 @@ def test_all_areas_score_the_same_half(dorsal_cfg, make_stimulus):
         torch.testing.assert_close(out.loss(), expected)
 
 
-def test_targets_of_other_tokens_do_not_count(dorsal_cfg, make_stimulus):
-    branch, clip = build(dorsal_cfg, 0.5), make_stimulus()
+def test_targets_of_other_tokens_do_not_count(dorsal_cfg, make_clips):
+    branch, clip = build(dorsal_cfg, 0.5), make_clips()
     torch.manual_seed(0)
     with torch.no_grad():
         outputs = branch(clip, mode='predict')[0]
@@ -155,14 +155,12 @@ def test_targets_of_other_tokens_do_not_count(dorsal_cfg, make_stimulus):
         assert torch.equal(touched, ~free.scatter(1, out.scored, False))
 
 
-def test_linear_decoder_does_not_see_what_is_left_out(
-    dorsal_cfg, make_stimulus
-):
+def test_linear_decoder_does_not_see_what_is_left_out(dorsal_cfg, make_clips):
     """Hidden tokens do not meet in it: the same weights, the same numbers."""
     dorsal_cfg['areas'] = dorsal_cfg['areas'][:1]
     plain = build(dorsal_cfg, None)
     half = build(dorsal_cfg, 0.5, plain)
-    clip = make_stimulus()
+    clip = make_clips()
     with torch.no_grad():
         torch.manual_seed(0)
         whole = plain(clip, mode='predict')[0]['V1']
@@ -179,10 +177,12 @@ def test_linear_decoder_does_not_see_what_is_left_out(
 @pytest.mark.parametrize('ratio', [-0.25, 0.3, 1.0, 50])
 def test_ratio_that_no_cell_has(ratio):
     with pytest.raises(ValueError, match=r'0, 0.25, 0.5 or 0.75'):
-        RunningCell(ratio)
+        RunningCellMasking(ratio)
 
 
 def test_mistyped_key_is_named(dorsal_cfg):
-    dorsal_cfg['decoder_masking'] = dict(type='bimm_mm.RunningCell', ratoi=1)
+    dorsal_cfg['decoder_masking'] = dict(
+        type='bimm_mm.RunningCellMasking', ratoi=1
+    )
     with pytest.raises(TypeError, match='ratoi'):
         MaskedBranch(**dorsal_cfg)

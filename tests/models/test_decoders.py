@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bimm_mm.models import LinearDecoder, TokenIndices, TransformerDecoder
-from bimm_mm.models.position import position_table
+from bimm_mm.models.layers.position import position_table
 
 GRID = (2, 4, 4)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bimm_mm.models.layers import Attention, Block, DropPath, xavier_init
+from bimm_mm.models.layers.block import Attention, Block, DropPath, xavier_init
 
 DIM, HEADS = 24, 3
 
@@ -43,9 +43,9 @@ def textbook_attention(attn, x):
 
 
 def textbook_norm(norm, x):
-    centred = x - x.mean(-1, keepdim=True)
-    variance = centred.pow(2).mean(-1, keepdim=True)
-    return centred / (variance + 1e-6).sqrt() * norm.weight + norm.bias
+    centered = x - x.mean(-1, keepdim=True)
+    variance = centered.pow(2).mean(-1, keepdim=True)
+    return centered / (variance + 1e-6).sqrt() * norm.weight + norm.bias
 
 
 def textbook_block(block, x):

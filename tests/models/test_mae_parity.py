@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bimm_mm.models import MaskedBranch, TokenIndices
-from bimm_mm.models.convert import to_bimm
-from bimm_mm.models.position import position_table
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.models.layers.position import position_table
+from bimm_mm.structures import ClipBatch
 
 WIDTH, DEPTH, SIDE = 48, 3, 64
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
@@ -101,7 +101,7 @@ def _decoder_state(neck):
 
 
 @pytest.mark.parametrize(
-    ('norm', 'norm_pix'), [('mae', True)], ids=['normalised pixels']
+    ('norm', 'norm_pix'), [('mae', True)], ids=['normalized pixels']
 )
 def test_loss_and_gradient_equal_mmpretrain(norm, norm_pix):
     torch.manual_seed(0)
@@ -119,7 +119,7 @@ def test_loss_and_gradient_equal_mmpretrain(norm, norm_pix):
     order = masked.argsort(dim=1, stable=True)
     indices = TokenIndices(order[:, :4], order[:, 4:])
     branch.masking.forward = lambda *_, **__: indices
-    loss = branch(Stimulus(images.unsqueeze(2), pixels.unsqueeze(2)))[
+    loss = branch(ClipBatch(images.unsqueeze(2), pixels.unsqueeze(2)))[
         'loss_V4'
     ]
     loss.backward()

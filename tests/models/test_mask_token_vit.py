@@ -7,9 +7,9 @@ import torch
 
 from bimm_mm.models import (
     BIMMVisionTransformer,
+    ImageOrVideoMasking,
     MaskTokenViT,
     RandomMasking,
-    StillOrClipMasking,
     TokenDecoder,
 )
 
@@ -72,7 +72,7 @@ def test_decoder_maps_the_hidden_tokens(encoder):
 
 
 def test_masking_by_what_is_shown():
-    masking = StillOrClipMasking(
+    masking = ImageOrVideoMasking(
         dict(type='bimm_mm.RandomMasking', ratio=0.75),
         clip=dict(type='bimm_mm.TubeMasking', ratio=0.5),
     )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bimm_mm.models import MultiScaleDecoder, RandomMasking
-from bimm_mm.models.multi_scale_decoder import Enlarge
+from bimm_mm.models.decoders.multi_scale import Enlarge
 
 GRID = (1, 4, 6)
 

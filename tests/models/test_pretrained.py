@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from bimm_mm.models.pretrained import load_pretrained
-from bimm_mm.models.vit import BIMMVisionTransformer
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.checkpoints.pretrained import load_pretrained
 from bimm_mm.registry import MODELS
 
 ARCH = dict(embed_dims=48, depth=4, num_heads=4)

@@ -11,7 +11,7 @@ from bimm_mm.models import (
     MaskedBranch,
     TokenIndices,
 )
-from bimm_mm.models.position import position_table
+from bimm_mm.models.layers.position import position_table
 
 GRID = (2, 4, 4)
 DECODER = dict(type='bimm_mm.LatentDecoder', depth=1, width=32, num_heads=2)
@@ -201,9 +201,9 @@ def mam2_cfg(dorsal_cfg):
     return dict(dorsal_cfg, regressor=REGRESSOR)
 
 
-def test_areas_after_the_last_block_share_the_latents(mam2_cfg, make_stimulus):
+def test_areas_after_the_last_block_share_the_latents(mam2_cfg, make_clips):
     torch.manual_seed(0)
-    branch, clip = MaskedBranch(**mam2_cfg), make_stimulus()
+    branch, clip = MaskedBranch(**mam2_cfg), make_clips()
     seen = {}
     for name, area in branch.head.areas.items():
         area.decoder.register_forward_pre_hook(
@@ -224,8 +224,8 @@ def test_areas_after_the_last_block_share_the_latents(mam2_cfg, make_stimulus):
     assert branch.backbone.blocks[3].mlp.fc1.weight.grad.abs().max() > 0
 
 
-def test_hidden_pixels_do_not_reach_the_latents(mam2_cfg, make_stimulus):
-    branch, clip = MaskedBranch(**mam2_cfg), make_stimulus()
+def test_hidden_pixels_do_not_reach_the_latents(mam2_cfg, make_clips):
+    branch, clip = MaskedBranch(**mam2_cfg), make_clips()
 
     def predict():
         torch.manual_seed(0)
@@ -243,19 +243,19 @@ def test_hidden_pixels_do_not_reach_the_latents(mam2_cfg, make_stimulus):
         assert torch.equal(out.prediction, before[name].prediction), name
 
 
-def test_with_decoder_masking(mam2_cfg, make_stimulus):
+def test_with_decoder_masking(mam2_cfg, make_clips):
     branch = MaskedBranch(
-        **mam2_cfg, decoder_masking=dict(type='bimm_mm.RunningCell')
+        **mam2_cfg, decoder_masking=dict(type='bimm_mm.RunningCellMasking')
     )
-    outputs = branch(make_stimulus(), mode='predict')[0]
+    outputs = branch(make_clips(), mode='predict')[0]
     shapes = [out.prediction.shape[1] for out in outputs.values()]
     assert shapes == [12, 12, 12]
 
 
-def test_autocast(mam2_cfg, make_stimulus):
+def test_autocast(mam2_cfg, make_clips):
     branch = MaskedBranch(**mam2_cfg)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        losses = branch(make_stimulus())
+        losses = branch(make_clips())
     for loss in losses.values():
         assert loss.dtype == torch.float32 and loss.isfinite()
 

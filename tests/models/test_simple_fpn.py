@@ -80,7 +80,7 @@ def test_the_last_row_of_an_odd_map_reaches_every_level(neck):
         assert not torch.allclose(level[..., -1, -1], changed[..., -1, -1])
 
 
-def test_normalised_over_channels():
+def test_normalized_over_channels():
     levels = SimpleFPN(16, out_channels=8)([torch.randn(2, 16, 4, 4)])
     for level in levels:
         mean = level.mean(1)
@@ -104,7 +104,7 @@ def test_full_precision_leaves_autocast(neck):
 
 def test_gradient_reaches_every_parameter(neck):
     x = torch.randn(1, 16, 4, 4, requires_grad=True)
-    # The sum of normalised channels is constant: weigh them.
+    # The sum of normalized channels is constant: weigh them.
     sum(
         (level * torch.randn_like(level)).sum() for level in neck([x])
     ).backward()

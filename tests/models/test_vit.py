@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bimm_mm.models.position import position_table
-from bimm_mm.models.vit import BIMMVisionTransformer
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.layers.position import position_table
 
 ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.models.backbones import VisionTransformer
 
-from bimm_mm.models.vit import BIMMVisionTransformer
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import MODELS
 
 ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}

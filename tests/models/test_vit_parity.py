@@ -6,9 +6,9 @@ from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.selfsup.mae import MAEViT
 
 import bimm_mm  # noqa: F401  (repairs imports of mmaction)
-from bimm_mm.models.convert import to_bimm
-from bimm_mm.models.position import position_table
-from bimm_mm.models.vit import BIMMVisionTransformer
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.models.layers.position import position_table
 
 DIM, DEPTH, HEADS = 48, 3, 3
 ARCH = {'embed_dims': DIM, 'depth': DEPTH, 'num_heads': HEADS}

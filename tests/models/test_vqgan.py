@@ -46,7 +46,7 @@ def oracle():
     torch.manual_seed(1)
     model = chameleon.modeling_chameleon.ChameleonVQVAE(config)
     for parameter in model.parameters():
-        # Its own initialisation leaves biases and norms at 0 and 1.
+        # Its own initialization leaves biases and norms at 0 and 1.
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     return model.eval()
 
@@ -226,7 +226,7 @@ def test_another_architecture_is_refused(tmp_path, change, message):
 
 def test_file_of_something_else(tmp_path):
     path = saved(tmp_path / 'x.pth', {'quantize.embed.weight': torch.ones(2)})
-    with pytest.raises(ValueError, match='nearest-neighbour codebook'):
+    with pytest.raises(ValueError, match='nearest-neighbor codebook'):
         VQGANTokenizer(path, **SMALL).load()
 
 
@@ -248,8 +248,8 @@ def test_pictures_that_the_stride_does_not_divide():
         VQGANTokenizer(None, **SMALL)(torch.rand(1, 3, 30, 32))
 
 
-def test_colours_of_codes():
-    colours = VQGANTokenizer(None, **SMALL).colours()
-    assert colours.shape == (24, 3)
-    assert colours.min() == 0 and colours.max() == 1
-    assert len(colours.unique(dim=0)) == 24
+def test_colors_of_codes():
+    colors = VQGANTokenizer(None, **SMALL).colors()
+    assert colors.shape == (24, 3)
+    assert colors.min() == 0 and colors.max() == 1
+    assert len(colors.unique(dim=0)) == 24

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bimm_mm.models.vit import BIMMVisionTransformer
-from bimm_mm.models.windows import Windows
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.layers.windows import Windows
 
 ARCH = dict(embed_dims=24, depth=3, num_heads=2)
 

@@ -8,17 +8,17 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 SIZE = 96
 
 
-def stimulus_of(pixels: Tensor) -> Stimulus:
-    """A stimulus of given pixels (B, 3, T, H, W), without contours."""
-    return Stimulus(inputs=pixels, pixels=pixels)
+def stimulus_of(pixels: Tensor) -> ClipBatch:
+    """A clips of given pixels (B, 3, T, H, W), without contours."""
+    return ClipBatch(inputs=pixels, pixels=pixels)
 
 
-def grey(values: np.ndarray) -> Tensor:
+def gray(values: np.ndarray) -> Tensor:
     """Brightness (T, H, W) as pixels (1, 3, T, H, W), fp32."""
     return torch.from_numpy(values).float().expand(1, 3, *values.shape)
 
@@ -37,8 +37,8 @@ def pixels() -> Tensor:
 
 
 @pytest.fixture
-def clip(pixels: Tensor) -> Stimulus:
-    """The clips with a contour map (4-neighbour edges of the red channel)."""
+def clip(pixels: Tensor) -> ClipBatch:
+    """The clips with a contour map (4-neighbor edges of the red channel)."""
     red = pixels[:, :1]
     contour = (red - red.roll(1, -1)).abs() * 2
-    return Stimulus(inputs=pixels, pixels=pixels, contour=contour.clamp(0, 1))
+    return ClipBatch(inputs=pixels, pixels=pixels, contour=contour.clamp(0, 1))

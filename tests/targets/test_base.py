@@ -10,7 +10,7 @@ from mmengine.registry import MODELS as ROOT
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import (
     ContourTarget,
     GaborTarget,
@@ -54,9 +54,9 @@ def single(height: int = 32) -> Tensor:
     return pixels
 
 
-def first_frame(clip: Stimulus) -> Stimulus:
+def first_frame(clip: ClipBatch) -> ClipBatch:
     """Frame 0 of every clip, from scratch: nothing is remembered."""
-    return Stimulus(
+    return ClipBatch(
         clip.inputs[:, :, :1], clip.pixels[:, :, :1], clip.contour[:, :, :1]
     )
 
@@ -108,12 +108,12 @@ def test_stimulus_is_left_alone(target, clip):
     ids=['black', 'white', 'constant', 'single pixel'],
 )
 def test_finite_and_bounded_on_degenerate_input(target, pixels):
-    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
-    tokens = target(stimulus, PATCH)
+    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
+    tokens = target(clips, PATCH)
     assert torch.isfinite(tokens).all()
-    # One value among the P of a token, or one grey level, bounds them all.
+    # One value among the P of a token, or one gray level, bounds them all.
     assert tokens.abs().max() <= 256
-    restored = target.restore(tokens, target.raw(stimulus, PATCH))
+    restored = target.restore(tokens, target.raw(clips, PATCH))
     assert torch.isfinite(restored).all()
 
 
@@ -122,7 +122,7 @@ def test_finite_and_bounded_on_degenerate_input(target, pixels):
 def test_nothing_to_see_is_not_amplified(name, level):
     cls, options, _ = TARGETS[name]
     pixels = torch.full((1, 3, 2, 32, 32), level)
-    tokens = cls(**options)(Stimulus(pixels, pixels), PATCH)
+    tokens = cls(**options)(ClipBatch(pixels, pixels), PATCH)
     assert tokens.abs().max() < 0.1
 
 
@@ -145,7 +145,7 @@ def test_predicting_the_mean_costs_about_one(name, clip):
     assert 0.9 < (tokens - mean).square().mean() < 1.01
 
 
-def test_restore_undoes_the_normalisation(target, clip):
+def test_restore_undoes_the_normalization(target, clip):
     raw = target.raw(clip, PATCH)
     restored = target.restore(target(clip, PATCH), raw)
     torch.testing.assert_close(restored, raw, rtol=1e-5, atol=1e-5)
@@ -204,13 +204,13 @@ def test_costly_maps_are_computed_once(name, clip):
 
 def test_size_that_is_no_multiple_of_the_patch(target):
     pixels = torch.rand(1, 3, 2, 40, 48)
-    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
+    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
     with pytest.raises(ValueError, match=r'multiples of the patch'):
-        target(stimulus, PATCH)
+        target(clips, PATCH)
     pixels = torch.rand(1, 3, 3, 32, 32)
-    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
+    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
     with pytest.raises(ValueError, match=r'multiples of the patch'):
-        target(stimulus, PATCH)
+        target(clips, PATCH)
 
 
 @pytest.mark.parametrize(

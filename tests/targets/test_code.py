@@ -167,11 +167,11 @@ def dorsal_branch():
     return build
 
 
-def test_picture_shows_each_code_in_its_colour(target, clip):
+def test_picture_shows_each_code_in_its_color(target, clip):
     tokens = target.raw(clip, PATCH)
     picture = target.picture(tokens, PATCH, clip.size)
     assert picture.shape == (2, 4, 96, 96, 3)
-    colours = target.tokenizer.colours()
+    colors = target.tokenizer.colors()
     count = tokens.shape[2]
     for slot, frame in ((0, 0), (0, 1), (1, 2), (1, 3)):
         for row, column in ((0, 0), (2, 5)):
@@ -183,7 +183,7 @@ def test_picture_shows_each_code_in_its_colour(target, clip):
                 16 * row : 16 * row + 16,
                 16 * column : 16 * column + 16,
             ]
-            wanted = colours[code][:, None, None].expand_as(patch)
+            wanted = colors[code][:, None, None].expand_as(patch)
             assert torch.equal(patch, wanted)
 
 
@@ -213,14 +213,14 @@ def test_unknown_frames():
         CodeTarget(TOKENIZER, frames='last')
 
 
-@pytest.mark.parametrize('neighbours', ['sampled', 'decoded'])
+@pytest.mark.parametrize('neighbors', ['sampled', 'decoded'])
 @pytest.mark.parametrize('signed', [True, False])
-def test_difference_of_frames(clip, neighbours, signed):
-    target = DifferenceTarget(neighbours, signed=signed, norm=None)
+def test_difference_of_frames(clip, neighbors, signed):
+    target = DifferenceTarget(neighbors, signed=signed, norm=None)
     clip.following = clip.pixels.flip(3)
     maps = target.maps(clip)
     for t in range(4):
-        if neighbours == 'decoded':
+        if neighbors == 'decoded':
             wanted = clip.following[:, :, t] - clip.pixels[:, :, t]
         else:
             last = min(t, 2)
@@ -229,14 +229,14 @@ def test_difference_of_frames(clip, neighbours, signed):
     assert (maps < 0).any() == signed
 
 
-def test_normalised_per_clip_the_mean_costs_1(clip):
+def test_normalized_per_clip_the_mean_costs_1(clip):
     tokens = DifferenceTarget()(clip, PATCH)
     for sample in tokens:
         assert float(sample.std()) == pytest.approx(1, rel=1e-4)
     assert (tokens < 0).any()
 
 
-def test_normalised_per_patch_is_videomaes_formula(clip):
+def test_normalized_per_patch_is_videomaes_formula(clip):
     raw = DifferenceTarget(norm=None)(clip, PATCH)
     tokens = DifferenceTarget(norm='patch')(clip, PATCH)
     for channel in range(3):
@@ -247,7 +247,7 @@ def test_normalised_per_patch_is_videomaes_formula(clip):
         )
 
 
-def test_still_frames_are_grey_in_pictures(clip):
+def test_still_frames_are_gray_in_pictures(clip):
     target = DifferenceTarget(norm=None)
     tokens = torch.zeros(2, 72, target.dim(PATCH))
     picture = target.picture(tokens, PATCH, clip.size)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import ContourTarget, contour
 
 PATCH = (2, 16, 16)
@@ -17,9 +17,9 @@ PATCH = (2, 16, 16)
 
 def sobel_oracle(frame: np.ndarray) -> np.ndarray:
     """(3, H, W) -> (H, W), with OpenCV; its default border reflects."""
-    grey = np.tensordot([0.299, 0.587, 0.114], frame.astype(np.float64), 1)
-    dx = cv2.Sobel(grey, cv2.CV_64F, 1, 0, ksize=3)
-    dy = cv2.Sobel(grey, cv2.CV_64F, 0, 1, ksize=3)
+    gray = np.tensordot([0.299, 0.587, 0.114], frame.astype(np.float64), 1)
+    dx = cv2.Sobel(gray, cv2.CV_64F, 1, 0, ksize=3)
+    dy = cv2.Sobel(gray, cv2.CV_64F, 0, 1, ksize=3)
     magnitude = np.hypot(dx, dy) / 4
     sample = np.sort(magnitude[::3, ::3].ravel())
     high = sample[math.ceil(0.99 * len(sample)) - 1]
@@ -44,7 +44,7 @@ def test_subsampled_percentile_is_close_to_the_true_one(clip):
 def test_a_step_has_its_height_and_a_faint_picture_stays_faint():
     pixels = torch.full((1, 3, 1, 32, 32), 0.5)
     pixels[..., 16:] += 0.5 / 255
-    edges = ContourTarget('sobel', norm=None).maps(Stimulus(pixels, pixels))
+    edges = ContourTarget('sobel', norm=None).maps(ClipBatch(pixels, pixels))
     assert edges[..., 15:17].amin() == pytest.approx(0.5, abs=1e-3)
     assert edges[..., :15].abs().max() < 1e-3
 

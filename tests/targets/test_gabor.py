@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import GaborTarget
 
 WAVELENGTHS = (4.0, 4 * 2**0.5, 8.0, 8 * 2**0.5)
@@ -19,10 +19,10 @@ def grating(wavelength: float, orientation: float, phase: float = 0):
     along = x * np.cos(orientation) + y * np.sin(orientation)
     wave = 0.5 + 0.3 * np.cos(2 * np.pi * along / wavelength + phase)
     pixels = torch.from_numpy(wave).float().expand(1, 3, 1, 64, 64)
-    return Stimulus(pixels, pixels)
+    return ClipBatch(pixels, pixels)
 
 
-def centre(maps: torch.Tensor) -> torch.Tensor:
+def center(maps: torch.Tensor) -> torch.Tensor:
     """Responses (S, O) in the middle of the picture, away from borders."""
     return maps[0, :, 0, 3:5, 3:5].mean((1, 2)).view(4, 8)
 
@@ -32,10 +32,10 @@ def centre(maps: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize('k', range(8))
 def test_a_grating_lights_up_its_channel(k, scale, stride):
     target = GaborTarget(stride=stride)
-    stimulus = grating(WAVELENGTHS[scale], k * math.pi / 8)
-    response = centre(target.maps(stimulus))
+    clips = grating(WAVELENGTHS[scale], k * math.pi / 8)
+    response = center(target.maps(clips))
     assert response.argmax() == scale * 8 + k
-    # Neighbours in orientation respond weakly and alike (gamma = 1: 0.39).
+    # Neighbors in orientation respond weakly and alike (gamma = 1: 0.39).
     ring = response[scale]
     left, right = ring[(k - 1) % 8], ring[(k + 1) % 8]
     assert left / ring[k] == pytest.approx(0.39, abs=0.03)
@@ -46,22 +46,22 @@ def test_a_grating_lights_up_its_channel(k, scale, stride):
 @pytest.mark.parametrize('wavelength', WAVELENGTHS)
 def test_phase_does_not_matter(wavelength):
     target = GaborTarget(norm=None)
-    first = centre(target.maps(grating(wavelength, math.pi / 8)))
+    first = center(target.maps(grating(wavelength, math.pi / 8)))
     for phase in (math.pi / 2, math.pi, 4):
-        other = centre(target.maps(grating(wavelength, math.pi / 8, phase)))
+        other = center(target.maps(grating(wavelength, math.pi / 8, phase)))
         assert (first - other).abs().max() < 0.03 * first.max()
 
 
 def test_brightness_does_not_matter(clip):
     target = GaborTarget(norm=None)
-    found = target.maps(Stimulus(clip.inputs, clip.pixels * 0.5 + 0.3))
-    expected = target.maps(Stimulus(clip.inputs, clip.pixels * 0.5))
+    found = target.maps(ClipBatch(clip.inputs, clip.pixels * 0.5 + 0.3))
+    expected = target.maps(ClipBatch(clip.inputs, clip.pixels * 0.5))
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
 def test_contrast_does_not_matter_above_eps(clip):
     target = GaborTarget(norm=None)
-    found = target.maps(Stimulus(clip.inputs, clip.pixels * 0.5))
+    found = target.maps(ClipBatch(clip.inputs, clip.pixels * 0.5))
     expected = target.maps(clip)
     assert (found - expected).abs().mean() < 0.01
 
@@ -102,14 +102,14 @@ def test_picture_shows_the_orientation_as_hue():
     target = GaborTarget()
     hues = []
     for k in range(8):
-        stimulus = grating(8, k * math.pi / 8)
-        raw = target.raw(stimulus, PATCH)
+        clips = grating(8, k * math.pi / 8)
+        raw = target.raw(clips, PATCH)
         hues.append(target.picture(raw, PATCH, (1, 64, 64))[0, 0, 32, 32])
         assert hues[-1].max() > 0.5
-    colours = torch.stack(hues)
-    assert torch.pdist(colours).min() > 0.1
-    assert colours[0].argmax() == 0  # waves along x are red
-    assert colours[4].argmin() == 0  # waves along y are cyan
+    colors = torch.stack(hues)
+    assert torch.pdist(colors).min() > 0.1
+    assert colors[0].argmax() == 0  # waves along x are red
+    assert colors[4].argmin() == 0  # waves along y are cyan
 
 
 def test_two_banks_do_not_share_maps(clip):

@@ -6,31 +6,31 @@ import pytest
 import torch
 from skimage import data
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import HOGTarget, patchify
 
 PATCH = (1, 16, 16)
 
 
 @pytest.fixture(scope='module')
-def photographs() -> Stimulus:
+def photographs() -> ClipBatch:
     """Three photographs, (3, 3, 1, 224, 224)."""
     crops = [
         torch.from_numpy(picture[40:264, 100:324].copy())
         for picture in (data.astronaut(), data.chelsea(), data.coffee())
     ]
     pixels = torch.stack(crops).permute(0, 3, 1, 2).unsqueeze(2) / 255
-    return Stimulus(inputs=pixels, pixels=pixels)
+    return ClipBatch(inputs=pixels, pixels=pixels)
 
 
-def _mmpretrain(stimulus, *, bins=9, cell=8, window=16):
+def _mmpretrain(clips, *, bins=9, cell=8, window=16):
     """Histograms (B, 3 * bins, h, w) of mmpretrain's generator."""
     from mmpretrain.models.selfsup.maskfeat import HOGGenerator
 
     generator = HOGGenerator(nbins=bins, pool=cell, gaussian_window=window)
     generator._reshape = lambda maps: maps.flatten(1, 2)
     # Levels 0..255: exact differences, whose signs no rounding can flip.
-    return generator(stimulus.pixels.squeeze(2) * 255)
+    return generator(clips.pixels.squeeze(2) * 255)
 
 
 @pytest.mark.parametrize('window', [16, 32, 0])
@@ -51,19 +51,19 @@ def test_bins(photographs):
 def test_tokens_are_mmpretrains_in_another_order(photographs):
     from mmpretrain.models.selfsup.maskfeat import HOGGenerator
 
-    # MaskFeat feeds it with normalised pictures; lengths of one undo that.
+    # MaskFeat feeds it with normalized pictures; lengths of one undo that.
     expected = HOGGenerator()(photographs.pixels.squeeze(2) * 255)
     tokens = HOGTarget()(photographs, PATCH)
     assert tokens.shape == expected.shape == (3, 196, 108)
-    # Theirs: colour and bin, then cell; ours: cell, then colour and bin.
+    # Theirs: color and bin, then cell; ours: cell, then color and bin.
     ours = tokens.unflatten(2, (4, 27)).transpose(2, 3).flatten(2)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
-def test_normalising_the_picture_changes_few_numbers(photographs):
+def test_normalizing_the_picture_changes_few_numbers(photographs):
     """A histogram has length 1, so contrast and brightness cancel out.
 
-    All but where rounding moves an edge to the neighbouring bin.
+    All but where rounding moves an edge to the neighboring bin.
     """
     from mmpretrain.models.selfsup.maskfeat import HOGGenerator
 
@@ -86,7 +86,7 @@ def test_every_histogram_has_length_one(photographs):
 
 def test_a_flat_picture_has_no_orientation():
     pixels = torch.full((1, 3, 1, 32, 32), 0.3)
-    assert not HOGTarget().maps(Stimulus(pixels, pixels)).any()
+    assert not HOGTarget().maps(ClipBatch(pixels, pixels)).any()
 
 
 def test_a_large_cell_is_that_of_each_of_its_tokens(photographs):
@@ -115,7 +115,7 @@ def test_a_tubelet_is_the_mean_of_its_frames(clip):
 def test_no_gradient_and_full_precision(clip):
     pixels = clip.pixels.clone().requires_grad_()
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        tokens = HOGTarget()(Stimulus(pixels, pixels), (2, 16, 16))
+        tokens = HOGTarget()(ClipBatch(pixels, pixels), (2, 16, 16))
     assert tokens.dtype == torch.float32
     assert not tokens.requires_grad
 
@@ -127,7 +127,7 @@ def test_picture_of_an_edge_is_brighter_than_of_noise():
     target = HOGTarget()
     shown = []
     for pixels in (noise, edge):
-        tokens = target(Stimulus(pixels, pixels), PATCH)
+        tokens = target(ClipBatch(pixels, pixels), PATCH)
         picture = target.picture(tokens, PATCH, (1, 32, 32))
         assert picture.shape == (1, 1, 32, 32, 3)
         shown.append(picture[0, 0, 4, 12].mean().item())

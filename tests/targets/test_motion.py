@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import MotionTarget
 
 PATCH = (2, 16, 16)
 
 
-def test_sampled_neighbours(clip):
+def test_sampled_neighbors(clip):
     pixels = clip.pixels.numpy()
     expected = np.empty_like(pixels)
     for t in range(3):
@@ -34,11 +34,11 @@ def test_one_deviation_per_clip(clip):
 def test_a_nearly_still_clip_is_not_blown_up(clip):
     pixels = clip.pixels[:1, :, :1].repeat(1, 1, 4, 1, 1)
     pixels[0, 0, 2, 5, 5] += 1 / 255
-    tokens = MotionTarget()(Stimulus(pixels, pixels), PATCH)
+    tokens = MotionTarget()(ClipBatch(pixels, pixels), PATCH)
     assert tokens.max() <= 1 + 1e-3
 
 
-def test_decoded_neighbours(clip):
+def test_decoded_neighbors(clip):
     clip.following = clip.pixels.flip(-1)
     expected = (clip.following - clip.pixels).abs()
     target = MotionTarget('decoded', norm=None)
@@ -49,8 +49,8 @@ def test_decoded_neighbours(clip):
     assert torch.equal(found[1, :, 0], expected[1, :, 3])
 
 
-def test_decoded_neighbours_missing(clip):
-    with pytest.raises(ValueError, match="neighbours='sampled'"):
+def test_decoded_neighbors_missing(clip):
+    with pytest.raises(ValueError, match="neighbors='sampled'"):
         MotionTarget('decoded')(clip, PATCH)
 
 
@@ -60,6 +60,6 @@ def test_a_still_image_has_no_motion(clip):
         MotionTarget()(frame, (1, 16, 16))
 
 
-def test_unknown_neighbours():
-    with pytest.raises(ValueError, match="neighbours='next'"):
+def test_unknown_neighbors():
+    with pytest.raises(ValueError, match="neighbors='next'"):
         MotionTarget('next')

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import SparsePixelTarget
 
 
 def test_equals_the_published_formula():
     pixels = torch.rand(2, 3, 16, 32, 32)
-    tokens = SparsePixelTarget()(Stimulus(pixels, pixels), (2, 16, 16))
+    tokens = SparsePixelTarget()(ClipBatch(pixels, pixels), (2, 16, 16))
 
     # Feichtenhofer et al.: of the input with mean .45 and deviation .225,
     # eight frames from the first to the last, patches of one frame, each
-    # normalised over all its values.
+    # normalized over all its values.
     images = (pixels - 0.45) / 0.225
     images = images[:, :, [0, 2, 4, 6, 8, 10, 12, 15]]
     x = images.reshape(2, 3, 8, 2, 16, 2, 16)
@@ -29,7 +29,7 @@ def test_pictures_and_dim():
     target = SparsePixelTarget(None)
     assert target.dim((2, 16, 16)) == 768
     pixels = torch.rand(1, 3, 4, 32, 32)
-    tokens = target(Stimulus(pixels, pixels), (2, 16, 16))
+    tokens = target(ClipBatch(pixels, pixels), (2, 16, 16))
     picture = target.picture(tokens, (2, 16, 16), (4, 32, 32))
     assert picture.shape == (1, 4, 32, 32, 3)
     torch.testing.assert_close(

@@ -16,7 +16,7 @@ from types import ModuleType
 import cv2
 import pytest
 
-from bimm_mm.contours.reading import Video
+from bimm_mm.utils.video import Video
 
 ROOT = Path(__file__).resolve().parents[2]
 

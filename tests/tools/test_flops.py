@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from bimm_mm.apis import load_config
 from bimm_mm.apis.flops import count_config, multiply_adds
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 ROOT = Path(__file__).resolve().parents[2]
 DOWNSTREAM = ROOT / 'configs' / 'downstream'
@@ -162,8 +162,8 @@ def test_parts_are_the_whole_step_on_real_tensors(name):
         cfg.model.ventral_checkpoint = None
     model = MODELS.build(cfg.model)
     pixels = torch.rand(1, 3, *work.size)
-    stimulus = Stimulus(pixels, pixels, contour=pixels[:, :1])
-    assert work.macs == multiply_adds(lambda: model(stimulus, mode='loss'))
+    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
+    assert work.macs == multiply_adds(lambda: model(clips, mode='loss'))
     assert work.params == sum(p.numel() for p in model.parameters())
 
 

@@ -27,11 +27,11 @@ def test_clips_are_parts_of_the_videos(load_tool, quickstart_data):
             cut = frame[:, left : left + height]
             wanted = cv2.resize(cut, (128, 128), interpolation=cv2.INTER_AREA)
             error = np.abs(clip[k].asnumpy().astype(float) - wanted)
-            # Lossy, but the same frame: neighbours differ by more.
+            # Lossy, but the same frame: neighbors differ by more.
             assert error.mean() < 6
 
 
-def test_photos_are_squares_in_colour(quickstart_data, load_tool):
+def test_photos_are_squares_in_color(quickstart_data, load_tool):
     folder = quickstart_data / 'work_dirs' / 'quickstart' / 'data' / 'photos'
     photos = [cv2.imread(str(path)) for path in folder.iterdir()]
     assert len(photos) == len(load_tool('prepare_quickstart_data').PHOTOS)

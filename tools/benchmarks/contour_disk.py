@@ -30,10 +30,10 @@ from bimm_mm.apis import write_json
 from bimm_mm.contours.detectors import Detector, build_detector
 from bimm_mm.contours.packing import Packing
 from bimm_mm.contours.picture import encode_contour
-from bimm_mm.contours.reading import Video, read_image
 from bimm_mm.contours.thin import thin
 from bimm_mm.contours.units import find_units, is_image
 from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+from bimm_mm.utils.video import Video, read_image
 
 # A zip's two headers of a file (PKWARE's APPNOTE 4.3.7 and 4.3.12), and its
 # name in both of them.

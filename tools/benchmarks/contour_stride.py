@@ -3,7 +3,7 @@
 For pairs of frames d apart in real videos, how much of the contour of one is
 the contour of the other: the squared error relative to the variance of the
 contours (0: the same; 2: nothing in common). On the grid of keyframes
-(bimm_mm.OnContourGrid) d is always 0; with LoadContour(nearest=True) and
+(bimm_mm.SnapToContourStride) d is always 0; with LoadContour(nearest=True) and
 stride k it is at most k / 2.
 
 Example:

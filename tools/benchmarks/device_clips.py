@@ -2,7 +2,7 @@
 
 Both decode once. The videos in memory (``InMemoryVideoDataset``) are cropped
 by mmaction2's transforms in the workers of a dataloader, and the batch goes
-to the device (``StimulusPreprocessor``); of the frames on the device
+to the device (``ClipDataPreprocessor``); of the frames on the device
 (``StimulusFromFrames``) the loader brings numbers only. 16 frames, every
 third, a random resized crop and flip, without a model. Rounds alternate
 between the two; the ratio is taken round by round.
@@ -61,7 +61,7 @@ def in_memory(source: dict, args: argparse.Namespace) -> dict:
     ]
     size = (args.size, args.size)
     pipeline = [
-        dict(type='bimm_mm.Guarded', transforms=decode),
+        dict(type='bimm_mm.SafeDecode', transforms=decode),
         dict(
             type='RandomResizedCrop',
             area_range=AREA,
@@ -69,7 +69,7 @@ def in_memory(source: dict, args: argparse.Namespace) -> dict:
         ),
         dict(type='Resize', scale=size, keep_ratio=False),
         dict(type='Flip', flip_ratio=0.5),
-        dict(type='bimm_mm.PackStimulus'),
+        dict(type='bimm_mm.PackClipInputs'),
     ]
     dataset = dict(source, pipeline=pipeline)
     kind = 'bimm_mm.InMemoryVideoDataset'
@@ -128,7 +128,7 @@ def build(
         area_range=AREA,
         aspect_range=ASPECT,
     )
-    host = dict(type='bimm_mm.StimulusPreprocessor')
+    host = dict(type='bimm_mm.ClipDataPreprocessor')
     pairs = [
         (in_memory(source, args), host),
         (numbers(source, frames), device),

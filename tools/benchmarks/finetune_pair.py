@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from bimm_mm.apis import load_config
-from bimm_mm.models.convert import to_bimm
+from bimm_mm.models.checkpoints.convert import to_bimm
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 OURS = CONFIGS / 'downstream' / 'k400' / 'finetune_k400.py'
@@ -77,7 +77,7 @@ def build_models(size: Size) -> dict[str, nn.Module]:
     return dict(zip(NAMES, (theirs.train(), ours.train()), strict=True))
 
 
-def build_optimiser(model: nn.Module, kind: str) -> OptimWrapper:
+def build_optimizer(model: nn.Module, kind: str) -> OptimWrapper:
     """AdamW with a layer-wise learning rate.
 
     Args:
@@ -136,23 +136,23 @@ def build_task(
 
 
 class Contender:
-    """One classifier with its optimisers, a step of which can be timed.
+    """One classifier with its optimizers, a step of which can be timed.
 
     Args:
         model (nn.Module): On its device.
         task (Task): What it learns.
-        optimisers (dict[str, str]): Kinds by the name under which the time
+        optimizers (dict[str, str]): Kinds by the name under which the time
             of the update is given.
     """
 
     def __init__(
-        self, model: nn.Module, *, task: Task, optimisers: dict[str, str]
+        self, model: nn.Module, *, task: Task, optimizers: dict[str, str]
     ) -> None:
         self.model = model
         self.task = task
-        self.optimisers = {
-            name: build_optimiser(model, kind)
-            for name, kind in optimisers.items()
+        self.optimizers = {
+            name: build_optimizer(model, kind)
+            for name, kind in optimizers.items()
         }
 
     def forward(self) -> None:
@@ -169,16 +169,16 @@ class Contender:
             'forward': clock(self.forward, device),
             'backward': clock(self.backward, device),
         }
-        for name, optimiser in self.optimisers.items():
-            times[name] = clock(optimiser.step, device)
+        for name, optimizer in self.optimizers.items():
+            times[name] = clock(optimizer.step, device)
         self.model.zero_grad()
         return times
 
     def steps(self, count: int) -> None:
-        """Whole steps, with every optimiser."""
+        """Whole steps, with every optimizer."""
         for _ in range(count):
             self.forward()
             self.backward()
-            for optimiser in self.optimisers.values():
-                optimiser.step()
+            for optimizer in self.optimizers.values():
+                optimizer.step()
             self.model.zero_grad()

@@ -14,10 +14,10 @@ A test checks that loss, gradients and updated weights are equal.
 
 Rounds alternate between the two, so a machine that slows down slows both;
 ratios are taken round by round. The step is given twice: with mmaction2's
-optimiser for both (as its AVA config has it, without clipping), and each with
+optimizer for both (as its AVA config has it, without clipping), and each with
 its own, where ours is fused. Seconds are printed on a GPU only.
 
-Peak memory is that of two steps with the contender's own optimiser, in a
+Peak memory is that of two steps with the contender's own optimizer, in a
 process of its own: weights, gradients, moments and activations. On the CPU,
 --compile adds what the compiler needs.
 
@@ -85,20 +85,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def contenders(
     args: argparse.Namespace,
-    optimisers: dict[str, dict[str, str]],
+    optimizers: dict[str, dict[str, str]],
     size: Size,
 ) -> dict[str, Contender]:
-    """Those named in ``optimisers``, with the same weights and clips."""
+    """Those named in ``optimizers``, with the same weights and clips."""
     torch.manual_seed(0)
     device = torch.device(args.device)
     task = build_task(args.batch, size, amp=args.amp, device=device)
     models = build_models(size)
     found = {}
-    for name, kinds in optimisers.items():
+    for name, kinds in optimizers.items():
         model = models[name].to(device)
         if args.compile:
             model.backbone.compile()
-        found[name] = Contender(model, task=task, optimisers=kinds)
+        found[name] = Contender(model, task=task, optimizers=kinds)
     return found
 
 
@@ -122,7 +122,7 @@ def measure_times(args: argparse.Namespace) -> dict[str, list[dict]]:
 def sums(parts: dict[str, float]) -> dict[str, float]:
     """Seconds under the names of ``PARTS``."""
     passes = parts['forward'] + parts['backward']
-    # What is mmaction2's own optimiser is there under one name only.
+    # What is mmaction2's own optimizer is there under one name only.
     own = parts.get('own', parts['mmaction2'])
     return dict(
         forward=parts['forward'],
@@ -140,7 +140,7 @@ def print_peak(args: argparse.Namespace) -> None:
     contenders(args, kinds, TINY)[args.peak_of].steps(1)
 
     def run() -> None:
-        # The optimiser's moments exist before the second step only.
+        # The optimizer's moments exist before the second step only.
         contenders(args, kinds, Size(depth=args.depth))[args.peak_of].steps(2)
 
     print(peak_memory(run, torch.device(args.device)))
@@ -207,7 +207,7 @@ def report(
 
 
 def print_seconds(times: dict[str, list[dict]]) -> dict[str, dict]:
-    """Seconds of a whole step with its own optimiser, by contender."""
+    """Seconds of a whole step with its own optimizer, by contender."""
     seconds = {
         name: spread([parts['step_own'] for parts in rounds])
         for name, rounds in times.items()

@@ -65,12 +65,12 @@ def config(folder: Path, ann_file: Path, size: int) -> dict:
         delimiter='\t',
         data_prefix=dict(video=str(folder)),
         pipeline=[
-            dict(type='bimm_mm.Guarded', transforms=decode),
-            dict(type='bimm_mm.EnlargeShortSide', size=size),
+            dict(type='bimm_mm.SafeDecode', transforms=decode),
+            dict(type='bimm_mm.EnsureMinSize', size=size),
             crop,
             dict(type='Resize', scale=(size, size), keep_ratio=False),
             dict(type='Flip', flip_ratio=0.5),
-            dict(type='bimm_mm.PackStimulus'),
+            dict(type='bimm_mm.PackClipInputs'),
         ],
     )
 

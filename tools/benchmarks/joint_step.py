@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from bimm_mm.apis.flops import multiply_adds
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/bimm/pretrain_joint_k400.py'
@@ -80,19 +80,19 @@ def build_bimm(device: torch.device) -> BIMM:
     return MODELS.build(cfg).to(device)
 
 
-def random_stimulus(batch: int, device: torch.device) -> Stimulus:
+def random_stimulus(batch: int, device: torch.device) -> ClipBatch:
     """Clips of noise; the time of a step does not depend on the content."""
     pixels = torch.rand(batch, 3, 16, 224, 224, device=device)
     contour = torch.rand(batch, 1, 16, 224, 224, device=device)
-    return Stimulus((pixels - 0.45) / 0.225, pixels, contour)
+    return ClipBatch((pixels - 0.45) / 0.225, pixels, contour)
 
 
 def parts(
-    model: BIMM, clip: Callable[[], Stimulus]
+    model: BIMM, clip: Callable[[], ClipBatch]
 ) -> dict[str, Callable[[], None]]:
     """Parts of the joint step, each as a function that runs it alone."""
     whole = clip()
-    views = [(model.dorsal, whole), (model.ventral, model.fixate(whole))]
+    views = [(model.dorsal, whole), (model.ventral, model.sample_frame(whole))]
     fixed = []
     for branch, view in views:
         grid = branch.backbone.grid(view.size)
@@ -110,7 +110,7 @@ def parts(
             (model.dorsal, dorsal),
             (model.ventral, None),
         ):
-            view = model.fixate(dorsal) if view is None else view
+            view = model.sample_frame(dorsal) if view is None else view
             for area in branch.head.areas.values():
                 area.target(view, area.patch)
 
@@ -147,9 +147,9 @@ def main() -> None:
     torch.manual_seed(0)
     data = random_stimulus(args.batch, device)
 
-    def clip() -> Stimulus:
-        # A fresh one each time: a stimulus remembers its feature maps.
-        return Stimulus(data.inputs, data.pixels, data.contour)
+    def clip() -> ClipBatch:
+        # A fresh one each time: a clips remembers its feature maps.
+        return ClipBatch(data.inputs, data.pixels, data.contour)
 
     def plain_loss(model: nn.Module) -> Tensor:
         masked = tube_mask(args.batch, device)
@@ -196,7 +196,7 @@ def main() -> None:
 
 def time_parts(
     model: BIMM,
-    clip: Callable[[], Stimulus],
+    clip: Callable[[], ClipBatch],
     args: argparse.Namespace,
     device: torch.device,
 ) -> dict[str, float]:

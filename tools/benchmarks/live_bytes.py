@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bimm_mm.models import position
+from bimm_mm.models.layers import position
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def fake_tensors() -> Iterator[None]:
 class LiveBytes(TorchDispatchMode):
     """Follows every storage from its first operation until it is freed.
 
-    Forward and backward passes and the optimiser are seen alike, views count
+    Forward and backward passes and the optimizer are seen alike, views count
     once. Works with fake tensors, which have a size but no memory: a step
     that no machine at hand could hold is counted in a second. What an
     operation needs for itself only is not seen (workspaces of convolutions

@@ -3,7 +3,7 @@
 Written from the published description (Tong et al., 2022): 2 x 16 x 16
 tubelets, tube masking at 0.9, 12 blocks of 768 on the 160 visible tokens of
 a 16 x 224 x 224 clip, 4 decoder blocks of 384 on all 1568, textbook softmax
-attention, per-patch normalised pixels. It shares no code with ``bimm_mm``.
+attention, per-patch normalized pixels. It shares no code with ``bimm_mm``.
 
 Shapes: B batch, N = 1568 tokens, Nv visible, D width.
 """
@@ -86,7 +86,7 @@ class PlainVideoMAE(nn.Module):
         """Loss of one batch.
 
         Args:
-            clip (Tensor): (B, 3, 16, 224, 224), normalised.
+            clip (Tensor): (B, 3, 16, 224, 224), normalized.
             pixels (Tensor): The same in [0, 1].
             hidden (Tensor): (B, N), bool, True = hidden; as many per sample.
 
@@ -113,7 +113,7 @@ class PlainVideoMAE(nn.Module):
 
 
 def pixel_target(pixels: Tensor) -> Tensor:
-    """Pixels per tubelet, normalised per tubelet and channel: (B, N, P)."""
+    """Pixels per tubelet, normalized per tubelet and channel: (B, N, P)."""
     b, c, t, h, w = pixels.shape
     x = pixels.reshape(b, c, t // 2, 2, h // 16, 16, w // 16, 16)
     x = x.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(b, -1, 512, c)

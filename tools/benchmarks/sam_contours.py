@@ -14,7 +14,7 @@ so both thresholds are set such that each filter keeps the share --keep of the
 masks of the first frame. All of these reach the frame's edges, so duplicates
 by their boxes would leave one or two: unless --nms says otherwise none is
 removed, on either side. The upscaling is made smooth (equal kernels
-for neighbouring pixels): noise would slow the official run-length encoding.
+for neighboring pixels): noise would slow the official run-length encoding.
 
 Example:
     python tools/benchmarks/sam_contours.py --model small --points 16

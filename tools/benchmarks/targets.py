@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import (
     ContourTarget,
     GaborTarget,
@@ -53,36 +53,36 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def clips(args: argparse.Namespace) -> Callable[[], Stimulus]:
-    """A function that returns a stimulus which remembers no maps yet."""
+def clips(args: argparse.Namespace) -> Callable[[], ClipBatch]:
+    """A function that returns a clips which remembers no maps yet."""
     shape = (args.batch, 3, args.frames, args.size, args.size)
     pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     pixels = pixels.to(args.device)
     contour = pixels[:, :1].contiguous()
-    return lambda: Stimulus(pixels, pixels, contour)
+    return lambda: ClipBatch(pixels, pixels, contour)
 
 
-def joint_step() -> Callable[[Stimulus], None]:
+def joint_step() -> Callable[[ClipBatch], None]:
     """All targets of a joint step with the default areas."""
     early = [GaborTarget(), ContourTarget()]
     motion, pixel = MotionTarget(), PixelTarget()
 
-    def run(stimulus: Stimulus) -> None:
+    def run(clips: ClipBatch) -> None:
         for target in (*early, motion):
-            target(stimulus, VIDEO)
-        index = torch.zeros(len(stimulus.pixels), dtype=torch.int64)
-        frame = stimulus.frame(index.to(stimulus.pixels.device))
+            target(clips, VIDEO)
+        index = torch.zeros(len(clips.pixels), dtype=torch.int64)
+        frame = clips.frame(index.to(clips.pixels.device))
         for target in (*early, pixel):
             target(frame, IMAGE)
 
     return run
 
 
-def cases(alternatives: bool) -> dict[str, Callable[[Stimulus], object]]:
+def cases(alternatives: bool) -> dict[str, Callable[[ClipBatch], object]]:
     """What is timed, by name."""
 
-    def target(module: torch.nn.Module) -> Callable[[Stimulus], object]:
-        return lambda stimulus: module(stimulus, VIDEO)
+    def target(module: torch.nn.Module) -> Callable[[ClipBatch], object]:
+        return lambda clips: module(clips, VIDEO)
 
     found = {
         'joint step': joint_step(),
@@ -109,8 +109,8 @@ def cases(alternatives: bool) -> dict[str, Callable[[Stimulus], object]]:
     ):
         numbers = bank._replace(strides=tuple(strides))
         name = f'Gabor maps, {way}, stride {" ".join(map(str, strides))}'
-        found[name] = lambda stimulus, way=way, numbers=numbers: ways[way](
-            luma(stimulus), numbers
+        found[name] = lambda clips, way=way, numbers=numbers: ways[way](
+            luma(clips), numbers
         )
     return found
 
@@ -210,10 +210,10 @@ def by_fft(picture: Tensor, bank: Bank) -> Tensor:
     return pooled(maps, picture, bank)
 
 
-def check(stimulus: Stimulus) -> None:
+def check(clips: ClipBatch) -> None:
     """Print how far the alternatives are from the maps that are used."""
     bank = GaborTarget().bank
-    picture = luma(stimulus)
+    picture = luma(clips)
     expected = gabor(picture, bank)
     for way in (by_conv2d, by_fft):
         error = (way(picture, bank) - expected).abs().max().item()
@@ -244,8 +244,8 @@ def main() -> None:
     timed = cases(args.alternatives)
     for number in range(args.warmup + args.rounds):
         for name, run in timed.items():
-            stimulus = fresh()
-            spent = clock(lambda run=run, s=stimulus: run(s), args.device)
+            batch = fresh()
+            spent = clock(lambda run=run, s=batch: run(s), args.device)
             if number >= args.warmup:
                 table.setdefault(name, []).append(spent)
     shape = f'{args.batch} x {args.frames} x {args.size} x {args.size}'

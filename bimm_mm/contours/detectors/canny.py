@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.contours.detectors.base import Detector
-from bimm_mm.contours.filters import around, gaussian, margin, smooth
 from bimm_mm.registry import DETECTORS
+from bimm_mm.utils.filters import around, gaussian, margin, smooth
 
 # Brightness as cv2.cvtColor computes it: parts of 2 ** 15.
-_GREY = (9798, 19235, 3735)
+_GRAY = (9798, 19235, 3735)
 # The tangent of 22.5 degrees as cv2.Canny has it: parts of 2 ** 15.
 _TANGENT = 13573
 # The strongest gradient there is: Sobel's kernels at a corner.
@@ -34,12 +34,12 @@ class CannyDetector(Detector):
     """Edges of ``cv2.Canny(..., L2gradient=True)``.
 
     Equal pixel by pixel where ``sigma`` is 0; the Gaussian is computed in
-    fp32 and rounded to grey levels, where OpenCV's is in fixed point. Edges
+    fp32 and rounded to gray levels, where OpenCV's is in fixed point. Edges
     lie between 7/8 and 1 and rise with the gradient, all else is 0. The host
     waits for the device once per 16 pixels of the longest weak line.
 
     Args:
-        low (float): Gradients of lines must exceed this, in grey levels by
+        low (float): Gradients of lines must exceed this, in gray levels by
             Sobel's kernels (a step of height s has 4 s), as in ``cv2.Canny``.
         high (float): Somewhere on the line they must exceed this.
         sigma (float): Standard deviation of the Gaussian before, in pixels; 0
@@ -75,7 +75,7 @@ class CannyDetector(Detector):
     @torch.no_grad()
     def detect(self, frames: Tensor) -> Tensor:
         """See :meth:`Detector.detect`."""
-        picture = grey(frames.to(self.device))
+        picture = gray(frames.to(self.device))
         if self.sigma > 0:
             picture = smooth(picture.float(), gaussian(self.sigma))
             picture = picture.round_().int()
@@ -96,9 +96,9 @@ class CannyDetector(Detector):
         }
 
 
-def grey(frames: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) uint8 as grey levels (N, H, W) int32."""
-    red, green, blue = (frames[:, i].int() * _GREY[i] for i in range(3))
+def gray(frames: Tensor) -> Tensor:
+    """RGB (N, 3, H, W) uint8 as gray levels (N, H, W) int32."""
+    red, green, blue = (frames[:, i].int() * _GRAY[i] for i in range(3))
     return red.add_(green).add_(blue).add_(1 << 14) >> 15
 
 
@@ -115,7 +115,7 @@ def gradient(picture: Tensor) -> tuple[Tensor, Tensor]:
 def ridges(square: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     """Non-maximum suppression by OpenCV's rule.
 
-    Directions are rounded to eight. Of two equal neighbours the one to the
+    Directions are rounded to eight. Of two equal neighbors the one to the
     left or above is kept, of two equal diagonal ones none.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bimm_mm.contours.detectors.base import Detector
 from bimm_mm.contours.detectors.weights import load_weights
-from bimm_mm.models.checkpoint import load_fully
+from bimm_mm.models.checkpoints.checkpoint import load_fully
 from bimm_mm.registry import DETECTORS
 
 DTYPES = {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bimm_mm.contours.detectors.base import Detector
 from bimm_mm.registry import DETECTORS
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import luma
 from bimm_mm.targets.contour import sobel
 
@@ -25,7 +25,7 @@ class SobelDetector(Detector):
     def detect(self, frames: Tensor) -> Tensor:
         """See :meth:`Detector.detect`; H, W > 1."""
         pixels = frames.to(self.device).float().div_(255)[:, :, None]
-        return sobel(luma(Stimulus(pixels, pixels)))[:, 0, 0]
+        return sobel(luma(ClipBatch(pixels, pixels)))[:, 0, 0]
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Detector.settings`."""

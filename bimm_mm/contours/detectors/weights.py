@@ -7,7 +7,7 @@ import os
 
 from torch import Tensor
 
-from bimm_mm.models.checkpoint import read_state_dict
+from bimm_mm.models.checkpoints.checkpoint import read_state_dict
 
 _CHUNK = 1 << 20
 

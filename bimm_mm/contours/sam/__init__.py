@@ -4,9 +4,9 @@ The weights and the results are those of the package ``segment-anything``;
 what is computed per prompt, mask or image in a loop there is one batch here.
 """
 
-from .generator import MaskGenerator, Masks
-from .load import LoadedSam, load_sam
-from .options import MaskOptions
+from bimm_mm.contours.sam.generator import MaskGenerator, Masks
+from bimm_mm.contours.sam.load import LoadedSam, load_sam
+from bimm_mm.contours.sam.options import MaskOptions
 
 __all__ = [
     'LoadedSam',

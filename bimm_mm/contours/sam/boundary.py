@@ -14,7 +14,7 @@ def probability_boundary(logits: Tensor) -> Tensor:
     """How fast each mask's probability changes, within the mask.
 
     Sobel magnitude of the sigmoid; a step from 0 to 1 has the magnitude 1.
-    Zero outside of the mask, where the frame's end or a neighbour may draw
+    Zero outside of the mask, where the frame's end or a neighbor may draw
     lines of their own.
 
     Args:

@@ -181,7 +181,7 @@ class Layer(nn.Module):
         return norm(queries + attention(named, named, queries))
 
     def _think(self, queries: Tensor) -> Tensor:
-        """Normalise what was added, and the MLP."""
+        """Normalize what was added, and the MLP."""
         queries = self.official.norm2(queries)
         up, down = self.official.mlp.lin1, self.official.mlp.lin2
         more = down(self.official.mlp.act(up(queries)))

@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         self.neck = official.neck
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(N, 3, 16 G, 16 G) normalised frames -> (N, D, G, G)."""
+        """(N, 3, 16 G, 16 G) normalized frames -> (N, D, G, G)."""
         x = self.embed(frames).permute(0, 2, 3, 1) + self.position
         for block in self.blocks:
             x = block(x)

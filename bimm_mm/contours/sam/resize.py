@@ -25,10 +25,10 @@ def input_size(size: Size, side: int) -> Size:
 def to_input(
     frames: Tensor, side: int, *, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """Resize, normalise and pad frames as SAM wants them.
+    """Resize, normalize and pad frames as SAM wants them.
 
     The resize is Pillow's, which SAM was trained with: along the rows, then
-    along the columns, rounded to whole grey levels after each. Done in one
+    along the columns, rounded to whole gray levels after each. Done in one
     go (as torchvision does for tensors) one pixel in six is off by a level;
     so it is less than one in a hundred.
 

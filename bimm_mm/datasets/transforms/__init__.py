@@ -1,35 +1,38 @@
 """Transforms that videos and images share."""
 
-from .contour import LoadContour
-from .contour_grid import OnContourGrid
-from .crops import RepeatCrops
-from .enlarge import EnlargeShortSide
-from .following import AppendFollowing
-from .from_memory import OpenFromMemory, TakeFrames
-from .guarded import Guarded, UndecodableVideoError
-from .pack import PackStimulus
-from .per_clip import PerClip
-from .repeat_samples import RepeatSamples
-from .still_clip import StillClip
-from .truth_only import TruthOnly
-from .video_number import PackVideoNumber
-from .whole_patches import ResizeToPatches
+from bimm_mm.datasets.transforms.contour import LoadContour
+from bimm_mm.datasets.transforms.contour_grid import SnapToContourStride
+from bimm_mm.datasets.transforms.crops import RepeatCrops
+from bimm_mm.datasets.transforms.enlarge import EnsureMinSize
+from bimm_mm.datasets.transforms.following import AppendFollowing
+from bimm_mm.datasets.transforms.from_memory import OpenFromMemory, TakeFrames
+from bimm_mm.datasets.transforms.guarded import (
+    SafeDecode,
+    UndecodableVideoError,
+)
+from bimm_mm.datasets.transforms.pack import PackClipInputs
+from bimm_mm.datasets.transforms.per_clip import PerClip
+from bimm_mm.datasets.transforms.repeat_samples import RepeatSamples
+from bimm_mm.datasets.transforms.still_clip import StillClip
+from bimm_mm.datasets.transforms.truth_only import GTBoxesOnly
+from bimm_mm.datasets.transforms.video_number import PackVideoNumber
+from bimm_mm.datasets.transforms.whole_patches import ResizeToPatchMultiple
 
 __all__ = [
     'AppendFollowing',
-    'EnlargeShortSide',
-    'Guarded',
+    'EnsureMinSize',
+    'GTBoxesOnly',
     'LoadContour',
-    'OnContourGrid',
     'OpenFromMemory',
-    'PackStimulus',
+    'PackClipInputs',
     'PackVideoNumber',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
-    'ResizeToPatches',
+    'ResizeToPatchMultiple',
+    'SafeDecode',
+    'SnapToContourStride',
     'StillClip',
     'TakeFrames',
-    'TruthOnly',
     'UndecodableVideoError',
 ]

@@ -15,12 +15,16 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.place import contour_path, media_name
 from bimm_mm.contours.source import check_source
 from bimm_mm.contours.store import ContourError, ContourFile
+from bimm_mm.datasets.transforms.sample import (
+    frame_indices,
+    get_frames,
+    media_path,
+    set_frames,
+)
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import frame_indices, get_frames, media_path, set_frames
+from bimm_mm.utils.media_paths import contour_path, media_name
 
 
 @TRANSFORMS.register_module()
@@ -28,7 +32,7 @@ class LoadContour(BaseTransform):
     """Append the contour of every frame to it as a fourth channel.
 
     Every crop, resize and flip that follows then moves picture and contour
-    alike. Comes after decoding, and outside :class:`bimm_mm.Guarded`. A
+    alike. Comes after decoding, and outside :class:`bimm_mm.SafeDecode`. A
     contour file that is missing or broken, or was made from something else
     or with other settings, ends the run instead of being replaced.
 
@@ -46,7 +50,7 @@ class LoadContour(BaseTransform):
         nearest (bool): Whether the nearest stored frame, less than the
             manifest's stride away, serves for a frame without a contour: its
             contours are then up to half a stride early or late. Otherwise
-            that is an error, see :class:`bimm_mm.OnContourGrid`.
+            that is an error, see :class:`bimm_mm.SnapToContourStride`.
             Defaults to False.
 
     Raises:
@@ -131,7 +135,7 @@ class LoadContour(BaseTransform):
         if off:
             raise ContourError(
                 f'{file.path} has contours at stride {stride}, none of the '
-                f'frames {off}: add bimm_mm.OnContourGrid between '
+                f'frames {off}: add bimm_mm.SnapToContourStride between '
                 'SampleFrames and DecordDecode, to sample frames that have '
                 'one, or set LoadContour(nearest=True), to take the nearest'
             )

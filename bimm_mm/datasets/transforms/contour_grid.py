@@ -11,12 +11,12 @@ from bimm_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class OnContourGrid(BaseTransform):
+class SnapToContourStride(BaseTransform):
     """Move a clip to frames whose contours are stored.
 
     Where only every k-th frame has a contour, the manifest's stride, frame
     indices are rounded down to multiples of k. Comes after ``SampleFrames``
-    and before ``DecordDecode``, inside :class:`bimm_mm.Guarded` or between
+    and before ``DecordDecode``, inside :class:`bimm_mm.SafeDecode` or between
     two of them. Frames keep their distance, for which k must divide
     ``frame_interval``.
 
@@ -70,7 +70,7 @@ class OnContourGrid(BaseTransform):
                 f'{self.stride} of the contours in {self.contour_root}, so '
                 'that clips cannot have a contour for every frame: extract '
                 f'contours with a --stride that divides {interval}, or drop '
-                'bimm_mm.OnContourGrid and set LoadContour(nearest=True)'
+                'bimm_mm.SnapToContourStride and set LoadContour(nearest=True)'
             )
 
     def _check_following(self, indices: np.ndarray, last: int) -> None:
@@ -83,5 +83,5 @@ class OnContourGrid(BaseTransform):
                 'bimm_mm.AppendFollowing needs the contour of every frame, '
                 f'those in {self.contour_root} have a stride of '
                 f'{self.stride}: extract them with --stride 1, or drop '
-                'bimm_mm.OnContourGrid and set LoadContour(nearest=True)'
+                'bimm_mm.SnapToContourStride and set LoadContour(nearest=True)'
             )

@@ -8,9 +8,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
+from bimm_mm.datasets.transforms.sample import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import get_frames, set_frames
 
 
 @TRANSFORMS.register_module()
@@ -22,7 +21,7 @@ class RepeatCrops(BaseTransform):
     the model sees ``num`` times as many clips.
 
     Adds ``crops`` to the sample: ``num`` arrays (T, H, W, C), which
-    :class:`bimm_mm.PackStimulus` stacks.
+    :class:`bimm_mm.PackClipInputs` stacks.
 
     Args:
         num (int): Clips per decoded video, R in shapes. Defaults to 1.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import mmcv
 from mmcv.transforms import BaseTransform
 
+from bimm_mm.datasets.transforms.sample import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import get_frames, set_frames
 
 
 @TRANSFORMS.register_module()
-class EnlargeShortSide(BaseTransform):
+class EnsureMinSize(BaseTransform):
     """Enlarge frames whose short side is below ``size``; leave others alone.
 
     mmaction2's ``MultiScaleCrop`` rounds a crop within 2 px of its

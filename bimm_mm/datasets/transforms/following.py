@@ -14,8 +14,8 @@ class AppendFollowing(BaseTransform):
 
     Comes between ``SampleFrames`` and decoding. Frames then alternate:
     sampled, following, sampled, ...; every crop and flip moves both, and
-    ``StimulusPreprocessor(following=True)`` takes them apart, for
-    ``MotionTarget(neighbours='decoded')``. A video's last frame is followed
+    ``ClipDataPreprocessor(following=True)`` takes them apart, for
+    ``MotionTarget(neighbors='decoded')``. A video's last frame is followed
     by itself.
     """
 

@@ -8,9 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
 from bimm_mm.contours.store import ContourError
+from bimm_mm.datasets.transforms.sample import media_path
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import media_path
 
 # Not the file's fault, and replacing it would hide it: the user's paths and
 # contours, the installation, the order of the transforms.
@@ -43,14 +42,14 @@ class UndecodableVideoError(RuntimeError):
 
 
 @TRANSFORMS.register_module()
-class Guarded(BaseTransform):
+class SafeDecode(BaseTransform):
     """Decoding steps whose errors become :class:`UndecodableVideoError`.
 
     Decoders fail in many ways (decord alone raises three types, mmaction2
     and mmcv add assertions). :class:`bimm_mm.ResilientDataset` replaces the
     sample. A path that is wrong is the user's error and passes unchanged, as
     do a decoder that is not installed, transforms in the wrong order and
-    contours that do not fit (:class:`bimm_mm.OnContourGrid`).
+    contours that do not fit (:class:`bimm_mm.SnapToContourStride`).
 
     Args:
         transforms (Sequence[dict]): The decoding steps and nothing else:

@@ -11,13 +11,16 @@ from mmcv.transforms import BaseTransform
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from bimm_mm.datasets.transforms.sample import (
+    frame_indices,
+    get_frames,
+    media_path,
+)
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import frame_indices, get_frames, media_path
 
 
 @TRANSFORMS.register_module()
-class PackStimulus(BaseTransform):
+class PackClipInputs(BaseTransform):
     """The last transform: ``inputs`` and a data sample, nothing else.
 
     ``inputs`` is uint8 (R, C, T, H, W), with T = 1 for an image, R = 1
@@ -73,7 +76,7 @@ def _pack(crops: list[np.ndarray]) -> Tensor:
             'crops must be uint8 (T, H, W, C) of one size, got '
             f'{", ".join(f"{dtype} {shape}" for shape, dtype in kinds)}: end '
             'the transforms with a Resize to a fixed size and leave '
-            'normalisation to bimm_mm.StimulusPreprocessor'
+            'normalization to bimm_mm.ClipDataPreprocessor'
         )
     packed = [torch.from_numpy(crop).permute(3, 0, 1, 2) for crop in crops]
     return torch.stack(packed).contiguous()

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from bimm_mm.datasets.transforms.sample import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import get_frames, set_frames
 
 
 @TRANSFORMS.register_module()
@@ -27,7 +26,7 @@ class PerClip(BaseTransform):
 
     Frames are red, green, blue, as decord gives them. The image transform
     gets them as blue, green, red, the order which mmcv and mmpretrain assume
-    where they compute grey values.
+    where they compute gray values.
 
     Args:
         transform (dict): The image transform; it takes and returns ``img``.

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
+from bimm_mm.datasets.transforms.sample import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import get_frames, set_frames
 
 
 @TRANSFORMS.register_module()

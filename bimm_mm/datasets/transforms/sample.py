@@ -32,7 +32,7 @@ def get_frames(results: dict) -> list[np.ndarray]:
         return [results['img']]
     raise KeyError(
         'a sample has neither "imgs" nor "img": decode it first, inside '
-        'bimm_mm.Guarded'
+        'bimm_mm.SafeDecode'
     )
 
 

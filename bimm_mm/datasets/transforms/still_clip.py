@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from mmcv.transforms import BaseTransform
 
+from bimm_mm.datasets.transforms.sample import get_frames
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import get_frames
 
 
 @TRANSFORMS.register_module()
@@ -14,7 +13,7 @@ class StillClip(BaseTransform):
     """Show an image for several frames.
 
     The last of the transforms inside :class:`bimm_mm.RepeatCrops`. Its
-    colours come from OpenCV as B, G, R and leave as R, G, B, which is how
+    colors come from OpenCV as B, G, R and leave as R, G, B, which is how
     videos come, so that one preprocessor serves both.
 
     Args:

@@ -11,7 +11,7 @@ _PER_BOX = ('gt_bboxes', 'gt_labels', 'entity_ids')
 
 
 @TRANSFORMS.register_module()
-class TruthOnly(BaseTransform):
+class GTBoxesOnly(BaseTransform):
     """Train on the annotated boxes that a crop has left, and on no others.
 
     Comes after cropping and before packing. Boxes outside the crop, which

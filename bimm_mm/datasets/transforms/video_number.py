@@ -6,10 +6,9 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import BaseDataElement
 
+from bimm_mm.datasets.transforms.sample import media_path
 from bimm_mm.datasets.video_list import VideoList
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import media_path
 
 
 @TRANSFORMS.register_module()
@@ -20,7 +19,7 @@ class PackVideoNumber(BaseTransform):
     ``inputs`` is the place of the video in the list of all videos. Of the
     data sample's metainfo, ``path`` and ``filename`` are the video's, and
     ``video_list`` names the list by its content; for pretraining ``index``,
-    ``frames`` and ``replaced`` are as of :class:`bimm_mm.PackStimulus`.
+    ``frames`` and ``replaced`` are as of :class:`bimm_mm.PackClipInputs`.
 
     Args:
         ann_file (str): List of all videos, the ``ann_file`` of the

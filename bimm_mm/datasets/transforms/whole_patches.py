@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from mmcv.transforms import BaseTransform
 
+from bimm_mm.datasets.transforms.sample import get_frames
 from bimm_mm.registry import TRANSFORMS
-
-from .sample import get_frames
 
 
 @TRANSFORMS.register_module()
-class ResizeToPatches(BaseTransform):
+class ResizeToPatchMultiple(BaseTransform):
     """Resize to a short side, and the long side to whole patches.
 
     mmaction2's ``Resize`` keeps the aspect ratio to the pixel, and 455 px are

@@ -35,14 +35,18 @@ train_pipeline = [
     dict(type='RandomCrop', size=size),  # Sec. A.2
     dict(type='Flip', flip_ratio=0.5),  # Sec. A.2
     # Sec. A.2: "ground-truth human detection boxes as training samples"
-    dict(type='bimm_mm.TruthOnly'),
+    dict(type='bimm_mm.GTBoxesOnly'),
     *pack,
 ]
 val_pipeline = [
     sample,
     dict(type='RawFrameDecode'),
     # chosen: whole frames, not cropped, as SlowFast
-    dict(type='bimm_mm.ResizeToPatches', short_side=short_side, patch_size=16),
+    dict(
+        type='bimm_mm.ResizeToPatchMultiple',
+        short_side=short_side,
+        patch_size=16,
+    ),
     *pack,
 ]
 
@@ -54,7 +58,7 @@ train_dataloader = dict(
     drop_last=True,  # chosen: every step has the full batch
     sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
     dataset=dict(
-        type='bimm_mm.KeyFrames',
+        type='bimm_mm.AVAKeyframeDataset',
         dataset=dict(
             type='AVADataset',
             ann_file=ann_file_train,
@@ -73,7 +77,7 @@ val_dataloader = dict(
     pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='bimm_mm.KeyFrames',
+        type='bimm_mm.AVAKeyframeDataset',
         dataset=dict(
             type='AVADataset',
             ann_file=ann_file_val,

@@ -14,7 +14,7 @@ pack = [
 ]
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             # chosen: one thread, more of them can hang (decord issue 220)
             dict(type='DecordInit', num_threads=1),
@@ -68,7 +68,7 @@ train_pipeline = [
 ]
 val_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             dict(type='DecordInit', num_threads=1),
             dict(
@@ -88,7 +88,7 @@ val_pipeline = [
 ]
 test_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             dict(type='DecordInit', num_threads=1),
             dict(

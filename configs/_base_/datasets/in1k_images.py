@@ -4,7 +4,7 @@ size = 224  # as MAE
 
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[dict(type='LoadImageFromFile')],
     ),
     dict(
@@ -21,7 +21,7 @@ train_pipeline = [
             dict(type='RandomFlip', prob=0.5),  # as MAE's code
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 train_dataloader = dict(
@@ -44,6 +44,6 @@ train_dataloader = dict(
     ),
 )
 data_preprocessor = dict(
-    type='bimm_mm.StimulusPreprocessor',
+    type='bimm_mm.ClipDataPreprocessor',
     to_rgb=True,  # OpenCV gives B, G, R
 )

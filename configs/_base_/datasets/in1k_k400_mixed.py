@@ -5,7 +5,7 @@ repeats = 4  # OmniMAE's code
 
 image_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[dict(type='LoadImageFromFile')],
     ),
     dict(
@@ -23,11 +23,11 @@ image_pipeline = [
             dict(type='bimm_mm.StillClip', num_frames=2),  # OmniMAE's code
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 video_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             # chosen: one thread, more of them can hang (decord issue 220)
             dict(type='DecordInit', num_threads=1),
@@ -55,7 +55,7 @@ video_pipeline = [
             dict(type='Flip', flip_ratio=0.5),
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 images = dict(
@@ -90,6 +90,6 @@ train_dataloader = dict(
     dataset=dict(type='bimm_mm.MixedDataset', datasets=[images, videos]),
 )
 data_preprocessor = dict(
-    type='bimm_mm.StimulusPreprocessor',
+    type='bimm_mm.ClipDataPreprocessor',
     to_rgb=False,  # decord gives R, G, B, and StillClip as well
 )

@@ -7,7 +7,7 @@ size = 224  # Sec. A.1
 
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[dict(type='LoadImageFromFile')],
     ),
     dict(
@@ -29,7 +29,7 @@ train_pipeline = [
             # Table 8: no random flip
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 train_dataloader = dict(
@@ -52,6 +52,6 @@ train_dataloader = dict(
     ),
 )
 data_preprocessor = dict(
-    type='bimm_mm.StimulusPreprocessor',
+    type='bimm_mm.ClipDataPreprocessor',
     to_rgb=True,  # OpenCV gives B, G, R
 )

@@ -5,7 +5,7 @@ size = 224  # as VideoMAE
 
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             # chosen: one thread, more of them can hang (decord issue 220)
             dict(type='DecordInit', num_threads=1),
@@ -19,7 +19,7 @@ train_pipeline = [
         ],
     ),
     # chosen: no crop is larger than the frame, see the class
-    dict(type='bimm_mm.EnlargeShortSide', size=size),
+    dict(type='bimm_mm.EnsureMinSize', size=size),
     dict(
         type='bimm_mm.RepeatCrops',
         num=1,  # as VideoMAE's code
@@ -34,7 +34,7 @@ train_pipeline = [
             dict(type='Resize', scale=(size, size), keep_ratio=False),
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 train_dataloader = dict(
@@ -59,6 +59,6 @@ train_dataloader = dict(
     ),
 )
 data_preprocessor = dict(
-    type='bimm_mm.StimulusPreprocessor',
+    type='bimm_mm.ClipDataPreprocessor',
     to_rgb=False,  # decord gives R, G, B
 )

@@ -15,7 +15,7 @@ pack = [
 ]
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             # chosen: one thread, more of them can hang (decord issue 220)
             dict(type='DecordInit', num_threads=1),
@@ -69,7 +69,7 @@ train_pipeline = [
 ]
 val_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             dict(type='DecordInit', num_threads=1),
             dict(
@@ -89,7 +89,7 @@ val_pipeline = [
 ]
 test_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             dict(type='DecordInit', num_threads=1),
             dict(

@@ -8,7 +8,7 @@ size = 224  # Sec. A.1
 
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             # chosen: one thread, more of them can hang (decord issue 220)
             dict(type='DecordInit', num_threads=1),
@@ -18,12 +18,14 @@ train_pipeline = [
                 frame_interval=2,  # chosen: as VideoMAE
                 out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
             ),
-            dict(type='bimm_mm.OnContourGrid', contour_root=contour_root),
+            dict(
+                type='bimm_mm.SnapToContourStride', contour_root=contour_root
+            ),
             dict(type='DecordDecode'),
         ],
     ),
     # chosen: no crop is larger than the frame, see the class
-    dict(type='bimm_mm.EnlargeShortSide', size=size),
+    dict(type='bimm_mm.EnsureMinSize', size=size),
     dict(
         type='bimm_mm.LoadContour',
         contour_root=contour_root,
@@ -45,7 +47,7 @@ train_pipeline = [
             dict(type='Flip', flip_ratio=0.5),  # Table 8
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 train_dataloader = dict(
@@ -70,6 +72,6 @@ train_dataloader = dict(
     ),
 )
 data_preprocessor = dict(
-    type='bimm_mm.StimulusPreprocessor',
+    type='bimm_mm.ClipDataPreprocessor',
     to_rgb=False,  # decord gives R, G, B
 )

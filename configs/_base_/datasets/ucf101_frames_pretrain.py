@@ -8,7 +8,7 @@ size = 224  # Sec. A.1
 
 train_pipeline = [
     dict(
-        type='bimm_mm.Guarded',
+        type='bimm_mm.SafeDecode',
         transforms=[
             # chosen: one thread, more of them can hang (decord issue 220)
             dict(type='DecordInit', num_threads=1),
@@ -18,7 +18,9 @@ train_pipeline = [
                 frame_interval=1,
                 out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
             ),
-            dict(type='bimm_mm.OnContourGrid', contour_root=contour_root),
+            dict(
+                type='bimm_mm.SnapToContourStride', contour_root=contour_root
+            ),
             dict(type='DecordDecode'),
         ],
     ),
@@ -43,7 +45,7 @@ train_pipeline = [
             # Table 8, IN-1K: no random flip
         ],
     ),
-    dict(type='bimm_mm.PackStimulus'),
+    dict(type='bimm_mm.PackClipInputs'),
 ]
 
 train_dataloader = dict(
@@ -68,6 +70,6 @@ train_dataloader = dict(
     ),
 )
 data_preprocessor = dict(
-    type='bimm_mm.StimulusPreprocessor',
+    type='bimm_mm.ClipDataPreprocessor',
     to_rgb=False,  # decord gives R, G, B
 )

@@ -6,7 +6,7 @@
 # - 64 x 64 pixels in patches of 8, 8 frames and not 16, 6 blocks of width
 #   192;
 # - half of the tokens are hidden, not 75 % or 90 %;
-# - pixels are not normalised per patch: that target, at mask ratio 0.9,
+# - pixels are not normalized per patch: that target, at mask ratio 0.9,
 #   stays on a plateau for the first thousand steps.
 size = 64
 patch_size = 8

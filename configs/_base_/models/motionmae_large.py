@@ -3,7 +3,7 @@
 # Exact: two decoders of their own after the last block, one for pixels, one
 # for the absolute difference of adjacent frames, squared error for both,
 # weights 1:1. Our reading: "adjacent" is in the sampled clip, both targets are
-# normalised, positions are computed; MotionMAE learns them.
+# normalized, positions are computed; MotionMAE learns them.
 decoder = dict(
     type='bimm_mm.TransformerDecoder',
     depth=4,  # MotionMAE: 4 does best

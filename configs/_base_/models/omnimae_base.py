@@ -28,7 +28,7 @@ model = dict(
         out_type='avg',
     ),
     masking=dict(
-        type='bimm_mm.StillOrClipMasking',
+        type='bimm_mm.ImageOrVideoMasking',
         # chosen: 0.9 for images is published as well
         still=dict(type='bimm_mm.RandomMasking', ratio=0.75),
         # chosen: 0.95 is published as well

@@ -7,7 +7,7 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 # 512 x 512 (Sec. A.1). The pictures are scaled by 0.5 to 2, cropped, flipped
-# and changed in colour; chosen: as MAE.
+# and changed in color; chosen: as MAE.
 crop_size = _base_.crop_size
 num_classes = 150  # of the benchmark, of Sec. A.1's 2600 categories
 

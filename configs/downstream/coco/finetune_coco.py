@@ -1,5 +1,5 @@
 # COCO detection and instance segmentation: Mask R-CNN on the ventral branch.
-# Sec. A.1 gives schedule and optimiser; the rest follows ViTDet, "Exploring
+# Sec. A.1 gives schedule and optimizer; the rest follows ViTDet, "Exploring
 # Plain Vision Transformer Backbones for Object Detection" (Li et al., 2022).
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',

@@ -41,7 +41,7 @@ log_share = 1 / 100  # chosen
 checkpoint_share = 1 / 10  # chosen: what an interruption can cost
 diagnosis_share = 1 / 4  # chosen
 diagnosis = dict(type='bimm_mm.DiagnosisHook', batch_size=8)
-knn = 5  # chosen: neighbours, fewer than the clips of a class
+knn = 5  # chosen: neighbors, fewer than the clips of a class
 
 warmup_share = 0.05  # Table 8 and Sec. 4.3: 40 of 800 epochs
 param_scheduler = [

@@ -9,9 +9,9 @@ from mmaction.datasets.transforms import DecordDecode, DecordInit
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from bimm_mm.contours import reading
-from bimm_mm.contours.reading import Video, read_image, shrink
 from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+from bimm_mm.utils import video as reading
+from bimm_mm.utils.video import Video, read_image, shrink
 
 NATURAL = [
     'bikes.mp4',  # few key frames
@@ -102,12 +102,12 @@ def test_shrink_is_the_mean_over_areas():
 def _photos(folder):
     """Photographs of every kind of file that OpenCV may meet."""
     rng = np.random.default_rng(0)
-    colour = rng.integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0)
-    picture = Image.fromarray(colour.repeat(16, 1))
+    color = rng.integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0)
+    picture = Image.fromarray(color.repeat(16, 1))
     turned = Image.Exif()
     turned[0x0112] = 6
     picture.save(folder / 'turned.jpg', exif=turned, quality=95)
-    picture.convert('L').save(folder / 'grey.png')
+    picture.convert('L').save(folder / 'gray.png')
     picture.convert('CMYK').save(folder / 'cmyk.jpg')
     picture.convert('P').save(folder / 'palette.png')
     picture.convert('RGBA').save(folder / 'alpha.png')

@@ -18,7 +18,7 @@ from bimm_mm.contours.report import Report
 from bimm_mm.contours.run import extract_all, run_units
 from bimm_mm.contours.shards import Shard
 from bimm_mm.contours.units import Unit, find_units
-from bimm_mm.progress import size_text, time_text
+from bimm_mm.utils.progress import size_text, time_text
 
 
 def _run(plan, units, threads=2):

@@ -67,7 +67,7 @@ def make_sam():
                 elif 'transformer' in name:
                     weight.mul_(2)
             decoder = model.mask_decoder
-            # Alike for neighbouring pixels: blobs, not a checkerboard.
+            # Alike for neighboring pixels: blobs, not a checkerboard.
             for layer in decoder.output_upscaling[::3]:
                 noise = 0.1 * layer.weight
                 layer.weight.copy_(
@@ -87,13 +87,13 @@ def make_sam():
             model.prompt_encoder.not_a_point_embed.weight.mul_(0.2)
             model.prompt_encoder.point_embeddings[1].weight.mul_(0.2)
             decoder.iou_prediction_head.layers[-1].weight.mul_(10)
-            centre(model)
+            center(model)
         return model
 
     return make
 
 
-def centre(model: torch.nn.Module) -> None:
+def center(model: torch.nn.Module) -> None:
     """Shift logits such that masks cover half of a frame, or less."""
     predictor = SamPredictor(model)
     rng = np.random.default_rng(1)

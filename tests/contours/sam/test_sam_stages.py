@@ -58,7 +58,7 @@ def test_input(official, small_sam):
     mean, std = small_sam.pixel_mean, small_sam.pixel_std
     found = to_input(picture.frames, 256, mean=mean, std=std)
     levels = (found - expected).abs() * std
-    # A grey level at most, and of few pixels (none of most pictures).
+    # A gray level at most, and of few pixels (none of most pictures).
     assert levels.max() < 1.01
     assert (levels > 0.01).float().mean() < 0.01
 

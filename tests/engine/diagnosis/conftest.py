@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
 from bimm_mm.models import BIMM, MaskedBranch
-from bimm_mm.stimulus import Stimulus
+from bimm_mm.structures import ClipBatch
 
 ARCH = dict(embed_dims=24, depth=3, num_heads=2)
 
@@ -107,7 +107,7 @@ def make_model(bimm_cfg) -> Callable[..., MaskedBranch | BIMM]:
     def make(kind: str, **options) -> MaskedBranch | BIMM:
         torch.manual_seed(0)
         extra = dict(
-            data_preprocessor=dict(type='bimm_mm.StimulusPreprocessor')
+            data_preprocessor=dict(type='bimm_mm.ClipDataPreprocessor')
         )
         if kind == 'bimm':
             return BIMM(**{**bimm_cfg, **options, **extra})
@@ -118,11 +118,11 @@ def make_model(bimm_cfg) -> Callable[..., MaskedBranch | BIMM]:
 
 
 @pytest.fixture
-def stimulus() -> Stimulus:
+def clips() -> ClipBatch:
     """Three random clips."""
     rng = torch.Generator().manual_seed(1)
     pixels = torch.rand(3, 3, 4, 32, 32, generator=rng)
-    return Stimulus((pixels - 0.45) / 0.225, pixels)
+    return ClipBatch((pixels - 0.45) / 0.225, pixels)
 
 
 _run = itertools.count()

@@ -51,7 +51,7 @@ def train(name: str, folder: str, model: dict, hooks: list[dict]) -> list:
     runner = Runner(
         model=BIMM(
             **model,
-            data_preprocessor=dict(type='bimm_mm.StimulusPreprocessor'),
+            data_preprocessor=dict(type='bimm_mm.ClipDataPreprocessor'),
         ),
         work_dir=f'{folder}/{name}',
         train_dataloader=dict(

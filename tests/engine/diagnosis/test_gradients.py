@@ -15,16 +15,16 @@ from bimm_mm.engine.gradients import (
 from bimm_mm.engine.measure import measure_areas
 
 
-def _measured(model, stimulus):
+def _measured(model, clips):
     torch.manual_seed(0)
-    return measure_areas(model.eval(), stimulus)
+    return measure_areas(model.eval(), clips)
 
 
-def _backward(model, stimulus, name):
+def _backward(model, clips, name):
     """Gradient of one loss of training at the first two dorsal blocks."""
     model.zero_grad()
     torch.manual_seed(0)
-    model.loss(stimulus)[f'loss_{name}'].backward()
+    model.loss(clips)[f'loss_{name}'].backward()
     dorsal = getattr(model, 'dorsal', model)
     return [
         None if p.grad is None else p.grad.clone()
@@ -34,13 +34,13 @@ def _backward(model, stimulus, name):
 
 @pytest.mark.parametrize('kind', ['bimm', 'branch'])
 def test_norms_and_cosines_of_separate_backward_passes(
-    kind, make_model, stimulus
+    kind, make_model, clips
 ):
     model = make_model(kind)
-    found = _measured(model, stimulus)
+    found = _measured(model, clips)
     names = list(found['gradient_norm'])
     flat = [
-        torch.cat([g.flatten() for g in _backward(model, stimulus, name)])
+        torch.cat([g.flatten() for g in _backward(model, clips, name)])
         for name in names
     ]
     for i, name in enumerate(names):
@@ -51,22 +51,22 @@ def test_norms_and_cosines_of_separate_backward_passes(
             assert found['cosine'][i][j] == pytest.approx(wanted, abs=1e-5)
 
 
-def test_weighted_losses_are_those_of_training(make_model, stimulus):
+def test_weighted_losses_are_those_of_training(make_model, clips):
     model = make_model('bimm').eval()
     torch.manual_seed(0)
-    trained = model.loss(stimulus)
+    trained = model.loss(clips)
     torch.manual_seed(0)
-    found = weighted_losses(model, model.reconstruct(stimulus))
+    found = weighted_losses(model, model.reconstruct(clips))
     assert {f'loss_{name}' for name in found} == set(trained)
     for name, loss in found.items():
         torch.testing.assert_close(loss, trained[f'loss_{name}'])
 
 
-def test_relative_loss_is_that_of_the_tokens_own_mean(make_model, stimulus):
+def test_relative_loss_is_that_of_the_tokens_own_mean(make_model, clips):
     model = make_model('branch').eval()
-    found = _measured(model, stimulus)['areas']
+    found = _measured(model, clips)['areas']
     torch.manual_seed(0)
-    for name, out in model.reconstruct(stimulus).items():
+    for name, out in model.reconstruct(clips).items():
         target = out.scored_target.flatten(0, 1).double().numpy()
         guess = out.prediction.detach().flatten(0, 1).double().numpy()
         wanted = ((guess - target) ** 2).mean() / target.var(0).mean()
@@ -127,8 +127,8 @@ def test_blocks_where_areas_meet(make_model):
         assert len(blocks) == len(numbers.popitem()[1]) * (2 if both else 1)
 
 
-def test_branches_that_share_nothing_have_no_cosine(make_model, stimulus):
-    found = _measured(make_model('bimm', share_blocks=0), stimulus)
+def test_branches_that_share_nothing_have_no_cosine(make_model, clips):
+    found = _measured(make_model('bimm', share_blocks=0), clips)
     names = list(found['gradient_norm'])
     for i, one in enumerate(names):
         for j, other in enumerate(names):

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from bimm_mm.apis import read_scalars
 from bimm_mm.engine import DiagnosisHook
 from bimm_mm.engine.diagnosis_records import read_records
-from bimm_mm.engine.undisturbed import undisturbed
+from bimm_mm.utils.random_state import undisturbed
 
 HOOK = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=4)
 AREAS = ['ventral_V1', 'ventral_V4', 'dorsal_V1', 'dorsal_MT']
@@ -89,10 +89,10 @@ def test_one_area_has_no_cosine_and_the_page_says_so(train, make_model):
     assert 'k-NN accuracy was not measured' in page
 
 
-def test_gradients_modes_and_random_state_are_left(make_model, stimulus):
+def test_gradients_modes_and_random_state_are_left(make_model, clips):
     model = make_model('bimm').train()
     model.ventral.backbone.blocks[2].eval()
-    sum(model.loss(stimulus).values()).backward()
+    sum(model.loss(clips).values()).backward()
     grads = {n: p.grad.clone() for n, p in model.named_parameters()}
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
@@ -145,8 +145,8 @@ def test_labels_are_needed_for_knn(train, make_clips):
 
 
 def test_mistyped_option_of_knn_is_named(train, make_clips):
-    knn = dict(dataset=make_clips(4), neighbours=1)
-    with pytest.raises(TypeError, match=r'neighbours'):
+    knn = dict(dataset=make_clips(4), neighbors=1)
+    with pytest.raises(TypeError, match=r'neighbors'):
         train([dict(HOOK, knn=knn)])
 
 

@@ -67,9 +67,9 @@ def test_knn_is_scikit_learns(k):
     assert found == pytest.approx(wanted)
 
 
-def test_more_neighbours_than_samples():
+def test_more_neighbors_than_samples():
     x, y = torch.rand(3, 2), torch.tensor([0, 1, 0])
-    with pytest.raises(ValueError, match=r'k=3 neighbours of 3 samples'):
+    with pytest.raises(ValueError, match=r'k=3 neighbors of 3 samples'):
         knn_accuracy(x, y, 3)
 
 
@@ -99,20 +99,20 @@ def test_labelled_set_gives_all_in_order(make_clips):
     assert order == [0, 1, 2, 3, 4]
 
 
-def test_features_are_those_of_the_dense_encoder(make_model, stimulus):
+def test_features_are_those_of_the_dense_encoder(make_model, clips):
     model = make_model('bimm').eval()
     model.dorsal.backbone.out_type = 'avg'
     model.dorsal.backbone.out_taps = [1, 2]
-    found = block_features(model.dorsal, stimulus)
+    found = block_features(model.dorsal, clips)
     with torch.no_grad():
-        wanted = model.dorsal.backbone(stimulus.inputs)
+        wanted = model.dorsal.backbone(clips.inputs)
     for tap in (1, 2):
         # 2 x 4 x 4 patches and no class token.
         assert found[tap].shape == (3, 32, 24)
         torch.testing.assert_close(found[tap].mean(1), wanted[tap - 1])
 
 
-def test_ventral_branch_sees_the_middle_frame(make_model, stimulus):
-    seen = seen_by(make_model('bimm'), stimulus)
-    assert torch.equal(seen['ventral_'].pixels, stimulus.pixels[:, :, 2:3])
-    assert seen['dorsal_'] is stimulus
+def test_ventral_branch_sees_the_middle_frame(make_model, clips):
+    seen = seen_by(make_model('bimm'), clips)
+    assert torch.equal(seen['ventral_'].pixels, clips.pixels[:, :, 2:3])
+    assert seen['dorsal_'] is clips

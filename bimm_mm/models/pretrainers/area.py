@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-
-from .masking import TokenIndices
-from .vit import BIMMVisionTransformer
+from bimm_mm.structures import ClipBatch
 
 
 @dataclass
@@ -27,12 +26,12 @@ class AreaOutput:
 
     Args:
         area (Area): The area itself.
-        prediction (Tensor): (B, Ns, Q), normalised as the target.
-        target (Tensor): (B, N, P), all tokens, normalised, fp32.
+        prediction (Tensor): (B, Ns, Q), normalized as the target.
+        target (Tensor): (B, N, P), all tokens, normalized, fp32.
         scored (Tensor): (B, Ns), int64: the tokens that count.
         indices (TokenIndices): Visible and hidden tokens.
         patch (tuple[int, int, int]): Tubelet length, patch height and width.
-        stimulus (Stimulus): What was shown.
+        clips (ClipBatch): What was shown.
     """
 
     area: Area
@@ -41,7 +40,7 @@ class AreaOutput:
     scored: Tensor
     indices: TokenIndices
     patch: tuple[int, int, int]
-    stimulus: Stimulus
+    clips: ClipBatch
 
     @property
     def scored_target(self) -> Tensor:
@@ -61,7 +60,7 @@ class AreaOutput:
 class Area(BaseModule):
     """A tap of the encoder with its decoder and its target.
 
-    Features of an inner block are an un-normalised residual stream, so they
+    Features of an inner block are an un-normalized residual stream, so they
     get a LayerNorm of their own; those of the last block carry the encoder's
     final norm already, or the regressor's.
 
@@ -118,7 +117,7 @@ class Area(BaseModule):
         features: Tensor,
         indices: TokenIndices,
         grid: tuple[int, int, int],
-        stimulus: Stimulus,
+        clips: ClipBatch,
     ) -> AreaOutput:
         """Decode the features and work out the target.
 
@@ -129,11 +128,11 @@ class Area(BaseModule):
         return AreaOutput(
             area=self,
             prediction=prediction,
-            target=self.target(stimulus, self.patch),
+            target=self.target(clips, self.patch),
             scored=self.decoder.scored(indices),
             indices=indices,
             patch=self.patch,
-            stimulus=stimulus,
+            clips=clips,
         )
 
 
@@ -169,7 +168,7 @@ class MultiDecoderHead(BaseModule):
         features: dict[int, Tensor],
         indices: TokenIndices,
         grid: tuple[int, int, int],
-        stimulus: Stimulus,
+        clips: ClipBatch,
     ) -> dict[str, AreaOutput]:
         """Run every area.
 
@@ -178,13 +177,13 @@ class MultiDecoderHead(BaseModule):
                 (B, Nh, D) where a regressor follows the block.
             indices (TokenIndices): Visible and hidden tokens.
             grid (tuple[int, int, int]): Tokens over time, height and width.
-            stimulus (Stimulus): What the targets are made from.
+            clips (ClipBatch): What the targets are made from.
 
         Returns:
             dict[str, AreaOutput]: By area name.
         """
         return {
-            name: area(features[area.after_block], indices, grid, stimulus)
+            name: area(features[area.after_block], indices, grid, clips)
             for name, area in self.areas.items()
         }
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .checkpoint import load_fully, read_state_dict
-from .convert import to_bimm
+from bimm_mm.models.checkpoints.checkpoint import load_fully, read_state_dict
+from bimm_mm.models.checkpoints.convert import to_bimm
 
 if TYPE_CHECKING:
-    from .vit import BIMMVisionTransformer
+    from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 
 _BRANCHES = {True: 'dorsal', False: 'ventral'}
 _KINDS = {True: 'a video encoder', False: 'an image encoder'}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from .sampler import Draw
+from bimm_mm.datasets.sampler import Draw
 
 
 @contextmanager

@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bimm_mm.models.decoders.transformer import Grid, TransformerDecoder
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-
-from .decoders import Grid, TransformerDecoder
-from .masking import TokenIndices
 
 SCALES = (4, 2, 1, 0.5)
 
@@ -143,7 +142,7 @@ class MultiScaleDecoder(TransformerDecoder):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x[:, -order.shape[1] :])
-        # Back into the picture's order, to have neighbours side by side.
+        # Back into the picture's order, to have neighbors side by side.
         index = order.argsort(dim=1).unsqueeze(2).expand_as(x)
         volume = x.gather(1, index).unflatten(1, (times, height, width))
         pooled = F.avg_pool3d(volume.movedim(-1, 1), (1, 2, 2))

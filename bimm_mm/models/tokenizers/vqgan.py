@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from bimm_mm.models.checkpoints.checkpoint import load_fully
+from bimm_mm.models.tokenizers.vqgan_encoder import VQGANEncoder
+from bimm_mm.models.tokenizers.vqgan_file import read_vqgan
 from bimm_mm.registry import MODELS
-
-from .checkpoint import load_fully
-from .vqgan_encoder import VQGANEncoder
-from .vqgan_file import read_vqgan
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
@@ -185,16 +184,16 @@ class VQGANTokenizer(nn.Module):
         nearest = distance.argmin(dim=1)
         return nearest.view(len(latents), *latents.shape[2:])
 
-    def colours(self) -> Tensor:
-        """A colour for each code, for pictures: (K, 3), in [0, 1].
+    def colors(self) -> Tensor:
+        """A color for each code, for pictures: (K, 3), in [0, 1].
 
         The first three principal components of the codebook, so that similar
         codes look alike.
         """
         self.load()
         codes = self.quantize['embedding'].weight.float()
-        centred = codes - codes.mean(0)
-        _, _, axes = torch.linalg.svd(centred, full_matrices=False)
-        score = F.pad(centred @ axes[:3].T, (0, max(3 - len(axes), 0)))
+        centered = codes - codes.mean(0)
+        _, _, axes = torch.linalg.svd(centered, full_matrices=False)
+        score = F.pad(centered @ axes[:3].T, (0, max(3 - len(axes), 0)))
         rank = score.argsort(dim=0).argsort(dim=0)
         return rank / max(len(rank) - 1, 1)

@@ -46,8 +46,8 @@ def around(maps: Tensor, dx: int, dy: int) -> Tensor:
 
     Args:
         maps (Tensor): (N, H + 2, W + 2).
-        dx (int): Column of the neighbour to take, -1, 0 or 1.
-        dy (int): Row of the neighbour.
+        dx (int): Column of the neighbor to take, -1, 0 or 1.
+        dy (int): Row of the neighbor.
 
     Returns:
         Tensor: (N, H, W), a view.

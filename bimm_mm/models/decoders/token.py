@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bimm_mm.models.decoders.transformer import Decoder, Grid
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-
-from .decoders import Decoder, Grid
-from .masking import TokenIndices
 
 
 @MODELS.register_module()

@@ -12,9 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import MODELS
-
-from .vit import BIMMVisionTransformer
 
 
 @MODELS.register_module()

@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from bimm_mm.models.layers.block import Block, xavier_init
+from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-
-from .layers import Block, xavier_init
-from .masking import TokenIndices
-from .position import position_table
 
 Grid = tuple[int, int, int]
 

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from bimm_mm.models.layers.block import Mlp, xavier_init
+from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-
-from .layers import Mlp, xavier_init
-from .masking import TokenIndices
-from .position import position_table
 
 KEYS = ('visible', 'all')
 
@@ -64,7 +63,7 @@ class RegressorLayer(nn.Module):
     """Cross-attention and MLP, with a LayerNorm for each of q, k and v.
 
     As CAE has it: positions are added to queries and keys, not to values, and
-    the MLP's residual is the normalised stream.
+    the MLP's residual is the normalized stream.
 
     Args:
         dim (int): Width D.

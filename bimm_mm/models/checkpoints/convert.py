@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .key_schemes import SCHEMES, Rules, Scheme
-from .stored_positions import adapt_to_stored
+from bimm_mm.models.checkpoints.key_schemes import SCHEMES, Rules, Scheme
+from bimm_mm.models.checkpoints.stored_positions import adapt_to_stored
 
 
 class Converted(NamedTuple):

@@ -100,7 +100,7 @@ class Video:
 def read_image(path: str, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Read an image as mmcv's ``LoadImageFromFile`` does.
 
-    That is 8-bit colour, turned as its EXIF orientation says, the first
+    That is 8-bit color, turned as its EXIF orientation says, the first
     picture of an animation.
 
     Args:

@@ -13,16 +13,15 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bimm_mm.models.backbones.arch import parse_arch
+from bimm_mm.models.backbones.readout import check_out_type, readout
+from bimm_mm.models.backbones.taps import check_taps, to_taps
+from bimm_mm.models.checkpoints.pretrained import load_pretrained
+from bimm_mm.models.layers.block import make_blocks
+from bimm_mm.models.layers.patch_embed import PatchEmbed
+from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.windows import Windows, check_windows
 from bimm_mm.registry import MODELS
-
-from .arch import parse_arch
-from .layers import make_blocks
-from .patch_embed import PatchEmbed
-from .position import position_table
-from .pretrained import load_pretrained
-from .readout import check_out_type, readout
-from .taps import check_taps, to_taps
-from .windows import Windows, check_windows
 
 
 @MODELS.register_module()

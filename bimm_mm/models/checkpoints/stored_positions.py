@@ -11,7 +11,7 @@ import re
 import torch
 from torch import Tensor
 
-from .position import position_table
+from bimm_mm.models.layers.position import position_table
 
 # Which dimension of a weight runs over the residual stream.
 _STREAM = (

@@ -9,12 +9,11 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from bimm_mm.models.checkpoints.ventral_init import init_from_ventral
+from bimm_mm.models.pretrainers.area import AreaOutput
+from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-
-from .branch import MaskedBranch
-from .head import AreaOutput
-from .ventral_init import init_from_ventral
+from bimm_mm.structures import ClipBatch
 
 
 @MODELS.register_module()
@@ -23,7 +22,7 @@ class BIMM(BaseModel):
 
     The dorsal branch sees the clip, the ventral branch one frame of the same
     clip, drawn uniformly. The first ``share_blocks`` blocks of both encoders
-    are the same modules: one entry in the optimiser, one gradient.
+    are the same modules: one entry in the optimizer, one gradient.
 
     Args:
         ventral (dict): ``backbone``, ``masking`` and ``areas`` of the image
@@ -41,7 +40,7 @@ class BIMM(BaseModel):
             from the ventral one, repeated over time and divided by the
             tubelet length, instead of from scratch. Defaults to False.
         data_preprocessor (dict, optional): Config of a
-            :class:`StimulusPreprocessor`. Defaults to None.
+            :class:`ClipDataPreprocessor`. Defaults to None.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
 
     Raises:
@@ -101,14 +100,14 @@ class BIMM(BaseModel):
 
     def forward(
         self,
-        inputs: Stimulus,
+        inputs: ClipBatch,
         data_samples: list | None = None,
         mode: str = 'loss',
     ) -> dict[str, Tensor] | list[dict[str, AreaOutput]]:
         """As MMEngine's runner calls it.
 
         Args:
-            inputs (Stimulus): B clips.
+            inputs (ClipBatch): B clips.
             data_samples (list, optional): Where each clip comes from; not
                 used here.
             mode (str): ``'loss'`` or ``'predict'``. Defaults to ``'loss'``.
@@ -127,13 +126,13 @@ class BIMM(BaseModel):
             return [self.reconstruct(inputs)]
         raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
 
-    def loss(self, clip: Stimulus) -> dict[str, Tensor]:
+    def loss(self, clip: ClipBatch) -> dict[str, Tensor]:
         """L = L_V + lambda L_D (eq. 4), one named loss per area.
 
         Figures of targets that have some stand beside them.
 
         Args:
-            clip (Stimulus): B clips.
+            clip (ClipBatch): B clips.
 
         Returns:
             dict[str, Tensor]: Scalars.
@@ -141,19 +140,19 @@ class BIMM(BaseModel):
         dorsal = self.dorsal.loss(
             clip, prefix='dorsal_', weight=self.dorsal_weight
         )
-        ventral = self.ventral.loss(self.fixate(clip), prefix='ventral_')
+        ventral = self.ventral.loss(self.sample_frame(clip), prefix='ventral_')
         return {**ventral, **dorsal}
 
-    def reconstruct(self, clip: Stimulus) -> dict[str, AreaOutput]:
+    def reconstruct(self, clip: ClipBatch) -> dict[str, AreaOutput]:
         """Every area's output under ``<branch>_<area>``."""
         dorsal = self.dorsal.reconstruct(clip)
-        ventral = self.ventral.reconstruct(self.fixate(clip))
+        ventral = self.ventral.reconstruct(self.sample_frame(clip))
         return {
             **{f'ventral_{name}': out for name, out in ventral.items()},
             **{f'dorsal_{name}': out for name, out in dorsal.items()},
         }
 
-    def fixate(self, clip: Stimulus) -> Stimulus:
+    def sample_frame(self, clip: ClipBatch) -> ClipBatch:
         """The frame that the ventral branch sees (Algorithm 1, line 9).
 
         The dorsal branch goes first: its per-frame feature maps then serve

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bimm_mm.models.decoders.transformer import Decoder, Grid
+from bimm_mm.models.layers.block import Block, xavier_init
+from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-
-from .decoders import Decoder, Grid
-from .layers import Block, xavier_init
-from .masking import TokenIndices
 
 
 @MODELS.register_module()

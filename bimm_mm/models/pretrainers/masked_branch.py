@@ -14,11 +14,10 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from bimm_mm.models.masking import TokenIndices
+from bimm_mm.models.pretrainers.area import AreaOutput, MultiDecoderHead
 from bimm_mm.registry import MODELS
-from bimm_mm.stimulus import Stimulus
-
-from .head import AreaOutput, MultiDecoderHead
-from .masking import TokenIndices
+from bimm_mm.structures import ClipBatch
 
 _READS = {
     True: 'latents of hidden tokens',
@@ -39,12 +38,13 @@ class MaskedBranch(BaseModel):
         regressor (dict, optional): Config of a :class:`LatentRegressor`. It
             stands behind the last block: areas after that block decode its
             latents of the hidden tokens. Defaults to None.
-        decoder_masking (dict, optional): Config of a :class:`RunningCell`,
-            which leaves hidden tokens out of all decoders and losses.
-            Defaults to None: every hidden token is predicted.
+        decoder_masking (dict, optional): Config of a
+            :class:`RunningCellMasking`, which leaves hidden tokens out of all
+            decoders and losses. Defaults to None: every hidden token is
+            predicted.
         data_preprocessor (dict, optional): Config of a
-            :class:`StimulusPreprocessor`. Defaults to None: the caller
-            passes a :class:`Stimulus`.
+            :class:`ClipDataPreprocessor`. Defaults to None: the caller
+            passes a :class:`ClipBatch`.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
 
     Raises:
@@ -115,14 +115,14 @@ class MaskedBranch(BaseModel):
 
     def forward(
         self,
-        inputs: Stimulus,
+        inputs: ClipBatch,
         data_samples: list | None = None,
         mode: str = 'loss',
     ) -> dict[str, Tensor] | list[dict[str, AreaOutput]]:
         """As MMEngine's runner calls it.
 
         Args:
-            inputs (Stimulus): What the branch sees.
+            inputs (ClipBatch): What the branch sees.
             data_samples (list, optional): Where each sample comes from; not
                 used here.
             mode (str): ``'loss'`` or ``'predict'``. Defaults to ``'loss'``.
@@ -142,12 +142,12 @@ class MaskedBranch(BaseModel):
         raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
 
     def loss(
-        self, stimulus: Stimulus, *, prefix: str = '', weight: float = 1.0
+        self, clips: ClipBatch, *, prefix: str = '', weight: float = 1.0
     ) -> dict[str, Tensor]:
         """Losses and figures as the log names them.
 
         Args:
-            stimulus (Stimulus): B clips or images.
+            clips (ClipBatch): B clips or images.
             prefix (str): Put before the name of every area. Defaults to ''.
             weight (float): Of this branch's losses. Defaults to 1.
 
@@ -155,7 +155,7 @@ class MaskedBranch(BaseModel):
             dict[str, Tensor]: Scalars ``loss_<prefix><area>`` and, of
             targets that have some, ``<prefix><area>/<figure>``.
         """
-        outputs = self.reconstruct(stimulus)
+        outputs = self.reconstruct(clips)
         losses = self.head.loss(outputs)
         figures = self.head.figures(outputs)
         return {
@@ -163,9 +163,9 @@ class MaskedBranch(BaseModel):
             **{f'{prefix}{name}': x for name, x in figures.items()},
         }
 
-    def area_losses(self, stimulus: Stimulus) -> dict[str, Tensor]:
+    def area_losses(self, clips: ClipBatch) -> dict[str, Tensor]:
         """Weighted loss by area name (eq. 2 or 3)."""
-        return self.head.loss(self.reconstruct(stimulus))
+        return self.head.loss(self.reconstruct(clips))
 
     def draw(
         self,
@@ -190,22 +190,22 @@ class MaskedBranch(BaseModel):
             return indices
         return self.decoder_masking(indices, grid)
 
-    def reconstruct(self, stimulus: Stimulus) -> dict[str, AreaOutput]:
+    def reconstruct(self, clips: ClipBatch) -> dict[str, AreaOutput]:
         """Mask, encode what is visible, regress, decode every area.
 
         Args:
-            stimulus (Stimulus): B clips or images.
+            clips (ClipBatch): B clips or images.
 
         Returns:
             dict[str, AreaOutput]: By area name.
         """
-        grid = self.backbone.grid(stimulus.size)
-        device = stimulus.inputs.device
-        indices = self.draw(len(stimulus.inputs), grid, device=device)
+        grid = self.backbone.grid(clips.size)
+        device = clips.inputs.device
+        indices = self.draw(len(clips.inputs), grid, device=device)
         features = self.backbone.encode(
-            stimulus.inputs, indices.visible, self.head.taps
+            clips.inputs, indices.visible, self.head.taps
         )
         if self.regressor is not None:
             last = self.backbone.depth
             features[last] = self.regressor(features[last], indices, grid)
-        return self.head(features, indices, grid, stimulus)
+        return self.head(features, indices, grid, clips)

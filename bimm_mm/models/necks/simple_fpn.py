@@ -20,7 +20,7 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of a map, position by position."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, h, w)."""
+        """Normalize (B, C, h, w)."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -38,7 +38,7 @@ class SimpleFPN(BaseModule):
             768, the width of ViT-B.
         out_channels (int): Channels of each level. Defaults to 256.
         init_cfg (dict, optional): See mmengine's ``BaseModule``. Defaults to
-            None: PyTorch's initialisation.
+            None: PyTorch's initialization.
 
     Raises:
         ValueError: ``in_channels`` is not divisible by 4.
@@ -116,7 +116,7 @@ def _scale(width: int, stride: int) -> nn.Sequential:
 
 
 def _level(width: int, out_channels: int) -> nn.Sequential:
-    """A 1x1 and a 3x3 convolution, both normalised."""
+    """A 1x1 and a 3x3 convolution, both normalized."""
     return nn.Sequential(
         nn.Conv2d(width, out_channels, 1, bias=False),
         ChannelNorm(out_channels, eps=1e-6),

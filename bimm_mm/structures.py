@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass
-class Stimulus:
+class ClipBatch:
     """A batch of clips with everything that encoder and targets need.
 
     Feature maps that several targets or both branches need are computed once:
@@ -21,7 +21,7 @@ class Stimulus:
     to the picture that the ventral branch sees.
 
     Args:
-        inputs (Tensor): (B, 3, T, H, W), normalised, for the encoder.
+        inputs (Tensor): (B, 3, T, H, W), normalized, for the encoder.
         pixels (Tensor): (B, 3, T, H, W), fp32 RGB in [0, 1], for the targets.
         contour (Tensor, optional): (B, 1, T, H, W), fp32 contour strength in
             [0, 1]. None where no contours were loaded.
@@ -55,8 +55,8 @@ class Stimulus:
             self._maps[key] = compute()
         return self._maps[key]
 
-    def frame(self, index: Tensor) -> Stimulus:
-        """One frame per clip, as a stimulus of T = 1.
+    def frame(self, index: Tensor) -> ClipBatch:
+        """One frame per clip, as a clips of T = 1.
 
         Args:
             index (Tensor): (B,), which frame of each clip.
@@ -69,7 +69,7 @@ class Stimulus:
         def optional(x: Tensor | None) -> Tensor | None:
             return None if x is None else pick(x)
 
-        return Stimulus(
+        return ClipBatch(
             inputs=pick(self.inputs),
             pixels=pick(self.pixels),
             contour=optional(self.contour),

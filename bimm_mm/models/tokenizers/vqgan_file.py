@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import read_state_dict
+from bimm_mm.models.checkpoints.checkpoint import read_state_dict
 
 _KEYS = ('encoder.', 'quant_conv.', 'quantize.')
 _PIECE = 2**20  # bytes
@@ -76,8 +76,8 @@ def read_vqgan(
     if 'quantize.embedding.weight' not in state:
         raise ValueError(
             f'{path} has no quantize.embedding.weight: it is no VQGAN with '
-            'a nearest-neighbour codebook (those of gumbel models have '
-            'another quantiser)'
+            'a nearest-neighbor codebook (those of gumbel models have '
+            'another quantizer)'
         )
     return state
 

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arch import Arch
+from bimm_mm.models.backbones.arch import Arch
 
 
 def xavier_init(module: nn.Module) -> None:
-    """Initialise one layer as MAE and VideoMAE do; for ``Module.apply``.
+    """Initialize one layer as MAE and VideoMAE do; for ``Module.apply``.
 
     Args:
         module (nn.Module): A linear layer gets Xavier-uniform weights and

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .checkpoint import load_fully, read_state_dict, subtree
+from bimm_mm.models.checkpoints.checkpoint import (
+    load_fully,
+    read_state_dict,
+    subtree,
+)
 
 if TYPE_CHECKING:
-    from .bimm import BIMM
-    from .vit import BIMMVisionTransformer
+    from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+    from bimm_mm.models.pretrainers.bimm import BIMM
 
 
 def init_from_ventral(
