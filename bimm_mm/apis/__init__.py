@@ -38,7 +38,7 @@ from bimm_mm.apis.launch import add_shared_arguments, build_runner
 from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.apis.probe import FoldScore, probe, summary
 from bimm_mm.apis.reconstruct import init_model, load_batch, reconstruct
-from bimm_mm.utils.files import atomic, write_json, write_text
+from bimm_mm.utils.files import atomic_path, write_json, write_text
 
 __all__ = [
     'AreaProgress',
@@ -50,7 +50,7 @@ __all__ = [
     'ProbeOptions',
     'add_feature_arguments',
     'add_shared_arguments',
-    'atomic',
+    'atomic_path',
     'build_runner',
     'check_checkpoint',
     'check_data_files',

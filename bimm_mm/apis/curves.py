@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bimm_mm.utils.files import atomic
+from bimm_mm.utils.files import atomic_path
 
 Series = dict[int, float]
 
@@ -125,7 +125,7 @@ def save_curves(work_dir: str | Path, path: str | Path) -> Path:
         Path: The file.
     """
     figure = draw_curves(read_scalars(work_dir))
-    with atomic(path) as draft:
+    with atomic_path(path) as draft:
         figure.savefig(draft, dpi=120)
     return Path(path)
 

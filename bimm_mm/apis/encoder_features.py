@@ -8,10 +8,8 @@ width.
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from torch import Tensor
 from bimm_mm.apis.feature_options import FeatureOptions
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.pretrained import load_pretrained
+from bimm_mm.utils.files import sha256_of_file
 
 
 class EncoderFeatures:
@@ -66,7 +65,7 @@ class EncoderFeatures:
         self.meta: dict[str, Any] = {
             'features': 'random' if checkpoint is None else 'encoder',
             'checkpoint': checkpoint,
-            'checkpoint_sha256': checkpoint and file_sha256(checkpoint),
+            'checkpoint_sha256': checkpoint and sha256_of_file(checkpoint),
             'seed': options.seed if checkpoint is None else None,
             'level': self.level,
             'blocks': list(self.blocks),
@@ -174,15 +173,6 @@ def pool_tokens(
     if level == 'token':
         return patches
     return patches.mean((2, 3) if level == 'frame' else (1, 2, 3))
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_classifier(cfg: Config) -> None:

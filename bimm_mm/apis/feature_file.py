@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bimm_mm.utils.files import atomic
+from bimm_mm.utils.files import atomic_path
 
 FORMAT = 'bimm_mm.features'
 FORMAT_VERSION = 1
@@ -70,7 +70,7 @@ def write_features(features: Features, path: str | Path) -> None:
         path (str | Path): Ends with ``.npz``.
     """
     meta = {'format': FORMAT, 'format_version': FORMAT_VERSION}
-    with atomic(path) as draft:
+    with atomic_path(path) as draft:
         np.savez(
             draft,
             labels=np.asarray(features.labels, dtype=np.int64),

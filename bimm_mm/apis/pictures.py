@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bimm_mm.models.pretrainers.area import AreaOutput
-from bimm_mm.utils.files import atomic
+from bimm_mm.utils.files import atomic_path
 
 _GRAY = 0.5
 # Brightness of tokens that were given and not predicted.
@@ -46,7 +46,7 @@ def save_pictures(
         for suffix, select in _selections(areas, frames):
             path = Path(folder) / f'{branch}{suffix}.png'
             figure = draw_branch(areas, select, title=branch)
-            with atomic(path) as draft:
+            with atomic_path(path) as draft:
                 figure.savefig(draft, dpi=120)
             paths.append(path)
     return paths

@@ -23,8 +23,12 @@ from bimm_mm.contours.report import Report
 from bimm_mm.contours.source import check_source, source_of
 from bimm_mm.contours.store import ContourError, ContourFile, write_contours
 from bimm_mm.contours.units import Unit
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
-from bimm_mm.utils.video import Video, media_file, read_image
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    Video,
+    media_file,
+    read_image,
+)
 
 _REMEDIES = {
     errno.ENOSPC: 'the disk is full: make room',

@@ -8,7 +8,7 @@ from contextlib import suppress
 from glob import escape, glob
 
 from bimm_mm.contours.shards import Shard
-from bimm_mm.utils.atomic import write_file
+from bimm_mm.utils.files import write_text
 
 
 def failures_path(contour_root: str, shard: Shard) -> str:
@@ -41,7 +41,7 @@ def write_failures(
         stale += glob(os.path.join(escape(contour_root), 'failed-*-of-*.txt'))
     lines = sorted(f'{path}\t{reason}\n' for path, reason in failed)
     if lines:
-        write_file(path, ''.join(lines).encode())
+        write_text(''.join(lines), path)
         stale.remove(path)
     for old in stale:
         with suppress(FileNotFoundError):

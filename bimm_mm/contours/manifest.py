@@ -9,7 +9,7 @@ from typing import Any
 
 from bimm_mm.contours.settings import differences, plain_settings
 from bimm_mm.contours.store import FORMAT, ContourError, ContourFile
-from bimm_mm.utils.atomic import write_file
+from bimm_mm.utils.files import write_text
 
 MANIFEST = 'manifest.json'
 
@@ -129,7 +129,7 @@ class Manifest:
             'command': self.command,
         }
         text = json.dumps(content, indent=2, sort_keys=True)
-        write_file(path, f'{text}\n'.encode())
+        write_text(f'{text}\n', path)
 
 
 def _missing(contour_root: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bimm_mm.utils.media_paths import contour_path
+from bimm_mm.contours.paths import contour_path
 
 if TYPE_CHECKING:
     from bimm_mm.contours.extractor import Extractor

@@ -15,11 +15,11 @@ import decord
 import torch
 
 from bimm_mm.contours.extractor import Extractor
+from bimm_mm.contours.paths import contour_path
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.report import Report
 from bimm_mm.contours.run import extract_all
 from bimm_mm.contours.units import Unit
-from bimm_mm.utils.media_paths import contour_path
 
 # A unit at which so many workers died is given up: a video that crashes its
 # decoder would otherwise keep the run busy for ever.

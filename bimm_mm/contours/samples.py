@@ -17,8 +17,12 @@ from bimm_mm.contours.manifest import Manifest
 from bimm_mm.contours.source import check_source
 from bimm_mm.contours.store import ContourError, ContourFile
 from bimm_mm.contours.units import is_image
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
-from bimm_mm.utils.video import Video, media_file, read_image
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    Video,
+    media_file,
+    read_image,
+)
 
 _ENDING = '.zip'
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from bimm_mm.contours.manifest import Manifest
 from bimm_mm.contours.samples import Sample
-from bimm_mm.utils.atomic import write_file
+from bimm_mm.utils.files import write_bytes
 
 _GAP = 6  # pixels between pictures
 _COLOUR = np.array([255, 40, 0], np.float32)
@@ -48,7 +48,7 @@ def save_sheet(
     stream = io.BytesIO()
     ending = os.path.splitext(out)[1].lstrip('.') or 'png'
     figure.savefig(stream, format=ending, dpi=dpi)
-    write_file(out, stream.getvalue())
+    write_bytes(stream.getvalue(), out)
 
 
 def sheet_title(samples: Sequence[Sample], manifest: Manifest) -> str:

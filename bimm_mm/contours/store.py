@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from bimm_mm.contours.paths import contour_path
 from bimm_mm.contours.picture import ENDING, decode_contour, encode_contour
 from bimm_mm.contours.settings import plain_settings
-from bimm_mm.utils.atomic import write_file
-from bimm_mm.utils.media_paths import contour_path
+from bimm_mm.utils.files import write_bytes
 
 __all__ = [
     'FORMAT',
@@ -99,7 +99,7 @@ def write_contours(
         'source': dict(source),
         'size': size,
     }
-    write_file(path, _pack(about, pictures))
+    write_bytes(_pack(about, pictures), path)
 
 
 class ContourFile:

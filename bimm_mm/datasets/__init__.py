@@ -31,7 +31,7 @@ from bimm_mm.datasets.transforms import (
     UndecodableVideoError,
 )
 from bimm_mm.utils.list_file import check_list_file
-from bimm_mm.utils.randomness import seeded
+from bimm_mm.utils.random_state import seeded
 
 __all__ = [
     'AVAKeyframeDataset',

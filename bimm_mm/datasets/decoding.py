@@ -11,7 +11,7 @@ from typing import TypeVar
 from mmengine.logging import print_log
 
 from bimm_mm.datasets.frame_memory import FrameMemory, VideoSize
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
+from bimm_mm.utils.video import UndecodableVideoError
 
 # Seconds between two lines in the log.
 _INTERVAL = 10.0

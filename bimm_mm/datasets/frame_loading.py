@@ -20,9 +20,8 @@ from bimm_mm.datasets.available_memory import available_memory
 from bimm_mm.datasets.decoding import each_video, measure
 from bimm_mm.datasets.frame_memory import VideoSize
 from bimm_mm.datasets.frame_store import DeviceFrames, FrameStore, check_room
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
 from bimm_mm.datasets.video_list import VideoList
-from bimm_mm.utils.media_paths import media_name
+from bimm_mm.utils.video import UndecodableVideoError, media_name
 
 # Of what is available: the model and the batches need memory too.
 _SHARE = 0.9

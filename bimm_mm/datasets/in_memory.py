@@ -16,11 +16,10 @@ from bimm_mm.datasets.decoding import decode, measure
 from bimm_mm.datasets.frame_memory import FrameMemory, VideoSize
 from bimm_mm.datasets.memory_pipeline import read_from_memory
 from bimm_mm.datasets.sampler import Draw
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import check_list_file, find_list_files, type_name
-from bimm_mm.utils.media_paths import media_name
-from bimm_mm.utils.randomness import seeded
+from bimm_mm.utils.random_state import seeded
+from bimm_mm.utils.video import UndecodableVideoError, media_name
 
 _GIB = 2**30
 # Of what is available: the model and the batches need memory too.
@@ -106,7 +105,7 @@ class InMemoryVideoDataset(Dataset):
                 randomness is that of the process.
         """
         if isinstance(draw, Draw):
-            with seeded(draw):
+            with seeded(draw.seed, draw.epoch, draw.index):
                 return self.dataset[draw.index]
         return self.dataset[draw]
 

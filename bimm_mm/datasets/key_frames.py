@@ -18,7 +18,7 @@ from bimm_mm.datasets.ava_files import (
 )
 from bimm_mm.datasets.sampler import Draw
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.randomness import seeded
+from bimm_mm.utils.random_state import seeded
 
 
 @DATASETS.register_module()
@@ -71,7 +71,7 @@ class AVAKeyframeDataset(Dataset):
             dict: ``inputs`` and ``data_samples``.
         """
         if isinstance(draw, Draw):
-            with seeded(draw):
+            with seeded(draw.seed, draw.epoch, draw.index):
                 return self.dataset[draw.index]
         return self.dataset[draw]
 

@@ -12,11 +12,11 @@ from mmengine.fileio import exists
 from torch.utils.data import Dataset
 
 from bimm_mm.datasets.sampler import Draw
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
 from bimm_mm.datasets.transforms.sample import media_path
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import check_list_file, find_list_files
-from bimm_mm.utils.randomness import seeded
+from bimm_mm.utils.random_state import seeded
+from bimm_mm.utils.video import UndecodableVideoError
 
 # Enough to notice a wrong folder, cheap on a network file system.
 _PATHS_TO_CHECK = 3
@@ -91,7 +91,7 @@ class ResilientDataset(Dataset):
             RuntimeError: If ``max_tries`` samples could not be decoded.
         """
         if isinstance(draw, Draw):
-            with seeded(draw):
+            with seeded(draw.seed, draw.epoch, draw.index):
                 return self._sample(draw.index)
         return self._sample(draw)
 

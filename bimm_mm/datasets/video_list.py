@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mmengine.fileio import list_from_file
 
 from bimm_mm.utils.list_file import check_list_file
-from bimm_mm.utils.media_paths import media_name
+from bimm_mm.utils.video import media_name
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from bimm_mm.registry import HOOKS
+from bimm_mm.utils.files import write_text
 
 _SHOWN = 10
 
@@ -120,11 +121,10 @@ class BadVideoHook(Hook):
         """Write all files known so far, as a whole."""
         self._known.update(bad)
         path = self._path(runner)
-        temporary = f'{path}.{os.getpid()}.tmp'
-        with open(temporary, 'w', encoding='utf-8') as file:
-            for name in sorted(self._known):
-                file.write(f'{name}\t{self._known[name]}\n')
-        os.replace(temporary, path)
+        lines = [
+            f'{name}\t{self._known[name]}\n' for name in sorted(self._known)
+        ]
+        write_text(''.join(lines), path)
 
 
 def _count(bad: list[tuple[str, str]], seen: int) -> str:

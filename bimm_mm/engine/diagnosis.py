@@ -21,7 +21,7 @@ from bimm_mm.models.pretrainers.bimm import BIMM
 from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
 from bimm_mm.registry import HOOKS
 from bimm_mm.structures import ClipBatch
-from bimm_mm.utils.random_state import undisturbed
+from bimm_mm.utils.random_state import preserve_state
 
 RECORDS = 'diagnosis.jsonl'
 _SPLITS = ('train', 'val')
@@ -116,7 +116,7 @@ class DiagnosisHook(Hook):
             return
         if self.knn is not None:
             self._labelled = LabelledSet(**self.knn)
-        with undisturbed(model, self.seed):
+        with preserve_state(model, self.seed):
             self._batch = self._draw(runner)
         if runner.iter == 0:
             self._measure(runner, 0)
@@ -150,7 +150,7 @@ class DiagnosisHook(Hook):
             return
         start = time.perf_counter()
         model = unwrap(runner.model)
-        with undisturbed(model, self.seed):
+        with preserve_state(model, self.seed):
             clips = _stimulus(model, self._batch)
             record = {
                 'iter': step,

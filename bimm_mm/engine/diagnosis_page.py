@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bimm_mm.engine.diagnosis_picture import draw_diagnosis
 from bimm_mm.engine.diagnosis_records import Record, read_records
-from bimm_mm.utils.files import atomic, write_text
+from bimm_mm.utils.files import atomic_path, write_text
 
 PAGE, PICTURE = 'diagnosis.md', 'diagnosis.png'
 
@@ -55,7 +55,7 @@ def write_page(work_dir: str | Path) -> Path:
     """
     work_dir = Path(work_dir)
     records = read_records(work_dir / 'diagnosis.jsonl')
-    with atomic(work_dir / PICTURE) as draft:
+    with atomic_path(work_dir / PICTURE) as draft:
         draw_diagnosis(records).savefig(draft, dpi=90)
     write_text(page_text(records), work_dir / PAGE)
     return work_dir / PAGE

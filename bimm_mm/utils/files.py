@@ -1,7 +1,8 @@
-"""Files that are either whole or not there."""
+"""Files that appear whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -14,35 +15,58 @@ import numpy as np
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; move it in place at the end.
 
     Args:
-        path (str | Path): The final path; its folder is made.
+        path: The final path; its folder is made.
 
     Yields:
-        Path: A path in the same folder, with the same suffix.
+        A path in the same folder, with the same suffix.
+
+    Raises:
+        OSError: If the file cannot be written, for instance because the disk
+            is full. It names ``path`` and has the system's ``errno``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{os.getpid()}_{path.name}')
+    # The process id alone repeats among containers that share a disk.
+    draft = path.with_name(f'.{os.getpid()}-{os.urandom(4).hex()}_{path.name}')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         os.replace(draft, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         draft.unlink(missing_ok=True)
 
 
+def write_bytes(content: bytes, path: str | Path) -> None:
+    """Write bytes in one piece; see :func:`atomic_path` for errors."""
+    with atomic_path(path) as draft:
+        draft.write_bytes(content)
+
+
 def write_text(text: str, path: str | Path) -> None:
-    """Write text in one piece."""
-    with atomic(path) as draft:
-        draft.write_text(text, encoding='utf-8')
+    """Write text (UTF-8) in one piece; see :func:`atomic_path` for errors."""
+    write_bytes(text.encode(), path)
 
 
 def write_json(content: Any, path: str | Path) -> None:
-    """Write readable JSON in one piece; numbers that are none as null."""
+    """Write readable JSON in one piece; NaN and infinity become null."""
     text = json.dumps(_strict(content), indent=2, allow_nan=False)
     write_text(text + '\n', path)
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, 'rb') as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _strict(content: Any) -> Any:

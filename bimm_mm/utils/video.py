@@ -14,10 +14,25 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
-
 # Decoded frames of full size that are held at once, per video.
 _CHUNK_BYTES = 64 * 2**20
+
+
+class UndecodableVideoError(RuntimeError):
+    """A video or image that cannot be decoded.
+
+    Args:
+        path: The file.
+        reason: What the decoder said.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'{self.path} cannot be decoded: {self.reason}'
 
 
 class Video:
@@ -143,6 +158,14 @@ def shrink(frame: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
+def media_name(path: str) -> str:
+    """The file that is meant: ``a.mp4`` where a list names ``a``.
+
+    That is how mmaction2's ``DecordInit`` reads lists.
+    """
+    return path if os.path.splitext(path)[1] else f'{path}.mp4'
+
+
 def media_file(path: str) -> str:
     """The file that mmaction2 opens for a path.
 
@@ -155,8 +178,7 @@ def media_file(path: str) -> str:
     Raises:
         UndecodableVideoError: If there is none.
     """
-    bare = not os.path.splitext(path)[1]
-    file = f'{path}.mp4' if bare else path
+    file = media_name(path)
     try:
         if os.path.getsize(file):
             return file

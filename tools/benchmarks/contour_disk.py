@@ -32,8 +32,7 @@ from bimm_mm.contours.packing import Packing
 from bimm_mm.contours.picture import encode_contour
 from bimm_mm.contours.thin import thin
 from bimm_mm.contours.units import find_units, is_image
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
-from bimm_mm.utils.video import Video, read_image
+from bimm_mm.utils.video import UndecodableVideoError, Video, read_image
 
 # A zip's two headers of a file (PKWARE's APPNOTE 4.3.7 and 4.3.12), and its
 # name in both of them.

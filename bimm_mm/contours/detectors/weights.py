@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from torch import Tensor
 
 from bimm_mm.models.checkpoints.checkpoint import read_state_dict
-
-_CHUNK = 1 << 20
+from bimm_mm.utils.files import sha256_of_file
 
 
 def load_weights(
@@ -47,8 +45,4 @@ def hash_file(path: str, *, hint: str = '') -> str:
             f'there are no weights at {path}'
             + (f'. Expected is {hint}' if hint else '')
         )
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return sha256_of_file(path)

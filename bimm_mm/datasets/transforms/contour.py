@@ -15,6 +15,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.paths import contour_path
 from bimm_mm.contours.source import check_source
 from bimm_mm.contours.store import ContourError, ContourFile
 from bimm_mm.datasets.transforms.sample import (
@@ -24,7 +25,7 @@ from bimm_mm.datasets.transforms.sample import (
     set_frames,
 )
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.media_paths import contour_path, media_name
+from bimm_mm.utils.video import media_name
 
 
 @TRANSFORMS.register_module()

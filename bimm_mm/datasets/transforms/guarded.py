@@ -10,6 +10,7 @@ from mmengine.dataset import Compose
 from bimm_mm.contours.store import ContourError
 from bimm_mm.datasets.transforms.sample import media_path
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.video import UndecodableVideoError
 
 # Not the file's fault, and replacing it would hide it: the user's paths and
 # contours, the installation, the order of the transforms.
@@ -22,23 +23,6 @@ _NOT_THE_FILE = (
     NotADirectoryError,
     PermissionError,
 )
-
-
-class UndecodableVideoError(RuntimeError):
-    """A video or image that cannot be decoded.
-
-    Args:
-        path (str): The file.
-        reason (str): What the decoder said.
-    """
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f'{self.path} cannot be decoded: {self.reason}'
 
 
 @TRANSFORMS.register_module()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from typing import Any
-
 import cv2
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 
 from bimm_mm.datasets.transforms.sample import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.random_state import get_random_state, set_random_state
 
 
 @TRANSFORMS.register_module()
@@ -46,10 +43,10 @@ class PerClip(BaseTransform):
         Returns:
             dict: The same sample with other frames.
         """
-        start = _random_states()
+        start = get_random_state()
         frames = []
         for frame in get_frames(results):
-            _rewind(*start)
+            set_random_state(start)
             frames.append(self._change(frame))
         set_frames(results, frames)
         return results
@@ -64,14 +61,3 @@ class PerClip(BaseTransform):
         }
         changed = self.image_transform(sample)['img']
         return cv2.cvtColor(changed, cv2.COLOR_BGR2RGB)
-
-
-def _random_states() -> tuple[Any, Any, torch.Tensor]:
-    """States of the generators of Python, NumPy and torch (CPU)."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def _rewind(python: Any, numpy: Any, pytorch: torch.Tensor) -> None:
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(pytorch)

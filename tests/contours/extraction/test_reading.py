@@ -9,9 +9,13 @@ from mmaction.datasets.transforms import DecordDecode, DecordInit
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from bimm_mm.datasets.transforms.guarded import UndecodableVideoError
 from bimm_mm.utils import video as reading
-from bimm_mm.utils.video import Video, read_image, shrink
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    Video,
+    read_image,
+    shrink,
+)
 
 NATURAL = [
     'bikes.mp4',  # few key frames

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from bimm_mm.apis import read_scalars
 from bimm_mm.engine import DiagnosisHook
 from bimm_mm.engine.diagnosis_records import read_records
-from bimm_mm.utils.random_state import undisturbed
+from bimm_mm.utils.random_state import preserve_state
 
 HOOK = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=4)
 AREAS = ['ventral_V1', 'ventral_V4', 'dorsal_V1', 'dorsal_MT']
@@ -96,7 +96,7 @@ def test_gradients_modes_and_random_state_are_left(make_model, clips):
     grads = {n: p.grad.clone() for n, p in model.named_parameters()}
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
-    with undisturbed(model, 5):
+    with preserve_state(model, 5):
         assert not model.training
         torch.rand(3)
     assert torch.equal(torch.get_rng_state(), state)

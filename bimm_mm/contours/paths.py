@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 
+from bimm_mm.utils.video import media_name
+
 
 def contour_path(path: str, *, data_root: str, contour_root: str) -> str:
     """Where the contours of a video or image lie.
 
     ``<data_root>/dancing/a.mp4`` has its contours in
     ``<contour_root>/dancing/a.mp4.zip``, whether a list names it ``a.mp4`` or
-    ``a`` (see :func:`media_name`).
+    ``a`` (see :func:`~bimm_mm.utils.video.media_name`).
 
     Args:
-        path (str): The video or image.
-        data_root (str): Folder above all videos or images.
-        contour_root (str): Folder above all contour files.
+        path: The video or image.
+        data_root: Folder above all videos or images.
+        contour_root: Folder above all contour files.
 
     Returns:
-        str: Path of the contour file, whether it exists or not.
+        Path of the contour file, whether it exists or not.
 
     Raises:
         ValueError: If ``path`` is not below ``data_root``.
@@ -31,11 +33,3 @@ def contour_path(path: str, *, data_root: str, contour_root: str) -> str:
             "LoadContour's data_root to the folder of the videos or images"
         )
     return os.path.join(contour_root, f'{below}.zip')
-
-
-def media_name(path: str) -> str:
-    """The file that is meant: ``a.mp4`` where a list names ``a``.
-
-    That is how mmaction2's ``DecordInit`` reads lists.
-    """
-    return path if os.path.splitext(path)[1] else f'{path}.mp4'
