@@ -4,14 +4,12 @@ The datasets themselves are those of mmaction2 and mmpretrain, named in
 configs, so that mmaction2 is needed only where videos are.
 """
 
-from bimm_mm.datasets.action_from_frames import ActionFromFrames
 from bimm_mm.datasets.in_memory import InMemoryVideoDataset
 from bimm_mm.datasets.key_frames import AVAKeyframeDataset
 from bimm_mm.datasets.mixed import AlternatingSampler, MixedDataset
 from bimm_mm.datasets.preprocessor import ClipDataPreprocessor
 from bimm_mm.datasets.resilient import ResilientDataset
 from bimm_mm.datasets.sampler import Draw, EpochSampler
-from bimm_mm.datasets.stimulus_from_frames import StimulusFromFrames
 from bimm_mm.datasets.transforms import (
     AppendFollowing,
     EnsureMinSize,
@@ -19,7 +17,6 @@ from bimm_mm.datasets.transforms import (
     LoadContour,
     OpenFromMemory,
     PackClipInputs,
-    PackVideoNumber,
     PerClip,
     RepeatCrops,
     RepeatSamples,
@@ -35,7 +32,6 @@ from bimm_mm.utils.random_state import seeded
 
 __all__ = [
     'AVAKeyframeDataset',
-    'ActionFromFrames',
     'AlternatingSampler',
     'AppendFollowing',
     'ClipDataPreprocessor',
@@ -48,7 +44,6 @@ __all__ = [
     'MixedDataset',
     'OpenFromMemory',
     'PackClipInputs',
-    'PackVideoNumber',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
@@ -57,7 +52,6 @@ __all__ = [
     'SafeDecode',
     'SnapToContourStride',
     'StillClip',
-    'StimulusFromFrames',
     'TakeFrames',
     'UndecodableVideoError',
     'check_list_file',

@@ -46,9 +46,13 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=True)
         self.to_rgb = to_rgb
         self.following = following
-        mean, std = channel_statistics(mean, std)
-        self.register_buffer('mean', mean, persistent=False)
-        self.register_buffer('std', std, persistent=False)
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(
+                'mean and std must have 3 values each, std positive ones, '
+                f'got mean={tuple(mean)} and std={tuple(std)}'
+            )
+        self.register_buffer('mean', _channels(mean), persistent=False)
+        self.register_buffer('std', _channels(std), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare one batch.
@@ -101,30 +105,6 @@ def _take_apart(clips: Tensor) -> tuple[Tensor, Tensor]:
             "add dict(type='bimm_mm.AppendFollowing') after SampleFrames"
         )
     return clips[:, :, 0::2], clips[:, :, 1::2]
-
-
-def channel_statistics(
-    mean: Sequence[float], std: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of pixels in [0, 1].
-
-    Args:
-        mean (Sequence[float]): Of R, G, B in [0, 255].
-        std (Sequence[float]): Of R, G, B in [0, 255].
-
-    Returns:
-        tuple[Tensor, Tensor]: Both (3, 1, 1, 1), fp32.
-
-    Raises:
-        ValueError: If there are not three of each, or ``std`` is not
-            positive.
-    """
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(
-            'mean and std must have 3 values each, std positive ones, '
-            f'got mean={tuple(mean)} and std={tuple(std)}'
-        )
-    return _channels(mean), _channels(std)
 
 
 def _channels(values: Sequence[float]) -> Tensor:

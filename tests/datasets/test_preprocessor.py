@@ -1,4 +1,4 @@
-"""From bytes to a clips, against NumPy."""
+"""From bytes to a batch of clips, against NumPy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _batch(channels: int) -> dict:
 
 @pytest.mark.parametrize('to_rgb', [False, True])
 @pytest.mark.parametrize('channels', [3, 4])
-def test_stimulus_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
+def test_batch_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
     data = _batch(channels)
     whole = data['inputs'].numpy().astype(np.float64)
     clips = whole.reshape(6, channels, 2, 4, 5)
@@ -30,14 +30,14 @@ def test_stimulus_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
     preprocessor = ClipDataPreprocessor(to_rgb=to_rgb)
     before = data['inputs'].clone()
     out = preprocessor(data)
-    clips = out['inputs']
-    np.testing.assert_allclose(clips.pixels, rgb / 255, atol=1e-6)
-    np.testing.assert_allclose(clips.inputs, normal, atol=1e-5)
-    assert clips.inputs.dtype == clips.pixels.dtype == torch.float32
+    batch = out['inputs']
+    np.testing.assert_allclose(batch.pixels, rgb / 255, atol=1e-6)
+    np.testing.assert_allclose(batch.inputs, normal, atol=1e-5)
+    assert batch.inputs.dtype == batch.pixels.dtype == torch.float32
     if channels == 4:
-        np.testing.assert_allclose(clips.contour, clips[:, 3:] / 255)
+        np.testing.assert_allclose(batch.contour, clips[:, 3:] / 255)
     else:
-        assert clips.contour is None
+        assert batch.contour is None
     assert out['data_samples'] == ['a', 'b']
     assert torch.equal(data['inputs'], before)
 

@@ -15,7 +15,6 @@ from bimm_mm.datasets.transforms.per_clip import PerClip
 from bimm_mm.datasets.transforms.repeat_samples import RepeatSamples
 from bimm_mm.datasets.transforms.still_clip import StillClip
 from bimm_mm.datasets.transforms.truth_only import GTBoxesOnly
-from bimm_mm.datasets.transforms.video_number import PackVideoNumber
 from bimm_mm.datasets.transforms.whole_patches import ResizeToPatchMultiple
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     'LoadContour',
     'OpenFromMemory',
     'PackClipInputs',
-    'PackVideoNumber',
     'PerClip',
     'RepeatCrops',
     'RepeatSamples',
