@@ -2,9 +2,9 @@
 
 Three things are stored beside this file: ``numbers.json`` (losses and
 gradient norms of every pretraining config at toy width, one thread),
-``structure.json.gz`` (every resolved config and every state-dict key) and the
-hash of one contour file, in ``numbers.json``. After a change that is meant,
-and says so in its commit::
+``structure.json.gz`` (what a run reads of every config, and every state-dict
+key) and the hash of one contour file, in ``numbers.json``. After a change
+that is meant, and says so in its commit::
 
     python -m tests.golden.golden
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import inspect
 import json
 import tempfile
 from collections import defaultdict
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from bimm_mm.contours.store import write_contours
@@ -34,6 +36,9 @@ ROOT = HERE.parents[1]
 NUMBERS = HERE / 'numbers.json'
 STRUCTURE = HERE / 'structure.json.gz'
 BATCH = 2
+# What a run reads of a config. The rest are helper variables of its files,
+# such as `train_pipeline`: they act through what is built from them.
+READ = {*inspect.signature(Runner).parameters, 'custom_imports'}
 
 
 def leaf_configs() -> list[Path]:
@@ -49,8 +54,9 @@ def pretraining_configs() -> list[Path]:
 
 
 def resolved(path: Path) -> dict[str, Any]:
-    """A leaf config with all its bases; JSON types only."""
+    """What a run reads of a leaf with all its bases; JSON types only."""
     config = Config.fromfile(ROOT / path).to_dict()
+    config = {key: config[key] for key in READ & config.keys()}
     return json.loads(json.dumps(config, sort_keys=True, default=str))
 
 
