@@ -1,177 +1,80 @@
 #!/usr/bin/env bash
 # Makes the environment (.venv) from nothing, or brings it up to date.
 #
-#   bash tools/setup_env.sh [--check]
+#   bash tools/setup_env.sh
 #
-# --check changes nothing: it says whether the environment is complete.
-# Variables: PYTHON (which Python), VENV (where), BIMM_WHEELS (where mmcv's
-# compiled wheels are kept), BIMM_CUDA=0|1 (ops without or with CUDA),
-# MAX_JOBS (compilers at a time); pip's and torch's own variables work too.
+# Variables: PYTHON (which Python), VENV (where); pip's own (PIP_INDEX_URL, ...)
+# work too. Every failure ends with one sentence that says what to do.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$ROOT/tools/env_lib.sh"
-VENV=${VENV:-$ROOT/.venv}
-case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
-WHEELS=${BIMM_WHEELS:-${XDG_CACHE_HOME:-$HOME/.cache}/bimm_mm/wheels}
-LOG=$VENV/setup.log
 REQ=$ROOT/requirements
-PINNED=("$REQ/build.txt" "$REQ/runtime.txt" "$REQ/optional.txt" "$REQ/ray.txt" "$REQ/tests.txt")
-STEPS=6
+VENV=$(realpath -m "${VENV:-$ROOT/.venv}")
+PY=$VENV/bin/python
+LOG=$VENV/setup.log
+GB=10
 # These send packages, or the search for them, outside the environment.
 unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
-export PIP_DISABLE_PIP_VERSION_CHECK=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
 
-pin() { sed -n "s/^$1==//p" "${PINNED[@]}"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+# What the environment is made from; compared on the next run.
+made_from() { { "$PY" -VV && echo "$ROOT" && cat "$REQ"/*.txt; } 2>/dev/null | sha256sum; }
 
-py() { "$VENV/bin/python" "$@"; }
-
-# What the environment was made from; compared on the next run.
-fingerprint() {
-    local device=cpu
-    wants_cuda && device=cuda
-    py -c 'import sys; print(sys.version)' 2>/dev/null || true
-    say "$ROOT $device"
-    cat "$REQ"/*.txt
+# Prints the first usable Python. A shim can exist and still fail: run each.
+find_python() {
+    local name bare=''
+    for name in ${PYTHON:-python3.11 python3.12 python3.13 python3.10 python3}; do
+        "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
+        "$name" -c 'import venv, ensurepip' 2>/dev/null && command -v "$name" && return
+        bare=$name
+    done
+    [ -z "$bare" ] || die "$bare lacks its venv module: install it (Debian, Ubuntu: sudo apt-get install python3-venv), then run this again."
+    die "${PYTHON:-no installed Python} is not a working Python 3.10 to 3.13: install one, or name it with PYTHON=/path/to/python3.11."
 }
 
-is_complete() {
-    [ -x "$VENV/bin/python" ] || { say "there is no environment at $VENV"; return 1; }
-    [ "$(fingerprint | sha256sum)" = "$(cat "$VENV/.bimm_setup" 2>/dev/null)" ] ||
-        { say "the environment was not finished, or the requirements have changed"; return 1; }
-    py "$ROOT/tools/check_env.py" "${PINNED[@]}" 2>&1
-}
-
-# Folder name of a wheel: pip's own cache would hand a wheel built for another
-# torch to this environment, which then fails with an undefined symbol.
-wheel_tag() {
-    local device=cpu
-    wants_cuda && device=$(py -c 'import torch; print("cu" + (torch.version.cuda or "").replace(".", ""))')
-    say "cp${1/./}-torch$(pin torch)-$device"
-}
-
-has_wheel() { compgen -G "$WHEELS/cp${1/./}-torch$(pin torch)-$2/mmcv-$(pin mmcv)-*.whl" >/dev/null; }
-
-check_machine() {
-    local size=0 device=cpu
-    wants_cuda && device='cu[0-9]*'
-    check_git
-    has_wheel "$VERSION" "$device" || check_compiler "$BASE"
-    [ -d "$VENV/lib" ] && size=$(du -sk "$VENV" | awk '{print int($1 / 1048576)}')
-    check_space "$VENV" $((size < 7 ? 7 - size : 1)) "${TMPDIR:-/tmp}" 4 "$WHEELS" 1
-}
-
-make_venv() {
-    [ -x "$VENV/bin/python" ] || run_step 'creating the virtual environment' "$BASE" -m venv "$VENV"
-    py "$ROOT/tools/check_env.py" --forget | tee -a "$LOG"
-    py -m pip --version >/dev/null 2>&1 || run_step 'installing pip' py -m ensurepip
-    run_step 'installing the build tools' py -m pip install -r "$REQ/build.txt"
-}
-
-# install LABEL ARGUMENT...: no other package may replace a pinned one.
-install() {
-    local label=$1 file limits=(-c "$REQ/constraints.txt")
-    shift
-    for file in "${PINNED[@]}"; do limits+=(-c "$file"); done
-    run_step "$label" py -m pip install --progress-bar off "${limits[@]}" "$@"
-}
-
-check_cuda() {
-    local home nvcc torch
-    home=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
-    [ -e "$home/include/cuda_runtime.h" ] || home=/usr/local/cuda
-    export CUDA_HOME=$home
-    nvcc=$("$home/bin/nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')
-    torch=$(py -c 'import torch; print(torch.version.cuda)')
-    [ "${nvcc%%.*}" = "${torch%%.*}" ] ||
-        die "torch was built for CUDA $torch but nvcc is of CUDA ${nvcc:-unknown}: set CUDA_HOME to CUDA ${torch%%.*}, or BIMM_CUDA=0 to build mmcv's ops for the CPU."
-}
-
-build_wheel() {
-    local target=$1 jobs
-    # MMCV builds for CUDA wherever it sees a GPU, also where nvcc is missing.
-    local cuda=(FORCE_CUDA=0 CUDA_VISIBLE_DEVICES=)
-    if wants_cuda; then
-        check_cuda
-        cuda=(FORCE_CUDA=1)
-        # Machine code for the GPUs seen, and PTX for later ones.
-        [ -n "${TORCH_CUDA_ARCH_LIST:-}" ] || cuda+=(TORCH_CUDA_ARCH_LIST="$(py -c \
-            'import torch; print("%d.%d+PTX" % min(torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())))')")
-    fi
-    jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ {n = int($2 / 2097152); print n < 1 ? 1 : (n < cores ? n : cores)}' /proc/meminfo)
-    mkdir -p "$target"
-    temporary=$(mktemp -d "$target/.building.XXXXXX")
-    trap 'rm -rf "$temporary"' EXIT
-    run_step "compiling mmcv's ops" env MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$jobs}" "${cuda[@]}" \
-        "$VENV/bin/python" -m pip wheel -v --no-build-isolation --no-cache-dir --no-deps \
-        --no-binary mmcv -w "$temporary" "mmcv==$(pin mmcv)"
-    # Renamed when complete, so that no other setup finds half a wheel.
-    mv "$temporary"/mmcv-*.whl "$target/"
-    rmdir "$temporary"
-}
-
-# Only a wheel built for this very torch can be loaded.
-ops_load() {
-    py -c 'import ctypes, sysconfig, torch; from pathlib import Path
-[so] = Path(sysconfig.get_path("platlib"), "mmcv").glob("_ext*.so"); ctypes.CDLL(str(so))' >>"$LOG" 2>&1
-}
-
-install_mmcv() {
-    local target
-    target=$WHEELS/$(wheel_tag "$VERSION")
-    if compgen -G "$target/mmcv-$(pin mmcv)-*.whl" >/dev/null; then
-        say "  compiled before, kept in $target"
-    else
-        build_wheel "$target"
-    fi
-    ops_load || install 'installing mmcv' --no-deps --force-reinstall "$target"/mmcv-"$(pin mmcv)"-*.whl
-    ops_load && return
-    say '  the wheel kept from before does not fit: compiling it again'
-    rm -f "$target"/mmcv-"$(pin mmcv)"-*.whl
-    build_wheel "$target"
-    install 'installing mmcv' --no-deps --force-reinstall "$target"/mmcv-"$(pin mmcv)"-*.whl
-}
-
+# step TITLE COMMAND...: output into the log, a sign of life on the screen.
 step() {
-    STEP=$((${STEP:-0} + 1))
-    say "[$STEP/$STEPS] $*"
+    local start=$SECONDS ticks=0 status=0 first child
+    echo "$1" && shift
+    printf '\n=== %s\n' "$*" >>"$LOG"
+    first=$(wc -l <"$LOG")
+    "$@" >>"$LOG" 2>&1 </dev/null 9>&- &
+    child=$!
+    trap 'kill "$child" 2>/dev/null; die "interrupted: run the same command again, pip keeps what it has downloaded."' INT TERM
+    while kill -0 "$child" 2>/dev/null; do
+        sleep 0.5
+        ((++ticks % 30)) || echo "  ... $((SECONDS - start)) s  $(tail -n 1 "$LOG" | cut -c 1-60)"
+    done
+    wait "$child" || status=$?
+    ((status)) || return 0
+    tail -n +"$first" "$LOG" | tail -n 15 >&2
+    case $(tail -n +"$first" "$LOG") in
+        *'No space left'*) die 'the disk ran full: free some space, or set VENV, TMPDIR or PIP_CACHE_DIR to folders on a larger disk.' ;;
+        *NewConnectionError* | *'Max retries'* | *'Could not fetch'* | *'name resolution'* | *'Read timed out'* | *'No matching distribution'*)
+            die 'pip could not get a package: check the network (or PIP_INDEX_URL, HTTPS_PROXY), then run this again.' ;;
+    esac
+    die "this step failed with exit code $status: the reason is above, and in full in $LOG."
 }
 
-main() {
-    local why
-    if why=$(is_complete); then
-        say "environment ready: $VENV"
-        return
-    fi
-    [ "${1:-}" != --check ] || die "$(head -n 1 <<<"$why"): run 'bash tools/setup_env.sh'."
-    BASE=$VENV/bin/python
-    if ! "$BASE" -c 'import venv' 2>/dev/null || [ -n "${PYTHON:-}" ]; then BASE=$(find_python); fi
-    VERSION=$(version_of "$BASE")
-    if [ -L "$VENV/bin/python" ] && [ "$(version_of "$VENV/bin/python")" != "$VERSION" ]; then
-        die "$VENV was made with another Python than $VERSION: remove that folder, or set VENV to a new one."
-    fi
-    check_machine
-    mkdir -p "$VENV"
-    exec 9>"$VENV/.lock"
-    if command -v flock >/dev/null && ! flock -n 9; then
-        say 'another setup of this environment is running: waiting for it'
-        flock 9
-    fi
-    say "Python $VERSION, environment $VENV, log $LOG"
-    step 'virtual environment (10 s)'
-    make_venv
-    step "torch $(pin torch) (3 GB to download; 2 to 5 minutes)"
-    install 'installing torch' "torch==$(pin torch)" "torchvision==$(pin torchvision)"
-    step "mmcv $(pin mmcv) with its ops (compiled once: 6 to 10 minutes on 2 cores, longer for CUDA)"
-    install_mmcv
-    step 'the other libraries (1 to 2 minutes)'
-    install 'installing the libraries' -r "$REQ/runtime.txt" -r "$REQ/optional.txt" -r "$REQ/ray.txt" -r "$REQ/tests.txt"
-    step 'this package'
-    run_step 'installing bimm_mm' py -m pip install --no-deps --no-build-isolation -e "$ROOT"
-    step 'check'
-    run_step 'the check' py "$ROOT/tools/check_env.py" "${PINNED[@]}"
-    fingerprint | sha256sum >"$VENV/.bimm_setup"
-    say "environment ready: $VENV"
-}
-
-main "$@"
+mkdir -p "$VENV"
+exec 9>"$VENV/.lock"
+flock -n 9 || { echo 'another setup of this environment is running: waiting for it'; flock 9; }
+if [ "$(made_from)" = "$(cat "$VENV/.bimm_setup" 2>/dev/null)" ]; then echo "environment ready: $VENV" && exit; fi
+free=$(($(df -Pk "$VENV" | awk 'END {print $4}') / 1048576))
+((free + $(du -sk "$VENV" | cut -f 1) / 1048576 >= GB)) ||
+    die "$VENV has $free GB free but setup needs $GB GB there: free some space, or set VENV to a folder on a larger disk."
+# An interrupted installation leaves packages that pip takes for whole.
+[ ! -e "$VENV/.unfinished" ] || rm -rf "$VENV/lib" "$VENV/bin"
+[ -x "$PY" ] && [ ! -e "$VENV/.bimm_setup" ] || touch "$VENV/.unfinished"
+rm -f "$VENV/.bimm_setup"
+if ! "$PY" -c 'import pip' 2>/dev/null; then
+    python=$(find_python)
+    step "[1/4] environment $VENV of $("$python" -V)" "$python" -m venv "$VENV"
+fi
+step '[2/4] libraries (3 GB to download, then 2 to 3 minutes)' "$PY" -m pip install --no-compile -r "$REQ/runtime.txt" -r "$REQ/optional.txt" -r "$REQ/tests.txt" -c "$REQ/constraints.txt"
+step '[3/4] OpenMMLab and this package' "$PY" -m pip install --no-compile --no-deps --no-build-isolation -r "$REQ/openmmlab.txt" -e "$ROOT"
+step '[4/4] check' "$PY" -m bimm_mm.doctor
+made_from >"$VENV/.bimm_setup"
+rm -f "$VENV/.unfinished"
+echo "environment ready: $VENV"
