@@ -2,7 +2,7 @@
 """GFLOPs and parameters: Table 4, joint pretraining, or any config.
 
 A GFLOP is a billion multiply-adds, as in the paper and in VideoMAE. Nothing
-is trained, downloaded or kept in memory: models have shapes and no weights.
+is trained or downloaded: models are counted by their shapes.
 
 Examples:
     python tools/flops.py
@@ -14,19 +14,37 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import DictAction
+from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import load_config, write_json
-from bimm_mm.apis.flops import Work, count_config
-from bimm_mm.leaderboard import PAPER, read_tables
+from bimm_mm.apis.flops import Complexity, count_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 JOINT = ('pretrain_joint_k400.py', 'pretrain_joint_large_k400.py')
+# Table 4: method, backbone, GFLOPs, views (clips x crops) and millions of
+# parameters as printed there, and our config.
+TABLE_4 = (
+    ('BEVT', 'Swin-B', 282, '4 x 3', 88, None),
+    ('VideoMAE', 'ViT-B', 180, '5 x 3', 87, 'videomae'),
+    ('VideoMAE', 'ViT-L', 597, '5 x 3', 305, 'videomae_large'),
+    ('MotionMAE', 'ViT-B', 180, '5 x 3', 87, 'videomae'),
+    ('MotionMAE', 'ViT-L', 598, '5 x 3', 305, 'videomae_large'),
+    ('MAE-ST', 'ViT-B', 180, '5 x 3', 87, 'bimm'),
+    ('MaskFeat', 'MViT-L', 377, '10 x 1', 218, None),
+    ('BIMM', 'ViT-B', 180, '5 x 3', 87, 'bimm'),
+    ('BIMM', 'ViT-L', 597, '5 x 3', 305, 'bimm_large'),
+)
+# VideoMAE and MotionMAE classify the mean of all tokens, without class token.
+NO_CLASS_TOKEN = {
+    'model.backbone.with_cls_token': False,
+    'model.backbone.out_type': 'avg',
+}
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,18 +70,18 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='override parts of the config, such as '
         'model.backbone.patch_size=8',
     )
-    parser.add_argument('--json', type=Path, help='write the figures here')
+    parser.add_argument('--json', type=Path, help='write the numbers here')
     args = parser.parse_args(arguments)
     if args.config is None and (args.shape or args.cfg_options):
         parser.error('--shape and --cfg-options need a config')
     try:
-        args.result = run(args)
+        args.result = count(args)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     return args
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def count(args: argparse.Namespace) -> dict[str, Any]:
     """Count what the command line asks for: tables under their names."""
     if args.config is not None:
         cfg = load_config(args.config, args.cfg_options)
@@ -77,30 +95,31 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def table_4() -> list[dict[str, Any]]:
     """Table 4 of the paper, with our count beside."""
+    folder, counts = CONFIGS / 'downstream' / 'k400', {}
+    for name in {model for *_, model in TABLE_4 if model}:
+        size = '_large' if name.endswith('large') else ''
+        options = NO_CLASS_TOKEN if name.startswith('videomae') else {}
+        cfg = load_config(folder / f'finetune{size}_k400.py', options)
+        work = count_config(cfg)
+        counts[name] = work.macs / 1e9, work.params / 1e6
     rows = []
-    for row in read_tables(PAPER).table('4').rows:
-        work = None
-        finetuning = row.finetune.get('K400')
-        if finetuning is not None:
-            options = dict(finetuning.options)
-            # The paper counts 16 frames for MotionMAE too, trained on 32.
-            options.pop('model.backbone.num_frames', None)
-            work = count_config(load_config(finetuning.config, options))
+    for method, backbone, gflops, views, params, model in TABLE_4:
+        ours = counts[model] if model else (None, None)
         rows.append(
             dict(
-                method=row.texts['method'].rstrip('*'),
-                backbone=row.texts['backbone'],
-                views=row.texts['views'],
-                paper_gflops=row.values['GFLOPs'],
-                gflops=work and work.macs / 1e9,
-                paper_params=row.values['Parameters (M)'],
-                params=work and work.params / 1e6,
+                method=method,
+                backbone=backbone,
+                views=views,
+                paper_gflops=gflops,
+                gflops=ours[0],
+                paper_params=params,
+                params=ours[1],
             )
         )
     return rows
 
 
-def describe(work: Work) -> dict[str, Any]:
+def describe(work: Complexity) -> dict[str, Any]:
     """One model as plain numbers: GFLOPs and millions of parameters."""
     return dict(
         model=work.model,
@@ -116,57 +135,40 @@ def describe(work: Work) -> dict[str, Any]:
     )
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with aligned columns; the first one to the left."""
-    rows = [list(row) for row in rows]
-    width = [max(map(len, c)) for c in zip(header, *rows, strict=True)]
-    rule = [
-        '-' * n if i == 0 else '-' * (n - 1) + ':' for i, n in enumerate(width)
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns but the first are aligned to the right."""
+    align = ['left', *['right'] * (len(header) - 1)]
+    return tabulate(
+        rows, header, 'pipe', colalign=align, disable_numparse=True
+    )
+
+
+def show_table_4(rows: Sequence[dict[str, Any]]) -> str:
+    """Table 4 as text; other encoders have only the paper's numbers."""
+    header = [
+        f'{what}, {whose}'
+        for what in ('GFLOPs', 'params')
+        for whose in ('paper', 'ours')
     ]
     lines = [
-        [
-            cell.ljust(n) if i == 0 else cell.rjust(n)
-            for i, (cell, n) in enumerate(zip(row, width, strict=True))
-        ]
-        for row in (header, rule, *rows)
-    ]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-
-
-def show_table_4(rows: Iterable[dict[str, Any]]) -> str:
-    """Table 4 as text; what is not ours has only the paper's figures."""
-    header = (
-        'method',
-        'backbone',
-        'GFLOPs, paper',
-        'GFLOPs, ours',
-        'params, paper',
-        'params, ours',
-    )
-    lines = []
-    for row in rows:
-        ours = ('not our encoder', '')
-        if row['gflops'] is not None:
-            ours = (
-                f'{row["gflops"]:.1f} x {row["views"]}',
-                f'{row["params"]:.1f} M',
-            )
-        lines.append(
-            (
-                row['method'],
-                row['backbone'],
-                f'{row["paper_gflops"]} x {row["views"]}',
-                ours[0],
-                f'{row["paper_params"]} M',
-                ours[1],
-            )
+        (
+            row['method'],
+            row['backbone'],
+            f'{row["paper_gflops"]} x {row["views"]}',
+            f'{row["gflops"]:.1f} x {row["views"]}'
+            if row['gflops']
+            else 'not our encoder',
+            f'{row["paper_params"]} M',
+            f'{row["params"]:.1f} M' if row['params'] else '',
         )
-    return markdown(header, lines)
+        for row in rows
+    ]
+    return markdown(['method', 'backbone', *header], lines)
 
 
-def show_work(work: dict[str, Any]) -> str:
+def show_model(work: dict[str, Any]) -> str:
     """One model as text, part by part."""
-    whole = work['gflops']
+    whole, saved = work['gflops'], work['shared_params']
     lines = [
         (
             part['name'],
@@ -176,14 +178,11 @@ def show_work(work: dict[str, Any]) -> str:
         )
         for part in work['parts']
     ]
-    saved = work['shared_params']
     if saved:
-        lines.append(
-            ('shared blocks, counted twice', '', '', f'-{saved:.2f} M')
-        )
-    lines.append(
-        ('total', f'{whole:.2f}', '100.0 %', f'{work["params"]:.2f} M')
-    )
+        shared = ('shared blocks, counted twice', '', '', f'-{saved:.2f} M')
+        lines.append(shared)
+    params = f'{work["params"]:.2f} M'
+    lines.append(('total', f'{whole:.2f}', '100.0 %', params))
     text = markdown(('part', 'GFLOPs', 'share', 'params'), lines)
     if saved:
         alone = work['params'] + saved
@@ -206,7 +205,7 @@ def main() -> None:
         else:
             shape = ' x '.join(map(str, content['shape']))
             print(f'{name}, {content["model"]}, one input of {shape}:\n')
-            print(show_work(content))
+            print(show_model(content))
         print()
     print(
         'GFLOPs: billions of multiply-adds of one forward pass, in matrix '

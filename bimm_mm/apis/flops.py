@@ -1,4 +1,4 @@
-"""Work and size of a config's model, counted without its weights.
+"""Multiply-adds and parameters of a config's model.
 
 Models are built on PyTorch's ``meta`` device, where tensors have a shape and
 no content, so that counting a ViT-L takes a second and no memory.
@@ -6,7 +6,7 @@ no content, so that counting a ViT-L takes a second and no memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bimm_mm.models import BIMM, BIMMVisionTransformer, MaskedBranch
+from bimm_mm.models import BIMMVisionTransformer, MaskedBranch
+from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.structures import ClipBatch
 
-Size = Sequence[int]
 # Where classifiers keep what follows the encoder. Heads of detectors and
 # segmentors work on boxes or on larger maps and are not counted.
 _HEADS = {
@@ -28,16 +28,17 @@ _HEADS = {
     'Recognizer3D': 'cls_head',
     'ImageClassifier': 'head',
 }
+_Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model.
+    """A part of a model, such as ``'dorsal encoder'``.
 
     Args:
-        name (str): Such as ``'dorsal encoder'``.
-        macs (int): Multiply-adds of one forward pass for one sample.
-        params (int): Parameters, those shared with another part included.
+        name: What it is.
+        macs: Multiply-adds of one forward pass of one sample.
+        params: Parameters, those shared with another part included.
     """
 
     name: str
@@ -46,19 +47,19 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Work:
+class Complexity:
     """What one forward pass of a model costs, for one clip or image.
 
     Args:
-        model (str): Its class.
-        size (tuple[int, int, int]): Frames, height and width (T, H, W).
-        parts (tuple[Part, ...]): What it consists of.
-        shared (int): Parameters that two parts share. Defaults to 0.
-        omitted (str): What is not counted, '' if nothing. Defaults to ''.
+        model: Its class.
+        size: Frames, height and width (T, H, W) of the input.
+        parts: What it consists of.
+        shared: Parameters that two parts share.
+        omitted: What is not counted, '' if nothing.
     """
 
     model: str
-    size: tuple[int, int, int]
+    size: _Size
     parts: tuple[Part, ...]
     shared: int = 0
     omitted: str = ''
@@ -77,188 +78,156 @@ class Work:
 def multiply_adds(run: Callable[[], object]) -> int:
     """Multiply-adds of what ``run`` computes, without gradient.
 
-    Counted are matrix products, convolutions and both products of attention.
-    Not counted are biases, norms, softmax, activations, sums and means: what
-    the papers on masked video modelling call FLOPs leaves them out as well.
-
-    Args:
-        run (Callable): Called once, without arguments.
-
-    Returns:
-        int: As many multiplications as additions.
+    Matrix products, convolutions and both products of attention count.
+    Biases, norms, softmax, activations, sums and means do not: what the
+    papers on masked video modeling call FLOPs leaves them out as well.
     """
-    # The counter knows no formula for fused attention on the CPU, but for
-    # the products it consists of.
+    # On the CPU the counter has no formula for fused attention, only for the
+    # two products that it consists of.
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         run()
     return counter.get_total_flops() // 2
 
 
-def count_config(cfg: Config, size: Size | None = None) -> Work:
+def count_config(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
     """Count the model of a config of this project.
 
     Args:
-        cfg (Config): Pretraining (:class:`BIMM` or :class:`MaskedBranch`) or
-            downstream, with this project's encoder as ``model.backbone``.
-        size (Sequence[int], optional): Frames, height and width (T, H, W) of
-            the input. Defaults to None: the encoder's usual input.
+        cfg: A config of pretraining (``BIMM`` or ``MaskedBranch``), or a
+            downstream one with this project's encoder as ``model.backbone``.
+        size: Frames, height and width (T, H, W) of the input; by default
+            what the encoder is configured for.
 
     Returns:
-        Work: Of the masked step of pretraining, with targets; of encoder and
-        head of a classifier; of the encoder alone for any other model.
+        One masked step of pretraining, with targets; encoder and head of a
+        classifier; the encoder alone of any other model.
 
     Raises:
         ValueError: If the config has no model with this encoder, or the
             patch does not divide ``size``.
     """
     model = cfg.get('model') or {}
-    kind = str(model.get('type', '')).rpartition('.')[2]
+    kind = str(model.get('type')).rpartition('.')[2]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        if kind == 'BIMM':
-            return _count_bimm(model, size)
-        if kind == 'MaskedBranch':
-            return _count_branch(model, size)
-        _check_encoder(model, kind)
+        if kind in ('BIMM', 'MaskedBranch'):
+            return _count_pretraining(model, kind, size)
+        encoder = (model.get('backbone') or {}).get('type')
+        if encoder != 'bimm_mm.BIMMVisionTransformer':
+            raise ValueError(
+                f'the config has model.type={model.get("type")!r} with '
+                f'model.backbone.type={encoder!r}: only models with '
+                'bimm_mm.BIMMVisionTransformer as backbone are counted'
+            )
         return _count_dense(model, kind, size)
 
 
-def _check_encoder(model: dict[str, Any], kind: str) -> None:
-    """Refuse what has another encoder, or none."""
-    encoder = (model.get('backbone') or {}).get('type')
-    if encoder != 'bimm_mm.BIMMVisionTransformer':
-        raise ValueError(
-            f'the config has model.type={kind or None!r} with '
-            f'model.backbone.type={encoder!r}: only models with '
-            'bimm_mm.BIMMVisionTransformer as backbone are counted'
-        )
-
-
-def _count_dense(model: dict[str, Any], kind: str, size: Size | None) -> Work:
+def _count_dense(
+    config: dict[str, Any], kind: str, given: Sequence[int] | None
+) -> Complexity:
     """Encoder with all tokens, and the head of a classifier."""
-    known = kind in _HEADS and model.get('neck') is None
-    head = model.get(_HEADS[kind]) if known else None
-    with torch.device('meta'):
-        encoder = MODELS.build(model['backbone']).eval()
-        size = _usual(encoder, size)
-        x = torch.empty(1, encoder.patch_embed.in_channels, *size)
-    work = multiply_adds(lambda: encoder(x))
-    parts = [Part('encoder', work, _size(encoder))]
-    if head is None:
-        return Work(kind, size, tuple(parts), omitted='neck and head')
-    layers, features = _on_meta(head), encoder(x)
-    work = multiply_adds(lambda: layers(features))
-    parts.append(Part('head', work, _size(layers)))
-    return Work(kind, size, tuple(parts))
-
-
-def _count_branch(cfg: dict[str, Any], size: Size | None) -> Work:
-    """One masked step of a branch."""
-    branch: MaskedBranch = _on_meta(cfg)
-    size = _usual(branch.backbone, size)
-    parts = [*_masked_parts(branch, size)]
-    clip = _blank(size)
-    macs = multiply_adds(lambda: _make_targets(branch, cfg, clip))
-    parts.append(Part('targets', macs, _target_size(branch)))
-    return Work('MaskedBranch', size, tuple(parts))
-
-
-def _count_bimm(cfg: dict[str, Any], size: Size | None) -> Work:
-    """One joint step: the clip, and one frame of it."""
-    model: BIMM = _on_meta(cfg)
-    size = _usual(model.dorsal.backbone, size)
-    frame = (1, *size[1:])
+    encoder = _on_meta(config['backbone'])
+    size = _input_size(encoder, given)
+    x = torch.empty(1, encoder.patch_embed.in_channels, *size, device='meta')
     parts = [
-        *_masked_parts(model.dorsal, size, 'dorsal '),
-        *_masked_parts(model.ventral, frame, 'ventral '),
+        Part('encoder', multiply_adds(lambda: encoder(x)), _params(encoder))
     ]
-    clip = _blank(size)
+    if kind not in _HEADS or config.get('neck') is not None:
+        return Complexity(kind, size, tuple(parts), omitted='neck and head')
+    head, features = _on_meta(config[_HEADS[kind]]), encoder(x)
+    macs = multiply_adds(lambda: head(features))
+    parts.append(Part('head', macs, _params(head)))
+    return Complexity(kind, size, tuple(parts))
 
-    def targets() -> None:
-        _make_targets(model.dorsal, cfg['dorsal'], clip)
-        _make_targets(model.ventral, cfg['ventral'], model.sample_frame(clip))
 
-    branches = (model.dorsal, model.ventral)
-    own = sum(_target_size(branch) for branch in branches)
-    parts.append(Part('targets', multiply_adds(targets), own))
-    every = model.named_parameters(remove_duplicate=False)
-    shared = _numbers(p for _, p in every) - _size(model)
-    return Work('BIMM', size, tuple(parts), shared=shared)
+def _count_pretraining(
+    config: dict[str, Any], kind: str, given: Sequence[int] | None
+) -> Complexity:
+    """One masked step: of a branch, or of a clip and one frame of it."""
+    model = _on_meta(config)
+    # The dorsal branch first, as BIMM does: its maps serve the ventral one.
+    names = ['dorsal', 'ventral'] if kind == 'BIMM' else ['']
+    branches = [getattr(model, name) if name else model for name in names]
+    size = _input_size(branches[0].backbone, given)
+    pixels, contour = torch.zeros(1, 3, *size), torch.zeros(1, 1, *size)
+    clips = ClipBatch(pixels, pixels, contour, pixels)
+    parts, targets = [], 0
+    for name, branch in zip(names, branches, strict=True):
+        if name == 'ventral':
+            clips = model.sample_frame(clips)
+        parts += _masked_parts(branch, clips.size, f'{name} '.lstrip())
+        areas = config[name]['areas'] if name else config['areas']
+        targets += sum(
+            _target_macs(area['target'], clips, branch) for area in areas
+        )
+    parts.append(Part('targets', targets, sum(map(_target_params, branches))))
+    whole = sum(part.params for part in parts)
+    return Complexity(kind, size, tuple(parts), shared=whole - _params(model))
 
 
 def _masked_parts(
-    branch: MaskedBranch, size: Size, name: str = ''
-) -> Iterator[Part]:
+    branch: MaskedBranch, size: _Size, prefix: str
+) -> list[Part]:
     """Encoder on the visible tokens, regressor, every area's decoder."""
-    encoder, areas = branch.backbone, branch.head.areas
-    grid = encoder.grid(size)
-    device = torch.device('meta')
-    x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=device)
-    indices = branch.draw(1, grid, device=device)
+    encoder, grid = branch.backbone, branch.backbone.grid(size)
+    meta = torch.device('meta')
+    x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=meta)
+    indices = branch.draw(1, grid, device=meta)
+    features: dict[int, Tensor] = {}
 
-    def encode() -> dict[int, Tensor]:
-        return encoder.encode(x, indices.visible, branch.head.taps)
+    def encode() -> None:
+        features.update(encoder.encode(x, indices.visible, branch.head.taps))
 
-    yield Part(f'{name}encoder', multiply_adds(encode), _size(encoder))
-    features = encode()
+    macs = multiply_adds(encode)
+    parts = [Part(f'{prefix}encoder', macs, _params(encoder))]
     if branch.regressor is not None:
-        last = encoder.depth
+        last, regressor = encoder.depth, branch.regressor
 
-        def regress() -> Tensor:
-            return branch.regressor(features[last], indices, grid)
+        def regress() -> None:
+            features[last] = regressor(features[last], indices, grid)
 
-        own = _size(branch.regressor)
-        yield Part(f'{name}regressor', multiply_adds(regress), own)
-        features[last] = regress()
-    for key, area in areas.items():
-        macs = multiply_adds(
-            lambda area=area: area.decoder(
-                area.norm(features[area.after_block]), indices, grid
-            )
+        macs = multiply_adds(regress)
+        parts.append(Part(f'{prefix}regressor', macs, _params(regressor)))
+    for name, area in branch.head.areas.items():
+
+        def decode(area: Area = area) -> None:
+            area.decoder(area.norm(features[area.after_block]), indices, grid)
+
+        own = _params(area) - _params(area.target)
+        parts.append(
+            Part(f'{prefix}{name} decoder', multiply_adds(decode), own)
         )
-        own = _size(area) - _size(area.target)
-        yield Part(f'{name}{key} decoder', macs, own)
+    return parts
 
 
-def _make_targets(
-    branch: MaskedBranch, cfg: dict[str, Any], clip: ClipBatch
-) -> None:
-    """Every target of a branch, computed in earnest.
+def _target_macs(
+    config: dict[str, Any], clips: ClipBatch, branch: MaskedBranch
+) -> int:
+    """A target, computed on real pixels.
 
-    Targets turn autocast off, which ``meta`` does not know, and are cheap.
+    Targets are cheap, and turn autocast off, which ``meta`` does not know.
     """
-    for area in cfg['areas']:
-        target = MODELS.build(area['target'])
-        target(clip, branch.backbone.patch)
+    target = MODELS.build(config)
+    return multiply_adds(lambda: target(clips, branch.backbone.patch))
 
 
-def _blank(size: Size) -> ClipBatch:
-    """A black clip (1, 3, T, H, W) with all that a target may ask for."""
-    pixels, contour = torch.zeros(1, 3, *size), torch.zeros(1, 1, *size)
-    return ClipBatch(pixels, pixels, contour, pixels)
+def _target_params(branch: MaskedBranch) -> int:
+    return sum(_params(area.target) for area in branch.head.areas.values())
 
 
-def _on_meta(cfg: dict[str, Any]) -> nn.Module:
+def _input_size(
+    encoder: BIMMVisionTransformer, given: Sequence[int] | None
+) -> _Size:
+    """The input that is counted, if the encoder's patch divides it."""
+    frames, height, width = encoder.size if given is None else given
+    encoder.grid((frames, height, width))
+    return frames, height, width
+
+
+def _on_meta(config: dict[str, Any]) -> Any:
     with torch.device('meta'):
-        return MODELS.build(cfg).eval()
+        return MODELS.build(config).eval()
 
 
-def _usual(
-    encoder: BIMMVisionTransformer, size: Size | None
-) -> tuple[int, int, int]:
-    """The input that is counted; the encoder says whether it fits."""
-    size = tuple(encoder.size if size is None else size)
-    encoder.grid(size)
-    return size
-
-
-def _target_size(branch: MaskedBranch) -> int:
-    return sum(_size(area.target) for area in branch.head.areas.values())
-
-
-def _size(module: nn.Module) -> int:
-    return _numbers(module.parameters())
-
-
-def _numbers(parameters: Iterable[Tensor]) -> int:
-    return sum(parameter.numel() for parameter in parameters)
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

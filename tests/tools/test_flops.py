@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bimm_mm.apis import load_config
+from bimm_mm.apis.config import load_config
 from bimm_mm.apis.flops import count_config, multiply_adds
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
@@ -91,30 +91,6 @@ def branch(size: dict, *, video: bool) -> dict[str, int]:
 @pytest.fixture
 def flops(load_tool):
     return load_tool('flops')
-
-
-def test_table_4_is_the_papers(flops):
-    rows = flops.table_4()
-    counted = [row for row in rows if row['gflops'] is not None]
-    assert [(r['method'], r['backbone']) for r in counted] == [
-        ('VideoMAE', 'ViT-B'),
-        ('VideoMAE', 'ViT-L'),
-        ('MotionMAE', 'ViT-B'),
-        ('MotionMAE', 'ViT-L'),
-        ('MAE-ST', 'ViT-B'),
-        ('BIMM', 'ViT-B'),
-        ('BIMM', 'ViT-L'),
-    ]
-    for row in counted:
-        gflops, params = (
-            (180, 87) if row['backbone'] == 'ViT-B' else (597, 305)
-        )
-        assert row['gflops'] == pytest.approx(gflops, rel=0.01)
-        assert row['params'] == pytest.approx(params, rel=0.01)
-        assert row['gflops'] == pytest.approx(row['paper_gflops'], rel=0.01)
-        assert row['params'] == pytest.approx(row['paper_params'], rel=0.01)
-    others = [row['method'] for row in rows if row['gflops'] is None]
-    assert others == ['BEVT', 'MaskFeat']
 
 
 @pytest.mark.parametrize('name', SIZES)
@@ -212,8 +188,6 @@ def test_never_holds_weights():
     ('change', 'size', 'message'),
     [
         ({}, (16, 224, 200), r'\(16, 224, 200\) cannot be cut into patches'),
-        ({}, (15, 224, 224), r'\(15, 224, 224\) cannot be cut into patches'),
-        ({'type': 'mmaction.VisionTransformer'}, None, 'only models with'),
         ({'type': 'SwinTransformer3D'}, None, "'SwinTransformer3D'"),
     ],
 )
@@ -222,40 +196,53 @@ def test_refuses_what_it_cannot_count(change, size, message):
     cfg.model.backbone.update(change)
     with pytest.raises(ValueError, match=message):
         count_config(cfg, size)
-
-
-def test_refuses_a_config_without_a_model():
-    cfg = load_config(ROOT / 'configs' / '_base_' / 'finetune_runtime.py')
+    cfg.pop('model')
     with pytest.raises(ValueError, match=r'model\.backbone\.type=None'):
         count_config(cfg)
 
 
-def test_command(run_tool, tmp_path):
-    tool = ROOT / 'tools' / 'flops.py'
-    done = run_tool(sys.executable, tool, '--json', 'all.json', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+@pytest.fixture
+def run(flops, capsys, monkeypatch, tmp_path):
+    """Run the script in this process; what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, 'argv', ['flops.py', *arguments])
+        flops.main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_counts_are_the_papers(run):
+    lines = run('--json', 'all.json').splitlines()
     row = next(line for line in lines if 'BEVT' in line)
-    assert '282 x 4 x 3' in row
-    assert 'not our encoder' in row
+    assert '282 x 4 x 3' in row and 'not our encoder' in row
     row = next(line for line in lines if 'BIMM' in line and 'ViT-L' in line)
-    assert '597.3 x 5 x 3' in row
-    assert '304.3 M' in row
+    assert '597.3 x 5 x 3' in row and '304.3 M' in row
     assert 'Sharing saves 28.4 M of 197.4 M parameters, 14.4 %.' in lines
-    content = json.loads((tmp_path / 'all.json').read_text())
+    content = json.loads(Path('all.json').read_text())
     joint = content['pretrain_joint_k400.py']
     parts = sum(part['gflops'] for part in joint['parts'])
     assert joint['gflops'] == pytest.approx(parts)
 
+    counted = [row for row in content['Table 4'] if row['gflops']]
+    assert len(counted) == 7
+    for row in counted:
+        expected = (180, 87) if row['backbone'] == 'ViT-B' else (597, 305)
+        assert row['gflops'] == pytest.approx(expected[0], rel=0.01)
+        assert row['params'] == pytest.approx(expected[1], rel=0.01)
+        assert row['gflops'] == pytest.approx(row['paper_gflops'], rel=0.01)
+        assert row['params'] == pytest.approx(row['paper_params'], rel=0.01)
 
-def test_command_for_one_config_and_shape(flops, capsys, monkeypatch):
+
+def test_command_for_one_config_and_shape(run):
     config = str(DOWNSTREAM / 'imagenet' / 'finetune_bimm_in1k.py')
-    arguments = [config, '--shape', '1', '384', '384']
-    monkeypatch.setattr(sys, 'argv', ['flops.py', *arguments])
-    flops.main()
+    said = run(config, '--shape', '1', '384', '384')
     # DeiT and MAE give 55.5 for ViT-B at 384.
-    assert 'one input of 1 x 384 x 384' in (out := capsys.readouterr().out)
-    assert '| total   |  55.48 |' in out
+    assert 'one input of 1 x 384 x 384' in said
+    [total] = [line for line in said.splitlines() if 'total' in line]
+    assert total.split()[3] == '55.48'
 
 
 @pytest.mark.parametrize(
@@ -263,17 +250,9 @@ def test_command_for_one_config_and_shape(flops, capsys, monkeypatch):
     [
         (['--shape', '16', '224', '224'], 'need a config'),
         (['nowhere.py'], 'there is no config file nowhere.py'),
-        (
-            [
-                str(DOWNSTREAM / 'k400' / 'finetune_k400.py'),
-                '--shape',
-                *('16', '224', '225'),
-            ],
-            'cannot be cut into patches',
-        ),
     ],
 )
-def test_command_refuses(flops, capsys, arguments, message):
+def test_mistakes_end_in_one_line(flops, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
         flops.parse_args(arguments)
     assert stopped.value.code == 2
