@@ -21,6 +21,7 @@ import decord
 import torch
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.estimate import estimate
 from bimm_mm.contours.failures import write_failures
 from bimm_mm.contours.finished import Finished
@@ -30,7 +31,6 @@ from bimm_mm.contours.options import (
     add_run_arguments,
     command_of,
 )
-from bimm_mm.contours.packing import Packing
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.report import Report
 from bimm_mm.contours.run import (
@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     # What is wrong in itself is told as argparse tells it.
     try:
-        args.packing = Packing(
+        args.packing = Compression(
             thin=not args.no_thin, density=args.density, levels=args.levels
         )
         args.shard = Shard.parse(args.shard)

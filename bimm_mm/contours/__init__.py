@@ -1,28 +1,25 @@
-"""Contours made beforehand: detectors, extraction, files and their manifest.
+"""Contours made beforehand.
 
-From frames to a file: ``detectors/`` finds contour strength, ``packing.py``
-makes it small, ``store.py`` writes it, ``extractor.py`` does all of that for a
-video, ``run.py`` and ``ray_launcher.py`` for a dataset.
+``extract.py`` maps a detector (``detectors/``) over the videos and images of
+a dataset, ``compression.py`` makes its maps small, ``format.py`` writes them.
 """
 
-# Detectors are not imported here: they use targets, which use filters here.
-from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.packing import Packing
-from bimm_mm.contours.source import check_source, source_of
-from bimm_mm.contours.store import (
+from bimm_mm.contours.compression import Compression
+from bimm_mm.contours.format import (
     ContourError,
     ContourFile,
     contour_path,
+    fingerprint,
     write_contours,
 )
+from bimm_mm.contours.manifest import Manifest
 
 __all__ = [
+    'Compression',
     'ContourError',
     'ContourFile',
     'Manifest',
-    'Packing',
-    'check_source',
     'contour_path',
-    'source_of',
+    'fingerprint',
     'write_contours',
 ]

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from threading import Lock
 
 from bimm_mm.contours.extractor import Extractor
+from bimm_mm.contours.format import ContourFile
 from bimm_mm.contours.report import Report
 from bimm_mm.contours.run import extract_all
-from bimm_mm.contours.store import ContourFile
 from bimm_mm.contours.units import Unit
 
 # A longer video is measured by its first part, for the sake of more videos.

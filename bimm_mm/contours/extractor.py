@@ -17,11 +17,15 @@ import torch
 
 from bimm_mm.contours.detectors import build_detector
 from bimm_mm.contours.finished import Finished
+from bimm_mm.contours.format import (
+    ContourError,
+    ContourFile,
+    fingerprint,
+    write_contours,
+)
 from bimm_mm.contours.manifest import Manifest
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.report import Report
-from bimm_mm.contours.source import check_source, source_of
-from bimm_mm.contours.store import ContourError, ContourFile, write_contours
 from bimm_mm.contours.units import Unit
 from bimm_mm.utils.video import (
     UndecodableVideoError,
@@ -139,7 +143,7 @@ class Extractor:
         try:
             with ContourFile(out) as file:
                 self.manifest.check(file)
-                check_source(file, media_file(path))
+                file.check_source(media_file(path))
                 count = file.source.get('frame_count', 0)
                 for index in file.indices:
                     file.read(index)
@@ -250,7 +254,7 @@ def _describe(
     file: str, size: tuple[int, int], frame_count: int
 ) -> dict[str, Any]:
     try:
-        return source_of(file, size=size, frame_count=frame_count)
+        return fingerprint(file, size=size, frame_count=frame_count)
     except OSError as error:
         raise UndecodableVideoError(file, str(error)) from None
 

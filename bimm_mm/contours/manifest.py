@@ -7,8 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from bimm_mm.contours.settings import differences, plain_settings
-from bimm_mm.contours.store import FORMAT, ContourError, ContourFile
+from bimm_mm.contours.format import (
+    FORMAT,
+    TOOL,
+    ContourError,
+    ContourFile,
+    differences,
+    plain_settings,
+)
 from bimm_mm.utils.files import write_text
 
 MANIFEST = 'manifest.json'
@@ -19,9 +25,11 @@ class Manifest:
     """``<contour_root>/manifest.json``, written before the first contour.
 
     Args:
-        settings (dict): Those of the detector, ``packing``, ``stride`` and
-            ``side``; every contour file of the dataset has the same.
-        command (str): What makes the dataset's contours (again).
+        settings: All that changes the contours, for JSON: ``detector`` with
+            its options, ``packing`` (the
+            :class:`~bimm_mm.contours.compression.Compression`), ``stride``
+            and ``side``. Every contour file of the dataset has the same.
+        command: What makes the dataset's contours (again).
 
     Raises:
         ValueError: If settings lack ``detector`` or ``stride``, or do not
@@ -44,12 +52,12 @@ class Manifest:
         """Read the manifest of a folder of contours.
 
         Args:
-            contour_root (str): The folder.
+            contour_root: The folder.
 
         Raises:
             FileNotFoundError: If the folder or its manifest is missing.
-            ContourError: If it is a file, or the manifest is broken or of
-                another format.
+            ContourError: If ``contour_root`` is a file, or the manifest is
+                broken or of another format.
         """
         path = os.path.join(contour_root, MANIFEST)
         try:
@@ -59,21 +67,26 @@ class Manifest:
             if made == FORMAT:
                 return cls(content['settings'], str(content['command']))
         except FileNotFoundError as error:
-            raise FileNotFoundError(_missing(contour_root)) from error
+            raise FileNotFoundError(
+                f'contour_root={contour_root!r} has no {MANIFEST}: make '
+                f'contours with {TOOL} DATA_ROOT --out {contour_root}, or '
+                'compute Sobel edges on the device instead, a deviation from '
+                'the paper, with BIMM_CONTOURS=sobel before the command'
+            ) from error
         except NotADirectoryError as error:
             raise ContourError(
                 f'contour_root={contour_root!r} is a file: name the folder '
-                'which tools/extract_contours.py wrote'
+                f'which {TOOL} wrote'
             ) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ContourError(
                 f'{path} is not a sound manifest ({error!r}): delete it and '
-                'run tools/extract_contours.py again with the settings it had'
+                f'run {TOOL} again with the settings it had'
             ) from error
         raise ContourError(
             f'{path} has contour format {made}, this version reads format '
             f'{FORMAT}: delete the folder and make the contours again with '
-            'tools/extract_contours.py'
+            f'{TOOL}'
         )
 
     def write(self, contour_root: str) -> None:
@@ -83,21 +96,26 @@ class Manifest:
         change of settings would otherwise stay beside newer ones.
 
         Args:
-            contour_root (str): The folder; it is made.
+            contour_root: The folder; it is made.
 
         Raises:
             ContourError: If there is one with other settings, or a broken
                 one.
             OSError: If it cannot be written.
         """
-        path = os.path.join(contour_root, MANIFEST)
         try:
             there = Manifest.read(contour_root)
         except FileNotFoundError:
-            self._put(path)
+            content = {
+                'format': FORMAT,
+                'settings': self.settings,
+                'command': self.command,
+            }
+            text = json.dumps(content, indent=2, sort_keys=True)
+            path = os.path.join(contour_root, MANIFEST)
+            write_text(f'{text}\n', path)
             return
-        changes = differences(there.settings, self.settings)
-        if changes:
+        if changes := differences(there.settings, self.settings):
             raise ContourError(
                 f'{contour_root} has contours of other settings (old != '
                 f'new):{_lines(changes)}\nwrite the new ones to another '
@@ -108,38 +126,18 @@ class Manifest:
         """Refuse a contour file of other settings.
 
         Args:
-            file (ContourFile): The file.
+            file: The file.
 
         Raises:
             ContourError: If it is not one of this dataset; says how to make
                 it again.
         """
-        changes = differences(file.settings, self.settings)
-        if changes:
+        if changes := differences(file.settings, self.settings):
             raise ContourError(
                 f'{file.path} was made with other settings than '
                 f'its manifest has (file != manifest):{_lines(changes)}\n'
                 f'delete it and make it again: {self.command}'
             )
-
-    def _put(self, path: str) -> None:
-        content = {
-            'format': FORMAT,
-            'settings': self.settings,
-            'command': self.command,
-        }
-        text = json.dumps(content, indent=2, sort_keys=True)
-        write_text(f'{text}\n', path)
-
-
-def _missing(contour_root: str) -> str:
-    return (
-        f'contour_root={contour_root!r} has no {MANIFEST}: make contours with '
-        'tools/extract_contours.py DATA_ROOT --out '
-        f'{contour_root}, or compute Sobel edges on the device instead, '
-        'a deviation from the paper, with BIMM_CONTOURS=sobel before the '
-        'command'
-    )
 
 
 def _lines(changes: list[str]) -> str:

@@ -14,7 +14,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--detector',
         required=True,
-        help='sam, sobel, canny, structured, dexined, or the dotted path of '
+        help='sam, sobel, canny, structured, or the dotted path of '
         'a class of your own',
     )
     group.add_argument('--weights', help='its file, if it needs one')

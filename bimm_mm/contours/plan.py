@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bimm_mm.contours.paths import contour_path
+from bimm_mm.contours.format import contour_path
 
 if TYPE_CHECKING:
+    from bimm_mm.contours.compression import Compression
     from bimm_mm.contours.extractor import Extractor
-    from bimm_mm.contours.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plan:
         detector (str): See :func:`build_detector`.
         weights (str, optional): File of its weights, if it has any.
         options (Mapping): Its other options.
-        packing (Packing): From contour strength to few gray levels.
+        packing (Compression): From contour strength to few gray levels.
         stride (int): One of so many frames of a video has a contour.
         side (int): Short side of a frame in pixels, at most: larger frames
             are shrunk before detection.
@@ -38,7 +38,7 @@ class Plan:
     detector: str
     weights: str | None
     options: Mapping[str, Any] = field(hash=False)
-    packing: Packing
+    packing: Compression
     stride: int
     side: int
     batch: int

@@ -15,7 +15,7 @@ import decord
 import torch
 
 from bimm_mm.contours.extractor import Extractor
-from bimm_mm.contours.paths import contour_path
+from bimm_mm.contours.format import contour_path
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.report import Report
 from bimm_mm.contours.run import extract_all

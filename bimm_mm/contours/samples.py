@@ -13,9 +13,8 @@ from itertools import islice
 
 import numpy as np
 
+from bimm_mm.contours.format import ContourError, ContourFile
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.source import check_source
-from bimm_mm.contours.store import ContourError, ContourFile
 from bimm_mm.contours.units import is_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
@@ -183,7 +182,7 @@ def _read(
 
 def _picture(file: ContourFile, path: str, index: int) -> np.ndarray:
     """The frame of a contour, (h, w, 3), if it still is what it was."""
-    check_source(file, media_file(path))
+    file.check_source(media_file(path))
     side = min(file.size)
     if is_image(path):
         picture, _ = read_image(path, side)

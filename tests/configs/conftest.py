@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.units import Unit
 from bimm_mm.models import MaskedBranch
@@ -67,7 +67,7 @@ def toy_data(data_root, tmp_path_factory) -> Path:
         detector='sobel',
         weights=None,
         options={},
-        packing=Packing(),
+        packing=Compression(),
         stride=2,  # divides the intervals of all configs
         side=SIDE,
         batch=8,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bimm_mm.contours.store import write_contours
+from bimm_mm.contours.format import write_contours
 
 _OPTIONS = {
     'stride': 2,

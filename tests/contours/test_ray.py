@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.ray_launcher import run_ray
 from bimm_mm.contours.report import Report
@@ -55,7 +55,7 @@ def make_plan(data: Path, out: Path, **changes) -> Plan:
             'detector': 'sobel',
             'weights': None,
             'options': {},
-            'packing': Packing(),
+            'packing': Compression(),
             'stride': 16,
             'side': 64,
             'batch': 4,

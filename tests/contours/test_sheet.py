@@ -12,6 +12,7 @@ import decord
 import numpy as np
 import pytest
 
+from bimm_mm.contours.format import ContourError, fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
 from bimm_mm.contours.samples import Sample, draw_files, read_samples
 from bimm_mm.contours.sheet import (
@@ -20,8 +21,6 @@ from bimm_mm.contours.sheet import (
     sample_strip,
     sheet_title,
 )
-from bimm_mm.contours.source import source_of
-from bimm_mm.contours.store import ContourError, write_contours
 
 SETTINGS = {
     'detector': 'sobel',
@@ -45,7 +44,7 @@ def write_image(root: Path, name: str, *, size=(32, 48)) -> np.ndarray:
         [contour],
         [0],
         settings=SETTINGS,
-        source=source_of(str(path), size=size, frame_count=1),
+        source=fingerprint(str(path), size=size, frame_count=1),
     )
     return image
 
@@ -114,7 +113,9 @@ def test_a_video_comes_with_the_frame_of_its_contour(
         [np.full(size, i // 3 % 256, np.uint8) for i in indices],
         indices,
         settings=SETTINGS,
-        source=source_of(path, size=(height, width), frame_count=len(frames)),
+        source=fingerprint(
+            path, size=(height, width), frame_count=len(frames)
+        ),
     )
     seen = set()
     for seed in range(4):
@@ -202,7 +203,7 @@ def test_contours_of_another_shape_are_told(tmp_path, roots):
         [np.zeros((32, 40), np.uint8)],
         [0],
         settings=SETTINGS,
-        source=source_of(str(path), size=(32, 48), frame_count=1),
+        source=fingerprint(str(path), size=(32, 48), frame_count=1),
     )
     sample, *_ = read_samples(*roots, num=3)
     assert '(32, 40) px' in sample.fault and '(32, 48)' in sample.fault

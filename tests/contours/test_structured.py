@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,9 @@ import pytest
 import torch
 
 from bimm_mm.contours.detectors import build_detector
+
+if not hasattr(cv2, 'ximgproc'):
+    pytest.skip('OpenCV has no contrib modules', allow_module_level=True)
 
 Forest = Callable[..., str]
 
@@ -55,33 +57,22 @@ def test_numbers_of_opencv(
 
 
 @pytest.mark.parametrize(
-    ('changes', 'fault'),
+    'changes',
     [
-        ({'numberOfTrees': 0}, 'crashed'),  # OpenCV divides by it
-        ({'childs': [[2000000000, 0, 0]] * 2}, 'crashed'),  # reads there
-        ({'thresholds': [[0.1]]}, 'entries'),
-        ({'edgeBoundaries': [[0, 0]]}, 'entries'),
+        {'numberOfTrees': 0},  # OpenCV divides by it
+        {'childs': [[2000000000, 0, 0]] * 2},  # OpenCV reads there
     ],
 )
 def test_broken_forests(
-    changes: dict, fault: str, tmp_path: Path, write_forest: Forest
+    changes: dict, tmp_path: Path, write_forest: Forest
 ) -> None:
     path = write_forest(tmp_path / 'forest.yml', **changes)
-    with pytest.raises(ValueError, match=rf'forest\.yml.*{fault}.*opencv_ex'):
+    with pytest.raises(ValueError, match=r'forest\.yml.*crashed.*opencv_ex'):
         build_detector('structured', weights=path)
 
 
-@pytest.mark.parametrize(
-    ('content', 'fault'),
-    [
-        (b'', 'not YAML'),
-        (b'hello world', 'not YAML'),
-        (b'%YAML:1.0\nfoo: 3\n', "no 'childs'"),
-        (gzip.compress(b'%YAML:1.0\nfoo: 3\n')[:20], ''),
-    ],
-)
-def test_other_files(content: bytes, fault: str, tmp_path: Path) -> None:
-    path = tmp_path / ('a.yml.gz' if content[:2] == b'\x1f\x8b' else 'a.yml')
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf'a\.yml.* is no forest.*{fault}'):
+def test_other_files(tmp_path: Path) -> None:
+    path = tmp_path / 'a.yml'
+    path.write_text('hello world')
+    with pytest.raises(ValueError, match=r'a\.yml.* is no forest'):
         build_detector('structured', weights=str(path))

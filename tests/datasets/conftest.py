@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from bimm_mm.contours.format import fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.source import source_of
-from bimm_mm.contours.store import write_contours
 from bimm_mm.datasets import LoadContour
 
 WriteVideo = Callable[..., Path]
@@ -167,7 +166,7 @@ def store_contours() -> Callable[..., None]:
             contours,
             [i * stride for i in range(len(contours))],
             settings=_settings(stride),
-            source=source_of(
+            source=fingerprint(
                 str(media), size=(0, 0), frame_count=len(contours)
             ),
         )

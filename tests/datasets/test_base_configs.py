@@ -12,9 +12,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from bimm_mm.contours.format import fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.source import source_of
-from bimm_mm.contours.store import write_contours
 from bimm_mm.datasets import Draw, ResilientDataset
 from bimm_mm.registry import DATASETS, MODELS
 
@@ -188,7 +187,7 @@ def test_images_load_with_contours(tmp_path: Path) -> None:
             [picture[..., 0]],
             [0],
             settings=settings,
-            source=source_of(str(path), size=size, frame_count=1),
+            source=fingerprint(str(path), size=size, frame_count=1),
         )
     dataset = _build(
         'in1k', tmp_path / 'photos', tmp_path, tmp_path / 'contours'

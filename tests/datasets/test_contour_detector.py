@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bimm_mm.contours.format import ContourError
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.store import ContourError
 from bimm_mm.datasets import LoadContour
 
 

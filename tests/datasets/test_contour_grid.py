@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from mmaction.datasets.transforms import SampleFrames
 
+from bimm_mm.contours.format import ContourError, fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.source import source_of
-from bimm_mm.contours.store import ContourError, write_contours
 from bimm_mm.datasets import (
     AppendFollowing,
     LoadContour,
@@ -71,7 +70,7 @@ def _store(folder: Path, path: Path, stride: int) -> int:
         (np.full((9, 16), i % 256, np.uint8) for i in indices),
         indices,
         settings={'detector': 'test', 'stride': stride},
-        source=source_of(str(path), size=(9, 16), frame_count=count),
+        source=fingerprint(str(path), size=(9, 16), frame_count=count),
     )
     return count
 

@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from bimm_mm.contours.format import fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.source import source_of
-from bimm_mm.contours.store import write_contours
 from bimm_mm.datasets import Draw, ResilientDataset
 from bimm_mm.registry import DATASETS
 
@@ -78,7 +77,7 @@ def _store(
         small,
         [i * stride for i in range(len(small))],
         settings=settings,
-        source=source_of(str(media), size=(0, 0), frame_count=FRAMES),
+        source=fingerprint(str(media), size=(0, 0), frame_count=FRAMES),
     )
     Manifest(settings, 'tools/extract_contours.py').write(str(root))
     return root

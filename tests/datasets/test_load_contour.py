@@ -13,7 +13,7 @@ import decord
 import numpy as np
 import pytest
 
-from bimm_mm.contours.store import ContourError
+from bimm_mm.contours.format import ContourError
 from bimm_mm.datasets import LoadContour
 from bimm_mm.registry import DATASETS, TRANSFORMS
 

@@ -26,7 +26,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from bimm_mm.contours.store import write_contours
+from bimm_mm.contours.format import write_contours
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
 from tests.toy_configs import SIDE, shrink_model, shrink_sizes

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.plan import Plan
 from bimm_mm.contours.units import find_units
 
@@ -30,7 +30,7 @@ def roots(tmp_path, data_root) -> tuple[str, str]:
         detector='sobel',
         weights=None,
         options={},
-        packing=Packing(),
+        packing=Compression(),
         stride=1,
         side=64,
         batch=4,

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
+from bimm_mm.contours.format import ContourFile
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.store import ContourFile
 
 FAST = ('--detector', 'sobel', '--side', '96', '--device', 'cpu')
 

@@ -22,11 +22,11 @@ class Detector(ABC):
 
     The arguments of a subclass' constructor are keyword-only: ``device``,
     ``weights`` if it needs a file, and its options, all with defaults.
-    ``thinned`` says that lines are already one pixel wide, so that packing
-    does not thin them. ``hint`` says which file ``weights`` is.
+    ``thinned`` says that lines are already one pixel wide, so that they are
+    not thinned again. ``hint`` says which file ``weights`` is.
 
     Args:
-        device (str): Where contours are computed and returned.
+        device: Where contours are computed and returned.
 
     Raises:
         ValueError: If there is no such device.
@@ -36,26 +36,33 @@ class Detector(ABC):
     hint: str = ''
 
     def __init__(self, *, device: str = 'cpu') -> None:
-        self.device = _device(device)
+        self.device = torch.device(device)
+        if self.device.type == 'cuda':
+            count = torch.cuda.device_count()
+            if (self.device.index or 0) >= count:
+                raise ValueError(
+                    f'device {device!r} is not there: PyTorch sees {count} '
+                    'CUDA devices'
+                )
 
     @abstractmethod
     def detect(self, frames: Tensor) -> Tensor:
-        """Contour strength, computed without gradient.
+        """Find contour strength, without gradient.
 
         Args:
-            frames (Tensor): (N, 3, H, W) uint8 RGB, on any device.
+            frames: (N, 3, H, W) uint8 RGB, on any device.
 
         Returns:
-            Tensor: (N, H, W) fp32 in [0, 1], on the detector's device.
+            (N, H, W) fp32 in [0, 1], on the detector's device.
         """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All that changes the result, for JSON.
+        """Return all that changes the result, for JSON.
 
         Returns:
-            dict: ``detector``, the options and, with weights, ``weights``:
-            the SHA-256 of the file. No path and no device.
+            ``detector``, the options and, with weights, ``weights``: the
+            SHA-256 of the file. No path and no device.
         """
 
 
@@ -69,14 +76,14 @@ def build_detector(
     """Build a detector by name.
 
     Args:
-        name (str): A name in ``DETECTORS``, or the dotted path of a
+        name: A name in ``DETECTORS``, or the dotted path of a
             :class:`Detector` class such as ``'my_package.MyDetector'``.
-        weights (str, optional): Its file of weights, if it needs one.
-        device (str): Where it computes. Defaults to ``'cpu'``.
-        options (Mapping, optional): Its other arguments.
+        weights: Its file of weights, if it needs one.
+        device: Where it computes.
+        options: Its other arguments.
 
     Returns:
-        Detector: Ready to use.
+        Ready to use.
 
     Raises:
         ValueError: If the name or an option is unknown or wrong, or weights
@@ -84,61 +91,37 @@ def build_detector(
         FileNotFoundError: If there is no file of weights.
         ImportError: If a package that it needs is not installed.
     """
-    detector = _find(name)
+    detector = DETECTORS.get(name)
+    if not (isinstance(detector, type) and issubclass(detector, Detector)):
+        raise ValueError(
+            f'detector {name!r} is unknown, choose one of '
+            f'{sorted(DETECTORS.module_dict)} or the dotted path of a class '
+            'of your own, derived from bimm_mm.contours.detectors.Detector'
+        )
     known = set(signature(detector).parameters) - {'device'}
     given = dict(options or {})
-    _check_weights(name, detector, weights, needed='weights' in known)
-    if weights is not None:
-        given['weights'] = os.fspath(weights)
-    known -= {'weights'}
-    unknown = sorted(set(options or {}) - known)
-    if unknown:
+    if unknown := sorted(given.keys() - (known - {'weights'})):
         raise ValueError(
             f'detector {name!r} has no option {unknown[0]!r}, it has '
-            f'{sorted(known) or "none"}'
+            f'{sorted(known - {"weights"}) or "none"}'
         )
-    return detector(device=device, **given)
-
-
-def _find(name: str) -> type[Detector]:
-    found = DETECTORS.get(name)
-    if isinstance(found, type) and issubclass(found, Detector):
-        return found
-    raise ValueError(
-        f'detector {name!r} is unknown, choose one of '
-        f'{sorted(DETECTORS.module_dict)} or the dotted path of a class of '
-        'your own, derived from bimm_mm.contours.detectors.Detector'
-    )
-
-
-def _check_weights(
-    name: str, detector: type[Detector], weights: str | None, *, needed: bool
-) -> None:
-    if needed and weights is None:
-        raise ValueError(
-            f'detector {name!r} needs weights, the path of a file'
-            + (f': {detector.hint}' if detector.hint else '')
-        )
-    if not needed and weights is not None:
+    if 'weights' in known:
+        given['weights'] = _existing(weights, name, detector.hint)
+    elif weights is not None:
         raise ValueError(
             f'detector {name!r} has no weights, but {weights!r} was given: '
             'leave it out'
         )
+    return detector(device=device, **given)
 
 
-def _device(name: str) -> torch.device:
-    """The device, if it is there."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device {name!r} is unknown: use 'cpu' or 'cuda:0'"
-        ) from error
-    if device.type != 'cuda':
-        return device
-    count = torch.cuda.device_count()
-    if (device.index or 0) >= count:
-        raise ValueError(
-            f'device {name!r} is not there: PyTorch sees {count} CUDA devices'
+def _existing(weights: str | None, name: str, hint: str) -> str:
+    """The path of the weights, if it is one."""
+    hint = hint or 'a file'
+    if weights is None:
+        raise ValueError(f'detector {name!r} needs weights, {hint}')
+    if not os.path.isfile(weights):
+        raise FileNotFoundError(
+            f'there are no weights at {weights}. Expected is {hint}'
         )
-    return device
+    return os.fspath(weights)

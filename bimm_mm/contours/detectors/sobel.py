@@ -1,4 +1,4 @@
-"""Sobel edges as contours: what ``ContourTarget`` computes on-line.
+"""Sobel edges as contours: what ``ContourTarget`` computes in training.
 
 Shapes: N frames of H x W pixels.
 """
@@ -24,6 +24,7 @@ class SobelDetector(Detector):
     @torch.no_grad()
     def detect(self, frames: Tensor) -> Tensor:
         """See :meth:`Detector.detect`; H, W > 1."""
+        # (N, 3, H, W) -> (N, 3, 1, H, W): clips of one frame.
         pixels = frames.to(self.device).float().div_(255)[:, :, None]
         return sobel(luma(ClipBatch(pixels, pixels)))[:, 0, 0]
 

@@ -17,27 +17,15 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from bimm_mm.contours.detectors.base import Detector
-from bimm_mm.contours.detectors.weights import hash_file
 from bimm_mm.registry import DETECTORS
+from bimm_mm.utils.files import sha256_of_file
 
-# Run in a process of its own: a broken file does not throw in OpenCV but
+# Run in a process of its own: on a broken file OpenCV does not raise but
 # divides by zero or reads beyond its arrays, which ends the process.
 _TRIAL = """
 import sys
 import cv2
 import numpy as np
-try:
-    file = cv2.FileStorage(sys.argv[1], cv2.FILE_STORAGE_READ)
-except (cv2.error, SystemError):
-    sys.exit('it is not YAML')
-lists = ('childs', 'featureIds', 'thresholds', 'edgeBoundaries', 'edgeBins')
-missing = {'options', *lists} - set(file.root().keys())
-if missing:
-    sys.exit(f'it has no {sorted(missing)[0]!r}')
-nodes = [file.getNode(name) for name in lists]
-sizes = [sum(n.at(i).size() for i in range(n.size())) for n in nodes]
-if len(set(sizes[:3])) > 1 or sizes[3] <= sizes[0]:
-    sys.exit(f'its lists {lists[:4]} have {sizes[:4]} entries')
 model = cv2.ximgproc.createStructuredEdgeDetection(sys.argv[1])
 noise = np.random.default_rng(0).random((128, 128, 3), np.float32)
 model.detectEdges(noise)
@@ -56,14 +44,13 @@ class StructuredDetector(Detector):
     broken one. Strengths are the forest's votes, as they are; at most 1.
 
     Args:
-        weights (str): Path of the forest, see ``hint``.
-        nms (bool): Thin lines by OpenCV's ``edgesNms`` (radius 2), in place
-            of the thinning of packing. Defaults to False.
-        device (str): See :class:`Detector`.
+        weights: Path of the forest, see ``hint``.
+        nms: Thin lines by OpenCV's ``edgesNms`` (radius 2), in place of the
+            thinning of :class:`~bimm_mm.contours.Compression`.
+        device: See :class:`Detector`.
 
     Raises:
         ValueError: If the file is no such forest.
-        FileNotFoundError: If there is no file.
         ImportError: If OpenCV lacks ``ximgproc``.
     """
 
@@ -78,10 +65,11 @@ class StructuredDetector(Detector):
         super().__init__(device=device)
         if not hasattr(cv2, 'ximgproc'):
             raise ImportError(
-                'OpenCV has no ximgproc here: install opencv-contrib-python '
-                f'{cv2.__version__}'
+                'OpenCV has no ximgproc here: install '
+                f'opencv-contrib-python-headless {cv2.__version__} in place '
+                'of opencv-python-headless'
             )
-        self._hash = hash_file(weights, hint=self.hint)
+        self._hash = sha256_of_file(weights)
         _try(weights)
         self._forest = cv2.ximgproc.createStructuredEdgeDetection(weights)
         self.nms = nms
@@ -89,7 +77,7 @@ class StructuredDetector(Detector):
         if self.device.type != 'cpu':
             print_log(
                 'structured: OpenCV detects these edges on the CPU; on '
-                f'{self.device} they are only packed',
+                f'{self.device} they are only compressed',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -126,10 +114,9 @@ def _try(path: str) -> None:
         text=True,
         timeout=_TRIAL_SECONDS,
     )
-    if run.returncode == 0:
-        return
-    reason = (run.stderr.strip().splitlines() or ['OpenCV crashed on it'])[-1]
-    raise ValueError(
-        f'{path} is no forest of structured edge detection: {reason}. '
-        f'Expected is {StructuredDetector.hint}; fetch it again'
-    )
+    if run.returncode:
+        reason = (run.stderr.strip().splitlines() or ['OpenCV crashed'])[-1]
+        raise ValueError(
+            f'{path} is no forest of structured edge detection: {reason}. '
+            f'Expected is {StructuredDetector.hint}; fetch it again'
+        )

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from bimm_mm.models.checkpoints.checkpoint import read_state_dict
+from bimm_mm.utils.files import sha256_of_file
+
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
@@ -114,10 +117,7 @@ def load_sam(path: str, *, size: str | None = None) -> LoadedSam:
     if size is not None and size not in SIZES:
         raise ValueError(f'size {size!r} is unknown, choose of {list(SIZES)}')
     _require_library()
-    # Not above: that package imports the detector made of this one.
-    from bimm_mm.contours.detectors.weights import load_weights
-
-    state, digest = load_weights(path, hint=HINT)
+    state = read_state_dict(path)
     try:
         found = infer_architecture(state)
         model = build_sam(found)
@@ -132,7 +132,7 @@ def load_sam(path: str, *, size: str | None = None) -> LoadedSam:
             f'{path} holds a SAM of size {found.size!r}, asked for was '
             f'{size!r}: give the weights of that size, or leave size out'
         )
-    return LoadedSam(model.eval(), found.size, digest)
+    return LoadedSam(model.eval(), found.size, sha256_of_file(path))
 
 
 def infer_architecture(state: Mapping[str, Tensor]) -> Architecture:

@@ -14,10 +14,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
+from bimm_mm.contours.format import ContourError, ContourFile, contour_path
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.paths import contour_path
-from bimm_mm.contours.source import check_source
-from bimm_mm.contours.store import ContourError, ContourFile
 from bimm_mm.datasets.transforms.sample import (
     frame_indices,
     get_frames,
@@ -101,7 +99,7 @@ class LoadContour(BaseTransform):
         with self._open(place) as file:
             self.manifest.check(file)
             with self._remade():
-                check_source(file, path)
+                file.check_source(path)
                 _check_shape(file, frames[0].shape[:2])
             contours = self._load(file, indices, frames[0].shape[:2])
         pairs = zip(frames, contours, strict=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from bimm_mm.contours.format import ContourError
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.store import ContourError
 from bimm_mm.registry import TRANSFORMS
 
 

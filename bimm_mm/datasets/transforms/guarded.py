@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
-from bimm_mm.contours.store import ContourError
+from bimm_mm.contours.format import ContourError
 from bimm_mm.datasets.transforms.sample import media_path
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.video import UndecodableVideoError

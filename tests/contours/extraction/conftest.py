@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.plan import Plan
 
 CLIPS = ('eat', 'hungry', 'want')  # 47 to 49 frames of 480 x 640 px
@@ -41,7 +41,7 @@ def make_plan(media: Path, tmp_path: Path) -> Callable[..., Plan]:
             detector='sobel',
             weights=None,
             options={},
-            packing=Packing(),
+            packing=Compression(),
             stride=8,
             side=120,
             batch=4,

@@ -11,8 +11,8 @@ import pytest
 
 from bimm_mm.contours.estimate import Amount, estimate
 from bimm_mm.contours.extractor import Extractor
+from bimm_mm.contours.format import write_contours
 from bimm_mm.contours.report import Report
-from bimm_mm.contours.store import write_contours
 from bimm_mm.contours.summary import estimate_text
 from bimm_mm.contours.units import Unit, find_units
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from bimm_mm.contours import extractor as module
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.detectors import build_detector
 from bimm_mm.contours.extractor import DetectorError, OutputError
-from bimm_mm.contours.packing import Packing
+from bimm_mm.contours.format import ContourFile
 from bimm_mm.contours.report import Report
-from bimm_mm.contours.store import ContourFile
 from bimm_mm.contours.units import Unit, find_units
 
 
@@ -34,7 +34,7 @@ def _alone(frame, detector, packing):
 
 @pytest.mark.parametrize('detector', ['sobel', 'canny'])
 def test_video_holds_the_contours_of_its_frames(make_plan, media, detector):
-    plan = make_plan(detector=detector, packing=Packing(density=0.1))
+    plan = make_plan(detector=detector, packing=Compression(density=0.1))
     path = str(media / 'signs' / 'eat.mkv')
     extractor = plan.build('cpu')
     report = extractor.extract(Unit((path,), video=True))
@@ -65,7 +65,7 @@ def test_settings_are_all_that_changes_the_contours(make_plan):
 
 
 def test_every_image_has_a_file(make_plan, media):
-    plan = make_plan(packing=Packing(density=0.1))
+    plan = make_plan(packing=Compression(density=0.1))
     [unit] = find_units(str(media), folder='photos')
     report = plan.build('cpu').extract(unit)
     assert (report.files, report.frames, report.failed) == (5, 5, [])

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bimm_mm.contours.thin import thin
+from bimm_mm.contours.nms import nms
 
 
 @dataclass(frozen=True)
-class Packing:
+class Compression:
     """How contour strength becomes pictures that take few bytes.
 
     Args:
-        thin (bool): Whether lines are thinned to one pixel.
-        density (float, optional): At most this share of a frame's pixels is
-            kept, the strongest; in (0, 1]. None keeps all.
-        levels (int): Gray levels with 0, from 2 to 256: values are
+        thin: Whether lines are thinned to one pixel.
+        density: At most this share of a frame's pixels is kept, the
+            strongest; in (0, 1]. None keeps all.
+        levels: Gray levels with 0, from 2 to 256: values are
             ``round(i * 255 / (levels - 1))``.
 
     Raises:
@@ -47,38 +47,38 @@ class Packing:
 
     @torch.no_grad()
     def __call__(self, strength: Tensor, *, thinned: bool = False) -> Tensor:
-        """Pack contours of a batch of frames, on their device.
+        """Compress contours of a batch of frames, on their device.
 
         Args:
-            strength (Tensor): (N, H, W) fp32 in [0, 1].
-            thinned (bool): Lines are one pixel wide already.
+            strength: (N, H, W) fp32 in [0, 1].
+            thinned: Whether lines are one pixel wide already.
 
         Returns:
-            Tensor: (N, H, W) uint8, 255 for the strongest.
+            (N, H, W) uint8, 255 for the strongest.
         """
         if self.thin and not thinned:
-            strength = thin(strength)
+            strength = nms(strength)
         if self.density is not None:
             strength = strength * strongest(strength, self.density)
         return quantize(strength, self.levels)
 
     def settings(self) -> dict[str, Any]:
-        """The options, for JSON."""
+        """Return the options, for JSON."""
         return asdict(self)
 
 
 def strongest(strength: Tensor, density: float) -> Tensor:
-    """Which pixels are the strongest of their frame.
+    """Find the strongest pixels of each frame.
 
     Of pixels that tie at the weakest kept value as many are kept as fit,
     spread evenly over the frame in a fixed order; zeros never.
 
     Args:
-        strength (Tensor): (N, H, W), at least 0.
-        density (float): Share of pixels, in (0, 1].
+        strength: (N, H, W), at least 0.
+        density: Share of pixels, in (0, 1].
 
     Returns:
-        Tensor: (N, H, W) bool; at most ``floor(density * H * W)`` of a frame.
+        (N, H, W) bool; at most ``floor(density * H * W)`` of a frame.
     """
     flat = strength.flatten(1)
     size = flat.shape[1]
@@ -95,23 +95,15 @@ def strongest(strength: Tensor, density: float) -> Tensor:
     return (stronger | fits).view_as(strength)
 
 
+def quantize(strength: Tensor, levels: int) -> Tensor:
+    """Round (N, H, W) in [0, 1] to gray levels, uint8, with 0 and 255."""
+    level = strength.mul(levels - 1).round_()
+    return level.mul_(255).div_(levels - 1).round_().to(torch.uint8)
+
+
 def _spread(size: int, device: torch.device) -> Tensor:
     """All pixels once, neighbors in this order far from each other."""
     step = round(size * (math.sqrt(5) - 1) / 2)
     while math.gcd(step, size) > 1:
         step += 1
     return torch.arange(size, device=device).mul_(step).remainder_(size)
-
-
-def quantize(strength: Tensor, levels: int) -> Tensor:
-    """Round to gray levels.
-
-    Args:
-        strength (Tensor): (N, H, W) in [0, 1].
-        levels (int): How many, with 0; from 2 to 256.
-
-    Returns:
-        Tensor: (N, H, W) uint8.
-    """
-    level = strength.mul(levels - 1).round_()
-    return level.mul_(255).div_(levels - 1).round_().to(torch.uint8)

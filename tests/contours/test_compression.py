@@ -1,4 +1,4 @@
-"""Packing: few pixels, few levels; what is kept is the strongest."""
+"""Compression: few pixels, few levels; what is kept is the strongest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.contours.packing import Packing, strongest
+from bimm_mm.contours.compression import Compression, strongest
 
 
 def _noise(*shape: int) -> torch.Tensor:
@@ -18,7 +18,7 @@ def _noise(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize('density', [0.001, 0.04, 0.5, 1.0])
 def test_the_strongest_pixels_are_kept(density: float) -> None:
     strength = _noise(3, 40, 50)
-    packed = Packing(thin=False, density=density, levels=256)(strength)
+    packed = Compression(thin=False, density=density, levels=256)(strength)
     count = math.floor(density * 2000)
     for frame, values in zip(packed.numpy(), strength.numpy(), strict=True):
         limit = np.sort(values.ravel())[-count]
@@ -26,12 +26,12 @@ def test_the_strongest_pixels_are_kept(density: float) -> None:
         assert np.array_equal(frame, expected)
 
 
-def test_a_frame_is_packed_alike_alone_and_in_a_batch() -> None:
+def test_a_frame_is_compressed_alike_alone_and_in_a_batch() -> None:
     strength = _noise(4, 30, 44)
     strength[2] = 0
-    together = Packing()(strength)
+    together = Compression()(strength)
     for frame, packed in zip(strength, together, strict=True):
-        assert torch.equal(Packing()(frame[None])[0], packed)
+        assert torch.equal(Compression()(frame[None])[0], packed)
     assert not together[2].any()
 
 
@@ -59,7 +59,7 @@ def test_ties_yield_to_what_is_stronger() -> None:
 @pytest.mark.parametrize('levels', [2, 3, 4, 7, 16, 19, 256])
 def test_levels(levels: int) -> None:
     strength = torch.linspace(0, 1, 10001).view(1, 73, 137)
-    packed = Packing(thin=False, density=None, levels=levels)(strength)
+    packed = Compression(thin=False, density=None, levels=levels)(strength)
     values = [round(i * 255 / (levels - 1)) for i in range(levels)]
     assert packed.dtype == torch.uint8
     assert packed.unique().tolist() == values
@@ -70,15 +70,19 @@ def test_levels(levels: int) -> None:
 def test_thin_binary_lines_pass_unchanged() -> None:
     lines = torch.zeros(1, 50, 50)
     lines[0, 10:12, 5:40] = 1  # two wide: thinning would change it
-    packing = Packing(density=None, levels=4)
-    assert torch.equal(packing(lines, thinned=True), (lines * 255).byte())
-    assert not torch.equal(packing(lines), (lines * 255).byte())
+    compression = Compression(density=None, levels=4)
+    assert torch.equal(compression(lines, thinned=True), (lines * 255).byte())
+    assert not torch.equal(compression(lines), (lines * 255).byte())
 
 
 def test_settings_are_the_options() -> None:
-    packing = Packing(thin=False, density=None, levels=9)
-    assert packing.settings() == {'thin': False, 'density': None, 'levels': 9}
-    assert Packing(**packing.settings()) == packing
+    compression = Compression(thin=False, density=None, levels=9)
+    assert compression.settings() == {
+        'thin': False,
+        'density': None,
+        'levels': 9,
+    }
+    assert Compression(**compression.settings()) == compression
 
 
 @pytest.mark.parametrize(
@@ -94,4 +98,4 @@ def test_settings_are_the_options() -> None:
 )
 def test_bad_options(options: dict[str, float], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
-        Packing(**options)
+        Compression(**options)

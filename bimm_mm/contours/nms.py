@@ -1,4 +1,4 @@
-"""Thinning of contours to lines one pixel wide, on the device.
+"""Non-maximum suppression: contours become lines one pixel wide.
 
 Shapes: N frames of H x W pixels; contour strength in [0, 1].
 """
@@ -18,7 +18,7 @@ _KERNEL = (1, 8, 28, 56, 70, 56, 28, 8, 1)
 _CREST = 0.1
 
 
-def thin(strength: Tensor) -> Tensor:
+def nms(strength: Tensor) -> Tensor:
     """Keep ridges only, by non-maximum suppression across lines.
 
     As ``edgesNms`` of Dollar's structured edges: the direction of a line
@@ -29,27 +29,27 @@ def thin(strength: Tensor) -> Tensor:
     chains of pixels that touch by corners.
 
     Args:
-        strength (Tensor): (N, H, W) fp32 in [0, 1].
+        strength: (N, H, W) fp32 in [0, 1].
 
     Returns:
-        Tensor: (N, H, W): the strength on ridges, 0 elsewhere.
+        (N, H, W): the strength on ridges, 0 elsewhere.
     """
     smoothed = smooth(strength, _KERNEL)
     dx, dy = normals(smoothed)
     crest = strength + _CREST * smoothed
     ridge = crest >= shifted(crest, dx, dy)
     ridge &= crest > shifted(crest, -dx, -dy)
-    return strength * without_stairs(ridge & (strength > 0))
+    return strength * remove_stairs(ridge & (strength > 0))
 
 
 def normals(smoothed: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions across lines: where a map curves down most.
+    """Find directions across lines: where a map curves down most.
 
     Args:
-        smoothed (Tensor): (N, H, W).
+        smoothed: (N, H, W).
 
     Returns:
-        tuple: Unit vectors, (N, H, W) each for x and y; y >= 0.
+        Unit vectors, (N, H, W) each for x and y; y >= 0.
     """
     x = margin(smoothed)
     double = 2 * smoothed
@@ -63,19 +63,20 @@ def normals(smoothed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shifted(maps: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Values up to one pixel away from every pixel, bilinearly.
+    """Read values up to one pixel away from every pixel, bilinearly.
 
     Beyond the frame its outermost pixels are repeated.
 
     Args:
-        maps (Tensor): (N, H, W).
-        dx (Tensor): (N, H, W), pixels to the right, in [-1, 1].
-        dy (Tensor): (N, H, W), pixels down, in [-1, 1].
+        maps: (N, H, W).
+        dx: (N, H, W), pixels to the right, in [-1, 1].
+        dy: (N, H, W), pixels down, in [-1, 1].
 
     Returns:
-        Tensor: (N, H, W).
+        (N, H, W).
     """
     count, height, width = maps.shape
+    # Index of every pixel in the flattened maps with their margins.
     flat = margin(maps).flatten()
     stride = width + 2
     row = torch.arange(height, device=maps.device)[:, None] + 1
@@ -91,14 +92,14 @@ def shifted(maps: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     return near.lerp_(far, y)
 
 
-def without_stairs(lines: Tensor) -> Tensor:
-    """One pass of Guo and Hall's thinning, which never cuts a line.
+def remove_stairs(lines: Tensor) -> Tensor:
+    """Do one pass of Guo and Hall's thinning, which never cuts a line.
 
     Args:
-        lines (Tensor): (N, H, W) bool.
+        lines: (N, H, W) bool.
 
     Returns:
-        Tensor: (N, H, W) bool.
+        (N, H, W) bool.
     """
     return _peel(_peel(lines, first=True), first=False)
 

@@ -1,4 +1,4 @@
-"""Thinning: connected lines one pixel wide, where OpenCV sees ridges too."""
+"""Connected lines one pixel wide, where OpenCV sees ridges too."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from bimm_mm.contours.detectors import build_detector
-from bimm_mm.contours.thin import normals, shifted, thin, without_stairs
+from bimm_mm.contours.nms import nms, normals, remove_stairs, shifted
 
 SIZE = 64
+needs_contrib = pytest.mark.skipif(
+    not hasattr(cv2, 'ximgproc'), reason='OpenCV has no contrib modules'
+)
 
 
 def _plane(angle: float) -> np.ndarray:
@@ -29,13 +32,15 @@ def _edges(picture: np.ndarray) -> torch.Tensor:
 
 
 def _lines(strength: torch.Tensor) -> np.ndarray:
-    return (thin(strength)[0].numpy() > 0.2).astype(np.uint8)
+    return (nms(strength)[0].numpy() > 0.2).astype(np.uint8)
 
 
 def _assert_one_line(lines: np.ndarray) -> None:
     """One connected line, in which no pixel can be left out."""
     count, _ = cv2.connectedComponents(lines, connectivity=8)
     assert count == 2  # background and line
+    if not hasattr(cv2, 'ximgproc'):
+        return
     skeleton = cv2.ximgproc.thinning(lines * 255) > 0
     # OpenCV leaves the frame's outermost pixels out.
     assert np.array_equal(skeleton[1:-1, 1:-1], lines[1:-1, 1:-1] > 0)
@@ -70,7 +75,7 @@ def test_a_plateau_leaves_one_line(width: int, vertical: bool) -> None:
     ridge = torch.zeros(1, 32, 32)
     ridge[:, 12 : 12 + width] = 1
     ridge = ridge.mT.contiguous() if vertical else ridge
-    lines = thin(ridge)[0]
+    lines = nms(ridge)[0]
     lines = lines.mT if vertical else lines
     rows = lines.sum(1).nonzero().flatten().tolist()
     assert len(rows) == 1 and 12 + (width - 1) // 2 <= rows[0]
@@ -82,6 +87,7 @@ def _ridge(angle: float) -> np.ndarray:
     return np.exp(-((_plane(angle) / 2) ** 2)).astype(np.float32)
 
 
+@needs_contrib
 @pytest.mark.parametrize('degrees', [3, 20, 48, 70, 87, 110, 130, 165])
 def test_ridges_of_opencv(
     degrees: int, tmp_path: Path, write_forest: Callable[..., str]
@@ -94,7 +100,7 @@ def test_ridges_of_opencv(
     theirs = forest.edgesNms(
         ridge, forest.computeOrientation(ridge), r=1, s=0, m=1
     )
-    ours = thin(torch.from_numpy(ridge)[None])[0].numpy()
+    ours = nms(torch.from_numpy(ridge)[None])[0].numpy()
     inner = np.s_[6:-6, 6:-6]
     theirs, ours = theirs[inner] > 0.5, ours[inner] > 0.5
     near = cv2.dilate(theirs.astype(np.uint8), np.ones((3, 3))) > 0
@@ -135,6 +141,7 @@ def test_shifted_is_bilinear() -> None:
         assert (exact - result).abs().max() < 2 / 32
 
 
+@needs_contrib
 def test_one_pass_of_guo_and_hall() -> None:
     """Of lines at most two wide it leaves what OpenCV's many passes leave."""
     lines = np.zeros((60, 60), np.uint8)
@@ -143,11 +150,11 @@ def test_one_pass_of_guo_and_hall() -> None:
     expected = cv2.ximgproc.thinning(
         lines, thinningType=cv2.ximgproc.THINNING_GUOHALL
     )
-    ours = without_stairs(torch.from_numpy(lines > 0)[None])[0]
+    ours = remove_stairs(torch.from_numpy(lines > 0)[None])[0]
     assert np.array_equal(ours.numpy(), expected > 0)
     assert (expected > 0).sum() < 0.8 * (lines > 0).sum()
 
 
 def test_a_flat_frame_has_no_lines() -> None:
-    assert not thin(torch.zeros(2, 20, 20)).any()
-    assert not thin(torch.full((2, 20, 20), 0.5))[:, 1:-1, 1:-1].any()
+    assert not nms(torch.zeros(2, 20, 20)).any()
+    assert not nms(torch.full((2, 20, 20), 0.5))[:, 1:-1, 1:-1].any()
