@@ -1,13 +1,6 @@
 # Ours, not the paper's: Sobel edges computed on the device, no contour files.
 # The joint stage alone differs.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 v2 = dict(_base_.v2, target=dict(type='bimm_mm.ContourTarget', source='sobel'))
 model = dict(

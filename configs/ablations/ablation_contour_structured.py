@@ -1,13 +1,6 @@
 # Ours, not the paper's: contours of another detector (structured edges),
 # from files in a folder of their own. The joint stage alone differs.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 contour_root = 'data/ucf101/contours_structured'
 guarded, enlarge, load, crop, pack = _base_.train_pipeline

@@ -1,13 +1,6 @@
 # Ours, not the paper's: motion between each sampled frame and the next
 # frame of the video, not the next sampled one.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 mt = dict(
     _base_.dorsal.areas[-1],

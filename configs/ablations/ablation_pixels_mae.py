@@ -1,14 +1,7 @@
 # Ours, not the paper's: V4's pixels are normalized per token over all its
 # values, as MAE.
 # The joint stage alone differs.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 v4 = dict(
     _base_.ventral.areas[-1],

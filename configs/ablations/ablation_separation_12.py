@@ -1,14 +1,7 @@
 # Table 7d, "12": one intermediate block, hence pixels and motion only.
 # Sec. 4.3: in both branches; chosen: in stage 1 as well, which is
 # configs/ablations/ablation_ventral_separation_12.py.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 model = dict(
     ventral=dict(areas=[_base_.ventral.areas[-1]]),

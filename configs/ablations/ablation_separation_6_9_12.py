@@ -1,14 +1,7 @@
 # Table 7d, "6-9-12": intermediate blocks end after 6, 9 and 12.
 # Sec. 4.3: in both branches; chosen: in stage 1 as well, which is
 # configs/ablations/ablation_ventral_separation_6_9_12.py.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 v1 = dict(_base_.v1, after_block=6)  # Table 7d
 v2 = dict(_base_.v2, after_block=9)  # Table 7d

@@ -1,13 +1,6 @@
 # Ours, not the paper's: V1 has V2's decoder, a small transformer, and
 # not "only few linear layers" (Sec. 3.1). The joint stage alone differs.
-_base_ = [
-    '../_base_/models/bimm_base.py',
-    '../_base_/datasets/ucf101_pretrain.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/ablation_ucf101.py',
-    '../_base_/default_runtime.py',
-]
-optim_wrapper = dict(optimizer=dict(lr=_base_.base_lr))
+_base_ = '../_base_/ablation_ucf101.py'
 
 v1 = dict(_base_.v1, decoder=_base_.v2.decoder)
 model = dict(

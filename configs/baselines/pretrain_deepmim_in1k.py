@@ -6,30 +6,21 @@
 # are those that DeepMIM's code has for CLIP features.
 # Warm-up, cosine, betas and weight decay are Table 8's.
 _base_ = [
+    '../_base_/models/mae_base.py',
     '../_base_/datasets/in1k_images.py',
     '../_base_/schedules/pretrain.py',
     '../_base_/default_runtime.py',
 ]
 
-decoder = dict(
-    type='bimm_mm.TransformerDecoder',
-    depth=4,  # DeepMIM's code
-    width=512,  # DeepMIM's code
-    num_heads=16,  # DeepMIM's code
-)
-target = dict(type='bimm_mm.PixelTarget', norm='mae')  # as MAE
+decoder = dict(_base_.decoder, depth=4)  # DeepMIM's code; width as MAE
+target = _base_.target
 model = dict(
-    type='bimm_mm.MaskedBranch',
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer', arch='base', img_size=224
-    ),
-    masking=dict(type='bimm_mm.RandomMasking', ratio=0.75),  # as MAE
     areas=[  # DeepMIM's code: after blocks 6, 8, 10 and 12
         dict(name='level1', after_block=6, decoder=decoder, target=target),
         dict(name='level2', after_block=8, decoder=decoder, target=target),
         dict(name='level3', after_block=10, decoder=decoder, target=target),
         dict(name='level4', after_block=12, decoder=decoder, target=target),
-    ],
+    ]
 )
 optim_wrapper = dict(optimizer=dict(lr=1.5e-4))  # DeepMIM's code: base lr
 train_cfg = dict(by_epoch=True, max_epochs=1600)  # Table 5

@@ -6,6 +6,7 @@
 # reading: the layers that enlarge (bimm_mm.MultiScaleDecoder), and no Gaussian
 # window.
 _base_ = [
+    '../_base_/models/mae_base.py',
     '../_base_/datasets/in1k_images.py',
     '../_base_/schedules/pretrain.py',
     '../_base_/default_runtime.py',
@@ -23,11 +24,6 @@ target = dict(
     window=None,  # chosen: as SlowFast's HOG
 )
 model = dict(
-    type='bimm_mm.MaskedBranch',
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer', arch='base', img_size=224
-    ),
-    masking=dict(type='bimm_mm.RandomMasking', ratio=0.75),  # as MAE
     areas=[  # LocalMIM's code: blocks, scales and cells
         dict(
             name='level1',

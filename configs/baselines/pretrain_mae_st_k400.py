@@ -1,7 +1,7 @@
 # MAE-ST with ViT-B on Kinetics-400; what is exact: see the model.
 _base_ = [
     '../_base_/models/mae_st_base.py',
-    '../_base_/datasets/k400_clips.py',
+    '../_base_/datasets/ucf101_pretrain.py',
     '../_base_/schedules/pretrain.py',
     '../_base_/default_runtime.py',
 ]
@@ -10,8 +10,10 @@ repeats = 4  # MAE-ST's code
 # MAE-ST's code: not ImageNet's
 data_preprocessor = dict(mean=[114.75] * 3, std=[57.375] * 3)
 
+decode = _base_.train_pipeline[0]
+decode.transforms.pop(2)  # no contours whose frames are to be met
 train_pipeline = [
-    _base_.train_pipeline[0],
+    decode,
     dict(
         type='bimm_mm.RepeatCrops',
         num=repeats,
@@ -30,7 +32,13 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=8,  # chosen: 512 videos in all on 64 GPUs
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
+    dataset=dict(
+        dataset=dict(
+            ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
+            data_prefix=dict(video='data/kinetics400/videos_train'),
+            pipeline=train_pipeline,
+        )
+    ),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=1.6e-3),  # MAE-ST's code: base lr

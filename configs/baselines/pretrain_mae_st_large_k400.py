@@ -1,47 +1,7 @@
-# MAE-ST with ViT-L on Kinetics-400; what is exact: see the model.
-_base_ = [
-    '../_base_/models/mae_st_base.py',
-    '../_base_/datasets/k400_clips.py',
-    '../_base_/schedules/pretrain.py',
-    '../_base_/default_runtime.py',
-]
+# MAE-ST with ViT-L on Kinetics-400: what differs from ViT-B.
+_base_ = './pretrain_mae_st_k400.py'
 
-repeats = 4  # MAE-ST's code
 model = dict(
     backbone=dict(arch='large'),
     areas=[dict(_base_.model.areas[0], after_block=24)],
-)
-# MAE-ST's code: not ImageNet's
-data_preprocessor = dict(mean=[114.75] * 3, std=[57.375] * 3)
-
-train_pipeline = [
-    _base_.train_pipeline[0],
-    dict(
-        type='bimm_mm.RepeatCrops',
-        num=repeats,
-        transforms=[
-            # MAE-ST's code: half of the area or more, and flips
-            dict(type='RandomResizedCrop', area_range=(0.5, 1.0)),
-            dict(
-                type='Resize',
-                scale=(_base_.size, _base_.size),
-                keep_ratio=False,
-            ),
-            dict(type='Flip', flip_ratio=0.5),
-        ],
-    ),
-    dict(type='bimm_mm.PackClipInputs'),
-]
-train_dataloader = dict(
-    batch_size=8,  # chosen: 512 videos in all on 64 GPUs
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
-)
-optim_wrapper = dict(
-    optimizer=dict(lr=1.6e-3),  # MAE-ST's code: base lr
-    clip_grad=dict(max_norm=0.02),  # MAE-ST's code
-)
-# chosen: warm-up, betas and weight decay as Table 8
-train_cfg = dict(
-    by_epoch=True,
-    max_epochs=1600 // repeats,  # Table 1: 1600
 )

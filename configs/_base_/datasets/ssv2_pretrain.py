@@ -1,77 +1,22 @@
-# Joint pretraining on Something-Something-v2.
-data_root = 'data/sthv2/videos'
-ann_file = 'data/sthv2/sthv2_train_list_videos.txt'
-# 'map': contours from files; 'sobel': computed on the device, no files.
-contours = '{{$BIMM_CONTOURS:map}}'
-contour_root = 'data/sthv2/contours' if contours == 'map' else None
-size = 224  # Sec. A.1
+# Joint pretraining on Something-Something-v2: what differs from UCF101.
+_base_ = './ucf101_pretrain.py'
 
-train_pipeline = [
-    dict(
-        type='bimm_mm.SafeDecode',
-        transforms=[
-            # chosen: one thread, more of them can hang (decord issue 220)
-            dict(type='DecordInit', num_threads=1),
-            dict(
-                type='SampleFrames',
-                clip_len=16,  # Table 2
-                frame_interval=2,  # chosen: as VideoMAE
-                out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
-            ),
-            dict(
-                type='bimm_mm.SnapToContourStride', contour_root=contour_root
-            ),
-            dict(type='DecordDecode'),
-        ],
-    ),
-    # chosen: no crop is larger than the frame, see the class
-    dict(type='bimm_mm.EnsureMinSize', size=size),
-    dict(
-        type='bimm_mm.LoadContour',
-        contour_root=contour_root,
-        data_root=data_root,
-        detector='sam',  # Sec. 3.2; footnote 3: others too
-    ),
-    dict(
-        type='bimm_mm.RepeatCrops',
-        num=1,  # chosen: Table 8 has no repeated augmentation
-        transforms=[
-            dict(
-                type='MultiScaleCrop',  # Table 8: random crop, as VideoMAE
-                input_size=size,
-                scales=(1, 0.875, 0.75, 0.66),
-                max_wh_scale_gap=1,
-                num_fixed_crops=13,
-            ),
-            dict(type='Resize', scale=(size, size), keep_ratio=False),
-            dict(type='Flip', flip_ratio=0.5),  # Table 8
-        ],
-    ),
-    dict(type='bimm_mm.PackClipInputs'),
-]
+data_root = 'data/sthv2/videos'
+contour_root = 'data/sthv2/contours' if _base_.contours == 'map' else None
+
+train_pipeline = _base_.train_pipeline
+decode, enlarge, load, crop, pack = train_pipeline
+decode.transforms[1].update(frame_interval=2)  # chosen: as VideoMAE
+decode.transforms[2].update(contour_root=contour_root)
+load.update(contour_root=contour_root, data_root=data_root)
 
 train_dataloader = dict(
     batch_size=16,  # Table 8
-    num_workers=8,  # chosen: cores per GPU of a usual node
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=True,  # chosen: every step has the full batch
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
     dataset=dict(
-        type='bimm_mm.ResilientDataset',
         dataset=dict(
-            # Unprefixed names above are mmaction2's; without the scope
-            # RandomResizedCrop would be mmpretrain's, for images.
-            _scope_='mmaction',
-            type='VideoDataset',
-            ann_file=ann_file,
+            ann_file='data/sthv2/sthv2_train_list_videos.txt',
             data_prefix=dict(video=data_root),
             pipeline=train_pipeline,
-        ),
+        )
     ),
-)
-data_preprocessor = dict(
-    type='bimm_mm.ClipDataPreprocessor',
-    to_rgb=False,  # decord gives R, G, B
 )

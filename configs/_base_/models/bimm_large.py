@@ -1,70 +1,35 @@
-# BIMM with ViT-L (Sec. 3.1), 224 x 224 pixels. Stage 1 takes a branch alone:
+# BIMM with ViT-L (Sec. 3.1): what differs from ViT-B. Stage 1 takes a branch
+# alone:
 #   model = dict(_delete_=True, type='bimm_mm.MaskedBranch', **_base_.ventral)
+_base_ = './bimm_base.py'
 
-# V1: "only few linear layers" (Sec. 3.1) and Gabor features (Sec. 3.2).
 v1 = dict(
-    name='V1',
+    _base_.v1,
     after_block=4,  # chosen: the share of Table 7d, 2 of 12
-    decoder=dict(type='bimm_mm.LinearDecoder', width=512, num_heads=8),
-    target=dict(type='bimm_mm.GaborTarget'),
+    decoder=dict(_base_.v1.decoder, width=512, num_heads=8),
 )
-# V2: contours (Sec. 3.2), from files that bimm_mm.LoadContour reads. With
-# BIMM_CONTOURS=sobel in the environment they are computed on the device, a
-# deviation from the paper that its footnote 3 allows.
 v2 = dict(
-    name='V2',
+    _base_.v2,
     after_block=8,  # chosen: the share of Table 7d, 4 of 12
-    decoder=dict(
-        type='bimm_mm.TransformerDecoder', depth=2, width=512, num_heads=8
-    ),
-    target=dict(type='bimm_mm.ContourTarget', source='{{$BIMM_CONTOURS:map}}'),
+    decoder=dict(_base_.v2.decoder, width=512, num_heads=8),
 )
 # V4 and MT: after the last block (Table 7d), the baselines' decoder.
-last_decoder = dict(
-    type='bimm_mm.TransformerDecoder', depth=4, width=512, num_heads=8
+last = dict(
+    after_block=24,
+    decoder=dict(_base_.last_decoder, width=512, num_heads=8),
 )
 
 ventral = dict(
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer', arch='large', img_size=224
-    ),
-    masking=dict(type='bimm_mm.RandomMasking', ratio=0.75),  # Sec. 4.3
-    areas=[
-        v1,
-        v2,
-        dict(
-            name='V4',
-            after_block=24,
-            decoder=last_decoder,
-            target=dict(type='bimm_mm.PixelTarget'),
-        ),
-    ],
+    backbone=dict(arch='large'),
+    areas=[v1, v2, dict(_base_.ventral.areas[-1], **last)],
 )
 dorsal = dict(
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer',
-        arch='large',
-        img_size=224,
-        num_frames=16,  # Sec. A.2
-        tubelet_size=2,  # as VideoMAE, the dorsal baseline (Sec. 3)
-    ),
-    masking=dict(type='bimm_mm.TubeMasking', ratio=0.9),  # Table 7f
-    areas=[
-        v1,
-        v2,
-        dict(
-            name='MT',
-            after_block=24,
-            decoder=last_decoder,
-            target=dict(type='bimm_mm.MotionTarget'),
-        ),
-    ],
+    backbone=dict(arch='large'),
+    areas=[v1, v2, dict(_base_.dorsal.areas[-1], **last)],
 )
 model = dict(
-    type='bimm_mm.BIMM',
     ventral=ventral,
     dorsal=dorsal,
     share_blocks=8,  # Sec. 3.3: the first two intermediate blocks
-    dorsal_weight=1.0,  # Sec. 3.3: lambda of eq. 4
     ventral_checkpoint='work_dirs/pretrain_ventral_large_in1k/epoch_800.pth',
 )

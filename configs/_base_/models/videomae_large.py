@@ -1,34 +1,14 @@
-# VideoMAE with ViT-L (Tong et al., 2022), 16 frames of 224 x 224 pixels.
-#
-# Exact: encoder, tube masking, decoder, target and loss. With the same weights
-# and mask the loss is that of the published formula; 342,996,992 parameters.
-# One area, after the last block, so that nothing of BIMM's is left.
+# VideoMAE with ViT-L: what differs from ViT-B. 342,996,992 parameters.
+_base_ = './videomae_base.py'
+
+(pixels,) = _base_.model.areas
+decoder = dict(
+    pixels.decoder,
+    depth=12,  # VideoMAE's scripts
+    width=512,  # VideoMAE's code
+    num_heads=8,  # VideoMAE's code
+)
 model = dict(
-    type='bimm_mm.MaskedBranch',
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer',
-        arch='large',
-        img_size=224,
-        num_frames=16,  # VideoMAE
-        tubelet_size=2,  # VideoMAE
-        with_cls_token=False,  # VideoMAE's code
-        out_type='avg',  # VideoMAE's code
-        key_bias=False,  # VideoMAE's code
-    ),
-    masking=dict(type='bimm_mm.TubeMasking', ratio=0.9),  # VideoMAE
-    areas=[
-        dict(
-            name='pixels',
-            after_block=24,
-            decoder=dict(
-                type='bimm_mm.TransformerDecoder',
-                depth=12,  # VideoMAE's scripts
-                width=512,  # VideoMAE's code
-                num_heads=8,  # VideoMAE's code
-                embed_bias=False,  # VideoMAE's code
-                key_bias=False,  # VideoMAE's code
-            ),
-            target=dict(type='bimm_mm.PixelTarget', norm='videomae'),
-        )
-    ],
+    backbone=dict(arch='large'),
+    areas=[dict(pixels, after_block=24, decoder=decoder)],
 )

@@ -1,34 +1,13 @@
-# VideoMAE with ViT-S (Tong et al., 2022), 16 frames of 224 x 224 pixels.
-#
-# Exact: encoder, tube masking, decoder, target and loss. With the same weights
-# and mask the loss is that of the published formula; 24,029,376 parameters.
-# One area, after the last block, so that nothing of BIMM's is left.
+# VideoMAE with ViT-S: what differs from ViT-B. 24,029,376 parameters.
+_base_ = './videomae_base.py'
+
+(pixels,) = _base_.model.areas
+decoder = dict(
+    pixels.decoder,
+    width=192,  # VideoMAE's code
+    num_heads=3,  # VideoMAE's code
+)
 model = dict(
-    type='bimm_mm.MaskedBranch',
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer',
-        arch='small',
-        img_size=224,
-        num_frames=16,  # VideoMAE
-        tubelet_size=2,  # VideoMAE
-        with_cls_token=False,  # VideoMAE's code
-        out_type='avg',  # VideoMAE's code
-        key_bias=False,  # VideoMAE's code
-    ),
-    masking=dict(type='bimm_mm.TubeMasking', ratio=0.9),  # VideoMAE
-    areas=[
-        dict(
-            name='pixels',
-            after_block=12,
-            decoder=dict(
-                type='bimm_mm.TransformerDecoder',
-                depth=4,  # VideoMAE's scripts
-                width=192,  # VideoMAE's code
-                num_heads=3,  # VideoMAE's code
-                embed_bias=False,  # VideoMAE's code
-                key_bias=False,  # VideoMAE's code
-            ),
-            target=dict(type='bimm_mm.PixelTarget', norm='videomae'),
-        )
-    ],
+    backbone=dict(arch='small'),
+    areas=[dict(pixels, decoder=decoder)],
 )
