@@ -28,7 +28,7 @@ def sincos(count: int, dim: int) -> Tensor:
 class PlainBlock(nn.Module):
     """Pre-norm block with attention written out."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.heads, self.scale = heads, (dim // heads) ** -0.5
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
@@ -52,6 +52,9 @@ class PlainBlock(nn.Module):
 class PlainVideoMAE(nn.Module):
     """Encoder on visible tokens, decoder on all, loss on hidden ones."""
 
+    position: Tensor
+    decoder_position: Tensor
+
     def __init__(
         self,
         *,
@@ -68,13 +71,13 @@ class PlainVideoMAE(nn.Module):
             3, width, kernel_size=(2, 16, 16), stride=(2, 16, 16)
         )
         self.blocks = nn.ModuleList(
-            PlainBlock(width, heads) for _ in range(depth)
+            PlainBlock(width, heads=heads) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.bridge = nn.Linear(width, decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.decoder = nn.ModuleList(
-            PlainBlock(decoder_width, decoder_heads)
+            PlainBlock(decoder_width, heads=decoder_heads)
             for _ in range(decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(decoder_width, eps=1e-6)
@@ -86,12 +89,12 @@ class PlainVideoMAE(nn.Module):
         """Loss of one batch.
 
         Args:
-            clip (Tensor): (B, 3, 16, 224, 224), normalized.
-            pixels (Tensor): The same in [0, 1].
-            hidden (Tensor): (B, N), bool, True = hidden; as many per sample.
+            clip: (B, 3, 16, 224, 224), normalized.
+            pixels: The same in [0, 1].
+            hidden: (B, N), bool, True = hidden; as many per sample.
 
         Returns:
-            Tensor: Scalar loss.
+            Scalar loss.
         """
         b = len(clip)
         x = self.patch_embed(clip).flatten(2).transpose(1, 2) + self.position
@@ -121,7 +124,9 @@ def pixel_target(pixels: Tensor) -> Tensor:
     return ((x - mean) / (var.sqrt() + 1e-6)).flatten(2)
 
 
-def tube_mask(batch: int, device: torch.device) -> Tensor:
-    """(B, 1568) bool: 176 of 196 places hidden at all 8 times."""
-    order = torch.rand(batch, 196, device=device).argsort(1)
-    return (order < 176).repeat(1, 8)
+def tube_mask(
+    batch: int, device: torch.device, *, times: int = 8, places: int = 196
+) -> Tensor:
+    """(B, N) bool: 9 of 10 places, 176 of 196, hidden at all times."""
+    order = torch.rand(batch, places, device=device).argsort(1)
+    return (order < int(0.9 * places)).repeat(1, times)

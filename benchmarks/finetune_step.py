@@ -1,0 +1,245 @@
+"""Time a finetuning step against mmaction2's VideoMAE.
+
+A step of video classification with ViT-B: forward and backward pass of the
+cross entropy over 400 classes on clips of 16 x 224 x 224, and AdamW with a
+learning rate per layer. Both are mmaction2's `Recognizer3D` with its
+`TimeSformerHead`, mean of all tokens, no stochastic depth; they hold the same
+weights, get the same clips with soft labels, as mixup makes them, and compute
+in the same precision. What differs is the encoder and the optimizer wrapper:
+
+- mmaction2: its `VisionTransformer` and its layer decay, from its configs;
+- ours: `bimm_mm.BIMMVisionTransformer` and `bimm_mm.LayerDecay`, fused AdamW.
+
+A test checks that loss, gradients and updated weights are equal. On a GPU,
+the peak memory of two steps is given as well.
+
+Example:
+    python -m benchmarks.finetune_step --batch 2 --rounds 7 --amp
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+import bimm_mm.compat  # noqa: F401  fixes libraries
+from benchmarks import measures
+from bimm_mm.apis.config import load_config
+from bimm_mm.models.checkpoints.convert import to_bimm
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+OURS = CONFIGS / 'downstream' / 'k400' / 'finetune_k400.py'
+THEIRS = (
+    'mmaction::recognition/videomae/'
+    'vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400.py'
+)
+THEIR_OPTIMIZER = (
+    'mmaction::detection/videomae/vit-base-p16_videomae-k400-pre_'
+    '8xb8-16x4x1-20e-adamw_ava-kinetics-rgb.py'
+)
+NAMES = ('mmaction2', 'ours')
+PARTS = ('forward', 'backward', 'update')
+
+
+class Size(NamedTuple):
+    """Size of encoder and clip; the default is ViT-B at 16 x 224 x 224."""
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    frames: int = 16
+    side: int = 224
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = measures.parser(__doc__, rounds=7)
+    parser.add_argument('--batch', type=int, default=2, help='clips per step')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=5,
+        default=Size(),
+        metavar=('WIDTH', 'DEPTH', 'HEADS', 'FRAMES', 'SIDE'),
+        help='default: ViT-B, 16 frames of 224',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='bfloat16 autocast for both'
+    )
+    parser.add_argument('--compile', action='store_true', help='both encoders')
+    return measures.parse(parser, arguments)
+
+
+def build_models(size: Size) -> dict[str, Any]:
+    """Both classifiers, with the same weights, in training mode."""
+    model = get_config(THEIRS).model
+    model.data_preprocessor = None
+    model.cls_head.in_channels = size.width
+    arch = dict(embed_dims=size.width, depth=size.depth, num_heads=size.heads)
+    shape = dict(img_size=size.side, num_frames=size.frames)
+    model.backbone.update(shape, **arch)
+    encoder = load_config(OURS).model.backbone
+    encoder.update(
+        shape,
+        arch=arch,
+        with_cls_token=False,
+        key_bias=False,
+        out_type='avg',
+        drop_path_rate=0.0,
+        init_cfg=None,
+    )
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        theirs = MODELS.build(model)
+        ours = MODELS.build({**model, 'backbone': encoder})
+    weights = to_bimm(theirs.backbone.state_dict(), key_bias=False)
+    ours.backbone.load_state_dict(weights.state_dict)
+    ours.cls_head.load_state_dict(theirs.cls_head.state_dict())
+    return dict(zip(NAMES, (theirs.train(), ours.train()), strict=True))
+
+
+def build_optimizer(model: Any, kind: str) -> OptimWrapper:
+    """AdamW with a layer-wise learning rate; both kinds update alike.
+
+    Args:
+        model: Either classifier.
+        kind: Whose code it is, ``'mmaction2'`` or ``'ours'``.
+    """
+    cfg = get_config(THEIR_OPTIMIZER).optim_wrapper
+    cfg.pop('clip_grad')
+    cfg.paramwise_cfg.num_layers = len(model.backbone.blocks)
+    if kind == 'ours':
+        own = load_config(OURS).optim_wrapper
+        cfg = Config(
+            dict(
+                optimizer={**own.optimizer, **cfg.optimizer},
+                constructor=own.constructor,
+                paramwise_cfg=dict(layer_decay=cfg.paramwise_cfg.decay_rate),
+            )
+        )
+    # Each constructor lists every parameter in the log.
+    MMLogger.get_current_instance().setLevel('WARNING')
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        return build_optim_wrapper(model, cfg)
+
+
+def make_batch(batch: int, size: Size, device: str) -> tuple[Tensor, list]:
+    """Clips (B, 1, 3, T, H, W) of noise and soft labels of 400 classes."""
+    from mmaction.structures import ActionDataSample
+
+    clips = torch.randn(batch, 1, 3, size.frames, size.side, size.side)
+    labels = torch.randn(batch, 400).softmax(1).to(device)
+    return clips.to(device), [
+        ActionDataSample().set_gt_label(label) for label in labels
+    ]
+
+
+class Contender:
+    """One classifier with its optimizer, whose step is cut into parts."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        batch: tuple[Tensor, list],
+        optimizer: OptimWrapper,
+        autocast: torch.autocast,
+    ) -> None:
+        self.model, self.batch = model, batch
+        self.optimizer, self.autocast = optimizer, autocast
+
+    def forward(self) -> None:
+        """Work out the loss."""
+        with self.autocast:
+            self.loss = self.model(*self.batch, mode='loss')['loss_cls']
+
+    def backward(self) -> None:
+        """Work out the gradients."""
+        self.loss.backward()
+
+    def update(self) -> None:
+        """Change the weights."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """All of it."""
+        self.forward()
+        self.backward()
+        self.update()
+
+
+def contenders(args: argparse.Namespace) -> dict[str, Contender]:
+    """Both, with the same weights and clips."""
+    torch.manual_seed(0)
+    size = Size(*args.size)
+    batch = make_batch(args.batch, size, args.device)
+    found = {}
+    for name, model in build_models(size).items():
+        model.to(args.device)
+        if args.compile:
+            model.backbone.compile()
+        found[name] = Contender(
+            model,
+            batch=batch,
+            optimizer=build_optimizer(model, name),
+            autocast=measures.autocast(args),
+        )
+    return found
+
+
+def peaks(args: argparse.Namespace) -> dict[str, int]:
+    """Bytes of weights, gradients, moments and activations, by contender."""
+    found = {}
+    for name in NAMES:
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_allocated()
+        contender = contenders(args)[name]
+        torch.cuda.reset_peak_memory_stats()
+        # The moments exist before the second step only.
+        contender.step()
+        contender.step()
+        found[name] = torch.cuda.max_memory_allocated() - before
+        del contender
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    args = parse_args(arguments)
+    numbers: dict[str, Any] = {}
+    lines = []
+    if torch.device(args.device).type == 'cuda':
+        memory = numbers['peak_bytes'] = peaks(args)
+        lines = [
+            f'peak of {n}: {b / 2**30:.2f} GiB' for n, b in memory.items()
+        ]
+    runs: dict[str, Callable[[], None]] = {
+        f'{name} {part}': getattr(contender, part)
+        for name, contender in contenders(args).items()
+        for part in PARTS
+    }
+    times = measures.in_turn(runs, args)
+    for name in NAMES:
+        rows = [times[f'{name} {part}'] for part in PARTS]
+        times[f'{name} step'] = list(map(sum, zip(*rows, strict=True)))
+    ratios = numbers['times_faster'] = {
+        part: measures.ratio(times[f'mmaction2 {part}'], times[f'ours {part}'])
+        for part in (*PARTS, 'step')
+    }
+    lines.append('times faster than mmaction2:')
+    lines += [f'{n}: {measures.text(values)}' for n, values in ratios.items()]
+    measures.report(args, numbers, lines, seconds=times)
+
+
+if __name__ == '__main__':
+    main()

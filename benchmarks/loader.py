@@ -1,0 +1,143 @@
+"""Samples per second of a dataloader: videos in memory against decoding.
+
+Clips of a folder go through a pretraining pipeline (16 frames, every 4th;
+enlarging to the input size where frames are smaller, a random crop, resize
+and flip) in a dataloader, without a model. Rounds alternate between decoding
+each time and frames that were decoded once.
+
+Example:
+    python -m benchmarks.loader videos/ --size 112 --side 128
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+import bimm_mm.compat  # noqa: F401  fixes libraries
+from benchmarks import measures
+from bimm_mm.registry import DATASETS
+
+ENDINGS = {'.mp4', '.mkv', '.avi', '.webm'}
+DECODED, KEPT = 'decoding each time', 'in memory'
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = measures.parser(__doc__, rounds=7)
+    parser.add_argument('videos', type=Path, help='folder of videos')
+    parser.add_argument('--size', type=int, default=224, help='of the input')
+    parser.add_argument('--side', type=int, default=256, help='in memory')
+    parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--batch', type=int, default=8)
+    parser.add_argument('--samples', type=int, default=64, help='of a round')
+    return measures.parse(parser, arguments)
+
+
+def config(folder: Path, ann_file: Path, size: int) -> dict:
+    """A plain dataset, as of the pretraining configs."""
+    decode = [
+        dict(type='DecordInit', num_threads=1),
+        dict(
+            type='SampleFrames',
+            clip_len=16,
+            frame_interval=4,
+            out_of_bound_opt='repeat_last',
+        ),
+        dict(type='DecordDecode'),
+    ]
+    crop = dict(
+        type='MultiScaleCrop',
+        input_size=size,
+        scales=(1, 0.875, 0.75, 0.66),
+        max_wh_scale_gap=1,
+        num_fixed_crops=13,
+    )
+    return dict(
+        _scope_='mmaction',
+        type='VideoDataset',
+        ann_file=str(ann_file),
+        delimiter='\t',
+        data_prefix=dict(video=str(folder)),
+        pipeline=[
+            dict(type='bimm_mm.SafeDecode', transforms=decode),
+            dict(type='bimm_mm.EnsureMinSize', size=size),
+            crop,
+            dict(type='Resize', scale=(size, size), keep_ratio=False),
+            dict(type='Flip', flip_ratio=0.5),
+            dict(type='bimm_mm.PackClipInputs'),
+        ],
+    )
+
+
+def loader(dataset: Dataset, args: argparse.Namespace) -> DataLoader:
+    """Loads a round's samples; its workers stay from round to round."""
+    return DataLoader(
+        dataset,
+        batch_size=args.batch,
+        sampler=RandomSampler(
+            dataset,  # type: ignore[arg-type]  # its length is known
+            replacement=True,
+            num_samples=args.samples,
+        ),
+        num_workers=args.workers,
+        persistent_workers=args.workers > 0,
+        collate_fn=_stack,
+    )
+
+
+def _stack(samples: list[dict]) -> Tensor:
+    return torch.stack([sample['inputs'] for sample in samples])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    args = parse_args(arguments)
+    torch.set_num_threads(1)
+    files = sorted(
+        path
+        for path in args.videos.rglob('*')
+        if path.suffix.lower() in ENDINGS
+    )
+    if not files:
+        raise SystemExit(f'no video in {args.videos}')
+    with tempfile.TemporaryDirectory() as place:
+        ann_file = Path(place, 'list.txt')
+        lines = [f'{file.relative_to(args.videos)}\t0\n' for file in files]
+        ann_file.write_text(''.join(lines))
+        plain = config(args.videos, ann_file, args.size)
+        datasets = {DECODED: DATASETS.build(plain)}
+        in_memory = dict(
+            type='bimm_mm.InMemoryVideoDataset', side=args.side, dataset=plain
+        )
+        once = measures.clock(
+            lambda: datasets.update({KEPT: DATASETS.build(in_memory)})
+        )
+        loaders = {name: loader(x, args) for name, x in datasets.items()}
+        times = measures.in_turn(
+            {name: partial(list, x) for name, x in loaders.items()}, args
+        )
+    ratio = measures.ratio(times[DECODED], times[KEPT])
+    rates = {
+        name: measures.spread([args.samples / x for x in values])
+        for name, values in times.items()
+    }
+    report = [f'{len(files)} videos, decoded once in {once:.1f} s']
+    report += [
+        f'{name}: {measures.text(values, ".0f")} samples/s'
+        for name, values in rates.items()
+    ]
+    report.append(f'times faster in memory: {measures.text(ratio, ".1f")}')
+    numbers = dict(videos=len(files), decoding_once=once, ratio=ratio)
+    measures.report(args, {**numbers, 'samples_per_second': rates}, report)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,134 @@
+"""What the benchmarks share: flags, clocks, rounds in turn, spread.
+
+On a CPU, which other programs use too, only ratios mean something: rounds
+alternate between the two sides and each ratio is of one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bimm_mm.utils.files import write_json
+
+Times = dict[str, list[float]]
+
+
+def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """The flags of every benchmark.
+
+    Args:
+        description: Docstring of the script; its first line is shown.
+        rounds: Default of ``--rounds``.
+    """
+    found = argparse.ArgumentParser(
+        description=(description or '').split('\n')[0]
+    )
+    found.add_argument('--rounds', type=int, default=rounds)
+    found.add_argument('--warmup', type=int, default=1, help='not counted')
+    found.add_argument('--threads', type=int, help='CPU threads')
+    found.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    found.add_argument('--json', type=Path, help='write the numbers here')
+    return found
+
+
+def parse(
+    flags: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """Read the command line and set the number of threads."""
+    args = flags.parse_args(arguments)
+    if args.rounds < 1:
+        flags.error('--rounds must be at least 1')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return args
+
+
+def autocast(args: argparse.Namespace) -> torch.autocast:
+    """bfloat16 autocast if ``--amp`` was given, for both sides alike."""
+    kind = torch.device(args.device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=args.amp)
+
+
+def clock(run: Callable[[], object], device: str = 'cpu') -> float:
+    """Seconds that ``run`` takes, work on the device included."""
+    on_gpu = torch.device(device).type == 'cuda'
+    if on_gpu:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if on_gpu:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def in_turn(
+    runs: Mapping[str, Callable[[], object]], args: argparse.Namespace
+) -> Times:
+    """Seconds of every run in every round, warm-up left out."""
+    times: Times = {name: [] for name in runs}
+    for number in range(args.warmup + args.rounds):
+        for name, run in runs.items():
+            seconds = clock(run, args.device)
+            if number >= args.warmup:
+                times[name].append(seconds)
+    return times
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Minimum, median and maximum."""
+    return dict(
+        min=min(values), median=statistics.median(values), max=max(values)
+    )
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    """Spread of the ratio, taken round by round."""
+    return spread([a / b for a, b in zip(above, below, strict=True)])
+
+
+def text(values: Mapping[str, float], form: str = '.2f') -> str:
+    """A spread for people: median (minimum to maximum)."""
+    low, middle, high = (
+        format(values[key], form) for key in ('min', 'median', 'max')
+    )
+    return f'{middle} ({low} to {high})'
+
+
+def report(
+    args: argparse.Namespace,
+    numbers: dict[str, Any],
+    lines: Sequence[str],
+    *,
+    seconds: Times | None = None,
+) -> None:
+    """Print what was measured under which settings, and write the JSON.
+
+    Args:
+        args: Parsed flags.
+        numbers: For the JSON file.
+        lines: For people.
+        seconds: Times by name, told on a GPU only.
+    """
+    settings = {
+        **{k: str(v) for k, v in vars(args).items() if k != 'json'},
+        'torch': torch.__version__,
+        'threads': torch.get_num_threads(),
+    }
+    print(', '.join(f'{name}={value}' for name, value in settings.items()))
+    print('\n'.join(lines))
+    if torch.device(args.device).type == 'cuda':
+        numbers['gpu'] = torch.cuda.get_device_name()
+        numbers['seconds'] = {k: spread(v) for k, v in (seconds or {}).items()}
+        for name, values in numbers['seconds'].items():
+            print(f'{name}: {text(values, ".4f")} s')
+    if args.json:
+        write_json({'settings': settings, **numbers}, args.json)

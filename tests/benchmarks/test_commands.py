@@ -1,0 +1,177 @@
+"""Each benchmark runs, at toy size, and both sides compute the same."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import finetune_step, joint_step, loader, measures, targets
+from tests.golden.golden import toy_model
+
+ONCE = ('--rounds', '1', '--warmup', '0', '--device', 'cpu')
+TOY = ('--batch', '3', '--size', '48', '2', '3', '4', '32')
+# mmaction2's names, and ours for the same parameters.
+NAMES = {
+    'patch_embed.projection.': 'patch_embed.proj.',
+    'mlp.layers.0.0.': 'mlp.fc1.',
+    'mlp.layers.1.': 'mlp.fc2.',
+    'fc_norm.': 'norm.',
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Run a benchmark's main; the numbers it wrote."""
+
+    def call(module, *arguments: str) -> dict:
+        out = tmp_path / 'out.json'
+        module.main([*ONCE, *arguments, '--json', str(out)])
+        return json.loads(out.read_text())
+
+    return call
+
+
+def test_rounds_alternate_and_ratios_are_of_one_round(monkeypatch):
+    called: list[str] = []
+    clock = iter([9, 9, 2, 1, 6, 2, 4, 1])
+
+    def told(run, device):
+        run()
+        return next(clock)
+
+    monkeypatch.setattr(measures, 'clock', told)
+    runs = {name: partial(called.append, name) for name in ('a', 'b')}
+    args = argparse.Namespace(rounds=3, warmup=1, device='cpu')
+    times = measures.in_turn(runs, args)
+    assert called == ['a', 'b'] * 4
+    assert times == {'a': [2, 6, 4], 'b': [1, 2, 1]}
+    ratio = measures.ratio(times['a'], times['b'])
+    assert ratio == dict(min=2, median=3, max=4)
+    assert measures.text(ratio) == '3.00 (2.00 to 4.00)'
+
+
+def test_joint_step(run, monkeypatch, one_thread, capsys):
+    model = toy_model(Path('configs/bimm/pretrain_joint_k400.py'))
+    monkeypatch.setattr(joint_step, 'build_bimm', lambda: model)
+    monkeypatch.setattr(joint_step, 'SHAPE', model.dorsal.backbone.size)
+    plain = partial(
+        joint_step.PlainVideoMAE, width=48, depth=1, heads=4, decoder_width=48
+    )
+    monkeypatch.setattr(joint_step, 'PlainVideoMAE', plain)
+    found = run(joint_step, '--batch', '1', '--amp')
+    assert found['settings']['amp'] == 'True'
+    assert found['ratio']['min'] > 0
+    assert set(found['shares']) == {'targets', 'encoders', 'decoders'}
+    # Seconds of a CPU that others use mean nothing.
+    assert 'seconds' not in found
+    assert 'BIMM joint / plain VideoMAE: ' in capsys.readouterr().out
+
+
+def test_targets(run):
+    found = run(targets, '--batch', '1', '--size', '32', '--frames', '2')
+    assert {'Gabor', 'motion', 'HOG'} <= set(found['ratios'])
+
+
+def test_loader(run, data_root, tmp_path):
+    source = data_root / 'action_mini' / 'ut_interaction' / 'videos_sq'
+    videos = tmp_path / 'videos'
+    videos.mkdir()
+    for path in sorted(source.rglob('*.mp4'))[:2]:
+        shutil.copy(path, videos)
+    found = run(
+        loader, str(videos), '--size', '32', '--side', '36', '--workers', '0',
+        '--samples', '2', '--batch', '1',
+    )  # fmt: skip
+    assert found['videos'] == 2
+    assert found['ratio']['median'] > 0
+
+
+def test_sam(run, capsys):
+    pytest.importorskip('segment_anything', reason='SAM is not installed')
+    from benchmarks import sam
+
+    found = run(sam, '--model', 'tiny', '--points', '4')
+    assert found['masks']['ours'] == found['masks']['official'] > 0
+    assert found['matched'] == 1 and found['prompted'] == 2 * 3 * 16
+    assert 'times faster than the official' in capsys.readouterr().out
+
+
+def test_finetune_step(run):
+    found = run(finetune_step, *TOY)
+    assert set(found['times_faster']) == {
+        'forward', 'backward', 'update', 'step',
+    }  # fmt: skip
+
+
+def _renamed(name: str) -> str:
+    for theirs, ours in NAMES.items():
+        name = name.replace(theirs, ours)
+    return name
+
+
+@pytest.fixture
+def pair():
+    """Contenders in which no weight is at its initial 0 or 1."""
+    pytest.importorskip('mmaction', reason='mmaction2 is not installed')
+    found = finetune_step.contenders(
+        finetune_step.parse_args([*TOY, '--device', 'cpu'])
+    )
+    ours = dict(found['ours'].model.named_parameters())
+    with torch.no_grad():
+        for name, theirs in found['mmaction2'].model.named_parameters():
+            theirs.add_(0.02 * torch.randn_like(theirs))
+            ours[_renamed(name)].copy_(theirs)
+    return found
+
+
+def _compare(pair, read, tolerance) -> None:
+    """What ``read`` gives of every parameter is equal on both sides."""
+    theirs, ours = (dict(pair[name].model.named_parameters()) for name in pair)
+    assert {_renamed(name) for name in theirs} == set(ours)
+    for name, parameter in theirs.items():
+        a, b = read(parameter), read(ours[_renamed(name)])
+        torch.testing.assert_close(
+            b, a, rtol=0, atol=tolerance(a), msg=lambda m, n=name: f'{n}: {m}'
+        )
+
+
+def test_same_loss_gradients_and_updates(pair):
+    for contender in pair.values():
+        contender.forward()
+        contender.backward()
+    losses = [contender.loss.item() for contender in pair.values()]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    # Soft labels of noise: near, but not at, the entropy of 400 classes.
+    assert losses[0] == pytest.approx(6.0, abs=0.8)
+    _compare(pair, lambda p: p.grad, lambda g: 1e-5 * g.abs().max().item())
+    for contender in pair.values():
+        contender.update()
+        contender.step()
+        contender.step()
+    _compare(pair, lambda p: p.detach(), lambda _: 5e-6)
+
+
+def test_optimizers_have_the_same_groups(pair):
+    groups = []
+    for name, contender in pair.items():
+        optimizer = contender.optimizer.optimizer
+        groups.append(
+            sorted(
+                (
+                    g['lr'],
+                    g['weight_decay'],
+                    sum(map(torch.numel, g['params'])),
+                )
+                for g in optimizer.param_groups
+            )
+        )
+        assert bool(optimizer.defaults['fused']) == (name == 'ours')
+    assert len(groups[0]) == len(groups[1]) == 2 * (2 + 2)
+    for theirs, ours in zip(*groups, strict=True):
+        assert ours == pytest.approx(theirs)
