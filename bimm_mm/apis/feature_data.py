@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bimm_mm.apis.feature_options import FeatureOptions
-from bimm_mm.datasets.transforms import SafeDecode, UndecodableVideoError
+from bimm_mm.datasets.transforms import SafeDecode
 from bimm_mm.utils.list_file import check_list_file, find_list_files
+from bimm_mm.utils.video import UndecodableVideoError
 
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')

@@ -4,18 +4,19 @@ The datasets themselves are those of mmaction2 and mmpretrain, named in
 configs, so that mmaction2 is needed only where videos are.
 """
 
+from bimm_mm.datasets.ava import AVAKeyframeDataset
+from bimm_mm.datasets.data_preprocessor import ClipDataPreprocessor
 from bimm_mm.datasets.in_memory import InMemoryVideoDataset
-from bimm_mm.datasets.key_frames import AVAKeyframeDataset
-from bimm_mm.datasets.mixed import AlternatingSampler, MixedDataset
-from bimm_mm.datasets.preprocessor import ClipDataPreprocessor
-from bimm_mm.datasets.resilient import ResilientDataset
-from bimm_mm.datasets.sampler import Draw, EpochSampler
+from bimm_mm.datasets.samplers import (
+    AlternatingSampler,
+    EpochSampler,
+    SampleKey,
+)
 from bimm_mm.datasets.transforms import (
     AppendFollowing,
     EnsureMinSize,
     GTBoxesOnly,
     LoadContour,
-    OpenFromMemory,
     PackClipInputs,
     PerClip,
     RepeatCrops,
@@ -24,25 +25,25 @@ from bimm_mm.datasets.transforms import (
     SafeDecode,
     SnapToContourStride,
     StillClip,
-    TakeFrames,
-    UndecodableVideoError,
 )
-from bimm_mm.utils.list_file import check_list_file
-from bimm_mm.utils.random_state import seeded
+from bimm_mm.datasets.wrappers import (
+    DatasetWrapper,
+    MixedDataset,
+    ResilientDataset,
+)
 
 __all__ = [
     'AVAKeyframeDataset',
     'AlternatingSampler',
     'AppendFollowing',
     'ClipDataPreprocessor',
-    'Draw',
+    'DatasetWrapper',
     'EnsureMinSize',
     'EpochSampler',
     'GTBoxesOnly',
     'InMemoryVideoDataset',
     'LoadContour',
     'MixedDataset',
-    'OpenFromMemory',
     'PackClipInputs',
     'PerClip',
     'RepeatCrops',
@@ -50,10 +51,7 @@ __all__ = [
     'ResilientDataset',
     'ResizeToPatchMultiple',
     'SafeDecode',
+    'SampleKey',
     'SnapToContourStride',
     'StillClip',
-    'TakeFrames',
-    'UndecodableVideoError',
-    'check_list_file',
-    'seeded',
 ]

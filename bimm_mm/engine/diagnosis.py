@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from bimm_mm.datasets.mixed import MixedDataset
+from bimm_mm.datasets import MixedDataset
 from bimm_mm.engine.diagnosed_model import unwrap
 from bimm_mm.engine.diagnosis_records import append_record, scalars
 from bimm_mm.engine.measure import measure_areas, measure_knn, measure_rank
@@ -182,8 +182,8 @@ class DiagnosisHook(Hook):
         order = torch.randperm(len(dataset)).tolist()
         if isinstance(dataset, MixedDataset):
             # Images and clips do not stack: all are of the first one's kind.
-            part = dataset.part(order[0])
-            order = [i for i in order if dataset.part(i) == part]
+            part = dataset.part_of(order[0])
+            order = [i for i in order if dataset.part_of(i) == part]
         chosen = order[: self.batch_size]
         return loop.dataloader.collate_fn([dataset[i] for i in chosen])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -55,52 +54,6 @@ def write_video(tmp_path: Path) -> WriteVideo:
 
 
 @pytest.fixture
-def slow_down() -> Callable[[Path], None]:
-    """Makes the second half of an mp4 three times as slow."""
-
-    def rewrite(path: Path) -> None:
-        content = path.read_bytes()
-        # OpenCV writes the index behind the pictures, whose offsets stay.
-        assert content.index(b'mdat') < content.index(b'moov')
-        start, size = _box(content, ('moov', 'trak', 'mdia', 'minf', 'stbl'))
-        at, old = _child(content, start, size, 'stts')
-        count, delta = struct.unpack('>II', content[at + 16 : at + 24])
-        half = count // 2
-        table = struct.pack('>IIII', half, delta, count - half, 3 * delta)
-        new = struct.pack('>I4sII', 16 + len(table), b'stts', 0, 2) + table
-        grown = bytearray(content[:at] + new + content[at + old :])
-        for depth in range(1, 6):
-            names = ('moov', 'trak', 'mdia', 'minf', 'stbl')[:depth]
-            place, length = _box(content, names)
-            longer = length + len(new) - old
-            grown[place : place + 4] = struct.pack('>I', longer)
-        # The edit list would cut the film at its old length.
-        path.write_bytes(grown.replace(b'edts', b'free'))
-
-    return rewrite
-
-
-def _box(content: bytes, names: tuple[str, ...]) -> tuple[int, int]:
-    """Place and length of a nested mp4 box."""
-    start, size = -8, len(content) + 8
-    for name in names:
-        start, size = _child(content, start, size, name)
-    return start, size
-
-
-def _child(
-    content: bytes, start: int, size: int, name: str
-) -> tuple[int, int]:
-    at = start + 8
-    while at < start + size:
-        length, kind = struct.unpack('>I4s', content[at : at + 8])
-        if kind == name.encode():
-            return at, length
-        at += length
-    raise AssertionError(f'no {name} box')
-
-
-@pytest.fixture
 def write_list(tmp_path: Path) -> Callable[..., Path]:
     """Writes tmp_path/list.txt of lines; returns the path."""
 
@@ -148,6 +101,25 @@ def video_config(tmp_path: Path) -> Callable[..., dict]:
         return {'type': kind, 'dataset': dataset, **options}
 
     return config
+
+
+@pytest.fixture
+def five_videos(
+    write_video: WriteVideo,
+    write_list: Callable[..., Path],
+    video_config: Callable[..., dict],
+) -> Callable[..., dict]:
+    """Config of five videos; the ``broken`` ones are garbage."""
+
+    def make(broken: tuple[int, ...] = (), **options: object) -> dict:
+        for number in range(5):
+            path = write_video(f'{number}.mp4', seed=number)
+            if number in broken:
+                path.write_bytes(b'garbage' * 100)
+        lines = [f'{number}.mp4 {number}' for number in range(5)]
+        return video_config(write_list(*lines), **options)
+
+    return make
 
 
 @pytest.fixture
@@ -244,33 +216,5 @@ def contour_loader(
         root = write_manifest(stride)
         store_contours(media, Path(root, 'a.mp4.zip'), contours, stride)
         return LoadContour(root, data_root=str(media.parent), nearest=nearest)
-
-    return make
-
-
-@pytest.fixture
-def clips_in_memory(
-    write_video: Callable[..., Path],
-    write_list: Callable[..., Path],
-    video_config: Callable[..., dict],
-) -> Callable[..., dict]:
-    """Resilient config of four videos in memory, of two sizes."""
-
-    def make(broken: tuple[int, ...] = (), **options: object) -> dict:
-        for number in range(4):
-            size = (64, 48) if number % 2 else (44, 80)
-            path = write_video(
-                f'{number}.mp4', num=17 + number, size=size, seed=number
-            )
-            if number in broken:
-                path.write_bytes(b'garbage' * 100)
-        config = video_config(write_list(*(f'{n}.mp4 {n}' for n in range(4))))
-        config['dataset'] = {
-            'type': 'bimm_mm.InMemoryVideoDataset',
-            'dataset': config['dataset'],
-            'side': 1000,
-            **options,
-        }
-        return config
 
     return make

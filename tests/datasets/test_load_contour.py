@@ -1,4 +1,4 @@
-"""Loading contours: each frame gets its own, through every crop and flip."""
+"""Every frame gets its own contour; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import cv2
 import decord
@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from bimm_mm.contours.format import ContourError
-from bimm_mm.datasets import LoadContour
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.datasets import (
+    LoadContour,
+)
 from bimm_mm.registry import DATASETS, TRANSFORMS
 
 
@@ -155,25 +158,6 @@ def test_name_without_ending_is_mmaction_s_mp4(
     assert _values(load.transform(sample)) == [7]
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
-    log = mock.Mock()
-    monkeypatch.setattr('bimm_mm.datasets.transforms.contour.print_log', log)
-    return log
-
-
-def test_log_says_what_the_contours_are(
-    log: mock.Mock,
-    tmp_path: Path,
-    contour_loader: Callable[..., LoadContour],
-    clip: Callable[..., dict],
-) -> None:
-    load = contour_loader(_flat(1), stride=4)
-    load.transform(clip([0]))
-    ((message,),) = [call.args for call in log.call_args_list]
-    assert 'test at stride 4' in message and str(tmp_path) in message
-
-
 def test_transform_can_be_sent_to_a_worker(
     contour_loader: Callable[..., LoadContour], clip: Callable[..., dict]
 ) -> None:
@@ -181,8 +165,149 @@ def test_transform_can_be_sent_to_a_worker(
     assert _values(load.transform(clip([0]))) == [9]
 
 
+COMMAND = 'python tools/extract_contours.py videos --out contours'
+
+
+def test_frames_off_the_grid_are_refused(
+    contour_loader: Callable[..., LoadContour], clip: Callable[..., dict]
+) -> None:
+    load = contour_loader(_flat(10, 20), stride=4)
+    with pytest.raises(
+        ContourError,
+        match=r'a\.mp4\.zip.*stride 4.*\[2, 5\].*bimm_mm\.SnapToContourStride'
+        r'.*nearest=True',
+    ):
+        load.transform(clip([0, 4, 5, 2]))
+
+
+def test_other_proportions_are_refused(
+    contour_loader: Callable[..., LoadContour], clip: Callable[..., dict]
+) -> None:
+    load = contour_loader([np.zeros((20, 12), np.uint8)])
+    with pytest.raises(ContourError, match=r'20 x 12 px.*12 x 20 px'):
+        load.transform(clip([0]))
+
+
+def test_too_few_contours_are_told(
+    contour_loader: Callable[..., LoadContour], clip: Callable[..., dict]
+) -> None:
+    load = contour_loader(_flat(1, 2, 3))
+    with pytest.raises(
+        ContourError, match=rf'a\.mp4\.zip.*frame 5.*frame 2.*{COMMAND}'
+    ):
+        load.transform(clip([0, 1, 5]))
+
+
+def test_other_settings_than_the_manifest_s(
+    tmp_path: Path,
+    contour_loader: Callable[..., LoadContour],
+    clip: Callable[..., dict],
+    store_contours: Callable[..., None],
+) -> None:
+    load = contour_loader(_flat(1))
+    store_contours(
+        tmp_path / 'videos/a.mp4',
+        tmp_path / 'contours/a.mp4.zip',
+        _flat(1),
+        stride=2,
+    )
+    with pytest.raises(ContourError) as error:
+        load.transform(clip([0]))
+    text = str(error.value)
+    assert 'contours/a.mp4.zip' in text and 'stride: 2 != 1' in text
+    assert COMMAND in text
+
+
+@pytest.mark.parametrize('content', [b'0123456780', b'1123456789', b'0', b''])
+def test_changed_video_is_refused(
+    content: bytes,
+    contour_loader: Callable[..., LoadContour],
+    clip: Callable[..., dict],
+) -> None:
+    load = contour_loader(_flat(1))
+    sample = clip([0])
+    load.transform(dict(sample))
+    Path(sample['filename']).write_bytes(content)
+    with pytest.raises(
+        ContourError, match=rf'a\.mp4\.zip.*videos/a\.mp4.*{COMMAND}'
+    ):
+        load.transform(clip([0]))
+
+
+def test_missing_file_is_not_replaced(
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
+    video_config: Callable[..., dict],
+    add_loading: Callable[[dict], dict],
+) -> None:
+    write_video('a.mp4')
+    config = video_config(write_list('a.mp4 0'))
+    dataset = DATASETS.build(add_loading(config))
+    with pytest.raises(
+        ContourError, match=rf'no contour file .*/a\.mp4\.zip.*{COMMAND}'
+    ):
+        dataset[0]
+
+
+def test_missing_or_broken_manifest_is_told_at_once(tmp_path: Path) -> None:
+    load = {'type': 'bimm_mm.LoadContour', 'contour_root': str(tmp_path)}
+    with pytest.raises(
+        FileNotFoundError, match=r'extract_contours\.py.*BIMM_CONTOURS=sobel'
+    ):
+        TRANSFORMS.build(load)
+    (tmp_path / 'manifest.json').write_text('{')
+    with pytest.raises(ContourError, match=r'manifest\.json is not a sound'):
+        TRANSFORMS.build(load)
+    with pytest.raises(ContourError, match='is a file'):
+        LoadContour(str(tmp_path / 'manifest.json'))
+
+
+@pytest.fixture
+def canny(tmp_path) -> str:
+    root = str(tmp_path / 'contours')
+    Manifest({'detector': 'canny', 'stride': 4}, 'make it').write(root)
+    return root
+
+
+def test_other_detector_is_refused(canny):
+    with pytest.raises(ContourError, match=r"'canny', wanted.*'sam'") as said:
+        LoadContour(canny, detector='sam')
+    assert canny in str(said.value)
+    assert '--detector sam' in str(said.value)
+    assert "detector='canny'" in str(said.value)
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[tuple[str, Any]]:
+    """Lines of the log with their levels."""
+    lines = []
+
+    def log(text: str, logger: Any = None, level: int = logging.INFO) -> None:
+        lines.append((text, level))
+
+    monkeypatch.setattr('bimm_mm.datasets.transforms.loading.print_log', log)
+    return lines
+
+
+@pytest.mark.parametrize('detector', ['canny', None])
+def test_other_detector_is_named_as_a_deviation(canny, detector, said):
+    LoadContour(canny, detector=detector)
+    [(text, level)] = said
+    assert level == logging.WARNING
+    assert 'contours of canny at stride 4' in text
+    assert 'deviation from the paper' in text
+
+
+def test_sam_is_what_the_paper_has(tmp_path, said):
+    Manifest({'detector': 'sam', 'stride': 4}, '').write(str(tmp_path))
+    LoadContour(str(tmp_path), detector='sam')
+    [(text, level)] = said
+    assert level == logging.INFO
+    assert 'deviation' not in text
+
+
 def test_none_loads_nothing_and_says_so(
-    log: mock.Mock, clip: Callable[..., dict]
+    said: list[tuple[str, Any]], clip: Callable[..., dict]
 ) -> None:
     load = TRANSFORMS.build(
         {'type': 'bimm_mm.LoadContour', 'contour_root': None}
@@ -190,6 +315,6 @@ def test_none_loads_nothing_and_says_so(
     sample = clip([0])
     frames = sample['imgs']
     assert load.transform(sample)['imgs'] is frames
-    (message,) = log.call_args.args
-    assert 'contour_root=None' in message and 'sobel' in message
-    assert log.call_args.kwargs['level'] == logging.WARNING
+    [(text, level)] = said
+    assert 'contour_root=None' in text and 'sobel' in text
+    assert level == logging.WARNING

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bimm_mm.datasets import Draw
+from bimm_mm.datasets import SampleKey
 from bimm_mm.registry import DATASETS, TRANSFORMS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
@@ -67,7 +67,7 @@ def test_a_video_gives_two_training_clips(
 ) -> None:
     dataset = DATASETS.build(load(name, size).train_dataloader.dataset)
     for index in range(3):
-        first, second = dataset[Draw(index, 0, 0)]
+        first, second = dataset[SampleKey(index, 0, 0)]
         for sample in (first, second):
             assert sample['inputs'].shape == (1, 3, 16, 224, 224)
             assert sample['inputs'].dtype == torch.uint8

@@ -1,28 +1,29 @@
-"""Transforms that videos and images share."""
+"""Transforms that videos and images share, by what they are for."""
 
-from bimm_mm.datasets.transforms.contour import LoadContour
-from bimm_mm.datasets.transforms.contour_grid import SnapToContourStride
-from bimm_mm.datasets.transforms.crops import RepeatCrops
-from bimm_mm.datasets.transforms.enlarge import EnsureMinSize
-from bimm_mm.datasets.transforms.following import AppendFollowing
-from bimm_mm.datasets.transforms.from_memory import OpenFromMemory, TakeFrames
-from bimm_mm.datasets.transforms.guarded import (
-    SafeDecode,
-    UndecodableVideoError,
+from bimm_mm.datasets.transforms.formatting import PackClipInputs
+from bimm_mm.datasets.transforms.loading import (
+    AppendFollowing,
+    LoadContour,
+    SnapToContourStride,
 )
-from bimm_mm.datasets.transforms.pack import PackClipInputs
-from bimm_mm.datasets.transforms.per_clip import PerClip
-from bimm_mm.datasets.transforms.repeat_samples import RepeatSamples
-from bimm_mm.datasets.transforms.still_clip import StillClip
-from bimm_mm.datasets.transforms.truth_only import GTBoxesOnly
-from bimm_mm.datasets.transforms.whole_patches import ResizeToPatchMultiple
+from bimm_mm.datasets.transforms.processing import (
+    EnsureMinSize,
+    GTBoxesOnly,
+    ResizeToPatchMultiple,
+    StillClip,
+)
+from bimm_mm.datasets.transforms.wrappers import (
+    PerClip,
+    RepeatCrops,
+    RepeatSamples,
+    SafeDecode,
+)
 
 __all__ = [
     'AppendFollowing',
     'EnsureMinSize',
     'GTBoxesOnly',
     'LoadContour',
-    'OpenFromMemory',
     'PackClipInputs',
     'PerClip',
     'RepeatCrops',
@@ -31,6 +32,4 @@ __all__ = [
     'SafeDecode',
     'SnapToContourStride',
     'StillClip',
-    'TakeFrames',
-    'UndecodableVideoError',
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import AVAKeyframeDataset, Draw
+from bimm_mm.datasets import AVAKeyframeDataset, SampleKey
 
 _PIPELINE = [
     dict(type='mmaction.DecordInit', num_threads=1),
@@ -157,10 +157,10 @@ def test_frames_without_confident_persons_are_left_out(
     assert sample.proposals.bboxes.shape == (1, 4)
 
 
-def test_draws_decide_the_crop(key_frames: Callable) -> None:
+def test_keys_decide_the_crop(key_frames: Callable) -> None:
     dataset = key_frames()
     first, again, other = (
-        dataset[Draw(index=0, epoch=epoch, seed=0)]['inputs']
+        dataset[SampleKey(sample=0, epoch=epoch, seed=0)]['inputs']
         for epoch in (0, 0, 1)
     )
     assert first.equal(again)

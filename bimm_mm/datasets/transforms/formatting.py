@@ -11,12 +11,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from bimm_mm.datasets.transforms.sample import (
-    frame_indices,
-    get_frames,
-    media_path,
-)
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.samples import frame_indices, get_frames, media_path
 
 
 @TRANSFORMS.register_module()
@@ -34,10 +30,10 @@ class PackClipInputs(BaseTransform):
         """Pack one sample.
 
         Args:
-            results (dict): A sample with ``crops`` or frames of one size.
+            results: A sample with ``crops`` or frames of one size.
 
         Returns:
-            dict: ``inputs`` (Tensor) and ``data_samples`` (BaseDataElement).
+            ``inputs`` (Tensor) and ``data_samples`` (BaseDataElement).
 
         Raises:
             ValueError: If the frames are not uint8, not of one size, or of

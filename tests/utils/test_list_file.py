@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from bimm_mm.datasets import check_list_file
-from bimm_mm.utils.list_file import find_list_files
+from bimm_mm.utils.list_file import check_list_file, find_list_files
+
+
+@pytest.fixture
+def write_list(tmp_path: Path) -> Callable[..., Path]:
+    """Writes tmp_path/list.txt of lines; returns the path."""
+
+    def write(*lines: str) -> Path:
+        path = tmp_path / 'list.txt'
+        path.write_text(''.join(f'{line}\n' for line in lines))
+        return path
+
+    return write
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Clips of frames that have a contour.
+"""Frames are sampled where contours are, with or without their successors.
 
 Oracle: what mmaction2's own SampleFrames draws, rounded down by hand.
 """
@@ -11,28 +11,33 @@ from pathlib import Path
 import decord
 import numpy as np
 import pytest
+import torch
 from mmaction.datasets.transforms import SampleFrames
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 
 from bimm_mm.contours.format import ContourError, fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
 from bimm_mm.datasets import (
     AppendFollowing,
+    ClipDataPreprocessor,
     LoadContour,
     SafeDecode,
     SnapToContourStride,
 )
 from bimm_mm.registry import DATASETS
+from bimm_mm.targets import MotionTarget
 
 CLIPS = ('asl_gestures/eat.mkv', 'asl_gestures/no.mkv')
 
 
-def _manifest(folder: Path, stride: int) -> str:
+def _write_manifest(folder: Path, stride: int) -> str:
     settings = {'detector': 'test', 'stride': stride}
     Manifest(settings, 'python tools/extract_contours.py').write(str(folder))
     return str(folder)
 
 
-def _clip(total: int, **options: object) -> dict:
+def _sampled(total: int, **options: object) -> dict:
     sample = {'total_frames': total, 'start_index': 0}
     options = {'clip_len': 4, 'out_of_bound_opt': 'repeat_last', **options}
     return SampleFrames(**options).transform(sample)
@@ -44,11 +49,11 @@ def _clip(total: int, **options: object) -> dict:
 def test_every_clip_of_every_length_lies_on_the_grid(
     stride: int, interval: int, option: str, tmp_path: Path
 ) -> None:
-    grid = SnapToContourStride(_manifest(tmp_path, stride))
+    grid = SnapToContourStride(_write_manifest(tmp_path, stride))
     for total in range(1, 3 * 4 * interval):
         stored = set(range(0, total, stride))
         for _ in range(10):
-            drawn = _clip(
+            drawn = _sampled(
                 total, frame_interval=interval, out_of_bound_opt=option
             )
             before = drawn['frame_inds'].copy()
@@ -61,7 +66,7 @@ def test_every_clip_of_every_length_lies_on_the_grid(
                 assert np.array_equal(np.diff(after), np.diff(before))
 
 
-def _store(folder: Path, path: Path, stride: int) -> int:
+def _store_indices(folder: Path, path: Path, stride: int) -> int:
     """Contours of value = index for a video; returns its frame count."""
     count = len(decord.VideoReader(str(path), num_threads=1))
     indices = range(0, count, stride)
@@ -84,9 +89,9 @@ def test_no_contour_of_a_short_real_video_is_missing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    root = _manifest(tmp_path, stride)
+    root = _write_manifest(tmp_path, stride)
     path = data_root / 'clips' / clip
-    count = _store(tmp_path, path, stride)
+    count = _store_indices(tmp_path, path, stride)
     interval = 4
     clip_len = count // interval + 3  # longer than the video
     grid = SnapToContourStride(root)
@@ -95,7 +100,7 @@ def test_no_contour_of_a_short_real_video_is_missing(
         monkeypatch.setattr(
             SampleFrames, '_sample_clips', lambda *_, s=start: np.array([s])
         )
-        sample = _clip(count, clip_len=clip_len, frame_interval=interval)
+        sample = _sampled(count, clip_len=clip_len, frame_interval=interval)
         sample['filename'] = str(path)
         assert sample['frame_inds'][0] == start
         assert sample['frame_inds'][-1] == sample['frame_inds'][-2]
@@ -114,19 +119,19 @@ def test_no_contour_of_a_short_real_video_is_missing(
 def test_stride_that_does_not_divide_the_interval(
     interval: int, stride: int, tmp_path: Path
 ) -> None:
-    grid = SnapToContourStride(_manifest(tmp_path, stride))
+    grid = SnapToContourStride(_write_manifest(tmp_path, stride))
     with pytest.raises(
         ContourError,
         match=rf'frame_interval={interval} .* stride {stride} .*--stride.*'
         r'nearest=True',
     ):
-        grid.transform(_clip(100, frame_interval=interval))
+        grid.transform(_sampled(100, frame_interval=interval))
     # A single frame has no distance to keep.
-    one = grid.transform(_clip(100, clip_len=1, frame_interval=interval))
+    one = grid.transform(_sampled(100, clip_len=1, frame_interval=interval))
     assert one['frame_inds'].item() % stride == 0
 
 
-def test_misfit_ends_the_run_inside_guarded(
+def test_misfit_ends_the_run_inside_safe_decode(
     write_video: Callable[..., Path],
     write_list: Callable[..., Path],
     video_config: Callable[..., dict],
@@ -136,10 +141,10 @@ def test_misfit_ends_the_run_inside_guarded(
     config = video_config(write_list('a.mp4 0'))
     grid = {
         'type': 'bimm_mm.SnapToContourStride',
-        'contour_root': _manifest(tmp_path / 'contours', 4),
+        'contour_root': _write_manifest(tmp_path / 'contours', 4),
     }
-    guarded = config['dataset']['pipeline'][0]
-    guarded['transforms'].insert(2, grid)
+    decode = config['dataset']['pipeline'][0]
+    decode['transforms'].insert(2, grid)
     dataset = DATASETS.build(config)
     assert isinstance(dataset.dataset.pipeline.transforms[0], SafeDecode)
     with pytest.raises(ContourError, match=r'frame_interval=2 .* stride 4'):
@@ -151,19 +156,17 @@ def test_following_frames_need_every_contour(
     total: int, tmp_path: Path
 ) -> None:
     following = AppendFollowing()
-    grid = SnapToContourStride(_manifest(tmp_path / '4', 4))
-    sample = following.transform(_clip(total, frame_interval=4))
-    with pytest.raises(ContourError, match=r'AppendFollowing.*--stride 1'):
+    grid = SnapToContourStride(_write_manifest(tmp_path / '4', 4))
+    sample = following.transform(_sampled(total, frame_interval=4))
+    with pytest.raises(ContourError, match=r'AppendFollowing.*stride 4'):
         grid.transform(sample)
-    every = SnapToContourStride(_manifest(tmp_path / '1', 1))
+    every = SnapToContourStride(_write_manifest(tmp_path / '1', 1))
     before = sample['frame_inds'].copy()
     assert np.array_equal(every.transform(sample)['frame_inds'], before)
-    # A video of one frame repeats it, with and without following ones.
-    grid.transform(following.transform(_clip(1, frame_interval=4)))
 
 
 def test_none_leaves_clips_alone() -> None:
-    sample = _clip(50, frame_interval=3)
+    sample = _sampled(50, frame_interval=3)
     before = sample['frame_inds'].copy()
     grid = SnapToContourStride(None)
     assert np.array_equal(grid.transform(sample)['frame_inds'], before)
@@ -172,3 +175,44 @@ def test_none_leaves_clips_alone() -> None:
 def test_missing_manifest_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r'extract_contours\.py'):
         SnapToContourStride(str(tmp_path / 'nowhere'))
+
+
+PIPELINE = [
+    dict(type='DecordInit', num_threads=1),
+    dict(type='SampleFrames', clip_len=4, frame_interval=3, test_mode=True),
+    dict(type='bimm_mm.AppendFollowing'),
+    dict(type='DecordDecode'),
+    dict(type='bimm_mm.PackClipInputs'),
+]
+
+
+@pytest.mark.parametrize('length', [20, 12], ids=['long', 'to the end'])
+def test_target_is_the_difference_to_the_next_decoded_frame(
+    write_video, length
+):
+    path = write_video('a.mp4', num=length)
+    init_default_scope('mmaction')
+    sample = Compose(PIPELINE)(
+        dict(filename=str(path), start_index=0, modality='RGB', label=0)
+    )
+    batch = dict(inputs=sample['inputs'][None], data_samples=[None])
+    clips = ClipDataPreprocessor(following=True)(batch)['inputs']
+    assert clips.size == (4, 48, 64)
+    target = MotionTarget('decoded', norm=None).maps(clips)
+
+    video = decord.VideoReader(str(path))[:].asnumpy().astype(np.float64) / 255
+    sampled = sample['data_samples'].frames[0::2]
+    assert np.diff(sampled).tolist() == [3, 3, 3]
+    for t, index in enumerate(sampled):
+        after = min(index + 1, length - 1)
+        expected = np.abs(video[after] - video[index]).transpose(2, 0, 1)
+        np.testing.assert_allclose(target[0, :, t], expected, atol=1e-6)
+
+
+def test_single_frames_are_refused():
+    batch = dict(
+        inputs=torch.zeros(1, 1, 3, 5, 16, 16, dtype=torch.uint8),
+        data_samples=[None],
+    )
+    with pytest.raises(ValueError, match='AppendFollowing'):
+        ClipDataPreprocessor(following=True)(batch)

@@ -1,4 +1,4 @@
-"""Randomness of a draw: the same again, and gone afterwards."""
+"""Random numbers of a purpose: the same again, and gone afterwards."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.datasets import seeded
+from bimm_mm.utils.random_state import seeded
 
 
 def _numbers() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def _draw(*fields: int) -> tuple[float, float, float]:
-    with seeded(*reversed(fields)):
+def _numbers_of(*entropy: int) -> tuple[float, float, float]:
+    with seeded(*entropy):
         return _numbers()
 
 
-def test_same_draw_same_numbers() -> None:
-    assert _draw(1, 2, 3) == _draw(1, 2, 3)
+def test_same_numbers_of_same_numbers() -> None:
+    assert _numbers_of(1, 2, 3) == _numbers_of(1, 2, 3)
 
 
 @pytest.mark.parametrize('other', [(2, 2, 3), (1, 3, 3), (1, 2, 4), (3, 2, 1)])
 def test_every_field_and_generator_counts(other: tuple[int, ...]) -> None:
-    pairs = zip(_draw(1, 2, 3), _draw(*other), strict=True)
+    pairs = zip(_numbers_of(1, 2, 3), _numbers_of(*other), strict=True)
     assert all(one != another for one, another in pairs)
 
 

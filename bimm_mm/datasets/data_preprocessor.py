@@ -1,4 +1,4 @@
-"""From the loader's bytes to a clips on the device.
+"""From the loader's bytes to a batch of clips on the device.
 
 Shapes: B samples, R crops of each, T frames, H x W pixels.
 """
@@ -23,16 +23,16 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
     sample become clips of their own, clip ``i`` being of sample ``i // R``.
 
     Args:
-        mean (Sequence[float]): Mean of R, G, B in [0, 255].
-            Defaults to ImageNet's.
-        std (Sequence[float]): Standard deviation of R, G, B in [0, 255].
-            Defaults to ImageNet's.
-        to_rgb (bool): Whether the first three channels come as B, G, R, as
-            OpenCV reads images. decord's videos are R, G, B.
-            Defaults to False.
-        following (bool): Whether frames alternate between sampled and
-            following ones, see :class:`bimm_mm.AppendFollowing`.
-            Defaults to False.
+        mean: Mean of R, G, B in [0, 255], ImageNet's unless given.
+        std: Standard deviation of R, G, B in [0, 255], ImageNet's unless
+            given.
+        to_rgb: Whether the first three channels come as B, G, R, as OpenCV
+            reads images. decord's videos are R, G, B.
+        following: Whether frames alternate between sampled and following
+            ones, see :class:`bimm_mm.AppendFollowing`.
+
+    Raises:
+        ValueError: If there are not three means and positive deviations.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         """Prepare one batch.
 
         Args:
-            data (dict): ``inputs`` uint8 (B, R, C, T, H, W) with C = 3, or 4
-                with the contour, and ``data_samples``, B of them.
-            training (bool): Without effect. Defaults to False.
+            data: ``inputs`` uint8 (B, R, C, T, H, W) with C = 3, or 4 with
+                the contour, and ``data_samples``, B of them.
+            training: Without effect.
 
         Returns:
-            dict: ``inputs`` (ClipBatch) of B * R clips and ``data_samples``
-            as they came.
+            ``inputs`` (ClipBatch) of B * R clips and ``data_samples`` as
+            they came.
 
         Raises:
             ValueError: If ``inputs`` are not such bytes.
@@ -72,18 +72,18 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         inputs = data['inputs']
         _check(inputs)
         inputs = inputs.to(self.device, non_blocking=self._non_blocking)
-        clips, following = inputs.flatten(0, 1), None
+        frames, following = inputs.flatten(0, 1), None
         if self.following:
-            clips, following = _take_apart(clips)
-        pixels = self._pixels(clips)
+            frames, following = _split_pairs(frames)
+        pixels = self._pixels(frames)
+        with_contour = frames.shape[1] == 4
         clips = ClipBatch(
             inputs=(pixels - self.mean) / self.std,
             pixels=pixels,
-            contour=clips[:, 3:].float().div_(255) if _has(clips) else None,
+            contour=frames[:, 3:].float().div_(255) if with_contour else None,
             following=None if following is None else self._pixels(following),
         )
-        samples = data.get('data_samples')
-        return {'inputs': clips, 'data_samples': samples}
+        return {'inputs': clips, 'data_samples': data.get('data_samples')}
 
     def _pixels(self, clips: Tensor) -> Tensor:
         """Bytes (B, C, T, H, W) as R, G, B in [0, 1]."""
@@ -92,19 +92,14 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         return rgb.float().div_(255)
 
 
-def _has(clips: Tensor) -> bool:
-    """Whether clips (B, C, T, H, W) bring a contour."""
-    return clips.shape[1] == 4
-
-
-def _take_apart(clips: Tensor) -> tuple[Tensor, Tensor]:
+def _split_pairs(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Sampled and following frames of (B, C, 2T, H, W)."""
-    if clips.shape[2] % 2:
+    if frames.shape[2] % 2:
         raise ValueError(
-            f'following=True needs frames in pairs, got {clips.shape[2]}: '
+            f'following=True needs frames in pairs, got {frames.shape[2]}: '
             "add dict(type='bimm_mm.AppendFollowing') after SampleFrames"
         )
-    return clips[:, :, 0::2], clips[:, :, 1::2]
+    return frames[:, :, 0::2], frames[:, :, 1::2]
 
 
 def _channels(values: Sequence[float]) -> Tensor:

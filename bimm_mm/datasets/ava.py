@@ -1,0 +1,236 @@
+"""AVA's key frames: annotation files checked, persons by their scores.
+
+The mistakes that are refused here train with a falling loss and end in a
+mean average precision of 0, or fail after the first epoch.
+"""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
+
+from bimm_mm.datasets.wrappers import DatasetWrapper
+from bimm_mm.registry import DATASETS
+from bimm_mm.utils.samples import media_path
+from bimm_mm.utils.video import media_name
+
+_ROW = (
+    'A row is video,second,x1,y1,x2,y2,action,person with corners in shares '
+    'of width and height, in [0, 1], and actions from 1'
+)
+
+
+@DATASETS.register_module()
+class AVAKeyframeDataset(DatasetWrapper):
+    """Wraps mmaction2's ``AVADataset``: checked files, confident persons.
+
+    With a ``proposal_file`` only detections whose score is *above*
+    ``person_det_score_thr`` remain, and key frames without any are left out:
+    nothing is predicted there, so that their actions count as missed, as in
+    SlowFast and AIA. The bare dataset takes the best detection however low
+    its score, and where there is none the whole frame as a person of score 1.
+
+    Args:
+        dataset: Config of the ``AVADataset``.
+
+    Raises:
+        FileNotFoundError: If a file or the first clip does not exist.
+        ValueError: If boxes are not in shares of the frame, or a second, an
+            action, a label file or a file of detections does not fit.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any]) -> None:
+        start = dataset.get('timestamp_start', 900)
+        end = dataset.get('timestamp_end')
+        check_annotations(
+            osp.join(dataset.get('data_root') or '', dataset['ann_file']),
+            num_classes=dataset.get('num_classes', 81),
+            seconds=(start, 1800 if end is None else end),
+            custom_classes=dataset.get('custom_classes'),
+        )
+        if dataset.get('label_file'):
+            check_label_file(dataset['label_file'])
+        super().__init__(DATASETS.build(dataset))
+        if self.dataset.proposals is not None:
+            _keep_confident(self.dataset)
+        _check_first_file(self.dataset)
+
+
+def check_annotations(
+    path: str,
+    *,
+    num_classes: int,
+    seconds: tuple[int, int],
+    custom_classes: Collection[int] | None = None,
+) -> None:
+    """Check the boxes and actions that mmaction2 will train or test with.
+
+    Boxes in pixels train with a falling loss; seconds that do not fit the
+    videos' start show the model other frames.
+
+    Args:
+        path: File of annotations, a csv.
+        num_classes: Number of actions plus 1: class 0 is background.
+        seconds: ``timestamp_start`` and ``timestamp_end`` of the dataset:
+            what second the videos begin and end with.
+        custom_classes: The actions in use, of which the dataset makes 1, 2,
+            ...; others are skipped. None: all, as they are numbered.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty or a row is wrong, with its number.
+    """
+    rows = list_from_file(path)
+    if not rows:
+        raise ValueError(f'{path} is empty. {_ROW}')
+    for number, row in enumerate(rows, 1):
+        fault = _fault(row, num_classes, seconds, custom_classes)
+        if fault:
+            raise ValueError(f'{path}, row {number}, {row!r}: {fault}')
+
+
+def _fault(
+    row: str,
+    num_classes: int,
+    seconds: tuple[int, int],
+    custom_classes: Collection[int] | None,
+) -> str:
+    """What is wrong with a row; empty if nothing."""
+    fields = row.strip().split(',')
+    if len(fields) != 8:
+        return f'{len(fields)} fields. {_ROW}'
+    try:
+        second, action = int(fields[1]), int(fields[6])
+        x1, y1, x2, y2 = map(float, fields[2:6])
+    except ValueError as error:
+        return f'{error}. {_ROW}'
+    if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
+        return f'no box in shares of the frame. {_ROW}'
+    first, last = seconds
+    if not first <= second <= last:
+        return (
+            f'second {second}, but the videos are said to last from '
+            f'{first} to {last}: set timestamp_start and timestamp_end of '
+            'the dataset'
+        )
+    if custom_classes is None and not 1 <= action < num_classes:
+        return (
+            f'action {action}, but num_classes={num_classes} means actions '
+            f'1..{num_classes - 1} (0 is the background): change the config '
+            'or the annotations'
+        )
+    return ''
+
+
+def check_label_file(path: str) -> None:
+    """Check that mmaction2 finds actions in a label file.
+
+    Its reader wants exactly two spaces before ``name:`` and ``id:`` (or
+    ``label_id:``); otherwise it finds nothing, and evaluation fails after the
+    first epoch.
+
+    Args:
+        path: File of actions, a pbtxt.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If mmaction2 finds no action in it.
+    """
+    # Not above, since images are loaded without mmaction2.
+    from mmaction.evaluation import read_labelmap
+
+    _, found = read_labelmap(list_from_file(path))
+    if not found:
+        raise ValueError(
+            f'mmaction2 finds no action in the label file {path}: an entry '
+            'is "item {", "  name: \\"sit\\"", "  id: 11", "}", each on a '
+            'line of its own, name and id after exactly two spaces'
+        )
+
+
+def check_detections(
+    detections: Mapping[str, np.ndarray], path: str, frames: Collection[str]
+) -> None:
+    """Check detected persons against the key frames they are for.
+
+    mmaction2 takes the whole frame for a person where a key frame is not in
+    the file, hence everywhere if the names are written differently.
+
+    Args:
+        detections: By key frame, (n, 5), float: x1, y1, x2, y2, all in
+            [0, 1], and score.
+        path: The file they come from.
+        frames: Names of the key frames.
+
+    Raises:
+        ValueError: If they have no scores, are not in shares of the frame or
+            are of other key frames.
+    """
+    for frame, boxes in detections.items():
+        boxes = np.asarray(boxes)
+        if boxes.ndim != 2 or boxes.shape[1] != 5:
+            raise ValueError(
+                f'{path}: {frame!r} has an array of shape {boxes.shape}, '
+                'expected (n, 5): x1, y1, x2, y2 and score'
+            )
+        if boxes.size and not (boxes.min() >= 0 and boxes.max() <= 1):
+            raise ValueError(
+                f'{path}: {frame!r} has numbers from {boxes.min():g} to '
+                f'{boxes.max():g}: give corners in shares of width and '
+                'height, and scores, all in [0, 1]'
+            )
+    if not any(frame in detections for frame in frames):
+        raise ValueError(
+            f'{path} has none of the key frames: it names them like '
+            f'{next(iter(detections), None)!r}, the annotations like '
+            f'{next(iter(frames))!r} (video, second of four digits)'
+        )
+
+
+def _keep_confident(dataset: BaseDataset) -> None:
+    """Leave out persons, and then key frames, that are not sure enough."""
+    path, threshold = dataset.proposal_file, dataset.person_det_score_thr
+    # Not AVADataset's own get_data_info, which looks at the detections.
+    frames = [
+        BaseDataset.get_data_info(dataset, index)['img_key']
+        for index in range(len(dataset))
+    ]
+    check_detections(dataset.proposals, path, frames)
+    confident = {}
+    for frame in frames:
+        boxes = np.asarray(dataset.proposals.get(frame, np.zeros((0, 5))))
+        if (boxes[:, 4] > threshold).any():
+            confident[frame] = boxes[boxes[:, 4] > threshold]
+    if not confident:
+        raise ValueError(
+            f'{path} has no person with a score above '
+            f'person_det_score_thr={threshold} on any of the {len(frames)} '
+            'key frames: lower it, or have the scores in [0, 1] right'
+        )
+    dataset.proposals = confident
+    dataset.get_subset_(
+        [index for index, frame in enumerate(frames) if frame in confident]
+    )
+    print_log(
+        f'{len(confident)} of {len(frames)} key frames have a person with a '
+        f'score above {threshold}; actions on the others count as missed',
+        'current',
+    )
+
+
+def _check_first_file(dataset: BaseDataset) -> None:
+    """Notice a wrong folder before the workers do."""
+    info = dataset.get_data_info(0)
+    path = info['frame_dir'] if dataset.use_frames else media_path(info)
+    if not (osp.exists(path) or osp.exists(media_name(path))):
+        raise FileNotFoundError(
+            f'{path} does not exist, which {dataset.ann_file} is about: set '
+            'data_prefix.img of the dataset to the folder of the '
+            f'{"frame folders" if dataset.use_frames else "videos"}'
+        )

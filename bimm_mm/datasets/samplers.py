@@ -1,0 +1,110 @@
+"""Which samples an epoch loads, and with which randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import ConcatDataset
+
+from bimm_mm.registry import DATA_SAMPLERS
+
+
+class SampleKey(NamedTuple):
+    """What a sampler asks a dataset for instead of a bare index.
+
+    A sample and its augmentations are a function of these three numbers.
+
+    Args:
+        sample: Index in the dataset.
+        epoch: Epoch in which the sample is loaded.
+        seed: Seed of the sampler, the same on all ranks.
+    """
+
+    sample: int
+    epoch: int
+    seed: int
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(DefaultSampler):
+    """MMEngine's ``DefaultSampler``, which also passes on epoch and seed.
+
+    With it, the wrappers of this package (such as
+    :class:`bimm_mm.ResilientDataset`) make a sample's augmentations a
+    function of (seed, epoch, index): the same for any number of workers and
+    processes, and after resuming the same as without an interruption.
+
+    Args:
+        dataset: The dataset.
+        shuffle: Whether every epoch has an order of its own.
+        seed: Seed of order and augmentations, the same on all ranks. The
+            runner passes that of ``randomness`` in the config. None: a new
+            one for every run.
+        round_up: Whether to repeat samples so that all ranks load the same
+            number.
+    """
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        """This rank's samples of the epoch."""
+        for index in super().__iter__():
+            yield SampleKey(index, self.epoch, self.seed)
+
+
+@DATA_SAMPLERS.register_module()
+class AlternatingSampler(EpochSampler):
+    """A batch of the first dataset, a batch of the second, and so on.
+
+    The dataset with the fewest batches decides how long an epoch is; of the
+    others another random part is loaded in every epoch. The order follows
+    from (seed, epoch), so that a resumed run loads what an uninterrupted one
+    does, and all ranks load from the same dataset at the same step.
+
+    Args:
+        dataset: The datasets, a :class:`bimm_mm.MixedDataset`.
+        batch_size: That of the dataloader.
+        shuffle: Whether every epoch has an order of its own.
+        seed: As of :class:`bimm_mm.EpochSampler`.
+
+    Raises:
+        ValueError: If a dataset has not even one batch per rank.
+    """
+
+    def __init__(
+        self,
+        dataset: ConcatDataset,
+        *,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(dataset, shuffle, seed)
+        self.batch_size = batch_size
+        self._samplers = [
+            EpochSampler(part, shuffle, self.seed) for part in dataset.datasets
+        ]
+        lengths = [len(sampler) for sampler in self._samplers]
+        self._batches = min(lengths) // batch_size
+        if not self._batches:
+            raise ValueError(
+                f'AlternatingSampler: datasets of {lengths} samples per rank '
+                f'do not all have a batch of {batch_size}: lower the batch '
+                'size'
+            )
+
+    def __len__(self) -> int:
+        return self._batches * self.batch_size * len(self._samplers)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        """This rank's samples of the epoch, numbered over all datasets."""
+        keys = []
+        for sampler in self._samplers:
+            sampler.set_epoch(self.epoch)
+            keys.append(iter(sampler))
+        starts = [0, *self.dataset.cumulative_sizes[:-1]]
+        for _ in range(self._batches):
+            for start, part in zip(starts, keys, strict=True):
+                for key in islice(part, self.batch_size):
+                    yield key._replace(sample=start + key.sample)

@@ -1,0 +1,300 @@
+"""Which frames of a video are decoded, and contours as a fourth channel.
+
+Shapes: T frames, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+
+from bimm_mm.contours.format import ContourError, ContourFile, contour_path
+from bimm_mm.contours.manifest import Manifest
+from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.samples import (
+    frame_indices,
+    get_frames,
+    media_path,
+    set_frames,
+)
+from bimm_mm.utils.video import media_name
+
+
+@TRANSFORMS.register_module()
+class AppendFollowing(BaseTransform):
+    """Sample each frame's successor in the video as well.
+
+    Comes between ``SampleFrames`` and decoding. Frames then alternate:
+    sampled, following, sampled, ...; every crop and flip moves both, and
+    ``ClipDataPreprocessor(following=True)`` takes them apart, for
+    ``MotionTarget(neighbors='decoded')``. A video's last frame is followed
+    by itself.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Double ``frame_inds``.
+
+        Args:
+            results: A sample with ``frame_inds`` and ``total_frames``.
+
+        Returns:
+            The sample, with twice as many frame indices.
+        """
+        sampled = np.asarray(results['frame_inds'])
+        last = results['total_frames'] - 1 + results.get('start_index', 0)
+        following = np.minimum(sampled + 1, last)
+        results['frame_inds'] = np.stack([sampled, following], 1).ravel()
+        results['clip_len'] = 2 * results['clip_len']
+        results['with_following'] = True
+        return results
+
+
+@TRANSFORMS.register_module()
+class SnapToContourStride(BaseTransform):
+    """Move a clip to frames whose contours are stored.
+
+    Where only every k-th frame has a contour, the manifest's stride, frame
+    indices are rounded down to multiples of k. Comes after ``SampleFrames``
+    and before ``DecordDecode``, inside :class:`bimm_mm.SafeDecode` or between
+    two of them. Frames keep their distance, for which k must divide
+    ``frame_interval``.
+
+    What it loses: only every k-th frame of a video, 0, k, 2k, ..., is ever
+    seen in training, by every target and not only by that of contours. At
+    k = 1 nothing changes.
+
+    Args:
+        contour_root: The folder of contours that
+            :class:`bimm_mm.LoadContour` reads. None leaves clips alone.
+
+    Raises:
+        FileNotFoundError: If ``contour_root`` or its manifest is missing.
+        ContourError: If the manifest is broken.
+    """
+
+    def __init__(self, contour_root: str | None) -> None:
+        self.contour_root = contour_root
+        self.stride = 1
+        if contour_root is not None:
+            self.stride = Manifest.read(contour_root).stride
+
+    def transform(self, results: dict) -> dict:
+        """Round ``frame_inds`` down.
+
+        Args:
+            results: A video sample with ``frame_inds`` and
+                ``frame_interval``.
+
+        Returns:
+            The same sample.
+
+        Raises:
+            ContourError: If frames would not keep their distance.
+        """
+        if self.stride == 1:
+            return results
+        indices = np.asarray(results['frame_inds'])
+        if indices.size > 1 and results['frame_interval'] % self.stride:
+            raise ContourError(
+                f'frame_interval={results["frame_interval"]} is no multiple '
+                f'of the stride {self.stride} of the contours in '
+                f'{self.contour_root}, so that clips cannot have a contour '
+                'for every frame: extract contours with a --stride that '
+                'divides it, or drop bimm_mm.SnapToContourStride and set '
+                'LoadContour(nearest=True)'
+            )
+        if results.get('with_following'):
+            # Rounding down would make each frame its own successor.
+            raise ContourError(
+                'bimm_mm.AppendFollowing comes before '
+                'bimm_mm.SnapToContourStride, which would round the frames '
+                f'that follow down to stride {self.stride} of the contours '
+                f'in {self.contour_root}: put it after, with '
+                'LoadContour(nearest=True), or extract with --stride 1'
+            )
+        results['frame_inds'] = indices // self.stride * self.stride
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadContour(BaseTransform):
+    """Append the contour of every frame to it as a fourth channel.
+
+    Every crop, resize and flip that follows then moves picture and contour
+    alike. Comes after decoding, and outside :class:`bimm_mm.SafeDecode`. A
+    contour file that is missing or broken, or was made from something else
+    or with other settings, ends the run instead of being replaced.
+
+    Args:
+        contour_root: Folder of the contour files, see
+            :func:`bimm_mm.contours.contour_path`. None loads nothing and
+            says so: for contours that the target computes itself,
+            ``ContourTarget(source='sobel')``.
+        data_root: Folder of the videos or images: a file's path below it is
+            its contour file's path below ``contour_root``.
+        detector: Whose contours are wanted: files that another detector made
+            are refused. None takes any.
+        nearest: Whether the nearest stored frame, less than the manifest's
+            stride away, serves for a frame without a contour: its contours
+            are then up to half a stride early or late. Otherwise that is an
+            error, see :class:`bimm_mm.SnapToContourStride`.
+
+    Raises:
+        FileNotFoundError: If ``contour_root`` or its manifest is missing.
+        ContourError: If the manifest is broken, or of another detector.
+    """
+
+    def __init__(
+        self,
+        contour_root: str | None,
+        *,
+        data_root: str = '',
+        detector: str | None = None,
+        nearest: bool = False,
+    ) -> None:
+        self.contour_root = contour_root
+        self.data_root = data_root
+        self.nearest = nearest
+        self.manifest: Manifest | None = None
+        if contour_root is None:
+            print_log(
+                'LoadContour(contour_root=None): no contours are loaded; '
+                "targets must compute them, ContourTarget(source='sobel')",
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        self.manifest = Manifest.read(contour_root)
+        _check_detector(self.manifest, detector, contour_root)
+
+    def transform(self, results: dict) -> dict:
+        """Load the contours of a decoded sample.
+
+        Args:
+            results: A sample with frames (H, W, 3).
+
+        Returns:
+            The sample with frames (H, W, 4).
+
+        Raises:
+            ContourError: If the contour file is missing or broken, lacks a
+                frame, belongs to another video or image, or was made with
+                other settings than the manifest's.
+        """
+        if self.manifest is None or self.contour_root is None:
+            return results
+        path = media_name(media_path(results))
+        place = contour_path(
+            path, data_root=self.data_root, contour_root=self.contour_root
+        )
+        frames = get_frames(results)
+        indices = frame_indices(results) or [0]
+        with _remedy(self.manifest):
+            try:
+                file = ContourFile(place)
+            except FileNotFoundError as error:
+                raise ContourError(f'no contour file {place}') from error
+        with file:
+            self.manifest.check(file)
+            if not self.nearest:
+                _check_stride(file, indices, self.manifest.stride)
+            with _remedy(self.manifest):
+                file.check_source(path)
+                contours = self._read(file, indices, frames[0].shape[:2])
+        pairs = zip(frames, contours, strict=True)
+        set_frames(results, [_append(*pair) for pair in pairs])
+        return results
+
+    def _read(
+        self, file: ContourFile, indices: Sequence[int], size: tuple[int, int]
+    ) -> list[np.ndarray]:
+        """Contour (H, W) of every frame, for frames of size (H, W)."""
+        _check_shape(file, size)
+        if self.nearest:
+            indices = [file.nearest(index) for index in indices]
+        # Several frames may share a stored one: read that once.
+        maps = {index: _fit(file.read(index), size) for index in set(indices)}
+        return [maps[index] for index in indices]
+
+
+def _check_detector(
+    manifest: Manifest, wanted: str | None, contour_root: str
+) -> None:
+    """Refuse another detector than the one wanted; log what is there."""
+    detector = manifest.settings['detector']
+    if wanted not in (None, detector):
+        raise ContourError(
+            f'{contour_root} holds contours of {detector!r}, wanted are those '
+            f'of {wanted!r}: make them with tools/extract_contours.py '
+            f'--detector {wanted}, or set LoadContour(detector={detector!r}) '
+            'in the config'
+        )
+    text = (
+        f'LoadContour: contours of {detector} at stride {manifest.stride} '
+        f'from {contour_root}'
+    )
+    if detector == 'sam':
+        print_log(text, logger='current')
+    else:
+        text += ', a deviation from the paper (footnote 3)'
+        print_log(text, logger='current', level=logging.WARNING)
+
+
+@contextmanager
+def _remedy(manifest: Manifest) -> Iterator[None]:
+    """Add to an error how the contours are made (again)."""
+    try:
+        yield
+    except ContourError as error:
+        raise ContourError(
+            f'{error}. What makes these contours, and leaves those alone '
+            f'that are finished: {manifest.command}'
+        ) from error
+
+
+def _check_stride(
+    file: ContourFile, indices: Sequence[int], stride: int
+) -> None:
+    """Refuse frames between those that have a contour."""
+    off = sorted({index for index in indices if index % stride})
+    if off:
+        raise ContourError(
+            f'{file.path} has contours at stride {stride}, none of the '
+            f'frames {off}: add bimm_mm.SnapToContourStride between '
+            'SampleFrames and DecordDecode, to sample frames that have '
+            'one, or set LoadContour(nearest=True), to take the nearest'
+        )
+
+
+def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
+    """Contours and frames differ in size perhaps, not in proportions."""
+    height, width = file.size
+    # Rounding the long side of either can cost a pixel of that one, and
+    # frames may be the smaller ones (bimm_mm.InMemoryVideoDataset).
+    if abs(width - size[1] * height / size[0]) > max(1, height / size[0]):
+        raise ContourError(
+            f'{file.path} holds contours of {height} x {width} px (height x '
+            f'width), which is no scaled version of the frames, {size[0]} x '
+            f'{size[1]} px: it was made from another file; delete it and make '
+            'it again'
+        )
+
+
+def _append(frame: np.ndarray, contour: np.ndarray) -> np.ndarray:
+    """Frame (H, W, 3) and contour (H, W) as (H, W, 4)."""
+    # A tenth of np.dstack's time.
+    four = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
+    return cv2.insertChannel(contour, four, 3)
+
+
+def _fit(contour: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Contour (h, w) at the size of the frame (H, W)."""
+    if contour.shape == tuple(size):
+        return contour
+    return cv2.resize(contour, size[::-1], interpolation=cv2.INTER_LINEAR)

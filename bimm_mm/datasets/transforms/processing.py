@@ -1,0 +1,178 @@
+"""Sizes of frames, boxes on them, and images as clips."""
+
+from __future__ import annotations
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.samples import get_frames, set_frames
+
+# What a sample of AVADataset has for every annotated box.
+_PER_BOX = ('gt_bboxes', 'gt_labels', 'entity_ids')
+
+
+@TRANSFORMS.register_module()
+class EnsureMinSize(BaseTransform):
+    """Enlarge frames whose short side is below ``size``; leave others alone.
+
+    mmaction2's ``MultiScaleCrop`` rounds a crop within 2 px of its
+    ``input_size`` up to it. On a video of 222 or 223 px that is larger than
+    the frame, offsets turn negative, and the crop is a sliver of 2 px.
+
+    Args:
+        size: Shortest side that passes unchanged, in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f'size must be at least 1 px, got {size}')
+        self.size = size
+
+    def transform(self, results: dict) -> dict:
+        """Resize the frames if they are too small.
+
+        Args:
+            results: A sample with frames.
+
+        Returns:
+            The same sample.
+        """
+        frames = get_frames(results)
+        height, width = frames[0].shape[:2]
+        short = min(height, width)
+        if short < self.size:
+            size = (
+                round(width * self.size / short),
+                round(height * self.size / short),
+            )
+            set_frames(results, [mmcv.imresize(f, size) for f in frames])
+        return results
+
+
+@TRANSFORMS.register_module()
+class ResizeToPatchMultiple(BaseTransform):
+    """Resize to a short side, and the long side to whole patches.
+
+    mmaction2's ``Resize`` keeps the aspect ratio to the pixel, and 455 px are
+    not 28 patches of 16. The long side is rounded to the nearest multiple,
+    at most half a patch away; boxes follow exactly, and no border is added.
+
+    Args:
+        short_side: Short side of the output in pixels, a multiple of
+            ``patch_size``.
+        patch_size: Side of a patch in pixels.
+    """
+
+    def __init__(self, short_side: int, *, patch_size: int) -> None:
+        if patch_size < 1 or short_side < 1 or short_side % patch_size:
+            raise ValueError(
+                f'short_side={short_side} must be a positive multiple of '
+                f'patch_size={patch_size}'
+            )
+        self.short_side = short_side
+        self.patch_size = patch_size
+
+    def transform(self, results: dict) -> dict:
+        """Resize frames, annotated boxes and proposals.
+
+        Args:
+            results: A sample of mmaction2 with frames.
+
+        Returns:
+            The same sample.
+        """
+        height, width = get_frames(results)[0].shape[:2]
+        scale = self.short_side / min(height, width)
+        size = tuple(
+            round(side * scale / self.patch_size) * self.patch_size
+            for side in (width, height)
+        )
+        resize = {'type': 'mmaction.Resize', 'scale': size}
+        return TRANSFORMS.build({**resize, 'keep_ratio': False})(results)
+
+
+@TRANSFORMS.register_module()
+class GTBoxesOnly(BaseTransform):
+    """Train on the annotated boxes that a crop has left, and on no others.
+
+    Comes after cropping and before packing. Boxes outside the crop, which
+    mmaction2's ``RandomCrop`` squeezes onto its border, go away; a clip on
+    which no box is left is refused, and the dataset takes another one.
+
+    mmaction2's ``FastRCNN`` needs proposals. This gives it none but the truth:
+    an empty set, to which the sampler adds the annotated boxes
+    (``add_gt_as_proposals=True``), each with its own actions. As proposals
+    they would be matched by overlap instead, and of two boxes that became
+    equal in the crop one would get the other's actions.
+
+    Args:
+        min_size: Shortest side of a box that is kept, in pixels.
+    """
+
+    def __init__(self, min_size: float = 1.0) -> None:
+        if not min_size > 0:
+            raise ValueError(f'min_size must be above 0 px, got {min_size}')
+        self.min_size = min_size
+
+    def transform(self, results: dict) -> dict | None:
+        """Drop boxes without a visible part.
+
+        Args:
+            results: A sample of ``AVADataset`` with ``gt_bboxes`` (n, 4),
+                x1, y1, x2, y2 in pixels.
+
+        Returns:
+            The sample with m <= n boxes and their actions and persons, and
+            ``proposals`` (0, 4). None if no box is left.
+        """
+        boxes = results['gt_bboxes']
+        sides = boxes[:, 2:] - boxes[:, :2]
+        seen = (sides >= self.min_size).all(axis=1)
+        if not seen.any():
+            return None
+        for key in _PER_BOX:
+            if key in results:
+                results[key] = results[key][seen]
+        results['proposals'] = np.zeros((0, 4), dtype=np.float32)
+        return results
+
+
+@TRANSFORMS.register_module()
+class StillClip(BaseTransform):
+    """Show an image for several frames, for an encoder of videos (OmniMAE).
+
+    The last of the transforms inside :class:`bimm_mm.RepeatCrops`. Its
+    colors come from OpenCV as B, G, R and leave as R, G, B, which is how
+    videos come, so that one preprocessor serves both.
+
+    Args:
+        num_frames: Frames, all equal; as many as a tubelet has.
+    """
+
+    def __init__(self, num_frames: int = 2) -> None:
+        if num_frames < 1:
+            raise ValueError(f'num_frames must be at least 1: {num_frames}')
+        self.num_frames = num_frames
+
+    def transform(self, results: dict) -> dict:
+        """Repeat the image.
+
+        Args:
+            results: A sample with one image (H, W, 3).
+
+        Returns:
+            The sample with ``imgs``.
+
+        Raises:
+            ValueError: If it is a video already.
+        """
+        if 'imgs' in results:
+            raise ValueError(
+                'StillClip makes clips of images, this sample is a video: '
+                'leave StillClip out of its pipeline'
+            )
+        (image,) = get_frames(results)
+        results['imgs'] = [image[..., ::-1]] * self.num_frames
+        return results

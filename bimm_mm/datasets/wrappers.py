@@ -1,0 +1,224 @@
+"""Datasets around those of the libraries: repeatable, robust, mixed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import exists
+from torch.utils.data import ConcatDataset, Dataset
+
+from bimm_mm.datasets.samplers import SampleKey
+from bimm_mm.registry import DATASETS
+from bimm_mm.utils.list_file import check_list_file, find_list_files
+from bimm_mm.utils.random_state import seeded
+from bimm_mm.utils.samples import media_path
+from bimm_mm.utils.video import UndecodableVideoError, media_name
+
+# Enough to notice a wrong folder, cheap on a network file system.
+_PATHS_TO_CHECK = 3
+
+
+class DatasetWrapper(Dataset):
+    """Takes sample keys, and hands on what the wrapped dataset knows.
+
+    Given a :class:`bimm_mm.datasets.SampleKey` (see
+    :class:`bimm_mm.EpochSampler`) instead of an index, a sample and its
+    augmentations depend on nothing else. Given an index, the sample's
+    randomness is that of the process.
+
+    Args:
+        dataset: The dataset.
+    """
+
+    def __init__(self, dataset: BaseDataset) -> None:
+        self.dataset = dataset
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Metainfo of the wrapped dataset."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Load the annotations; MMEngine's own wrappers call it."""
+        self.dataset.full_init()
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """What the wrapped dataset knows about a sample before decoding."""
+        return self.dataset.get_data_info(index)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey | int) -> Any:
+        """One sample, as the wrapped dataset's pipeline makes it."""
+        if isinstance(key, SampleKey):
+            with seeded(key.seed, key.epoch, key.sample):
+                return self._load(key.sample)
+        return self._load(key)
+
+    def _load(self, index: int) -> Any:
+        return self.dataset[index]
+
+
+@DATASETS.register_module()
+class ResilientDataset(DatasetWrapper):
+    """Wraps a dataset: replaces samples that cannot be decoded.
+
+    Another sample, chosen at random, takes the place; its data sample's
+    ``replaced`` lists (path, reason) of the files it stands in for, from
+    which :class:`bimm_mm.BadVideoHook` counts. Where one file gives several
+    samples (:class:`bimm_mm.RepeatSamples`), the first one has the list.
+    Paths and list files that are wrong are errors at once.
+
+    Args:
+        dataset: The dataset or its config. It decodes inside
+            :class:`bimm_mm.SafeDecode` and ends in packing: in
+            :class:`bimm_mm.PackClipInputs`, :class:`bimm_mm.RepeatSamples` or
+            the library's own transform.
+        max_tries: Samples to try before giving up.
+
+    Raises:
+        FileNotFoundError: If a list file or one of the first files does not
+            exist.
+        ValueError: If a list file is empty or malformed.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any] | BaseDataset,
+        *,
+        max_tries: int = 10,
+    ) -> None:
+        if max_tries < 1:
+            raise ValueError(f'max_tries must be at least 1, got {max_tries}')
+        self.max_tries = max_tries
+        self._lists: list[str] = []
+        if isinstance(dataset, Mapping):
+            for arguments in find_list_files(dataset):
+                check_list_file(**arguments)
+                self._lists.append(arguments['path'])
+            dataset = DATASETS.build(dataset)
+        super().__init__(dataset)
+        self._check_first_paths()
+
+    def _load(self, index: int) -> dict | list[dict]:
+        """The sample, or the first of those chosen after it that decodes.
+
+        Returns:
+            What was packed, ``inputs`` and ``data_samples``; a list from
+            :class:`bimm_mm.RepeatSamples`.
+
+        Raises:
+            FileNotFoundError: If a file does not exist.
+            RuntimeError: If ``max_tries`` samples could not be decoded.
+        """
+        replaced: list[tuple[str, str]] = []
+        for _ in range(self.max_tries):
+            try:
+                packed = self.dataset[index]
+            except UndecodableVideoError as error:
+                replaced.append((error.path, error.reason))
+                index = int(np.random.randint(len(self)))
+            except FileNotFoundError as error:
+                raise self._missing(error) from error
+            else:
+                _note_origin(packed, index, replaced)
+                return packed
+        files = '\n  '.join(f'{path}: {reason}' for path, reason in replaced)
+        raise RuntimeError(
+            f'none of max_tries={self.max_tries} samples in a row can be '
+            f'decoded, which is hardly chance:\n  {files}'
+        )
+
+    def _check_first_paths(self) -> None:
+        for index in range(min(_PATHS_TO_CHECK, len(self))):
+            path = media_path(self.dataset.get_data_info(index))
+            if not (exists(path) or exists(media_name(path))):
+                raise self._missing(f'{path} does not exist')
+
+    def _missing(self, reason: object) -> FileNotFoundError:
+        listed = f', listed in {" or ".join(self._lists)}'
+        return FileNotFoundError(
+            f'{reason}{listed if self._lists else ""}: set data_root or '
+            'data_prefix of the dataset to the folder to which its paths '
+            'are relative, or correct the list'
+        )
+
+
+def _note_origin(
+    packed: dict | list[dict], index: int, replaced: list[tuple[str, str]]
+) -> None:
+    """Write into the data samples of one file where they come from."""
+    samples = packed if isinstance(packed, list) else [packed]
+    for sample in samples:
+        sample['data_samples'].set_metainfo({'index': index})
+    # Once per loaded file, which is what BadVideoHook counts.
+    samples[0]['data_samples'].set_metainfo({'replaced': replaced})
+
+
+@DATASETS.register_module()
+class MixedDataset(ConcatDataset):
+    """Images and videos in one dataset, in batches of either: OmniMAE.
+
+    Unlike MMEngine's ``ConcatDataset`` it hands on a
+    :class:`bimm_mm.datasets.SampleKey`, and no sample is replaced by one of
+    another part. Every part is a :class:`bimm_mm.ResilientDataset`;
+    :class:`bimm_mm.AlternatingSampler` decides the order.
+
+    Args:
+        datasets: Configs of the parts.
+
+    Raises:
+        ValueError: If there are fewer than two, or one is empty.
+    """
+
+    def __init__(self, datasets: Sequence[Mapping[str, Any]]) -> None:
+        if len(datasets) < 2:
+            raise ValueError(
+                f'MixedDataset mixes two datasets or more, got {len(datasets)}'
+            )
+        super().__init__([DATASETS.build(config) for config in datasets])
+        lengths = np.diff([0, *self.cumulative_sizes]).tolist()
+        if 0 in lengths:
+            raise ValueError(
+                f'MixedDataset: parts of {lengths} samples, none may be empty'
+            )
+
+    def part_of(self, index: int) -> int:
+        """Which part, from 0, an index of the whole belongs to."""
+        return bisect_right(self.cumulative_sizes, index)
+
+    def __getitem__(self, key: SampleKey | int) -> dict:
+        """One sample; see :class:`bimm_mm.ResilientDataset`."""
+        index = key.sample if isinstance(key, SampleKey) else key
+        part = self.part_of(index)
+        index -= [0, *self.cumulative_sizes][part]
+        if isinstance(key, SampleKey):
+            # Without the part in the seed, the n-th image and the n-th video
+            # would have equal random numbers.
+            key = key._replace(sample=index, seed=key.seed + part)
+            return self.datasets[part][key]
+        return self.datasets[part][index]
+
+    def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[dict]:
+        """A whole batch; PyTorch's loader calls this where it exists.
+
+        Raises:
+            ValueError: If the batch is of several parts.
+        """
+        parts = {
+            self.part_of(key.sample if isinstance(key, SampleKey) else key)
+            for key in keys
+        }
+        if len(parts) > 1:
+            raise ValueError(
+                f'a batch of {len(keys)} has samples of several datasets, '
+                'which do not stack: use sampler=dict(type='
+                "'bimm_mm.AlternatingSampler', batch_size=...) with the "
+                "dataloader's own batch_size"
+            )
+        return [self[key] for key in keys]

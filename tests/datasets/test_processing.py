@@ -1,0 +1,173 @@
+"""Sizes of frames, boxes on them, and images as clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bimm_mm.datasets import (
+    EnsureMinSize,
+    GTBoxesOnly,
+    PackClipInputs,
+    ResizeToPatchMultiple,
+    StillClip,
+)
+from bimm_mm.registry import TRANSFORMS
+
+
+def _clip(height: int, width: int) -> dict:
+    frame = np.random.default_rng(0).integers(
+        0, 255, (height, width, 4), dtype=np.uint8
+    )
+    size = (height, width)
+    return {'imgs': [frame] * 2, 'img_shape': size, 'modality': 'RGB'}
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [((30, 40), (60, 80)), ((50, 31), (97, 60)), ((60, 61), (60, 61))],
+)
+def test_short_side_grows(before: tuple, after: tuple) -> None:
+    results = EnsureMinSize(60).transform(_clip(*before))
+    assert [frame.shape for frame in results['imgs']] == [(*after, 4)] * 2
+    assert results['img_shape'] == after
+
+
+def test_large_frames_are_untouched() -> None:
+    clip = _clip(61, 90)
+    frames = clip['imgs']
+    assert EnsureMinSize(60).transform(clip)['imgs'] is frames
+
+
+def test_images_grow_too() -> None:
+    results = EnsureMinSize(20).transform({'img': _clip(10, 15)['imgs'][0]})
+    assert results['img'].shape == (20, 30, 4)
+
+
+@pytest.mark.parametrize('short', [222, 223, 225])
+def test_crops_never_leave_the_frame(short: int) -> None:
+    # Without enlarging, mmaction2 cuts slivers of 2 px from 222 px.
+    crop = TRANSFORMS.build(
+        {
+            'type': 'mmaction.MultiScaleCrop',
+            'input_size': 224,
+            'scales': (1, 0.875, 0.75, 0.66),
+            'num_fixed_crops': 13,
+        }
+    )
+    for _ in range(150):
+        results = crop(EnsureMinSize(224).transform(_clip(short, 230)))
+        height, width = results['imgs'][0].shape[:2]
+        assert min(height, width) >= int(0.66 * 224)
+        assert results['img_shape'] == (height, width)
+
+
+def test_bad_size() -> None:
+    with pytest.raises(ValueError, match='size must be at least 1'):
+        EnsureMinSize(0)
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ((360, 450), (256, 320)),  # Sec. A.2
+        ((720, 1280), (256, 448)),  # 455.1 wide
+        ((256, 457), (256, 464)),  # 28.6 patches
+        ((640, 480), (336, 256)),  # 341.3 high
+        ((100, 100), (256, 256)),
+    ],
+)
+def test_whole_patches(
+    before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    height, width = before
+    box = np.array([[0.25 * width, 0, width, 0.5 * height]], np.float32)
+    results = ResizeToPatchMultiple(256, patch_size=16).transform(
+        {
+            'imgs': [np.zeros((*before, 3), np.uint8)] * 2,
+            'img_shape': before,
+            'gt_bboxes': box,
+            'proposals': box.copy(),
+        }
+    )
+    assert [frame.shape[:2] for frame in results['imgs']] == [after] * 2
+    assert results['img_shape'] == after
+    height, width = after
+    expected = [[0.25 * width, 0, width, 0.5 * height]]
+    for key in ('gt_bboxes', 'proposals'):
+        np.testing.assert_allclose(results[key], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('short_side', 'patch_size'), [(250, 16), (0, 16), (256, 0)]
+)
+def test_no_whole_patches(short_side: int, patch_size: int) -> None:
+    with pytest.raises(ValueError, match='multiple of'):
+        ResizeToPatchMultiple(short_side, patch_size=patch_size)
+
+
+def _sample(boxes: list[list[float]]) -> dict:
+    count = len(boxes)
+    return {
+        'gt_bboxes': np.array(boxes, np.float32),
+        'gt_labels': np.eye(count, dtype=np.float32),
+        'entity_ids': np.arange(count),
+    }
+
+
+def test_boxes_without_area_go_away() -> None:
+    results = GTBoxesOnly().transform(
+        _sample([[0, 0, 0, 63], [4, 4, 20, 30], [9, 63, 40, 63]])
+    )
+    assert results['gt_bboxes'].tolist() == [[4, 4, 20, 30]]
+    assert results['gt_labels'].tolist() == [[0, 1, 0]]
+    assert results['entity_ids'].tolist() == [1]
+    assert results['proposals'].shape == (0, 4)
+
+
+def test_min_size() -> None:
+    boxes = [[0, 0, 7, 63], [0, 0, 8, 63]]
+    results = GTBoxesOnly(min_size=8).transform(_sample(boxes))
+    assert results['gt_bboxes'].tolist() == [boxes[1]]
+
+
+def test_crop_without_anybody_is_refused() -> None:
+    # All of mmaction2's random crops of this frame miss the person.
+    sample = {
+        **_sample([[150, 10, 180, 60]]),
+        'imgs': [np.zeros((64, 200, 3), np.uint8)],
+        'img_shape': (64, 200),
+    }
+    crop = TRANSFORMS.build({'type': 'mmaction.RandomCrop', 'size': 64})
+    np.random.seed(0)
+    offsets = []
+    for _ in range(40):
+        cropped = crop({**sample})
+        offsets.append(int(cropped['crop_bbox'][0]))
+        refused = GTBoxesOnly().transform(cropped) is None
+        # The crop's last column is where boxes beyond it end.
+        assert refused == (offsets[-1] + 63 <= 150)
+    assert min(offsets) < 87 < max(offsets)
+
+
+@pytest.mark.parametrize('size', [0, -1.0, float('nan')])
+def test_bad_min_size(size: float) -> None:
+    with pytest.raises(ValueError, match='min_size must be above 0'):
+        GTBoxesOnly(min_size=size)
+
+
+def test_frames_are_equal_and_rgb():
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    results = {'img': image, 'img_path': 'a.jpg'}
+    packed = PackClipInputs()(StillClip(2)(results))['inputs']
+    assert packed.shape == (1, 3, 2, 8, 6)
+    for frame in range(2):
+        shown = packed[0, :, frame].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(shown, image[..., ::-1])
+
+
+def test_a_video_is_refused():
+    with pytest.raises(ValueError, match=r'this sample is a video'):
+        StillClip()({'imgs': [np.zeros((2, 2, 3), np.uint8)]})
+    with pytest.raises(ValueError, match=r'at least 1'):
+        StillClip(0)

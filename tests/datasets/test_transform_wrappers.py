@@ -1,0 +1,488 @@
+"""Transforms around others: safe decoding, repetition, images on clips."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import random
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import decord
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.runner import Runner
+from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
+
+from bimm_mm.datasets import (
+    RepeatCrops,
+    ResilientDataset,
+    SafeDecode,
+    SampleKey,
+)
+from bimm_mm.datasets.transforms import PerClip, RepeatSamples
+from bimm_mm.engine import BadVideoHook
+from bimm_mm.registry import DATASETS, TRANSFORMS
+from bimm_mm.utils.random_state import seeded
+from bimm_mm.utils.video import UndecodableVideoError
+
+VIDEO = (
+    {'type': 'mmaction.DecordInit'},
+    {'type': 'mmaction.SampleFrames', 'clip_len': 4},
+    {'type': 'mmaction.DecordDecode'},
+)
+
+
+def _decode(path: Path) -> dict:
+    sample = {'filename': str(path), 'start_index': 0, 'modality': 'RGB'}
+    return SafeDecode(VIDEO).transform(sample)
+
+
+def test_sound_video_passes(write_video: Callable[..., Path]) -> None:
+    frames = _decode(write_video('a.mp4', num=9, size=(50, 38)))['imgs']
+    assert [frame.shape for frame in frames] == [(38, 50, 3)] * 4
+
+
+@pytest.mark.parametrize('kind', ['garbage', 'empty', 'cut', 'overwritten'])
+def test_broken_video_is_undecodable(
+    kind: str, write_video: Callable[..., Path]
+) -> None:
+    path = write_video('a.mp4', num=60, size=(160, 120))
+    content = path.read_bytes()
+    noise = np.random.default_rng(0).bytes(len(content))
+    middle = slice(len(content) // 10, -len(content) // 10)
+    broken = {
+        'garbage': noise,
+        'empty': b'',
+        'cut': content[: len(content) // 2],
+        'overwritten': content[: middle.start]
+        + noise[middle]
+        + content[middle.stop :],
+    }
+    path.write_bytes(broken[kind])
+    with pytest.raises(UndecodableVideoError) as caught:
+        _decode(path)
+    assert caught.value.path == str(path)
+    assert caught.value.reason and '\n' not in caught.value.reason
+    # A chained traceback would keep decord's reader alive.
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize('content', [b'', b'no picture'])
+def test_broken_image_is_undecodable(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(content)
+    guarded = SafeDecode([{'type': 'LoadImageFromFile'}])
+    with pytest.raises(UndecodableVideoError, match=r'a\.jpg cannot'):
+        guarded.transform({'img_path': str(path)})
+
+
+def test_missing_file_is_no_broken_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        _decode(tmp_path / 'nowhere.mp4')
+
+
+def test_missing_decoder_is_no_broken_file(
+    write_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'decord', None)
+    with pytest.raises(ImportError, match='decord'):
+        _decode(write_video('a.mp4'))
+
+
+def test_wrong_order_is_no_broken_file() -> None:
+    with pytest.raises(KeyError, match='total_frames'):
+        SafeDecode(VIDEO[1:]).transform({'filename': 'a.mp4'})
+
+
+def test_error_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(UndecodableVideoError('a.mp4', 'cut')))
+    assert (error.path, error.reason) == ('a.mp4', 'cut')
+
+
+def test_no_reader_outlives_its_sample(
+    write_video: Callable[..., Path],
+) -> None:
+    # decord's readers leak what they hold when they are not freed.
+    path = write_video('a.mp4', num=60, size=(160, 120))
+    sample = _decode(path)
+    content = bytearray(path.read_bytes())
+    content[1000:-3000] = np.random.default_rng(0).bytes(len(content) - 4000)
+    path.write_bytes(content)
+    with pytest.raises(UndecodableVideoError) as caught:
+        _decode(path)
+    readers = [o for o in gc.get_objects() if type(o) is decord.VideoReader]
+    assert not readers
+    assert len(sample['imgs']) == 4 and caught.value.reason
+
+
+FLIP = {'type': 'mmaction.Flip', 'flip_ratio': 1.0}
+CORNER = {'type': 'mmaction.RandomCrop', 'size': 4}
+
+
+def _small_clip() -> dict:
+    rng = np.random.default_rng(0)
+    frames = list(rng.integers(0, 255, (3, 6, 8, 3), dtype=np.uint8))
+    return {'imgs': frames, 'img_shape': (6, 8), 'modality': 'RGB'}
+
+
+def test_flips_in_place_do_not_add_up() -> None:
+    flipped = np.stack(_small_clip()['imgs'])[:, :, ::-1]
+    crops = RepeatCrops(3, transforms=[FLIP]).transform(_small_clip())['crops']
+    assert len(crops) == 3
+    for crop in crops:
+        assert np.array_equal(crop, flipped)
+
+
+def test_every_crop_is_a_part_of_the_clip() -> None:
+    whole = np.stack(_small_clip()['imgs'])
+    repeat = RepeatCrops(4, transforms=[CORNER, FLIP])
+    np.random.seed(0)
+    crops = repeat.transform(_small_clip())['crops']
+    parts = [
+        whole[:, y : y + 4, x : x + 4, :][:, :, ::-1]
+        for y in range(3)
+        for x in range(5)
+    ]
+    places = [
+        next(i for i, part in enumerate(parts) if np.array_equal(crop, part))
+        for crop in crops
+    ]
+    assert len(set(places)) > 1
+
+
+def test_images_have_one_frame() -> None:
+    image = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    flip = {'type': 'mmpretrain.RandomFlip', 'prob': 1.0}
+    crops = RepeatCrops(2, transforms=[flip]).transform({'img': image})
+    for crop in crops['crops']:
+        assert np.array_equal(crop, image[None, :, ::-1])
+
+
+CROP = (
+    {'type': 'mmaction.RandomResizedCrop', 'area_range': (0.3, 1.0)},
+    {'type': 'mmaction.Resize', 'scale': (32, 32), 'keep_ratio': False},
+)
+PACK = (
+    {'type': 'mmaction.FormatShape', 'input_format': 'NCTHW'},
+    {'type': 'mmaction.PackActionInputs', 'meta_keys': ('filename',)},
+)
+
+
+def _clip(num: int = 4) -> dict:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (num, 48, 64, 3), dtype=np.uint8)
+    return {
+        'imgs': list(frames),
+        'img_shape': (48, 64),
+        'clip_len': num,
+        'num_clips': 1,
+        'label': 3,
+        'filename': 'a.mp4',
+        'modality': 'RGB',
+    }
+
+
+@pytest.fixture
+def repeated(five_videos: Callable[..., dict]) -> Callable[..., dict]:
+    """Config of five videos of which every one gives two samples."""
+
+    def make(broken: tuple[int, ...] = ()) -> dict:
+        config = five_videos(broken)
+        decode, *_ = config['dataset']['pipeline']
+        repeat = {'type': 'bimm_mm.RepeatSamples', 'num': 2}
+        repeat['transforms'] = [*CROP, *PACK]
+        config['dataset']['pipeline'] = [decode, repeat]
+        return config
+
+    return make
+
+
+def test_two_packed_samples_that_differ() -> None:
+    samples = RepeatSamples(2, transforms=[*CROP, *PACK])(_clip())
+    first, second = samples
+    assert first['inputs'].shape == second['inputs'].shape
+    assert first['inputs'].shape == (1, 3, 4, 32, 32)
+    assert not torch.equal(first['inputs'], second['inputs'])
+    for sample in samples:
+        assert sample['data_samples'].gt_label.tolist() == [3]
+        assert sample['data_samples'].filename == 'a.mp4'
+    one, other = (sample['data_samples'] for sample in samples)
+    one.set_gt_label(4)
+    assert other.gt_label.tolist() == [3]
+
+
+def test_samples_do_not_share_frames() -> None:
+    # mmaction2 flips in place: twice would be not at all.
+    flip = {'type': 'mmaction.Flip', 'flip_ratio': 1.0}
+    samples = RepeatSamples(3, transforms=[flip, *PACK])(_clip())
+    assert len(samples) == 3
+    wanted = np.stack(_clip()['imgs'])[:, :, ::-1].transpose(3, 0, 1, 2)
+    for sample in samples:
+        np.testing.assert_array_equal(sample['inputs'][0], wanted)
+
+
+def test_erasing_hits_one_box_in_all_frames_of_one_sample() -> None:
+    erase = {
+        'type': 'mmaction.RandomErasing',
+        'erase_prob': 1.0,
+        'mode': 'rand',
+        'fill_color': (123.675, 116.28, 103.53),
+        'fill_std': (58.395, 57.12, 57.375),
+    }
+    samples = RepeatSamples(2, transforms=[erase, *PACK])(_clip())
+    before = torch.from_numpy(np.stack(_clip()['imgs'])).permute(3, 0, 1, 2)
+    boxes = []
+    for sample in samples:
+        changed = (sample['inputs'][0] != before).any(0)
+        rows, columns = changed.any(2), changed.any(1)
+        # The same rows and columns in every frame, but other noise.
+        assert (rows == rows[:1]).all() and (columns == columns[:1]).all()
+        assert 0.01 < changed.float().mean() < 0.4
+        patch = sample['inputs'][0][..., rows[0], :][..., columns[0]]
+        assert not torch.equal(patch[:, 0], patch[:, 1])
+        boxes.append((rows[0].tolist(), columns[0].tolist()))
+    assert boxes[0] != boxes[1]
+
+
+def test_a_video_is_decoded_once(
+    repeated: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = DATASETS.build(repeated())
+    decoded = []
+    get_batch = decord.VideoReader.get_batch
+
+    def count(reader: decord.VideoReader, indices: np.ndarray):
+        decoded.append(list(indices))
+        return get_batch(reader, indices)
+
+    monkeypatch.setattr(decord.VideoReader, 'get_batch', count)
+    assert len(dataset[2]) == 2
+    assert len(decoded) == 1
+
+
+def test_both_depend_on_the_key_alone(
+    repeated: Callable[..., dict],
+) -> None:
+    dataset = DATASETS.build(repeated())
+    one, other = dataset[SampleKey(1, 2, 3)], dataset[SampleKey(1, 2, 3)]
+    later = dataset[SampleKey(1, 3, 3)]
+    for a, b, c in zip(one, other, later, strict=True):
+        assert torch.equal(a['inputs'], b['inputs'])
+        assert not torch.equal(a['inputs'], c['inputs'])
+
+
+def test_broken_video_is_replaced_and_noted_once(
+    repeated: Callable[..., dict], tmp_path: Path
+) -> None:
+    dataset = DATASETS.build(repeated(broken=(1,)))
+    first, second = (sample['data_samples'] for sample in dataset[1])
+    assert first.index == second.index != 1
+    assert {path for path, _ in first.replaced} == {
+        str(tmp_path / 'videos/1.mp4')
+    }
+    assert 'replaced' not in second
+    assert first.gt_label.item() == second.gt_label.item() == first.index
+
+
+def _loader(dataset: ResilientDataset, workers: int) -> list[dict]:
+    loader = Runner.build_dataloader(
+        {
+            'dataset': dataset,
+            'batch_size': 2,
+            'num_workers': workers,
+            'drop_last': True,
+            'sampler': {'type': 'bimm_mm.EpochSampler', 'shuffle': True},
+            'collate_fn': {'type': 'repeat_pseudo_collate'},
+        },
+        seed=7,
+    )
+    return list(loader)
+
+
+def test_batches_hold_the_samples_of_all_videos(
+    repeated: Callable[..., dict],
+) -> None:
+    dataset = DATASETS.build(repeated())
+    batches, again = _loader(dataset, 0), _loader(dataset, 2)
+    assert len(batches) == 2
+    for batch, other in zip(batches, again, strict=True):
+        assert len(batch['inputs']) == len(batch['data_samples']) == 4
+        files = [sample.filename for sample in batch['data_samples']]
+        assert files[0] == files[1] != files[2] == files[3]
+        pairs = zip(batch['inputs'], other['inputs'], strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_bad_videos_are_counted_per_file(
+    repeated: Callable[..., dict], tmp_path: Path
+) -> None:
+    dataset = DATASETS.build(repeated(broken=(1,)))
+    # One bad file and two good ones were drawn: a third, not a fifth.
+    drawn = next(
+        [dataset[SampleKey(0, 0, 0)], replaced]
+        for replaced in (
+            dataset[SampleKey(1, epoch, 0)] for epoch in range(20)
+        )
+        if len(replaced[0]['data_samples'].replaced) == 1
+    )
+    samples = [one['data_samples'] for draw in drawn for one in draw]
+    batch = {'data_samples': samples}
+    runner = SimpleNamespace(work_dir=str(tmp_path))
+    BadVideoHook(0.34, min_seen=1).after_train_iter(runner, 0, batch)
+    with pytest.raises(RuntimeError, match=r'1 of 3 samples drawn \(33\.3%\)'):
+        BadVideoHook(0.33, min_seen=1).after_train_iter(runner, 0, batch)
+    (line,) = (tmp_path / 'undecodable.txt').read_text().splitlines()
+    assert line.startswith(str(tmp_path / 'videos/1.mp4'))
+
+
+def test_too_few_repetitions() -> None:
+    for repeat in (RepeatSamples, RepeatCrops):
+        with pytest.raises(ValueError, match='num must be at least 1, got 0'):
+            repeat(0, transforms=[])
+
+
+def test_transforms_without_packing_are_told() -> None:
+    with pytest.raises(ValueError, match='must end in packing'):
+        RepeatSamples(2, transforms=CROP)(_clip())
+
+
+# rand-m7-n4-mstd0.5-inc1, as in the configs.
+RANDAUGMENT = {
+    '_scope_': 'mmpretrain',
+    'type': 'RandAugment',
+    'policies': 'timm_increasing',
+    'num_policies': 4,
+    'magnitude_level': 7,
+    'magnitude_std': 0.5,
+    'hparams': {'pad_val': 128, 'interpolation': 'bicubic'},
+}
+KEYS = [(0, 0, index) for index in range(12)]
+
+
+@pytest.fixture
+def frame() -> np.ndarray:
+    """A colorful picture (H, W, 3), R, G, B."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(20, 220, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (64, 48), interpolation=cv2.INTER_LINEAR)
+
+
+def _frames_of(frames: list[np.ndarray]) -> dict:
+    return {'imgs': [frame.copy() for frame in frames], 'filename': 'a.mp4'}
+
+
+def test_still_clip_stays_still(frame: np.ndarray) -> None:
+    transform = PerClip(dict(RANDAUGMENT))
+    changed = 0
+    for key in KEYS:
+        with seeded(*key):
+            frames = transform(_frames_of([frame] * 5))['imgs']
+        assert all(np.array_equal(frames[0], other) for other in frames)
+        changed += not np.array_equal(frames[0], frame)
+    assert changed > len(KEYS) // 2
+
+
+def test_every_frame_is_as_the_image_alone(frame: np.ndarray) -> None:
+    clip = [np.roll(frame, 5 * shift, axis=1) for shift in range(4)]
+    transform = PerClip(dict(RANDAUGMENT))
+    alone = TRANSFORMS.build(dict(RANDAUGMENT))
+    for key in KEYS:
+        with seeded(*key):
+            frames = transform(_frames_of(clip))['imgs']
+        for before, after in zip(clip, frames, strict=True):
+            with seeded(*key):
+                image = np.ascontiguousarray(before[..., ::-1])
+                wanted = alone({'img': image})['img'][..., ::-1]
+            np.testing.assert_array_equal(after, wanted)
+
+
+def test_moving_clip_is_shifted_as_a_whole(frame: np.ndarray) -> None:
+    # A translation can be undone by eye: no code of the transform's.
+    translate = {
+        '_scope_': 'mmpretrain',
+        'type': 'Translate',
+        'magnitude_range': (0, 0.45),
+        'magnitude_level': 7,
+        'magnitude_std': 'inf',
+        'prob': 1.0,
+        'pad_val': 0,
+    }
+    clip = [np.full_like(frame, 50 + 40 * index) for index in range(4)]
+    widths = set()
+    for key in KEYS:
+        with seeded(*key):
+            frames = PerClip(dict(translate))(_frames_of(clip))['imgs']
+        kept = [np.flatnonzero(frame[0, :, 0]).tolist() for frame in frames]
+        assert kept == [kept[0]] * 4
+        values = [after[0, kept[0][0], 0] for after in frames]
+        assert values == [50, 90, 130, 170]
+        widths.add(tuple(kept[0]))
+    assert len(widths) > 3
+
+
+class Drawing(BaseTransform):
+    """Writes what it drawn from the three generators into the picture."""
+
+    def transform(self, results: dict) -> dict:
+        """Draw."""
+        drawn = (
+            random.randrange(256),
+            np.random.randint(256),
+            int(torch.randint(256, ())),
+        )
+        results['img'] = np.full_like(results['img'], 0) + np.uint8(drawn)
+        return results
+
+
+def test_all_three_generators_are_rewound(frame: np.ndarray) -> None:
+    transform = PerClip({'type': Drawing})
+    clips = []
+    with seeded(4, 1, 3):
+        for _ in range(4):
+            frames = transform(_frames_of([frame] * 3))['imgs']
+            assert len({tuple(image[0, 0]) for image in frames}) == 1
+            clips.append(frames[0][0, 0])
+    # The generators go on from clip to clip, as after one picture.
+    for channel in range(3):
+        assert len({clip[channel] for clip in clips}) > 1
+    alone = Drawing()
+    with seeded(4, 1, 3):
+        pictures = [alone({'img': frame})['img'][0, 0] for _ in range(4)]
+    np.testing.assert_array_equal(np.stack(clips)[:, ::-1], pictures)
+
+
+def test_gray_is_that_of_red_green_blue(frame: np.ndarray) -> None:
+    gray = {
+        'type': 'mmpretrain.ColorTransform',
+        'magnitude': 1.0,
+        'prob': 1.0,
+        'random_negative_prob': 1.0,
+    }
+    after = PerClip(gray)(_frames_of([frame]))['imgs'][0]
+    wanted = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    assert np.abs(after.astype(int) - wanted[..., None]).max() <= 1
+    swapped = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    assert np.abs(swapped.astype(int) - wanted).max() > 30
+
+
+@pytest.mark.parametrize('number', range(15))
+def test_every_operation_works_on_clips(
+    frame: np.ndarray, number: int
+) -> None:
+    policy = {**RANDAUG_POLICIES['timm_increasing'][number], 'prob': 1.0}
+    config = {**RANDAUGMENT, 'policies': [policy], 'num_policies': 1}
+    with seeded(*KEYS[0]), warnings.catch_warnings():
+        warnings.simplefilter('error', RuntimeWarning)
+        results = PerClip(config)(_frames_of([frame] * 2))
+    assert results['img_shape'] == frame.shape[:2]
+    for after in results['imgs']:
+        assert (after.shape, after.dtype) == (frame.shape, np.uint8)
+        assert not np.array_equal(after, frame)
