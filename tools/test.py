@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from mmengine.config import Config
@@ -17,11 +16,11 @@ from bimm_mm.apis import (
     check_checkpoint,
     check_data_files,
     load_config,
+    log_provenance,
     set_work_dir,
     write_json,
 )
 from bimm_mm.compat import end_processes
-from bimm_mm.leaderboard.record import record_result
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
 
@@ -78,11 +77,8 @@ def main() -> None:
     )
     if args.out and args.out.endswith('.pkl'):
         runner.test_evaluator.metrics.append(DumpResults(args.out))
-    begin = time.monotonic()
+    log_provenance(runner, 'test')
     metrics = runner.test()
-    if is_main_process() and Path(args.cfg.load_from).is_file():
-        # What tools/leaderboard.py gathers.
-        record_result(runner, metrics, seconds=time.monotonic() - begin)
     if args.out and args.out.endswith('.json') and is_main_process():
         write_json(metrics, args.out)
     end_processes()

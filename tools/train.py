@@ -15,6 +15,7 @@ from bimm_mm.apis import (
     check_load_from,
     describe_batch,
     load_config,
+    log_provenance,
     set_resume,
     set_work_dir,
     starts_from_scratch,
@@ -22,7 +23,6 @@ from bimm_mm.apis import (
     use_auto_scale_lr,
 )
 from bimm_mm.compat import end_processes
-from bimm_mm.leaderboard.record import RunRecorder
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,8 +91,7 @@ def main() -> None:
         runner.logger.warning(
             'no init_cfg, load_from or --resume: training from scratch'
         )
-    # Beside the log, for tools/leaderboard.py.
-    runner.register_hook(RunRecorder())
+    log_provenance(runner, 'train')
     runner.train()
     end_processes()
 

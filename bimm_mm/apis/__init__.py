@@ -37,6 +37,7 @@ from bimm_mm.apis.folds import Fold, find_folds, split_fold
 from bimm_mm.apis.launch import add_shared_arguments, build_runner
 from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.apis.probe import FoldScore, probe, summary
+from bimm_mm.apis.provenance import log_provenance
 from bimm_mm.apis.reconstruct import init_model, load_batch, reconstruct
 from bimm_mm.utils.files import atomic_path, write_json, write_text
 
@@ -64,6 +65,7 @@ __all__ = [
     'init_model',
     'load_batch',
     'load_config',
+    'log_provenance',
     'probe',
     'read_features',
     'read_progress',

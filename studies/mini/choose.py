@@ -21,7 +21,7 @@ from mmengine.config import Config
 
 import bimm_mm  # noqa: F401  its workarounds, before other libraries
 from bimm_mm.apis import build_runner, set_resume, write_json
-from bimm_mm.leaderboard.machine import hardware, revision
+from bimm_mm.apis.provenance import revision
 from studies.mini.arguments import add_data_arguments
 from studies.mini.data import StudyData
 from studies.mini.deadline import (
@@ -38,6 +38,7 @@ from studies.mini.settings import (
     pretraining_trial,
 )
 from studies.mini.shrink import sizes
+from studies.mini.timing import hardware
 
 RECORD = 'record.json'
 

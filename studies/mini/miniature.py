@@ -146,7 +146,7 @@ def finetuning(
 
     As ``configs/downstream/ucf101/finetune_ucf101.py``: head, layer-wise
     decay, drop path, label smoothing, optimizer. Class token and readout are
-    those that the method was pretrained with, as ``docs/tables.md`` has it.
+    those that the method was pretrained with, as ``run_table`` has it.
 
     Left out: RandAugment and random erasing (on the device there is none),
     mixup and cutmix (they need many more steps than a few hundred), repeated

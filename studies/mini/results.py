@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bimm_mm.apis import write_json
-from bimm_mm.leaderboard.machine import sha256
+from bimm_mm.utils.files import sha256_of_file
 from studies.mini.units import read_unit
 
 FORMAT = 1
@@ -89,7 +89,7 @@ def keep_results(home: Path, others: Sequence[str | Path]) -> None:
     """
     for path in map(Path, others):
         records = read_results(path)
-        copy = home / _MERGED / f'{path.stem}-{sha256(path)[:8]}.json'
+        copy = home / _MERGED / f'{path.stem}-{sha256_of_file(path)[:8]}.json'
         write_json({'format': FORMAT, 'records': records}, copy)
 
 

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from bimm_mm.leaderboard.machine import hardware
+import torch
+from mmengine.dist import get_world_size
+
 from studies.mini.results import Record
+
+
+def hardware() -> dict[str, Any]:
+    """Devices, number of processes and version of PyTorch."""
+    cuda = torch.cuda.is_available()
+    return {
+        'device': torch.cuda.get_device_name() if cuda else 'CPU',
+        'processes': get_world_size(),
+        'torch': torch.__version__,
+    }
 
 
 def seconds(record: Record) -> float:

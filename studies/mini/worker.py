@@ -20,9 +20,9 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from bimm_mm.apis import atomic, build_runner, read_scalars, set_resume
+from bimm_mm.apis.provenance import revision
 from bimm_mm.engine.diagnosis import RECORDS
 from bimm_mm.engine.diagnosis_records import read_records
-from bimm_mm.leaderboard.machine import hardware, revision
 from bimm_mm.models.checkpoints.checkpoint import read_state_dict
 from studies.mini.deadline import (
     StopAtDeadline,
@@ -35,6 +35,7 @@ from studies.mini.results import Record, write_record
 from studies.mini.scoring import finetuned_score, probe_scores, trivial_scores
 from studies.mini.stopwatch import Stopwatch, Tell, steps_per_second
 from studies.mini.study import Study
+from studies.mini.timing import hardware
 from studies.mini.units import Unit
 
 _RATIO = '/ratio'

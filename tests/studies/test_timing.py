@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bimm_mm.leaderboard.machine import hardware
 from studies.mini.stopwatch import steps_per_second
-from studies.mini.timing import check_alike, scaled_steps
+from studies.mini.timing import check_alike, hardware, scaled_steps
 
 
 def record(steps: int, rate: float | None, **changes: object) -> dict:
