@@ -125,8 +125,8 @@ def _runner(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(work_dir=str(tmp_path), logger=mock.Mock(), epoch=0)
 
 
-def test_share_counts_draws_not_samples(tmp_path: Path) -> None:
-    # 2 of 10 draws: 8 samples stand for 10 draws.
+def test_share_counts_files_not_samples(tmp_path: Path) -> None:
+    # 2 of 10 files: 8 samples stand for 10 files.
     exact = BadVideoHook(max_share=0.2, min_seen=1)
     exact.after_train_iter(_runner(tmp_path), 0, _batch(8, ['a', 'b']))
     below = BadVideoHook(max_share=0.19, min_seen=1)
@@ -150,7 +150,7 @@ def test_ranks_are_added_up(
 ) -> None:
     other = (90, [('z', 'broken')] * 9)
     monkeypatch.setattr(
-        'bimm_mm.engine.bad_videos.all_gather_object',
+        'bimm_mm.engine.hooks.bad_videos.all_gather_object',
         lambda mine: [mine, other],
     )
     runner = _runner(tmp_path)

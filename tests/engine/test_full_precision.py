@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bimm_mm.engine.full_precision import FullPrecisionHook
+from bimm_mm.engine import FullPrecisionHook
 
 
 class Model(nn.Module):

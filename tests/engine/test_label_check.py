@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from bimm_mm.engine.label_check import LabelCheckHook
+from bimm_mm.engine import LabelCheckHook
 
 
 class Listed(BaseDataset):

@@ -24,7 +24,7 @@ class FullPrecisionHook(Hook):
     have no kernels for it.
 
     Args:
-        modules (Sequence[str]): Their names in the model, such as
+        modules: Their names in the model, such as
             ``'rpn_head'``.
     """
 
@@ -47,8 +47,8 @@ def keep_full_precision(model: nn.Module, name: str) -> None:
     """Have a module compute in fp32, also under autocast.
 
     Args:
-        model (nn.Module): The model; its module is changed in place.
-        name (str): Name of the module.
+        model: The model; its module is changed in place.
+        name: Name of the module.
 
     Raises:
         ValueError: The model has no such module.

@@ -20,18 +20,18 @@ _SHOWN = 10
 class BadVideoHook(Hook):
     """Lists what :class:`bimm_mm.ResilientDataset` replaced.
 
-    At the end of every epoch the log says how many draws of all ranks were
-    replaced and which files they were, with reasons; ``undecodable.txt`` in
+    At the end of every epoch the log says how many loaded files of all ranks
+    were replaced and which they were, with reasons; ``undecodable.txt`` in
     the work directory has all files found so far, a path and a reason per
     line with a tab between. Above ``max_share`` the run stops: as soon as
-    one rank's draws of the epoch show it, or at the end of the epoch.
+    one rank's files of the epoch show it, or at the end of the epoch.
 
     Args:
-        max_share (float): Largest share of draws, in [0, 1], that may be
-            undecodable. Defaults to 0.05.
-        min_seen (int): Draws of a rank in an epoch from which on it stops
-            before the epoch's end: one bad file among three says little.
-            Defaults to 200.
+        max_share: Largest share of loaded files, in [0, 1], that may be
+            undecodable.
+        min_seen: Files that a rank has loaded in an epoch from which on it
+            stops before the epoch's end: one bad file among three says
+            little.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class BadVideoHook(Hook):
         self._known: dict[str, str] = {}
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Count anew."""
+        """Reset the counts of the epoch."""
         self._seen, self._bad = 0, []
 
     def after_train_iter(
@@ -61,15 +61,15 @@ class BadVideoHook(Hook):
         """Count this rank's batch.
 
         Args:
-            runner (Runner): The running training.
-            batch_idx (int): Index of the batch in the epoch.
-            data_batch (dict, optional): The batch, with ``data_samples``.
-            outputs (dict, optional): Not used.
+            runner: The running training.
+            batch_idx: Index of the batch in the epoch.
+            data_batch: The batch, with ``data_samples``.
+            outputs: Not used.
 
         Raises:
             RuntimeError: If too large a share was undecodable.
         """
-        # One data sample of every draw has the list (repeated augmentation).
+        # With repeated augmentation, one sample of every file has the list.
         lists = [
             sample.get('replaced')
             for sample in data_batch['data_samples']

@@ -21,10 +21,9 @@ class CPUAmpOptimWrapper(OptimWrapper):
     loss scaling, so that nothing but the context differs.
 
     Args:
-        optimizer (torch.optim.Optimizer): The optimizer.
-        accumulative_counts (int): Batches per update. Defaults to 1.
-        clip_grad (dict, optional): Arguments of the gradient clipping.
-            Defaults to None.
+        optimizer: The optimizer.
+        accumulative_counts: Batches per update.
+        clip_grad: Arguments of the gradient clipping.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
         """Autocast to bfloat16.
 
         Args:
-            model (nn.Module): The model in training.
+            model: The model in training.
         """
         with (
             super().optim_context(model),

@@ -22,13 +22,13 @@ def step_seed(seed: int, rank: int, stream: int, step: int) -> int:
     NumPy's seed sequence hashes them instead.
 
     Args:
-        seed (int): Seed of the run.
-        rank (int): Rank of the process.
-        stream (int): Training, validation or test.
-        step (int): Iteration, or index of the batch.
+        seed: Seed of the run.
+        rank: Rank of the process.
+        stream: Training, validation or test.
+        step: Iteration, or index of the batch.
 
     Returns:
-        int: A seed in [0, 2**63).
+        A seed in [0, 2**63).
     """
     sequence = np.random.SeedSequence([seed, rank, stream, step])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -34,9 +34,9 @@ class LayerDecay:
     of kernel launches per step.
 
     Args:
-        optim_wrapper_cfg (dict): Config of the optimizer wrapper, with
+        optim_wrapper_cfg: Config of the optimizer wrapper, with
             ``optimizer``.
-        paramwise_cfg (dict): ``layer_decay`` (float) in (0, 1], and nothing
+        paramwise_cfg: ``layer_decay`` (float) in (0, 1], and nothing
             else; 1.0 gives all parameters the same learning rate.
 
     Raises:
@@ -71,11 +71,11 @@ class LayerDecay:
         """Build the optimizer wrapper of a model.
 
         Args:
-            model (nn.Module): With a ``backbone`` that has
+            model: With a ``backbone`` that has
                 ``get_layer_depth``, wrapped for several processes or not.
 
         Returns:
-            OptimWrapper: Of the type that the config names.
+            Of the type that the config names.
 
         Raises:
             ValueError: If the backbone cannot tell the level of a parameter.
@@ -93,10 +93,10 @@ class LayerDecay:
         """Parameter groups, from the first level to the last.
 
         Args:
-            model (nn.Module): See :meth:`__call__`.
+            model: See :meth:`__call__`.
 
         Returns:
-            list[dict]: ``params``, ``lr``, ``weight_decay``, and ``level``
+            ``params``, ``lr``, ``weight_decay``, and ``level``
             for those who read them.
         """
         if not hasattr(getattr(model, 'backbone', None), 'get_layer_depth'):

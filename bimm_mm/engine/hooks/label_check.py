@@ -12,9 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from bimm_mm.registry import HOOKS
-
-# Of mmaction2 and of mmpretrain.
-_LABEL_KEYS = ('label', 'gt_label')
+from bimm_mm.utils.samples import find_label, find_path
 
 
 @HOOKS.register_module()
@@ -24,11 +22,11 @@ class LabelCheckHook(Hook):
     A label beyond the head ends in an assertion on the device that names
     nothing, a head with too many classes in a worse result that nobody
     explains, class names that the annotations do not know in an empty
-    training set. All of it is told here, before the first step.
+    training set. This hook raises before the first step instead.
 
     Args:
-        allow_unused (bool): Accept training sets without any sample of the
-            last classes, such as subsets. Defaults to False.
+        allow_unused: Accept training sets without any sample of the last
+            classes, such as subsets.
     """
 
     def __init__(self, allow_unused: bool = False) -> None:
@@ -136,11 +134,10 @@ def _labels(dataset: Dataset) -> Iterator[tuple[int, str]]:
         return
     for index in range(len(dataset)):
         info: dict[str, Any] = dataset.get_data_info(index)
-        key = next((key for key in _LABEL_KEYS if key in info), None)
-        if key is None or not isinstance(info[key], int):
+        label = find_label(info)
+        if label is None:
             return
-        path = info.get('filename') or info.get('img_path') or 'a sample'
-        yield info[key], path
+        yield label, find_path(info) or 'a sample'
 
 
 def _innermost(dataset: Dataset) -> Dataset:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from bimm_mm.registry import HOOKS
+from bimm_mm.utils.samples import find_path
 
 
 @HOOKS.register_module()
@@ -40,10 +41,10 @@ class FiniteLossHook(Hook):
         """Check the losses of this step, and move them to the host.
 
         Args:
-            runner (Runner): The running training.
-            batch_idx (int): Index of the batch in the epoch.
-            data_batch (dict, optional): The batch, with ``data_samples``.
-            outputs (dict, optional): What ``train_step`` returned: the total
+            runner: The running training.
+            batch_idx: Index of the batch in the epoch.
+            data_batch: The batch, with ``data_samples``.
+            outputs: What ``train_step`` returned: the total
                 ``loss`` and its parts, one number each. Changed in place:
                 afterwards they are on the host, fp32.
 
@@ -83,13 +84,9 @@ def _report(rank: int, losses: Mapping[str, Tensor], batch: dict) -> str:
 
 
 def _names(batch: dict) -> list[str]:
-    """File of every sample, under the key that its library uses."""
+    """File of every sample."""
     samples = batch.get('data_samples', [])
-    keys = ('path', 'img_path', 'filename', 'video_path')
-    names = [
-        next((str(sample.get(key)) for key in keys if key in sample), '?')
-        for sample in samples
-    ]
+    names = [find_path(sample) or '?' for sample in samples]
     return names or ['(the batch carries no data_samples)']
 
 
