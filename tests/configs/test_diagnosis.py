@@ -11,17 +11,10 @@ from mmengine.config import Config
 from bimm_mm.engine.diagnosis import RECORDS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-# One of every structure.
 STEMS = (
-    'ablations/ablation_motion_decoded',
-    'ablations/ablation_sharing_all',
-    'baselines/pretrain_deepmim_in1k',
-    'baselines/pretrain_localmim_in1k',
-    'baselines/pretrain_maskfeat_in1k',
-    'baselines/pretrain_motionmae_ucf101',
-    'baselines/pretrain_omnimae_in1k_ssv2',
-    'bimm/pretrain_ventral_in1k',
-    'mam2/pretrain_mam2_ucf101',
+    'ablations/ablation_sharing_all',  # two branches, the same blocks
+    'baselines/pretrain_localmim_in1k',  # four areas of one branch
+    'mam2/pretrain_mam2_ucf101',  # a regressor before the areas
 )
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
-FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
+from bimm_mm.registry import MODELS
+from tests.golden.golden import ROOT
+
+FOLDER = ROOT / 'configs' / 'downstream'
 # Table 9, typed off by hand, column by column: base lr, batch per GPU,
 # warm-up, epochs (B, L), clips x crops, repeats, flip, drop path (B, L),
 # layer decay. Weight decay, betas, smoothing, mixup and cutmix are the same
@@ -20,11 +24,10 @@ TABLE_9 = {
     'ava': (2.5e-4, 16, 5, (30, 30), None, 1, True, (0.2, 0.2), 0.75),
     'imagenet': (2e-3, 128, 20, (100, 100), None, 1, False, (0.1,) * 2, 0.65),
 }
-COLUMNS = sorted(
-    f'{path.parent.name}/{path.stem}'
-    for path in FOLDER.rglob('*.py')
-    if path.parent.name in TABLE_9
+NAMES = sorted(
+    f'{path.parent.name}/{path.stem}' for path in FOLDER.rglob('*.py')
 )
+COLUMNS = [name for name in NAMES if name.partition('/')[0] in TABLE_9]
 ACTION = [n for n in COLUMNS if n.partition('/')[0] in list(TABLE_9)[:4]]
 # Sec. 4 and A: classes of each benchmark.
 CLASSES = {
@@ -201,3 +204,31 @@ def test_ade20k_equals_section_a1():
     steps = transforms(innermost(cfg.train_dataloader).pipeline)
     assert tuple(one(steps, 'RandomCrop').crop_size) == (512, 512)
     assert cfg.model.backbone.interpolate_from == 224  # bilinear positions
+
+
+def test_bilinear_positions_of_ade20k():
+    """Sec. A.1: the table of 14 x 14 tokens, interpolated to 32 x 32."""
+    with torch.device('meta'):
+        backbone = MODELS.build(load('ade20k/finetune_ade20k').model.backbone)
+    assert backbone.grid(backbone.interpolate_from) == (1, 14, 14)
+    assert backbone.grid() == (1, 32, 32)
+    source = backbone._positions((1, 224, 224)).view(14, 14, -1)
+    resized = torch.nn.functional.interpolate(
+        source.permute(2, 0, 1)[None], (32, 32), mode='bilinear'
+    )
+    table = backbone._positions(backbone.size)
+    torch.testing.assert_close(table, resized[0].flatten(1).T)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_checkpoint_is_one_that_pretraining_writes(name):
+    backbone = load(name).model.backbone
+    assert backbone.init_cfg.type == 'Pretrained'
+    checkpoint = Path(backbone.init_cfg.checkpoint)
+    (path,) = (ROOT / 'configs' / 'bimm').glob(f'{checkpoint.parent.name}.py')
+    pretraining = Config.fromfile(path)
+    last = pretraining.train_cfg.max_epochs
+    assert checkpoint == Path('work_dirs', path.stem, f'epoch_{last}.pth')
+    encoder = pretraining.model.get('dorsal', pretraining.model).backbone
+    assert backbone.arch == encoder.arch
+    assert ('large' in name) == (backbone.arch == 'large')

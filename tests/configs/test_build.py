@@ -1,0 +1,154 @@
+"""Every config can be built: its types exist, and the parts fit together.
+
+What a run computes with them is ``test_two_iterations.py``'s and, at toy
+size, the gate's (``tests/golden``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import mmcv.ops
+import mmengine.registry as registries
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import BATCH_AUGMENTS
+from torch import nn
+
+from bimm_mm.contours.manifest import Manifest
+from tests.golden.golden import ROOT, leaf_configs, stored_structure
+
+LEAVES = leaf_configs()
+ROOTS = [
+    getattr(registries, name)
+    for name in (
+        *('MODELS', 'WEIGHT_INITIALIZERS', 'TASK_UTILS', 'LOOPS', 'HOOKS'),
+        *('DATASETS', 'DATA_SAMPLERS', 'TRANSFORMS', 'METRICS'),
+        *('OPTIMIZERS', 'OPTIM_WRAPPERS', 'PARAM_SCHEDULERS'),
+        *('VISUALIZERS', 'VISBACKENDS'),
+    )
+] + [BATCH_AUGMENTS]
+LIBRARIES = ('mmpretrain', 'mmaction', 'mmdet', 'mmseg')
+
+
+def _import(library: str) -> None:
+    """Fill the registries of a library."""
+    for part in ('models', 'datasets', 'evaluation', 'engine'):
+        importlib.import_module(f'{library}.{part}')
+
+
+def _types(node: object, scope: str) -> Iterator[tuple[str, str]]:
+    """Scope and name of every type that a config names."""
+    if isinstance(node, dict):
+        scope = node.get('_scope_', scope)
+        if isinstance(node.get('type'), str):
+            yield scope, node['type']
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _types(item, scope)
+
+
+def _registered(scope: str, name: str) -> bool:
+    for root in ROOTS:
+        with root.switch_scope_and_registry(scope) as registry:
+            if registry.get(name) is not None:
+                return True
+    # The runner looks functions up in MMEngine's own registry; detectors take
+    # operators as attributes of a module.
+    functions = registries.FUNCTIONS.get(name)
+    return functions is not None or hasattr(mmcv.ops, name)
+
+
+def test_every_type_is_registered():
+    for library in LIBRARIES:
+        _import(library)
+    configs = stored_structure()['configs'].values()
+    named = {
+        pair for cfg in configs for pair in _types(cfg, cfg['default_scope'])
+    }
+    assert len(named) > 100
+    assert not {pair for pair in named if not _registered(*pair)}
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model at full size, without memory for its weights."""
+    _import(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    models = importlib.import_module(f'{cfg.default_scope}.registry').MODELS
+    model = cfg.model.copy()
+    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    if 'type' in model.data_preprocessor:
+        # Its distributions check their values, which meta tensors lack.
+        model.data_preprocessor = models.build(model.data_preprocessor)
+    with torch.device('meta'):
+        return models.build(model)
+
+
+def _check_optimizer(cfg: Config, model: nn.Module) -> None:
+    """Each weight is trained once; the schedule can be built."""
+    optim = dict(cfg.optim_wrapper, type='OptimWrapper')
+    optim.pop('dtype', None)
+    wrapper = build_optim_wrapper(model, optim)
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    held = [id(p) for g in wrapper.optimizer.param_groups for p in g['params']]
+    assert trained <= set(held) and len(held) == len(set(held))
+    for scheduler in map(dict, cfg.param_scheduler):
+        scheduler.pop('convert_to_iter_based', None)
+        # The runner fills in the end: epochs or iterations of the training.
+        scheduler.setdefault('end', 10_000)
+        registries.PARAM_SCHEDULERS.build(
+            scheduler, default_args=dict(optimizer=wrapper)
+        )
+
+
+def _datasets(node: dict) -> Iterator[dict]:
+    """The datasets that have a pipeline."""
+    if 'pipeline' in node:
+        yield node
+    for inner in [node.get('dataset'), *node.get('datasets', [])]:
+        if inner:
+            yield from _datasets(inner)
+
+
+def _steps(pipeline: list[dict]) -> Iterator[dict]:
+    """All transforms, nested ones included."""
+    for step in pipeline:
+        yield step
+        yield from _steps(step.get('transforms') or [])
+
+
+def _read_contours(pipeline: list[dict], root: Path) -> None:
+    """Point a pipeline to contours, which it looks for when it is built."""
+    readers = [step for step in _steps(pipeline) if step.get('contour_root')]
+    for step in readers:
+        step.contour_root = str(root)
+    made = {step.detector for step in readers if 'detector' in step}
+    for detector in made:
+        settings = dict(detector=detector, stride=1)
+        Manifest(settings, '').write(str(root))
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_builds_at_full_size(path, tmp_path):
+    cfg = Config.fromfile(ROOT / path)
+    model = build_model(cfg)
+    _check_optimizer(cfg, model)
+    for hook in [*cfg.default_hooks.values(), *cfg.custom_hooks]:
+        registries.HOOKS.build(dict(hook))
+    for part in ('train', 'val', 'test'):
+        for dataset in _datasets(cfg.get(f'{part}_dataloader') or {}):
+            init_default_scope(dataset.get('_scope_', cfg.default_scope))
+            _read_contours(dataset.pipeline, tmp_path)
+            Compose(dataset.pipeline)
+
+
+def test_every_name_of_a_config_is_one_folder_of_results():
+    names = [p.stem for p in LEAVES if 'quickstart' not in p.parts]
+    assert len(set(names)) == len(names)
