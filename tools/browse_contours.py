@@ -1,67 +1,96 @@
 #!/usr/bin/env python
-"""Draw contours of random videos and images beside what they are of."""
+"""Draw random contours: the picture, its contour, and both in one."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import random
 import sys
+from itertools import islice
+from pathlib import Path
 
-from bimm_mm.contours.manifest import Manifest
-from bimm_mm.contours.samples import read_samples
-from bimm_mm.contours.sheet import save_sheet
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torchvision.utils import make_grid, save_image
+
+from bimm_mm.contours import ContourError, ContourFile, Manifest
+from bimm_mm.contours.jobs import is_image
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    Video,
+    media_file,
+    read_image,
+)
+
+RED = np.array([255, 40, 0], np.float32)
 
 
 def parse_args() -> argparse.Namespace:
     """Flags of this script."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('contour_root', help='folder of the contours')
-    parser.add_argument(
-        '--data-root',
-        required=True,
-        help='folder of the videos or images, DATA_ROOT of '
-        'tools/extract_contours.py',
-    )
-    parser.add_argument(
-        '--out',
-        default='contours.png',
-        help='the picture; default: contours.png',
-    )
-    parser.add_argument(
-        '--num', type=int, default=12, help='samples to show; default: 12'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='which ones; default: 0'
-    )
-    parser.add_argument(
-        '--pick',
-        default='',
-        metavar='TEXT',
-        help='only videos and images with this in their path',
-    )
-    args = parser.parse_args()
-    if args.num < 1:
-        parser.error(f'--num {args.num} must be at least 1')
-    return args
+    add = parser.add_argument
+    add('contour_root', help='folder of the contours')
+    add('--data-root', required=True, help='of tools/extract_contours.py')
+    add('--out', default='contours.png', help='default: contours.png')
+    add('--num', type=int, default=12, help='samples; default: 12')
+    add('--seed', type=int, default=0, help='which ones; default: 0')
+    return parser.parse_args()
+
+
+def read_frame(file: ContourFile, path: str, index: int) -> np.ndarray:
+    """The frame (h, w, 3) of a contour, if it still is what it was."""
+    file.check_source(media_file(path))
+    if is_image(path):
+        return read_image(path, min(file.size))[0]
+    # Frames 0 and ``index``: no others are decoded.
+    limit = 2 if index else 1
+    with Video(path, stride=index or 1, side=min(file.size)) as video:
+        return next(islice(video.frames(), limit - 1, limit))
+
+
+def draw(path: Path, args: argparse.Namespace, manifest: Manifest) -> list:
+    """Picture, contour and both, each (3, h, w) in [0, 1]."""
+    name = str(path.relative_to(args.contour_root).with_suffix(''))
+    with ContourFile(str(path)) as file:
+        manifest.check(file)
+        index = random.choice(file.indices)
+        contour = file.read(index)
+        frame = read_frame(file, os.path.join(args.data_root, name), index)
+    print(f'{name}, frame {index}: contour {np.mean(contour > 0):.1%}')
+    strength = contour[..., None] / np.float32(255)
+    both = frame * 0.6 * (1 - strength) + RED * strength
+    pictures = (frame, np.dstack([contour] * 3), both)
+    return [torch.from_numpy(p / 255).movedim(2, 0).float() for p in pictures]
 
 
 def main() -> None:
-    """Draw; the exit code is 1 if a video or image is not what it was."""
+    """Draw; the exit status is 1 if a video or image is not what it was."""
     args = parse_args()
+    random.seed(args.seed)
+    pictures, faults = [], []
     try:
-        samples = read_samples(
-            args.contour_root,
-            args.data_root,
-            num=args.num,
-            seed=args.seed,
-            pick=args.pick,
-        )
-        save_sheet(samples, Manifest.read(args.contour_root), args.out)
-    except (ImportError, OSError, ValueError) as error:
+        manifest = Manifest.read(args.contour_root)
+        paths = sorted(Path(args.contour_root).rglob('*.zip'))
+        for path in random.sample(paths, min(args.num, len(paths))):
+            try:
+                pictures += draw(path, args, manifest)
+            except (ContourError, UndecodableVideoError, OSError) as error:
+                faults.append(f'FAILED: {path}: {error}')
+        print('\n'.join(faults), end='\n' * bool(faults), file=sys.stderr)
+        if not pictures:
+            raise ValueError(f'no contour of {len(paths)} can be drawn')
+        height, width = (max(p.shape[i] for p in pictures) for i in (1, 2))
+        padded = [
+            F.pad(p, (0, width - p.shape[2], 0, height - p.shape[1]))
+            for p in pictures
+        ]
+        # Two samples in a row, of three pictures each.
+        save_image(make_grid(padded, nrow=6, padding=6, pad_value=1), args.out)
+    except (OSError, ValueError) as error:
         raise SystemExit(f'browse_contours.py: error: {error}') from None
-    print(f'{args.out}: {len(samples)} samples')
-    faults = [sample.fault for sample in samples if sample.fault]
-    for fault in faults:
-        print(f'FAILED: {fault}', file=sys.stderr)
+    print(f'{args.out}: {len(pictures) // 3} samples')
     raise SystemExit(int(bool(faults)))
 
 

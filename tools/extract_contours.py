@@ -8,40 +8,41 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
+import re
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
+from glob import escape, glob
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import decord
 import torch
+from mmengine.config import DictAction
+from rich.filesize import decimal
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.contours.compression import Compression
-from bimm_mm.contours.estimate import estimate
-from bimm_mm.contours.failures import write_failures
-from bimm_mm.contours.finished import Finished
-from bimm_mm.contours.manifest import MANIFEST
-from bimm_mm.contours.options import (
-    add_result_arguments,
-    add_run_arguments,
-    command_of,
-)
-from bimm_mm.contours.plan import Plan
-from bimm_mm.contours.report import Report
-from bimm_mm.contours.run import (
+from bimm_mm.contours import Compression
+from bimm_mm.contours.extract import (
+    ExtractionConfig,
+    Extractor,
+    Stats,
     default_threads,
-    remove_drafts,
-    run_units,
-    split_finished,
+    extract_all,
+    extract_contours,
+    show_progress,
+    split_done,
 )
-from bimm_mm.contours.shards import Shard
-from bimm_mm.contours.summary import estimate_text, summary
-from bimm_mm.contours.units import Unit, find_units
+from bimm_mm.contours.jobs import Job, find_jobs
+from bimm_mm.contours.manifest import MANIFEST
+from bimm_mm.utils.files import write_bytes
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,36 +65,147 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--folder', default='', metavar='SUB', help='default: DATA_ROOT'
     )
-    add_result_arguments(parser)
-    add_run_arguments(parser)
+    _add_contour_arguments(parser)
+    _add_run_arguments(parser)
     args = parser.parse_args()
     # What is wrong in itself is told as argparse tells it.
     try:
-        args.packing = Compression(
-            thin=not args.no_thin, density=args.density, levels=args.levels
-        )
-        args.shard = Shard.parse(args.shard)
-        args.plan = plan_of(args)
+        args.config = config_of(args)
     except ValueError as error:
         parser.error(str(error))
     for name in ('threads', 'workers', 'dry_run'):
         value = getattr(args, name)
         if value is not None and value <= 0:
             parser.error(f'--{name.replace("_", "-")} {value} must be above 0')
-    if args.dry_run and args.launcher != 'none':
-        parser.error('--dry-run measures one process: --launcher none')
     return args
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
+def _add_contour_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that change the contours; they are in the manifest."""
+    group = parser.add_argument_group('contours')
+    group.add_argument(
+        '--detector',
+        required=True,
+        help='sam, sobel, canny, structured, or the dotted path of a class '
+        'of your own',
+    )
+    group.add_argument('--weights', help='its file, if it needs one')
+    group.add_argument(
+        '--detector-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='such as points_per_side=32',
+    )
+    group.add_argument(
+        '--stride',
+        type=int,
+        default=4,
+        help='one of so many frames has a contour; default: 4',
+    )
+    group.add_argument(
+        '--side',
+        type=int,
+        default=256,
+        help='short side in pixels, at most; default: 256',
+    )
+    group.add_argument(
+        '--density',
+        type=float,
+        default=0.04,
+        help='share of pixels that is kept, at most; default: 0.04',
+    )
+    group.add_argument(
+        '--levels',
+        type=int,
+        default=4,
+        help='gray levels, with black; default: 4',
+    )
+    group.add_argument(
+        '--no-thin', action='store_true', help='leave lines as wide as found'
+    )
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that say how it is done, not what."""
+    group = parser.add_argument_group('run')
+    group.add_argument(
+        '--batch',
+        type=int,
+        default=8,
+        help='frames that the detector gets at once; default: 8',
+    )
+    group.add_argument(
+        '--device', help='such as cuda:1; default: cuda if there is one'
+    )
+    group.add_argument(
+        '--threads',
+        type=int,
+        help='files that are read and written at once; default: cores, at '
+        'most 16',
+    )
+    group.add_argument(
+        '--shard',
+        type=shard,
+        default='1/1',
+        metavar='I/N',
+        help='do the I-th of N parts, for N GPUs or machines; default: 1/1',
+    )
+    group.add_argument(
+        '--ray',
+        nargs='?',
+        const='local',
+        metavar='ADDRESS',
+        help='let the workers of a Ray cluster do it: of the one at ADDRESS, '
+        '"auto" for that of this machine, no address to start one',
+    )
+    group.add_argument(
+        '--workers', type=int, default=1, help='processes of --ray; default: 1'
+    )
+    group.add_argument(
+        '--gpus-per-worker',
+        type=float,
+        help='with --ray; default: 1, or 0 without a GPU here',
+    )
+    group.add_argument(
+        '--verify',
+        action='store_true',
+        help='read finished files too, and make broken ones again',
+    )
+    group.add_argument(
+        '--dry-run',
+        nargs='?',
+        type=float,
+        const=60.0,
+        metavar='SECONDS',
+        help='measure for so long, estimate the whole and write nothing; '
+        'default: 60',
+    )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read ``'2/8'``, the second of eight parts."""
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    index, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no part: give 1/8 to 8/8 for eight'
+        )
+    return index, count
+
+
+def config_of(args: argparse.Namespace) -> ExtractionConfig:
     """What is to be made."""
-    return Plan(
+    return ExtractionConfig(
         data_root=args.data_root,
         contour_root=args.out,
         detector=args.detector,
         weights=args.weights,
         options=args.detector_options,
-        packing=args.packing,
+        compression=Compression(
+            thin=not args.no_thin, density=args.density, levels=args.levels
+        ),
         stride=args.stride,
         side=args.side,
         batch=args.batch,
@@ -102,105 +214,157 @@ def plan_of(args: argparse.Namespace) -> Plan:
     )
 
 
-def place(args: argparse.Namespace) -> tuple[Shard, str, str]:
-    """Part of the dataset, device and name of this process."""
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if args.launcher != 'pytorch':
-        return args.shard, device, ''
-    try:
-        rank, ranks, local = (
-            int(os.environ[name])
-            for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
-        )
-    except KeyError as error:
-        raise ValueError(
-            f'{error} is not set: start --launcher pytorch with torchrun '
-            '--nproc_per_node N tools/extract_contours.py ...'
-        ) from None
-    if device == 'cuda':
-        device = f'cuda:{local}'
-    return args.shard.split(rank, ranks), device, f'rank {rank}: '
+def command_of(args: argparse.Namespace) -> str:
+    """The command with all that changes the contours, and no more."""
+    parts = ['python', 'tools/extract_contours.py', args.data_root]
+    names = ('out', 'list', 'folder', 'detector', 'weights')
+    for name in names:
+        if value := getattr(args, name):
+            parts += [f'--{name}', value]
+    if args.detector_options:
+        parts.append('--detector-options')
+        parts += [f'{k}={v}' for k, v in sorted(args.detector_options.items())]
+    for name in ('stride', 'side', 'density', 'levels'):
+        parts += [f'--{name}', str(getattr(args, name))]
+    if args.no_thin:
+        parts.append('--no-thin')
+    return shlex.join(parts)
 
 
-def measure(
-    plan: Plan, units: Sequence[Unit], device: str, args: argparse.Namespace
+def estimate(
+    config: ExtractionConfig, jobs: Sequence[Job], device: str, args
 ) -> None:
-    """Say how long it will take."""
-    done, pending = split_finished(plan, units, Finished())
+    """Measure random jobs for a while and say how long all will take."""
+    done, pending = split_done(config, jobs)
     if not pending:
         print(f'all {done.skipped} files are finished')
         return
-    # On the disk that will be written to.
+    order = random.Random(0).sample(pending, len(pending))
     out = Path(args.out).absolute()
+    # On the disk that will be written to.
     above = next(folder for folder in out.parents if folder.is_dir())
     with TemporaryDirectory(prefix='.dry_run_', dir=above) as folder:
-        extractor = replace(plan, contour_root=folder).build(device)
+        extractor = Extractor(
+            replace(config, contour_root=folder), device=device
+        )
         if (out / MANIFEST).exists():
             extractor.manifest.write(args.out)
-        found = estimate(
-            extractor, pending, seconds=args.dry_run, threads=args.threads
+        start = time.monotonic()
+        drawn = takewhile(
+            lambda _: time.monotonic() < start + args.dry_run, order
         )
-    worker = f'{device} with {args.threads or default_threads()} threads'
-    print(estimate_text(found, worker=worker, finished=done.skipped))
+        results = extract_all(extractor, drawn, threads=args.threads)
+        stats = sum(show_progress(results, pending), Stats())
+        seconds = time.monotonic() - start
+    files = sum(len(job.paths) for job in pending)
+    scale = files / stats.total
+    threads = args.threads or default_threads()
+    print(
+        f'dry run: {stats.total} of {files} files, drawn at random, '
+        f'{len(stats.failed)} of them cannot be read: '
+        f'{_rates(stats, seconds)}\n'
+        f'to do: {files} files, {done.skipped} are finished\n'
+        f'about {_duration(scale * seconds)} on {device} with {threads} '
+        f'threads and {decimal(round(scale * stats.bytes))} of disk; on n '
+        'such machines or GPUs (--shard 1/n to n/n) an n-th of that time'
+    )
 
 
 def extract(
-    plan: Plan,
-    units: Sequence[Unit],
-    device: str,
-    name: str,
-    args: argparse.Namespace,
-) -> Report:
-    """Make what is missing, with the manifest first."""
-    if args.launcher != 'ray':
-        extractor = plan.build(device)
-        extractor.manifest.write(plan.contour_root)
-        return run_units(extractor, units, threads=args.threads, name=name)
+    config: ExtractionConfig, jobs: Sequence[Job], device: str, args
+) -> Stats:
+    """Make what is missing, here or on a Ray cluster."""
+    if args.ray is None:
+        return extract_contours(
+            config, jobs, device=device, threads=args.threads
+        )
     # Imported here, for it need not be installed.
-    from bimm_mm.contours.ray_cluster import import_ray
-    from bimm_mm.contours.ray_launcher import run_ray
+    from bimm_mm.contours.ray_extract import extract_with_ray
 
-    import_ray()
-    plan.build('cpu').manifest.write(plan.contour_root)
-    done, pending = split_finished(plan, units, Finished())
     gpus = args.gpus_per_worker
-    if gpus is None:
-        gpus = float(device.startswith('cuda'))
-    report = done + run_ray(
-        plan,
-        pending,
+    return extract_with_ray(
+        config,
+        jobs,
         workers=args.workers,
-        gpus_per_worker=gpus,
-        cpus_per_worker=args.threads,
+        gpus_per_worker=device.startswith('cuda') if gpus is None else gpus,
+        threads=args.threads,
+        address=args.ray,
     )
-    # Of workers that died as well.
-    remove_drafts(plan, units, Finished())
-    return report
+
+
+def report(stats: Stats, seconds: float, args: argparse.Namespace) -> None:
+    """Say what was done, and list what cannot be read in a file."""
+    print(
+        f'{stats.files} contour files made, {stats.skipped} finished before, '
+        f'{len(stats.failed)} failed'
+    )
+    if stats.files:
+        print(_rates(stats, seconds))
+    failures = write_failures(stats.failed, args.out, args.shard)
+    if stats.failed:
+        path, reason = stats.failed[0]
+        print(
+            f'FAILED: {len(stats.failed)} of {stats.total} files cannot be '
+            f'read and have no contours, such as {path}: {reason}\n'
+            f'FAILED: all are listed in {failures}; repair them and run the '
+            'same command again, or take them out of the lists of training'
+        )
+    if stats.files or stats.skipped:
+        print(
+            'look at them: python tools/browse_contours.py '
+            f'{shlex.quote(args.out)} --data-root '
+            f'{shlex.quote(args.data_root)}'
+        )
+
+
+def write_failures(
+    failed: Sequence[tuple[str, str]], out: str, part: tuple[int, int]
+) -> str:
+    """Write path and reason of each, or remove the list of an earlier run.
+
+    A run over everything also removes the lists of earlier shards.
+    """
+    index, count = part
+    name = 'failed.txt' if count == 1 else f'failed-{index}-of-{count}.txt'
+    stale = 'failed*.txt' if count == 1 else name
+    for old in glob(os.path.join(escape(out), stale)):
+        os.remove(old)
+    path = os.path.join(out, name)
+    if failed:
+        lines = sorted(f'{file}\t{reason}\n' for file, reason in failed)
+        # File names need not be UTF-8.
+        text = ''.join(lines).encode(errors='surrogateescape')
+        write_bytes(text, path)
+    return path
+
+
+def _rates(stats: Stats, seconds: float) -> str:
+    each = stats.bytes / max(stats.frames, 1)
+    return (
+        f'{stats.frames} frames in {_duration(seconds)}: '
+        f'{stats.frames / max(seconds, 1e-9):.1f} frames/s; '
+        f'{decimal(stats.bytes)}, {each:.0f} bytes per frame'
+    )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status."""
     start = time.monotonic()
-    shard, device, name = place(args)
-    units = shard.of(
-        find_units(args.data_root, list_file=args.list, folder=args.folder)
-    )
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    index, count = args.shard
+    jobs = find_jobs(args.data_root, list_file=args.list, folder=args.folder)
+    # Every count-th, so that parts are alike in cost.
+    jobs = jobs[index - 1 :: count]
     if args.dry_run:
-        measure(args.plan, units, device, args)
+        estimate(args.config, jobs, device, args)
         return 0
-    report = extract(args.plan, units, device, name, args)
-    failures = write_failures(report.failed, args.out, shard)
-    text = summary(
-        report,
-        seconds=time.monotonic() - start,
-        data_root=args.data_root,
-        contour_root=args.out,
-        failures=failures,
-    )
-    print('\n'.join(f'{name}{line}' for line in text.splitlines()), flush=True)
-    # torchrun would end the other ranks.
-    alone = args.launcher != 'pytorch'
-    return int(alone and 0 < len(report.failed) == report.total)
+    stats = extract(args.config, jobs, device, args)
+    report(stats, time.monotonic() - start, args)
+    return int(0 < len(stats.failed) == stats.total)
 
 
 def main() -> None:
@@ -212,6 +376,8 @@ def main() -> None:
     # ones are in the list of failures.
     cv2.setNumThreads(1)
     decord.logging.set_level(decord.logging.QUIET)
+    # Names of files need not be UTF-8.
+    sys.stdout.reconfigure(errors='backslashreplace')
     try:
         status = run(args)
     except (ImportError, OSError, ValueError) as error:

@@ -10,9 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from bimm_mm.contours.compression import Compression
-from bimm_mm.contours.plan import Plan
-from bimm_mm.contours.units import Unit
+from bimm_mm.contours.extract import ExtractionConfig, extract_contours
+from bimm_mm.contours.jobs import Job
 from bimm_mm.models import MaskedBranch
 from bimm_mm.registry import MODELS
 from tests.toy_configs import (
@@ -61,25 +60,17 @@ def toy_data(data_root, tmp_path_factory) -> Path:
     images = data_root / 'image_mini' / 'in1k_samples' / 'images'
     for image in sorted(images.iterdir())[: len(CLIPS)]:
         (toy / 'photos' / image.name).symlink_to(image)
-    plan = Plan(
+    config = ExtractionConfig(
         data_root='/',
         contour_root=str(toy / 'contours'),
         detector='sobel',
-        weights=None,
-        options={},
-        packing=Compression(),
         stride=2,  # divides the intervals of all configs
         side=SIDE,
-        batch=8,
-        command='',
     )
-    extractor = plan.build('cpu')
-    extractor.manifest.write(plan.contour_root)
-    clips = [data_root.resolve() / VIDEOS / clip for clip in CLIPS]
-    photos = sorted((toy / 'photos').iterdir())
-    for path in (*clips, *photos):
-        unit = Unit((str(path),), video=path in clips)
-        assert extractor.extract(unit).files == 1
+    clips = [str(data_root.resolve() / VIDEOS / clip) for clip in CLIPS]
+    photos = [str(path) for path in sorted((toy / 'photos').iterdir())]
+    jobs = [Job((path,), video=path in clips) for path in (*clips, *photos)]
+    assert extract_contours(config, jobs, threads=1).files == len(jobs)
     return toy
 
 

@@ -6,19 +6,20 @@ import importlib
 import os
 import shutil
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bimm_mm.contours.compression import Compression
-from bimm_mm.contours.plan import Plan
-from bimm_mm.contours.ray_launcher import run_ray
-from bimm_mm.contours.report import Report
-from bimm_mm.contours.units import Unit, find_units
+pytest.importorskip('ray', reason='Ray is an extra')
 
-pytest.importorskip('ray', reason='Ray is an extra: requirements/ray.txt')
+from bimm_mm.contours import ray_extract
+from bimm_mm.contours.extract import (
+    ExtractionConfig,
+    ExtractionError,
+    extract_contours,
+)
+from bimm_mm.contours.jobs import find_jobs
+from bimm_mm.contours.ray_extract import extract_with_ray
 
 ROOT = Path(__file__).resolve().parents[2]
 # Kills its process at pictures that are 40 px wide, the first time at those
@@ -38,8 +39,6 @@ class Deadly(SobelDetector):
         if width == 56:
             raise RuntimeError('no more memory')
         if width == 40 or width == 48 and not seen.exists():
-            with Path(self.folder, f'deaths_{width}').open('a') as deaths:
-                deaths.write('x')
             if width == 48:
                 seen.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -47,51 +46,8 @@ class Deadly(SobelDetector):
 """
 
 
-def make_plan(data: Path, out: Path, **changes) -> Plan:
-    return Plan(
-        **{
-            'data_root': str(data),
-            'contour_root': str(out),
-            'detector': 'sobel',
-            'weights': None,
-            'options': {},
-            'packing': Compression(),
-            'stride': 16,
-            'side': 64,
-            'batch': 4,
-            'command': 'none',
-            **changes,
-        }
-    )
-
-
-def in_one_process(plan: Plan, units: list[Unit]) -> Report:
-    extractor = plan.build('cpu')
-    return sum(map(extractor.extract, units), Report())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob('*')
-        if path.is_file()
-    }
-
-
-def processes_with(mark: str) -> list[str]:
-    """Commands of the processes that have a text in their environment."""
-    found = []
-    for folder in Path('/proc').glob('[0-9]*'):
-        try:
-            if mark.encode() in (folder / 'environ').read_bytes():
-                found.append((folder / 'cmdline').read_text())
-        except OSError:
-            continue
-    return found
-
-
 @pytest.fixture(scope='module')
-def running(tmp_path_factory) -> Iterator[Path]:
+def cluster(tmp_path_factory):
     """A cluster that is there already; in a folder with a detector."""
     import ray
 
@@ -99,7 +55,7 @@ def running(tmp_path_factory) -> Iterator[Path]:
     (folder / 'deadly_detector.py').write_text(DEADLY)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
-    paths = os.pathsep.join([str(folder), str(ROOT)])
+    paths = os.pathsep.join([str(folder), *sys.path])
     ray.init(
         'local',
         num_cpus=2,
@@ -113,112 +69,72 @@ def running(tmp_path_factory) -> Iterator[Path]:
     sys.path.remove(str(folder))
 
 
+def make(data: Path, out: Path, **changes) -> ExtractionConfig:
+    full = {'detector': 'sobel', 'stride': 16, 'side': 64, **changes}
+    return ExtractionConfig(data_root=str(data), contour_root=str(out), **full)
+
+
 @pytest.mark.slow
 def test_two_workers_give_the_files_of_one_process(
-    data_root, tmp_path, monkeypatch
+    cluster, data_root, tmp_path, write_pictures, digests, monkeypatch
 ):
-    monkeypatch.delenv('RAY_ADDRESS', raising=False)
-    videos = sorted((data_root / 'clips').rglob('*.mp4'))
-    videos = sorted(videos, key=os.path.getsize)[:4]
-    images = sorted((data_root / 'seg_mini/camvid11/images').rglob('*.jpg'))
-    (tmp_path / 'data/images').mkdir(parents=True)
-    for path in videos:
-        shutil.copy(path, tmp_path / 'data')
-    for path in images[:5]:
-        shutil.copy(path, tmp_path / 'data/images')
-    (tmp_path / 'data/broken.mp4').write_bytes(videos[0].read_bytes()[:2000])
+    write_pictures(tmp_path / 'data', [32, 33, 40])
+    for name in ('eat', 'want'):
+        source = data_root / 'clips' / 'asl_gestures' / f'{name}.mkv'
+        shutil.copy(source, tmp_path / 'data')
+    (tmp_path / 'data/broken.mp4').write_bytes(source.read_bytes()[:2000])
     # A relative path, which Ray's processes must see as this one does.
     monkeypatch.chdir(tmp_path)
-    units = find_units('data', group=2)
-    expected = in_one_process(make_plan(Path('data'), Path('one')), units)
-    assert expected.files == 9 and len(expected.failed) == 1
-
-    before = sorted(os.listdir(ROOT))
-    monkeypatch.setenv('BIMM_TEST_MARK', str(tmp_path))
-    plan = make_plan(Path('data'), Path('two'))
+    jobs = find_jobs('data', group=2)
+    expected = extract_contours(make(Path('data'), Path('one')), jobs)
+    assert expected.files == 5 and len(expected.failed) == 1
+    config = make(Path('data'), Path('two'))
     # One file is finished, and must stay as it is.
-    done = in_one_process(plan, units[-1:])
-    last = tmp_path / 'two' / f'{units[-1].paths[0][5:]}.zip'
-    written = last.stat().st_mtime_ns
-    report = run_ray(plan, units, workers=2, cpus_per_worker=1)
-    assert (report.files, report.skipped) == (9 - done.files, done.files)
-    assert report.failed == expected.failed
-    assert report.frames + done.frames == expected.frames
-    assert report.bytes + done.bytes == expected.bytes
-    assert contents(tmp_path / 'two') == contents(tmp_path / 'one')
-    assert last.stat().st_mtime_ns == written
-
-    import ray
-
-    assert not ray.is_initialized()
-    assert sorted(os.listdir(ROOT)) == before
-    deadline = time.monotonic() + 20
-    while processes_with(str(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_with(str(tmp_path)) == []
+    extract_contours(config, jobs[-1:])
+    stats = extract_with_ray(config, jobs, workers=2, threads=1)
+    assert (stats.files, stats.skipped) == (4, 1)
+    assert stats.failed == expected.failed
+    assert digests(tmp_path / 'two') == digests(tmp_path / 'one')
 
 
 @pytest.mark.slow
-def test_units_of_workers_that_died_are_done_again_or_given_up(
-    running, tmp_path, write_pictures
+def test_jobs_of_workers_that_died_are_done_again_or_given_up(
+    cluster, tmp_path, write_pictures, monkeypatch
 ):
+    monkeypatch.setattr(ray_extract, 'DEATHS', 2)
     write_pictures(tmp_path / 'data', [32, 48, 40, 33])
-    options = {'folder': str(tmp_path)}
-    name = 'deadly_detector.Deadly'
-    plan = make_plan(
-        tmp_path / 'data', tmp_path / 'ray', detector=name, options=options
+    config = make(
+        tmp_path / 'data',
+        tmp_path / 'out',
+        detector='deadly_detector.Deadly',
+        options={'folder': str(tmp_path)},
     )
-    units = find_units(plan.data_root, group=1)
-    report = run_ray(plan, units, workers=1, cpus_per_worker=1)
-    [(path, reason)] = report.failed
-    assert path == units[2].paths[0]
-    assert '3 worker processes died while they had it' in reason
-    assert (tmp_path / 'deaths_40').read_text() == 'xxx'
-    assert (tmp_path / 'deaths_48').read_text() == 'x'
-    plan = make_plan(
-        tmp_path / 'data', tmp_path / 'one', detector=name, options=options
-    )
-    in_one_process(plan, units[:2] + units[3:])
-    assert contents(tmp_path / 'ray') == contents(tmp_path / 'one')
+    jobs = find_jobs(config.data_root, group=1)
+    stats = extract_with_ray(config, jobs, workers=1, threads=1)
+    [(path, reason)] = stats.failed
+    assert path == jobs[2].paths[0]
+    assert '2 worker processes died while they had it' in reason
+    assert (tmp_path / 'seen').exists()
+    names = ['0.png.zip', '1.png.zip', '3.png.zip', 'manifest.json']
+    assert sorted(os.listdir(tmp_path / 'out')) == names
 
 
 @pytest.mark.slow
-def test_errors_of_workers_are_those_of_one_process(
-    running, tmp_path, write_pictures, capfd
-):
-    write_pictures(tmp_path / 'data', [32, 33, 56, 34, 35])
-    plan = make_plan(
-        tmp_path / 'data', tmp_path / 'ray', detector='deadly_detector.Deadly'
+def test_errors_of_workers_end_the_run(cluster, tmp_path, write_pictures):
+    write_pictures(tmp_path / 'data', [32, 56, 35])
+    config = make(
+        tmp_path / 'data', tmp_path / 'out', detector='deadly_detector.Deadly'
     )
-    units = find_units(plan.data_root, group=1)
-    with pytest.raises(ValueError, match='no more memory') as alone:
-        in_one_process(plan, units)
-    with pytest.raises(ValueError, match='no more memory') as remote:
-        run_ray(plan, units, workers=1, cpus_per_worker=1)
-    assert type(remote.value) is type(alone.value)
-    assert str(remote.value) == str(alone.value)
-    assert 'deadly_detector.py' in str(remote.value.__cause__)
-    out, err = capfd.readouterr()
-    assert 'Traceback' not in out + err
-    assert len((out + err).splitlines()) < 5, out + err
+    jobs = find_jobs(config.data_root, group=1)
+    with pytest.raises(ExtractionError, match='no more memory'):
+        extract_with_ray(config, jobs, workers=1, threads=1)
 
 
 def test_a_cluster_without_gpus_is_refused_at_once(
-    running, tmp_path, write_pictures
+    cluster, tmp_path, write_pictures
 ):
     write_pictures(tmp_path / 'data', [32])
-    plan = make_plan(tmp_path / 'data', tmp_path / 'ray')
-    units = find_units(plan.data_root)
+    config = make(tmp_path / 'data', tmp_path / 'out')
+    jobs = find_jobs(config.data_root)
     with pytest.raises(ValueError, match=r'99 GPUs each do not fit.*fewer'):
-        run_ray(plan, units, workers=1, gpus_per_worker=99)
-
-
-def test_no_cluster_at_the_address(tmp_path, write_pictures, monkeypatch):
-    import ray
-
-    ray.shutdown()
-    monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:9')
-    write_pictures(tmp_path / 'data', [32])
-    plan = make_plan(tmp_path / 'data', tmp_path / 'ray')
-    with pytest.raises(ValueError, match=r'no Ray cluster answers at .*:9'):
-        run_ray(plan, find_units(plan.data_root), workers=1)
+        extract_with_ray(config, jobs, workers=1, gpus_per_worker=99)

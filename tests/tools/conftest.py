@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -115,19 +114,3 @@ def extract(folder, load_tool, monkeypatch) -> Callable[..., int]:
         return end.value.code
 
     return run
-
-
-@pytest.fixture
-def digests() -> Callable[[Path], dict[str, str]]:
-    """Path below a folder and SHA-256 of all files there."""
-
-    def of(folder: Path) -> dict[str, str]:
-        return {
-            str(path.relative_to(folder)): hashlib.sha256(
-                path.read_bytes()
-            ).hexdigest()
-            for path in sorted(folder.rglob('*'))
-            if path.is_file()
-        }
-
-    return of

@@ -1,4 +1,4 @@
-"""The script as a process: killed, stopped, on a full disk, on two ranks."""
+"""The script as a process: killed, stopped, on a full disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools' / 'extract_contours.py'
-KILLS = int(os.environ.get('BIMM_KILLS', '3'))
+KILLS = int(os.environ.get('BIMM_KILLS', '2'))
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
 FAST = ('--detector', 'sobel', '--side', '96', '--device', 'cpu')
 
@@ -82,7 +82,7 @@ def test_killed_before_the_rename_it_leaves_a_draft_that_goes(
         'import os, runpy, signal, sys\n'
         'replace = os.replace\n'
         'def killed(old, new):\n'
-        "    if new.endswith('hungry.mkv.zip'):\n"
+        "    if str(new).endswith('hungry.mkv.zip'):\n"
         '        os.kill(os.getpid(), signal.SIGKILL)\n'
         '    replace(old, new)\n'
         'os.replace = killed\n'
@@ -92,25 +92,24 @@ def test_killed_before_the_rename_it_leaves_a_draft_that_goes(
     done = subprocess.run([sys.executable, '-c', code], env=ENV, timeout=120)
     assert done.returncode == -signal.SIGKILL
     drafts = list((folder / 'out').rglob('*hungry.mkv.zip*'))
-    assert [path.suffix for path in drafts] == ['.tmp']
+    assert [path.name[0] for path in drafts] == ['.']
     assert extract('data', '--out', 'out', *FAST) == 0
     assert digests(folder / 'out') == wanted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_says_how_to_go_on(folder, number):
+def test_stopped_it_says_how_to_go_on(folder):
     process = _start(
         'data', '--out', 'out', *FAST, '--side', '400', '--stride', '1'
     )
     _await(folder / 'out' / 'manifest.json', process)
     time.sleep(0.3)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     code, said = _finish(process)
     assert code == 130
     assert 'run the same command again to go on' in said
     assert 'Traceback' not in said
-    assert not list(folder.rglob('*.tmp'))
+    assert not list((folder / 'out').rglob('.*'))
 
 
 @pytest.mark.slow
@@ -122,32 +121,8 @@ def test_file_that_cannot_be_written_ends_the_run(extract, folder):
     code, said = _finish(_start(*flags, preexec_fn=limit))
     assert code == 1
     [error] = [line for line in said.splitlines() if 'error: ' in line]
-    assert '.zip cannot be written (File too large)' in error
-    assert 'run the same command again' in error
+    assert '.zip cannot be written (File too large): make room' in error
     assert 'Traceback' not in said
-    assert not list(folder.rglob('*.tmp'))
+    assert not list((folder / 'out').rglob('.*'))
     assert extract(*flags) == 0
     assert len(list(folder.glob('out/**/*.zip'))) == 5
-
-
-@pytest.mark.slow
-def test_two_ranks_make_what_one_process_makes(extract, folder, digests):
-    (folder / 'data' / 'text.mp4').write_text('no video')
-    assert extract('data', '--out', 'one', *FAST) == 0
-    wanted = digests(folder / 'one')
-    shutil.move('one', 'kept')
-    command = [
-        sys.executable, '-m', 'torch.distributed.run', '--standalone',
-        '--nproc_per_node', '2', str(SCRIPT), 'data', '--out', 'one', *FAST,
-        '--launcher', 'pytorch',
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, env=ENV, timeout=240, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'rank 0: 3 contour files made' in done.stdout
-    assert 'rank 1: 2 contour files made' in done.stdout
-    made = digests(folder / 'one')
-    # The sixth of six is for the second rank.
-    assert made.pop('failed-2-of-2.txt') == wanted.pop('failed.txt')
-    assert made == wanted

@@ -1,0 +1,473 @@
+"""Contours of a whole dataset: decode, detect, compress, write.
+
+Files that exist are skipped. Several processes or machines each take a part
+of the jobs and need to know nothing of each other; ``ray_extract.py`` hands
+them out instead.
+
+Shapes: N frames, h x w pixels of the shrunk frame.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from itertools import islice
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from bimm_mm.contours.compression import Compression
+from bimm_mm.contours.detectors import build_detector
+from bimm_mm.contours.format import (
+    ContourError,
+    ContourFile,
+    contour_path,
+    fingerprint,
+    write_contours,
+)
+from bimm_mm.contours.jobs import DoneIndex, Job
+from bimm_mm.contours.manifest import MANIFEST, Manifest
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    Video,
+    media_file,
+    read_image,
+)
+
+# Seconds between lines of progress where the output is no terminal.
+_INTERVAL = 60
+
+
+class ExtractionError(ValueError):
+    """What ends the run: a file or a detector that does not work."""
+
+
+class _StoppedError(Exception):
+    """The extraction was told to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionConfig:
+    """How contours of a dataset are made; plain data, can be pickled.
+
+    Args:
+        data_root: Folder above all videos and images.
+        contour_root: Folder above all contour files.
+        detector: See :func:`build_detector`.
+        weights: File of the detector's weights, if it has any.
+        options: The detector's other options.
+        compression: From contour strength to few gray levels.
+        stride: One of so many frames of a video has a contour.
+        side: Short side of a frame in pixels, at most: larger frames are
+            shrunk before detection.
+        batch: Frames that the detector gets at once, at most.
+        command: Which makes the dataset's contours, for the manifest.
+        verify: Whether finished files are read, and broken ones made again.
+    """
+
+    data_root: str
+    contour_root: str
+    detector: str
+    weights: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    compression: Compression = field(default_factory=Compression)
+    stride: int = 4
+    side: int = 256
+    batch: int = 8
+    command: str = ''
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ('stride', 'side', 'batch'):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f'{name} must be at least 1, got {getattr(self, name)}'
+                )
+
+    def contour_path(self, path: str) -> str:
+        """Say where the contours of a video or image lie."""
+        return contour_path(
+            path, data_root=self.data_root, contour_root=self.contour_root
+        )
+
+
+@dataclass
+class Stats:
+    """Counts of an extraction; those of parts add up.
+
+    Args:
+        files: Contour files that were written.
+        frames: Contours in them.
+        bytes: Their size.
+        skipped: Files that were finished before.
+        failed: Path and reason of every video and image that cannot be read.
+    """
+
+    files: int = 0
+    frames: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All videos and images it is about."""
+        return self.files + self.skipped + len(self.failed)
+
+    def __add__(self, other: Stats) -> Stats:
+        mine, theirs = vars(self), vars(other)
+        return Stats(**{key: mine[key] + theirs[key] for key in mine})
+
+
+class Extractor:
+    """Makes contour files; several threads may share one.
+
+    Reading and writing go on in the thread that calls :meth:`extract`, the
+    detector in one thread of its own: threads that each extract a job keep
+    the device busy.
+
+    Args:
+        config: What to make.
+        device: Where the detector works, such as ``'cuda:0'``.
+
+    Raises:
+        FileNotFoundError: See :func:`build_detector`.
+        ValueError: See :func:`build_detector`.
+    """
+
+    def __init__(self, config: ExtractionConfig, *, device: str) -> None:
+        self.config = config
+        self.detector = build_detector(
+            config.detector,
+            weights=config.weights,
+            device=device,
+            options=config.options,
+        )
+        settings = {
+            **self.detector.settings(),
+            # The key of the file format, older than the class' name.
+            'packing': asdict(config.compression),
+            'stride': config.stride,
+            'side': config.side,
+        }
+        self.manifest = Manifest(settings=settings, command=config.command)
+        self.done = DoneIndex()
+        # Of threads that come and go each would get OpenMP threads.
+        self._device = ThreadPoolExecutor(1, 'detector')
+        self._stopped = Event()
+
+    def extract(self, job: Job) -> Stats:
+        """Write the files of a job that are missing.
+
+        Args:
+            job: What to do.
+
+        Returns:
+            What was done, with the media that cannot be read.
+
+        Raises:
+            ExtractionError: If a file cannot be written or the detector does
+                not work.
+        """
+        missing = [path for path in job.paths if not self._is_done(path)]
+        stats = Stats(skipped=len(job.paths) - len(missing))
+        if not missing:
+            return stats
+        if job.video:
+            return stats + self._extract_video(missing[0])
+        return stats + self._extract_images(job.paths, missing)
+
+    def stop(self) -> None:
+        """Let jobs that are under way end, from another thread; for good."""
+        self._stopped.set()
+        self._device.shutdown(wait=False, cancel_futures=True)
+
+    def _is_done(self, path: str) -> bool:
+        out = self.config.contour_path(path)
+        if out not in self.done:
+            return False
+        return not self.config.verify or self._is_sound(path, out)
+
+    def _is_sound(self, path: str, out: str) -> bool:
+        """Whether a contour file is whole and belongs to its source."""
+        try:
+            with ContourFile(out) as file:
+                self.manifest.check(file)
+                file.check_source(media_file(path))
+                for index in file.indices:
+                    file.read(index)
+                count = file.source.get('frame_count', 0)
+                return file.indices == list(
+                    range(0, count, self.config.stride)
+                )
+        except (ContourError, UndecodableVideoError, OSError):
+            return False
+
+    def _extract_video(self, path: str) -> Stats:
+        config = self.config
+        try:
+            with Video(path, stride=config.stride, side=config.side) as video:
+                contours = (
+                    contour
+                    for batch in video.batches(config.batch)
+                    for contour in self._detect(batch, path)
+                )
+                source = _fingerprint(
+                    video.file, video.size, video.frame_count
+                )
+                return self._write(path, contours, video.indices, source)
+        except UndecodableVideoError as error:
+            return Stats(failed=[(path, error.reason)])
+
+    def _extract_images(
+        self, paths: Iterable[str], missing: Sequence[str]
+    ) -> Stats:
+        """Detect in the batches that hold a missing image, and in no other.
+
+        Batches are always those of the whole job: with others a GPU may give
+        other numbers.
+        """
+        stats = Stats()
+        frames: dict[str, np.ndarray] = {}
+        sources: dict[str, dict[str, Any]] = {}
+        for path in paths:
+            try:
+                frame, size = read_image(path, self.config.side)
+                sources[path] = _fingerprint(media_file(path), size, 1)
+                frames[path] = frame
+            except UndecodableVideoError as error:
+                if path in missing:
+                    stats.failed.append((path, error.reason))
+        for batch in _batches(frames, self.config.batch):
+            if set(missing).isdisjoint(batch):
+                continue
+            stacked = np.stack([frames[path] for path in batch])
+            contours = self._detect(stacked, batch[0])
+            for path, contour in zip(batch, contours, strict=True):
+                if path in missing:
+                    stats += self._write(path, [contour], [0], sources[path])
+        return stats
+
+    def _detect(self, frames: np.ndarray, path: str) -> np.ndarray:
+        """Compressed contours (N, h, w) of frames (N, h, w, 3)."""
+        if self._stopped.is_set():
+            raise _StoppedError
+        try:
+            return self._device.submit(self._compute, frames).result()
+        except CancelledError:
+            raise _StoppedError from None
+        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+            raise ExtractionError(
+                f'out of memory at {len(frames)} frames of '
+                f'{frames.shape[1]} x {frames.shape[2]} px of {path}: lower '
+                f'--batch (it is {self.config.batch}) or --side. {error}'
+            ) from error
+        except Exception as error:
+            raise ExtractionError(
+                f'the detector {self.config.detector!r} fails at {path}: '
+                f'{type(error).__name__}: {error}'
+            ) from error
+
+    def _compute(self, frames: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        strength = self.detector.detect(pixels)
+        thinned = self.detector.thinned
+        return self.config.compression(strength, thinned=thinned).cpu().numpy()
+
+    def _write(
+        self,
+        path: str,
+        contours: Iterable[np.ndarray],
+        indices: list[int],
+        source: Mapping[str, Any],
+    ) -> Stats:
+        out = self.config.contour_path(path)
+        try:
+            write_contours(
+                out,
+                contours,
+                indices,
+                settings=self.manifest.settings,
+                source=source,
+            )
+            size = os.path.getsize(out)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return Stats(failed=[(path, 'its name is too long')])
+            raise ExtractionError(
+                f'{out} cannot be written ({error.strerror or error}): make '
+                'room, or a folder that can be written to, and run the same '
+                'command again; what is finished stays'
+            ) from error
+        self.done.add(out)
+        return Stats(files=1, frames=len(indices), bytes=size)
+
+
+def extract_contours(
+    config: ExtractionConfig,
+    jobs: Sequence[Job],
+    *,
+    device: str = 'cpu',
+    threads: int | None = None,
+) -> Stats:
+    """Make the missing contours of many jobs in this process.
+
+    Args:
+        config: What to make; its manifest is written first.
+        jobs: All that this process is to do.
+        device: Where the detector works.
+        threads: Jobs that are read and written at once. None: as many as
+            there are cores, at most 16.
+
+    Returns:
+        The sum of all jobs.
+
+    Raises:
+        ExtractionError: If a file cannot be written or the detector does not
+            work.
+    """
+    extractor = Extractor(config, device=device)
+    extractor.manifest.write(config.contour_root)
+    results = extract_all(extractor, jobs, threads=threads)
+    stats = sum(show_progress(results, jobs), Stats())
+    remove_drafts(config, jobs)
+    return stats
+
+
+def extract_all(
+    extractor: Extractor, jobs: Iterable[Job], *, threads: int | None = None
+) -> Iterator[Stats]:
+    """Extract jobs by several threads.
+
+    A job belongs to one thread from its first frame to its file, so that
+    nothing depends on which thread is faster.
+
+    Args:
+        extractor: Shared by the threads.
+        jobs: Taken one by one, as threads become free.
+        threads: See :func:`extract_contours`.
+
+    Yields:
+        Of each job, as they end.
+    """
+    threads = threads or default_threads()
+    waiting, running = iter(jobs), set[Future[Stats]]()
+    with ThreadPoolExecutor(threads, 'job') as pool:
+        try:
+            while True:
+                for job in islice(waiting, threads - len(running)):
+                    running.add(pool.submit(extractor.extract, job))
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield future.result()
+        finally:
+            # On an error or Ctrl-C: jobs under way end at their next batch.
+            if running:
+                extractor.stop()
+
+
+def show_progress(
+    results: Iterable[Stats], jobs: Sequence[Job]
+) -> Iterator[Stats]:
+    """Show how far an extraction is, on standard error.
+
+    A bar with the time left in a terminal, a line per minute in a log.
+
+    Args:
+        results: Of jobs, as they end.
+        jobs: All of them.
+
+    Yields:
+        The results.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    total = sum(len(job.paths) for job in jobs)
+    task, told = bar.add_task('contours', total=total), time.monotonic()
+    with bar:
+        for stats in results:
+            bar.advance(task, stats.total)
+            if bar.disable and time.monotonic() - told > _INTERVAL:
+                told = time.monotonic()
+                left = timedelta(seconds=bar.tasks[task].time_remaining or 0)
+                done = f'{bar.tasks[task].completed:.0f} of {total} files'
+                console.print(f'{done}, {left} left', soft_wrap=True)
+            yield stats
+
+
+def remove_drafts(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
+    """Remove what killed processes left of the files of some jobs.
+
+    At the end of an extraction: at its start another process may be writing
+    the manifest.
+    """
+    done = DoneIndex()
+    for job in jobs:
+        for path in job.paths:
+            done.remove_drafts(config.contour_path(path))
+    done.remove_drafts(os.path.join(config.contour_root, MANIFEST))
+
+
+def split_done(
+    config: ExtractionConfig, jobs: Iterable[Job]
+) -> tuple[Stats, list[Job]]:
+    """Jobs that are finished, as their count, and all others.
+
+    With ``config.verify`` none counts as finished before it is looked at.
+    """
+    done, stats, pending = DoneIndex(), Stats(), []
+    for job in jobs:
+        outs = [config.contour_path(path) for path in job.paths]
+        if config.verify or not all(out in done for out in outs):
+            pending.append(job)
+        else:
+            stats.skipped += len(outs)
+    return stats, pending
+
+
+def default_threads() -> int:
+    """As many as this process has cores, at most 16."""
+    return min(16, len(os.sched_getaffinity(0)))
+
+
+def _fingerprint(
+    file: str, size: tuple[int, int], frame_count: int
+) -> dict[str, Any]:
+    try:
+        return fingerprint(file, size=size, frame_count=frame_count)
+    except OSError as error:
+        raise UndecodableVideoError(file, str(error)) from None
+
+
+def _batches(
+    frames: Mapping[str, np.ndarray], size: int
+) -> Iterator[list[str]]:
+    """Paths of frames of one shape, at most ``size``, in their order."""
+    shapes: dict[tuple[int, ...], list[str]] = {}
+    for path, frame in frames.items():
+        shapes.setdefault(frame.shape, []).append(path)
+    for paths in shapes.values():
+        for start in range(0, len(paths), size):
+            yield paths[start : start + size]

@@ -1,0 +1,234 @@
+"""Contours by the workers of a Ray cluster, through Ray Data."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import decord
+import torch
+
+from bimm_mm.contours.extract import (
+    ExtractionConfig,
+    Extractor,
+    Stats,
+    extract_all,
+    remove_drafts,
+    show_progress,
+    split_done,
+)
+from bimm_mm.contours.jobs import Job
+
+os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+# Ray's C++ writes to the terminal what nobody can act upon.
+os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal')
+try:
+    import ray
+    import ray.data
+except ImportError as error:
+    raise ImportError(
+        f'--ray needs Ray Data ({error}): pip install "ray[data]==2.60.0"'
+    ) from error
+
+# A job whose worker died so often is given up: a video that crashes its
+# decoder would otherwise keep the run busy for ever.
+DEATHS = 3
+
+
+def extract_with_ray(
+    config: ExtractionConfig,
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    gpus_per_worker: float = 0,
+    threads: int | None = None,
+    address: str = 'local',
+) -> Stats:
+    """Make the missing contours of many jobs with Ray Data.
+
+    Files are the same as from one process. The workers write them: all
+    machines must have the same folders under the same names, and the same
+    packages. A worker that dies is replaced and its jobs are done again; jobs
+    with which three workers died are reported as failed.
+
+    Args:
+        config: What to make; its manifest is written first.
+        jobs: What of; finished ones are left as they are.
+        workers: Processes, at least 1.
+        gpus_per_worker: 0 for the CPU, 0.5 where two workers share a GPU.
+        threads: Cores for each worker, and jobs that it reads at once. None:
+            an equal share of the cluster, at most 16.
+        address: Of a running cluster, ``'auto'`` for the one of this
+            machine, ``'local'`` to start one for this run.
+
+    Returns:
+        The sum of all jobs.
+
+    Raises:
+        ValueError: If there is no cluster or it is too small.
+        ExtractionError: If a file cannot be written or the detector does not
+            work.
+    """
+    Extractor(config, device='cpu').manifest.write(config.contour_root)
+    stats, pending = split_done(config, jobs)
+    if not pending:
+        return stats
+    started_here = not ray.is_initialized()
+    try:
+        if started_here:
+            _connect(address)
+        threads = _fit(workers, gpus_per_worker, threads)
+        results = _map(config, pending, workers, gpus_per_worker, threads)
+        stats += sum(show_progress(results, pending), Stats())
+    finally:
+        if started_here:
+            ray.shutdown()
+    remove_drafts(config, jobs)
+    return stats
+
+
+class Worker:
+    """Extracts some jobs at a time, for ``map_batches``.
+
+    Args:
+        config: What to make.
+        device: Of the detector, as this process sees it.
+        threads: Jobs that are read at once, and threads on the CPU.
+        folder: Working directory of the run: paths may be relative.
+    """
+
+    def __init__(
+        self, config: ExtractionConfig, device: str, threads: int, folder: str
+    ) -> None:
+        self.config, self.device = config, device
+        self.threads, self.folder = threads, folder
+        self.extractor: Extractor | None = None
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Extract pickled ``jobs``.
+
+        Returns:
+            Pickled ``result``: the jobs' :class:`Stats`, or the error that is
+            to end the run. Raised here, Ray would try again.
+        """
+        try:
+            result: Any = self._extract(map(pickle.loads, batch['job']))
+        except (ImportError, OSError, ValueError) as error:
+            where = f'{socket.gethostname()}: {error}'
+            result = type(error)(where)
+        return {
+            'number': [batch['number'].tolist()],
+            'result': [pickle.dumps(result)],
+        }
+
+    def _extract(self, jobs: Iterator[Job]) -> Stats:
+        # Built here: after an error in the constructor Ray tries again.
+        if self.extractor is None:
+            os.chdir(self.folder)
+            torch.set_num_threads(self.threads)
+            cv2.setNumThreads(1)  # files are done side by side instead
+            decord.logging.set_level(decord.logging.QUIET)
+            self.extractor = Extractor(self.config, device=self.device)
+        results = extract_all(self.extractor, jobs, threads=self.threads)
+        return sum(results, Stats())
+
+
+def _connect(address: str) -> None:
+    """Start a cluster or join one."""
+    # Only jobs and counts pass through Ray's memory; its default does not
+    # fit into the shared memory of a container.
+    own = dict(object_store_memory=100 * 2**20, include_dashboard=False)
+    # Workers also find a package that is a checkout and not installed.
+    paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH')]
+    found = os.pathsep.join(filter(None, paths))
+    try:
+        ray.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={'env_vars': {'PYTHONPATH': found}},
+            **(own if address == 'local' else {}),
+        )
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f'no Ray cluster answers at {address!r} ({error}): start one with '
+            '"ray start --head", or leave the address out to start one for '
+            'this run'
+        ) from error
+
+
+def _fit(workers: int, gpus: float, threads: int | None) -> int:
+    """Cores for each worker; Ray would wait for ever for what is not there."""
+    there = ray.cluster_resources()
+    cores = there.get('CPU', 0)
+    threads = threads or min(16, int(cores // workers)) or 1
+    if workers * threads > cores or workers * gpus > there.get('GPU', 0):
+        raise ValueError(
+            f'{workers} workers with {threads} CPUs and {gpus:g} GPUs each do '
+            f'not fit into a Ray cluster of {cores:g} CPUs and '
+            f'{there.get("GPU", 0):g} GPUs: ask for fewer workers'
+        )
+    return threads
+
+
+def _map(
+    config: ExtractionConfig,
+    jobs: Sequence[Job],
+    workers: int,
+    gpus: float,
+    threads: int,
+) -> Iterator[Stats]:
+    """Results of jobs as they come, then of those that no worker survives."""
+    logging.getLogger('ray.data').setLevel(logging.CRITICAL)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # A block whose workers died shall not end the run.
+    context.max_errored_blocks = -1
+    # Pickled: file names need not be text that Arrow can hold.
+    items = [
+        {'number': number, 'job': pickle.dumps(job)}
+        for number, job in enumerate(jobs)
+    ]
+    blocks = -(-len(items) // threads)
+    dataset = ray.data.from_items(items, override_num_blocks=blocks)
+    dataset = dataset.map_batches(
+        Worker,
+        batch_size=None,
+        fn_constructor_args=(
+            config,
+            'cuda' if gpus else 'cpu',
+            threads,
+            os.getcwd(),
+        ),
+        # One task at a time: a second would fall with the first.
+        compute=ray.data.ActorPoolStrategy(
+            size=min(workers, blocks), max_tasks_in_flight_per_actor=1
+        ),
+        num_cpus=threads,
+        num_gpus=gpus,
+        ray_remote_args_fn=lambda: dict(max_task_retries=DEATHS - 1),
+    )
+    left = dict(enumerate(jobs))
+    for row in dataset.iter_rows():
+        result = pickle.loads(row['result'])
+        if isinstance(result, Exception):
+            raise result
+        for number in row['number']:
+            del left[number]
+        yield result
+    reason = (
+        f'{DEATHS} worker processes died while they had it or a file beside '
+        'it: its decoder crashes, or memory is short'
+    )
+    for path in (path for job in left.values() for path in job.paths):
+        if os.path.exists(config.contour_path(path)):
+            yield Stats(skipped=1)
+        else:
+            yield Stats(failed=[(path, reason)])

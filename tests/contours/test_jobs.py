@@ -1,0 +1,110 @@
+"""Which files there are, in which order, in which jobs."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bimm_mm.contours.jobs import DoneIndex, Job, find_jobs
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        'data/b/2.mp4', 'data/b/10.MKV', 'data/a/x.JPG', 'data/a/y z.png',
+        'data/a/notes.txt', 'data/a/x.JPG.zip', 'data/b/._2.mp4',
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def test_folder_is_searched_by_ending_and_sorted(tree):
+    assert find_jobs('data') == [
+        Job(('data/a/x.JPG', 'data/a/y z.png'), video=False),
+        Job(('data/b/10.MKV',), video=True),
+        Job(('data/b/2.mp4',), video=True),
+    ]
+    assert find_jobs('data', folder='b', group=1) == [
+        Job(('data/b/10.MKV',), video=True),
+        Job(('data/b/2.mp4',), video=True),
+    ]
+
+
+def test_list_keeps_its_order_and_spaces_and_does_files_once(tree):
+    (tree / 'list.txt').write_text(
+        'b/2.mp4 0\na/y z.png 3\na/gone.png 1\n./b/2.mp4 0\nb/bare 2\n'
+    )
+    jobs = find_jobs('data', list_file='list.txt')
+    assert jobs == [
+        Job(('data/b/2.mp4',), video=True),
+        Job(('data/a/y z.png', 'data/a/gone.png'), video=False),
+        Job(('data/b/bare',), video=True),
+    ]
+    (tree / 'absolute.txt').write_text(f'{tree}/data/b/2.mp4 0\n2.mp4 0\n')
+    jobs = find_jobs('data', list_file='absolute.txt', folder='b')
+    assert [job.paths for job in jobs] == [
+        (f'{tree}/data/b/2.mp4',),
+        ('data/b/2.mp4',),
+    ]
+
+
+def test_groups_are_runs_of_images(tree):
+    lines = [f'a/{i}.png 0' for i in range(5)]
+    lines.insert(3, 'b/2.mp4 0')
+    (tree / 'list.txt').write_text('\n'.join(lines))
+    jobs = find_jobs('data', list_file='list.txt', group=2)
+    names = [[os.path.basename(p) for p in job.paths] for job in jobs]
+    assert names == [
+        ['0.png', '1.png'], ['2.png'], ['2.mp4'], ['3.png', '4.png'],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('', r'list\.txt is empty'),
+        ('b/2.mp4', r'list\.txt, line 1, .*no label'),
+        ('../up.mp4 0', r'up\.mp4 is not below DATA_ROOT \(data\)'),
+    ],
+)
+def test_list_that_cannot_be_meant(tree, content, message):
+    (tree / 'list.txt').write_text(content)
+    with pytest.raises(ValueError, match=message):
+        find_jobs('data', list_file='list.txt')
+
+
+def test_nothing_there(tree):
+    with pytest.raises(FileNotFoundError, match=r'data/c is no folder'):
+        find_jobs('data', folder='c')
+    with pytest.raises(FileNotFoundError, match=r'list file no\.txt does not'):
+        find_jobs('data', list_file='no.txt')
+    (tree / 'empty').mkdir()
+    with pytest.raises(ValueError, match=r'no video and no image: .*\.mkv'):
+        find_jobs('empty')
+
+
+def test_index_lists_each_folder_once_and_removes_only_its_drafts(
+    tmp_path, monkeypatch
+):
+    names = ('a.zip', '.77-0a1b2c3d_b.zip', '.77-0a1b2c3d_c.zip')
+    for name in names:
+        (tmp_path / name).touch()
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(
+        os, 'scandir', lambda path: listed.append(path) or scandir(path)
+    )
+    index = DoneIndex()
+    found = [str(tmp_path / name) in index for name in ('a.zip', 'b.zip')]
+    assert found == [True, False]
+    assert str(tmp_path / 'nowhere' / 'a.zip') not in index
+    index.add(str(tmp_path / 'b.zip'))
+    assert str(tmp_path / 'b.zip') in index
+    assert listed == [str(tmp_path), str(tmp_path / 'nowhere')]
+    index.remove_drafts(str(tmp_path / 'b.zip'))
+    # Another process may be at work on c.
+    monkeypatch.undo()
+    assert sorted(os.listdir(tmp_path)) == ['.77-0a1b2c3d_c.zip', 'a.zip']
