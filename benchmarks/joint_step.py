@@ -95,13 +95,13 @@ def parts(
                 branch,
                 view,
                 grid,
-                branch.draw(len(view.inputs), grid, device=device),
+                branch.sample_mask(len(view.inputs), grid, device=device),
             )
         )
 
     def encode(branch: MaskedBranch, view: ClipBatch, indices: Any) -> dict:
         return branch.backbone.encode(
-            view.inputs, indices.visible, branch.head.taps
+            view.inputs, indices.visible, branch.head.after_blocks
         )
 
     features = [encode(b, view, indices) for b, view, _, indices in fixed]

@@ -46,9 +46,9 @@ def test_adding_a_target(new_target):
     loss.backward()
     assert torch.isfinite(loss)
     (output,) = branch(ClipBatch(pixels - 0.5, pixels), mode='predict')
-    area = output['V3'].area
+    area = branch.areas['V3']
     raw = area.target.raw(output['V3'].clips, area.patch)
-    picture = area.target.picture(raw, area.patch, (1, 32, 32))
+    picture = area.target.visualize(raw, area.patch, (1, 32, 32))
     weights = torch.tensor([0.299, 0.587, 0.114])
     gray = (pixels.movedim(1, -1) * weights).sum(-1, keepdim=True)
     torch.testing.assert_close(picture, gray.expand(-1, -1, -1, -1, 3))

@@ -58,7 +58,7 @@ def shrink_model(model: dict[str, Any]) -> None:
                 embed_dims=WIDTH, depth=DEPTHS[node['arch']], num_heads=HEADS
             )
         elif 'num_heads' in node and 'embed_dims' not in node:
-            small = dict(width=WIDTH, num_heads=HEADS, depth=1)
+            small = dict(decoder_dims=WIDTH, num_heads=HEADS, depth=1)
             node.update({k: v for k, v in small.items() if k in node})
     if 'ventral_checkpoint' in model:
         model['ventral_checkpoint'] = None

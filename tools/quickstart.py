@@ -172,7 +172,7 @@ def draw(stage: Stage) -> list[Path]:
     outputs = reconstruct(model, load_batch(cfg, num=4))
     folder = HOME / 'pictures' / stage.title
     curves = save_curves(stage.work_dir, folder / 'curves.png')
-    return [*save_pictures(outputs, folder), curves]
+    return [*save_pictures(model, outputs, folder), curves]
 
 
 def table(results: dict[str, list[AreaProgress]]) -> str:

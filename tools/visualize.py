@@ -67,7 +67,7 @@ def draw(args: argparse.Namespace) -> list[Path]:
     model = init_model(cfg, args.checkpoint, device=args.device)
     batch = load_batch(cfg, num=args.num, split=args.split)
     outputs = reconstruct(model, batch, seed=args.seed)
-    paths = save_pictures(outputs, args.out, frames=args.frames)
+    paths = save_pictures(model, outputs, args.out, frames=args.frames)
     if args.curves:
         paths.append(save_curves(args.curves, Path(args.out) / 'curves.png'))
     return paths

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from bimm_mm.models.checkpoints.checkpoint import read_state_dict
+from bimm_mm.models.checkpoints.load import read_state_dict
 
 # What Runner reads from the config beside its own arguments.
 _READ_FROM_CFG = (

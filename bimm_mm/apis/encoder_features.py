@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bimm_mm.apis.feature_options import FeatureOptions
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.checkpoints.pretrained import load_pretrained
+from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.files import sha256_of_file
 
 

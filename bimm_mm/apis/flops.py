@@ -172,11 +172,13 @@ def _masked_parts(
     encoder, grid = branch.backbone, branch.backbone.grid(size)
     meta = torch.device('meta')
     x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=meta)
-    indices = branch.draw(1, grid, device=meta)
+    indices = branch.sample_mask(1, grid, device=meta)
     features: dict[int, Tensor] = {}
 
     def encode() -> None:
-        features.update(encoder.encode(x, indices.visible, branch.head.taps))
+        features.update(
+            encoder.encode(x, indices.visible, branch.head.after_blocks)
+        )
 
     macs = multiply_adds(encode)
     parts = [Part(f'{prefix}encoder', macs, _params(encoder))]

@@ -6,6 +6,7 @@ them scored, P numbers per token, Q predicted ones, K columns of a picture.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bimm_mm.models.pretrainers.area import AreaOutput
+from bimm_mm.models.pretrainers.area import Area
+from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
+from bimm_mm.structures import AreaOutput
 from bimm_mm.utils.files import atomic_path
 
 _GRAY = 0.5
@@ -22,16 +25,22 @@ _GRAY = 0.5
 _DIM = 0.4
 _CELL = 1.25  # inches per cell
 
+Areas = Mapping[str, Area]
 Outputs = Mapping[str, AreaOutput]
 Select = Callable[[Tensor], Tensor]
 
 
 def save_pictures(
-    outputs: Outputs, folder: str | Path, *, frames: int = 6
+    model: BasePretrainer,
+    outputs: Outputs,
+    folder: str | Path,
+    *,
+    frames: int = 6,
 ) -> list[Path]:
     """Draw every branch of a model and write PNG files.
 
     Args:
+        model (BasePretrainer): The model that made the outputs.
         outputs (Mapping): From :func:`bimm_mm.apis.reconstruct`.
         folder (str | Path): Where the files go.
         frames (int): How many frames of a clip are shown, at even distances.
@@ -42,10 +51,10 @@ def save_pictures(
         images of a branch, one per clip.
     """
     paths = []
-    for branch, areas in split_branches(outputs).items():
-        for suffix, select in _selections(areas, frames):
+    for branch, shown in split_branches(outputs).items():
+        for suffix, select in _selections(shown, frames):
             path = Path(folder) / f'{branch}{suffix}.png'
-            figure = draw_branch(areas, select, title=branch)
+            figure = draw_branch(model.areas, shown, select, title=branch)
             with atomic_path(path) as draft:
                 figure.savefig(draft, dpi=120)
             paths.append(path)
@@ -59,21 +68,20 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
         outputs (Mapping): By ``V1`` or ``dorsal_V1``.
 
     Returns:
-        dict[str, dict[str, AreaOutput]]: By branch, then by area. A branch
+        dict[str, dict[str, AreaOutput]]: By branch, then by output. A branch
         that is alone has no name: it is ``'image'`` or ``'video'``.
     """
     branches: dict[str, dict[str, AreaOutput]] = {}
     for name, output in outputs.items():
-        branch = name.removesuffix(output.area.name).rstrip('_')
+        branch = name.removesuffix(output.area).rstrip('_')
         kind = 'image' if output.clips.size[0] == 1 else 'video'
-        areas = branches.setdefault(branch or kind, {})
-        areas[output.area.name] = output
+        branches.setdefault(branch or kind, {})[name] = output
     return branches
 
 
-def _selections(areas: Outputs, frames: int) -> list[tuple[str, Select]]:
+def _selections(outputs: Outputs, frames: int) -> list[tuple[str, Select]]:
     """Which columns a picture has: all images, or frames of one clip."""
-    clips = next(iter(areas.values())).clips
+    clips = next(iter(outputs.values())).clips
     batch, length = len(clips.pixels), clips.size[0]
     if length == 1:
         return [('', lambda x: x[:, 0])]
@@ -81,19 +89,25 @@ def _selections(areas: Outputs, frames: int) -> list[tuple[str, Select]]:
     return [(f'_{b}', lambda x, b=b: x[b, shown]) for b in range(batch)]
 
 
-def draw_branch(areas: Outputs, select: Select, *, title: str) -> Figure:
+def draw_branch(
+    areas: Areas, outputs: Outputs, select: Select, *, title: str
+) -> Figure:
     """One branch: input, masked input, each area's prediction and target.
 
     Args:
-        areas (Mapping): Outputs of areas that saw the same clips.
+        areas (Mapping): Areas by name of output.
+        outputs (Mapping): Outputs of areas that saw the same clips.
         select (Callable): From (B, T, H, W, 3) the (K, H, W, 3) to show.
         title (str): Above the picture.
 
     Returns:
         Figure: Not attached to any window.
     """
-    rows = {name: select(x).cpu() for name, x in picture_rows(areas).items()}
-    notes = [caption(name, output) for name, output in areas.items()]
+    rows = {
+        name: select(x).cpu()
+        for name, x in picture_rows(areas, outputs).items()
+    }
+    notes = [caption(areas[name], output) for name, output in outputs.items()]
     text = '\n'.join(
         textwrap.fill(note, 24 * _columns(rows)) for note in notes
     )
@@ -133,66 +147,70 @@ def _grid(rows: Mapping[str, Tensor], title: str, text: str) -> Figure:
     return figure
 
 
-def caption(name: str, output: AreaOutput) -> str:
+def caption(area: Area, output: AreaOutput) -> str:
     """What was scored, how well, and what the picture gives away.
 
     Args:
-        name (str): Name of the area.
+        area (Area): The area.
         output (AreaOutput): Its output.
 
     Returns:
         str: One line.
     """
-    target = output.area.target
+    target = area.target
     scaling = 'as predicted'
-    if target.leaks:
-        scaling = f'scaled back with the {target.leaks}'
+    if target.uses_true_stats:
+        scaling = f'scaled back with the {target.uses_true_stats}'
     return (
-        f'{name}: {type(target).__name__}, loss {float(output.loss()):.3f} '
+        f'{output.area}: {type(target).__name__}, loss '
+        f'{float(target.loss(output.prediction, output.target)):.3f} '
         f'on the predicted tokens, shown {scaling}; dark: tokens given'
     )
 
 
-def picture_rows(areas: Outputs) -> dict[str, Tensor]:
+def picture_rows(areas: Areas, outputs: Outputs) -> dict[str, Tensor]:
     """Every row of a branch's picture.
 
     Args:
-        areas (Mapping): Outputs of areas that saw the same clips.
+        areas (Mapping): Areas by name of output.
+        outputs (Mapping): Outputs of areas that saw the same clips.
 
     Returns:
         dict[str, Tensor]: (B, T, H, W, 3), in [0, 1], by row name.
     """
-    first = next(iter(areas.values()))
+    first = next(iter(outputs.values()))
     pixels = first.clips.pixels.movedim(1, -1)
     visible = token_map(first, first.indices.visible)
     rows = {
         'input': pixels,
         'masked': torch.where(visible, pixels, _GRAY),
     }
-    for name, output in areas.items():
-        rows[name], rows[f'{name} target'] = area_pictures(output)
+    for name, output in outputs.items():
+        guess, truth = area_pictures(areas[name], output)
+        rows[output.area], rows[f'{output.area} target'] = guess, truth
     return rows
 
 
-def area_pictures(output: AreaOutput) -> tuple[Tensor, Tensor]:
+def area_pictures(area: Area, output: AreaOutput) -> tuple[Tensor, Tensor]:
     """An area's prediction, pasted into the truth, and its target.
 
     Args:
-        output (AreaOutput): Output of the area.
+        area (Area): The area.
+        output (AreaOutput): Its output.
 
     Returns:
         tuple[Tensor, Tensor]: Both (B, T, H, W, 3), in [0, 1]; tokens that
         were not predicted are dimmed in the first.
     """
-    target, clips = output.area.target, output.clips
+    target, clips = area.target, output.clips
     raw = target.raw(clips, output.patch)
     index = output.scored.unsqueeze(2).expand(-1, -1, raw.shape[2])
-    tokens = output.target.scatter(1, index, target.decide(output.prediction))
+    tokens = raw.scatter(1, index, target.to_tokens(output.prediction))
     pasted = raw.scatter(
-        1, index, target.restore(tokens, raw).gather(1, index)
+        1, index, target.denormalize(tokens, raw).gather(1, index)
     )
     guess, truth = (
-        target.picture(x, output.patch, clips.size) for x in (pasted, raw)
+        target.visualize(x, output.patch, clips.size) for x in (pasted, raw)
     )
     predicted = token_map(output, output.scored)
     return torch.where(predicted, guess, _DIM * guess), truth
@@ -212,7 +230,7 @@ def token_map(output: AreaOutput, tokens: Tensor) -> Tensor:
         side // length
         for side, length in zip(output.clips.size, output.patch, strict=True)
     ]
-    flat = tokens.new_zeros(len(tokens), output.target.shape[1])
+    flat = tokens.new_zeros(len(tokens), math.prod(grid))
     here = flat.scatter(1, tokens, 1).bool().unflatten(1, grid)
     for axis, length in enumerate(output.patch, start=1):
         here = here.repeat_interleave(length, dim=axis)

@@ -15,8 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
 from bimm_mm.apis.config import check_checkpoint, load_config
-from bimm_mm.models.pretrainers.area import AreaOutput
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch
 
 
 def init_model(

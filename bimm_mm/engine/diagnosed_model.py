@@ -13,10 +13,9 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bimm_mm.models.pretrainers.area import AreaOutput
 from bimm_mm.models.pretrainers.bimm import BIMM
 from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch
 
 
 def unwrap(model: nn.Module) -> MaskedBranch | BIMM:
@@ -62,7 +61,7 @@ def weighted_losses(
 
     Args:
         model (MaskedBranch | BIMM): The model.
-        outputs (Mapping[str, AreaOutput]): Of its ``reconstruct``.
+        outputs (Mapping[str, AreaOutput]): Of its ``forward_areas``.
 
     Returns:
         dict[str, Tensor]: Scalars with gradient.
@@ -74,7 +73,7 @@ def weighted_losses(
     for prefix, branch in branches(model).items():
         for name, area in branch.head.areas.items():
             weight = factors[prefix] * area.weight
-            losses[prefix + name] = weight * outputs[prefix + name].loss()
+            losses[prefix + name] = weight * area.loss(outputs[prefix + name])
     return losses
 
 

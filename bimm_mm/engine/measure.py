@@ -45,7 +45,7 @@ def measure_areas(
         ``cosine``, a matrix in the order of these names, None for one area;
         ``shared``, numbers of the blocks by branch.
     """
-    outputs = model.reconstruct(clips)
+    outputs = model.predict(clips)
     blocks, numbers = shared_blocks(model)
     parameters = [
         parameter

@@ -16,7 +16,7 @@ from torch import Tensor
 from bimm_mm.registry import METRICS
 
 if TYPE_CHECKING:
-    from bimm_mm.models.pretrainers.area import AreaOutput
+    from bimm_mm.structures import AreaOutput
 
 
 @dataclass
@@ -92,7 +92,8 @@ class _Means:
     def of(cls, output: AreaOutput) -> _Means:
         """Sums of one batch."""
         tokens = output.scored.numel()
-        means = {'cross_entropy': output.loss(), **output.figures()}
+        assert output.loss is not None, 'outputs come of mode=predict'
+        means = {'cross_entropy': output.loss, **output.metrics}
         sums = {key: tokens * x.detach().double() for key, x in means.items()}
         return cls(tokens, sums)
 
@@ -129,9 +130,8 @@ def area_metrics(
 
 def _sums_of(output: AreaOutput) -> _Sums | _Means:
     """Sums of one batch, by the kind of target."""
-    target = output.scored_target
-    if target.is_floating_point():
-        return _Sums.of(output.prediction.detach(), target)
+    if output.target.is_floating_point():
+        return _Sums.of(output.prediction.detach(), output.target)
     return _Means.of(output)
 
 
@@ -176,7 +176,7 @@ class AreaLoss(BaseMetric):
             data_batch (dict): Not used.
             data_samples (Sequence[dict]): What the model returned with
                 ``mode='predict'``: dicts from area names to
-                :class:`~bimm_mm.models.pretrainers.area.AreaOutput`.
+                :class:`~bimm_mm.models.structures.AreaOutput`.
         """
         for outputs in data_samples:
             for name, output in outputs.items():

@@ -10,25 +10,27 @@ from bimm_mm.models.decoders.transformer import (
     TransformerDecoder,
 )
 from bimm_mm.models.masking import (
+    ImageOrVideoMasking,
     Masking,
     RandomMasking,
     RunningCellMasking,
-    TokenIndices,
     TubeMasking,
 )
 from bimm_mm.models.necks.latent_regressor import LatentRegressor
 from bimm_mm.models.necks.simple_fpn import SimpleFPN
-from bimm_mm.models.pretrainers.area import Area, AreaOutput, MultiDecoderHead
+from bimm_mm.models.pretrainers.area import Area, MultiDecoderHead
 from bimm_mm.models.pretrainers.bimm import BIMM
-from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
-from bimm_mm.models.still_masking import ImageOrVideoMasking
+from bimm_mm.models.pretrainers.masked_branch import (
+    BasePretrainer,
+    MaskedBranch,
+)
 from bimm_mm.models.tokenizers.vqgan import VQGANTokenizer
 
 __all__ = [
     'BIMM',
     'Area',
-    'AreaOutput',
     'BIMMVisionTransformer',
+    'BasePretrainer',
     'ImageOrVideoMasking',
     'LatentDecoder',
     'LatentRegressor',
@@ -42,7 +44,6 @@ __all__ = [
     'RunningCellMasking',
     'SimpleFPN',
     'TokenDecoder',
-    'TokenIndices',
     'TransformerDecoder',
     'TubeMasking',
     'VQGANTokenizer',

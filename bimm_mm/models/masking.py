@@ -1,5 +1,8 @@
 """Which tokens the encoder sees, as index tensors of fixed length.
 
+Every sample hides the same number of tokens, so that index tensors need no
+padding and no synchronization with the host.
+
 Shapes: B batch, N tokens, Nv visible and Nh hidden tokens (Nv + Nh = N),
 grid (t, h, w) of tokens, flattened with t slowest.
 """
@@ -7,35 +10,23 @@ grid (t, h, w) of tokens, flattened with t slowest.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-
-
-class TokenIndices(NamedTuple):
-    """Every token of a sample is visible, hidden, or left out of both.
-
-    Args:
-        visible (Tensor): (B, Nv), int64: tokens that enter the encoder.
-        hidden (Tensor): (B, Nh), int64: tokens to be predicted. All others,
-            unless a :class:`RunningCellMasking` leaves some out.
-    """
-
-    visible: Tensor
-    hidden: Tensor
+from bimm_mm.structures import Size, TokenIndices
 
 
 class Masking(BaseModule):
     """Hides a fixed share of the tokens, at random per sample.
 
     Args:
-        ratio (float): Share of hidden tokens, inside (0, 1). The number of
-            hidden tokens is rounded down, as in VideoMAE: 176 of 196 at 0.9
-            and 147 of 196 at 0.75.
+        ratio: Share of hidden tokens, inside (0, 1). The number of hidden
+            tokens is rounded down, as in VideoMAE: 176 of 196 at 0.9 and 147
+            of 196 at 0.75.
 
     Raises:
         ValueError: If ``ratio`` is not inside (0, 1).
@@ -57,7 +48,7 @@ class Masking(BaseModule):
     def forward(
         self,
         batch: int,
-        grid: tuple[int, int, int],
+        grid: Size,
         *,
         device: torch.device | None = None,
         generator: torch.Generator | None = None,
@@ -65,14 +56,13 @@ class Masking(BaseModule):
         """Draw the tokens to hide, on ``device`` and without a host sync.
 
         Args:
-            batch (int): Number of samples B.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
-            device (torch.device, optional): Where to draw. Defaults to CPU.
-            generator (torch.Generator, optional): Source of randomness.
-                Defaults to the device's own.
+            batch: Number of samples B.
+            grid: Tokens over time, height and width.
+            device: Where to draw.
+            generator: Source of randomness. Defaults to the device's own.
 
         Returns:
-            TokenIndices: Visible (B, Nv) and hidden (B, Nh) positions.
+            Visible (B, Nv) and hidden (B, Nh) positions.
         """
         raise NotImplementedError
 
@@ -105,7 +95,7 @@ class RandomMasking(Masking):
     def forward(
         self,
         batch: int,
-        grid: tuple[int, int, int],
+        grid: Size,
         *,
         device: torch.device | None = None,
         generator: torch.Generator | None = None,
@@ -126,7 +116,7 @@ class TubeMasking(Masking):
     def forward(
         self,
         batch: int,
-        grid: tuple[int, int, int],
+        grid: Size,
         *,
         device: torch.device | None = None,
         generator: torch.Generator | None = None,
@@ -140,6 +130,36 @@ class TubeMasking(Masking):
             (start + place[:, None, :]).flatten(1) for place in places
         )
         return TokenIndices(visible, hidden)
+
+
+@MODELS.register_module()
+class ImageOrVideoMasking(BaseModule):
+    """One masking for images, another one for videos, as OmniMAE has it.
+
+    An image is an input that is one token long in time, such as two equal
+    frames for an encoder with tubelets of two.
+
+    Args:
+        image: Config of the :class:`Masking` of images.
+        video: Config of the :class:`Masking` of videos.
+    """
+
+    def __init__(self, image: dict, *, video: dict) -> None:
+        super().__init__()
+        self.image = MODELS.build(image)
+        self.video = MODELS.build(video)
+
+    def forward(
+        self,
+        batch: int,
+        grid: Size,
+        *,
+        device: torch.device | None = None,
+        generator: torch.Generator | None = None,
+    ) -> TokenIndices:
+        """Draw the tokens to hide, see :meth:`Masking.forward`."""
+        masking = self.image if grid[0] == 1 else self.video
+        return masking(batch, grid, device=device, generator=generator)
 
 
 @MODELS.register_module()
@@ -161,9 +181,8 @@ class RunningCellMasking(BaseModule):
     has the encoder's features of; here it does not.
 
     Args:
-        ratio (float): Share of tokens left out: 0, 0.25, 0.5 or 0.75. 0
-            leaves none out and draws no random number. Defaults to 0.5, as
-            published.
+        ratio: Share of tokens left out: 0, 0.25, 0.5 or 0.75. 0 leaves none
+            out and draws no random number. Defaults to 0.5, as published.
 
     Raises:
         ValueError: If ``ratio`` is no such share.
@@ -185,20 +204,19 @@ class RunningCellMasking(BaseModule):
     def forward(
         self,
         indices: TokenIndices,
-        grid: tuple[int, int, int],
+        grid: Size,
         *,
         generator: torch.Generator | None = None,
     ) -> TokenIndices:
         """Draw which hidden tokens stay, without a host sync.
 
         Args:
-            indices (TokenIndices): Visible (B, Nv) and hidden (B, Nh).
-            grid (tuple[int, int, int]): Tokens over time, height and width.
-            generator (torch.Generator, optional): Source of randomness.
-                Defaults to the device's own.
+            indices: Visible (B, Nv) and hidden (B, Nh).
+            grid: Tokens over time, height and width.
+            generator: Source of randomness. Defaults to the device's own.
 
         Returns:
-            TokenIndices: The same visible and fewer hidden positions.
+            The same visible and fewer hidden positions.
         """
         hidden = indices.hidden
         count = hidden.shape[1] - int(self.ratio * hidden.shape[1])
@@ -224,7 +242,7 @@ def _source(
     return draw if generator is None else draw | dict(generator=generator)
 
 
-def _cell_place(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
+def _cell_place(tokens: Tensor, grid: Size) -> Tensor:
     """Place in its 2 x 2 cell, row by row, plus the time slot."""
     _, height, width = grid
     time = tokens // (height * width)

@@ -1,41 +1,59 @@
-"""What every prediction target shares.
+"""What every target shares: from maps over frames to normalized tokens.
 
-B clips, T frames (1 for an image), maps of C x T x h x w, N tokens of P values
-each, Ns of them scored. A target makes maps, cuts them into tokens and
-normalizes the tokens; all of it in fp32 and without gradient. It also knows
-how a prediction is scored against it.
+A target makes maps, cuts them into tokens and normalizes the tokens; all of
+it in fp32 and without gradient. It also knows how a prediction is scored
+against it, and how both are shown.
+
+Shapes: B clips of T frames (1 for an image), H x W pixels; maps of C channels
+with T x h x w entries; a patch of (pt, ph, pw) map entries; N = T/pt * h/ph *
+w/pw tokens, t slowest and w fastest, of P = pt * ph * pw * C numbers each; Ns
+tokens are scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.structures import ClipBatch
-from bimm_mm.targets.tokens import Size, patchify, unpatchify
+from bimm_mm.structures import ClipBatch, Size
 
 # One gray level: where pictures vary less than this, dividing by their
 # deviation would only amplify rounding and compression noise.
 GRAY_LEVEL = 1 / 255
 
-Method = TypeVar('Method', bound=Callable[..., Tensor])
+Owner = TypeVar('Owner', bound='Target')
+Rest = ParamSpec('Rest')
 
 
-def exact(method: Method) -> Method:
-    """Run a method of (target, clips, ...) in fp32, without gradient."""
+def fp32_no_grad(
+    method: Callable[Concatenate[Owner, ClipBatch, Rest], Tensor],
+) -> Callable[Concatenate[Owner, ClipBatch, Rest], Tensor]:
+    """Run a method of (target, clips, ...) in fp32 and without gradient."""
 
     @wraps(method)
-    def run(self: Target, clips: ClipBatch, *args: Size) -> Tensor:
+    def run(
+        self: Owner, clips: ClipBatch, *args: Rest.args, **kwargs: Rest.kwargs
+    ) -> Tensor:
         device = clips.pixels.device.type
         with torch.no_grad(), torch.autocast(device, enabled=False):
-            return method(self, clips, *args)
+            return method(self, clips, *args, **kwargs)
 
     return run
+
+
+def luma(clips: ClipBatch) -> Tensor:
+    """Brightness (B, 1, T, H, W) in [0, 1]: .299 R + .587 G + .114 B."""
+
+    def compute() -> Tensor:
+        red, green, blue = clips.pixels.float().split(1, dim=1)
+        return red.mul(0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+    return clips.maps('luma', compute)
 
 
 def moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -50,27 +68,109 @@ def moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return mean, centered.sum(dims, keepdim=True).div_(max(count - 1, 1))
 
 
-def luma(clips: ClipBatch) -> Tensor:
-    """Brightness (B, 1, T, H, W) in [0, 1]: .299 R + .587 G + .114 B."""
+def clip_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every clip, for the normalization ``'clip'``.
 
-    def compute() -> Tensor:
-        red, green, blue = clips.pixels.float().split(1, dim=1)
-        return red.mul(0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    With one deviation per clip, predicting the mean costs 1. A deviation
+    below one gray level counts as one.
 
-    return clips.maps('luma', compute)
+    Args:
+        values: (B, N, P / C, C).
+
+    Returns:
+        Both (B, 1, 1, 1).
+    """
+    mean, var = moments(values, (1, 2, 3))
+    return mean, var.sqrt().clamp_min(GRAY_LEVEL)
+
+
+def token_grid(size: Size, patch: Size) -> Size:
+    """Count the tokens along time, height and width.
+
+    Args:
+        size: Frames, height and width of the maps.
+        patch: Frames, height and width of one token.
+
+    Raises:
+        ValueError: If the patch does not divide the size.
+    """
+    if any(s % p for s, p in zip(size, patch, strict=True)):
+        raise ValueError(
+            f'maps of (T, h, w) = {tuple(size)} cannot be cut into patches '
+            f'of {tuple(patch)}: choose a clip length and crop size that are '
+            'multiples of the patch'
+        )
+    t, h, w = (s // p for s, p in zip(size, patch, strict=True))
+    return t, h, w
+
+
+def patchify(maps: Tensor, patch: Size) -> Tensor:
+    """Cut maps into tokens, in the order of VideoMAE.
+
+    The numbers of a token run over frame, row, column and, fastest, channel.
+
+    Args:
+        maps: (B, C, T, h, w).
+        patch: (pt, ph, pw) in entries of the map.
+
+    Returns:
+        (B, N, P).
+
+    Raises:
+        ValueError: If the patch does not divide the maps.
+    """
+    batch, channels, frames, height, width = maps.shape
+    t, h, w = token_grid((frames, height, width), patch)
+    pt, ph, pw = patch
+    # Channels go last before the cut: runs of pw * C neighbors are then
+    # copied at once, four times faster than one permutation (CPU).
+    maps = torch.stack(maps.unbind(1), -1)
+    maps = maps.view(batch, t, pt, h, ph, w, pw * channels)
+    maps = maps.permute(0, 1, 3, 5, 2, 4, 6)  # (B, t, h, w, pt, ph, pw * C)
+    return maps.reshape(batch, t * h * w, pt * ph * pw * channels)
+
+
+def unpatchify(tokens: Tensor, patch: Size, size: Size) -> Tensor:
+    """Put tokens together again: the inverse of :func:`patchify`.
+
+    Args:
+        tokens: (B, N, P).
+        patch: (pt, ph, pw) in entries of the map.
+        size: (T, h, w) of the maps.
+
+    Returns:
+        (B, C, T, h, w) with C = P / (pt * ph * pw).
+
+    Raises:
+        ValueError: If the patch does not divide ``size``, or the tokens do
+            not fit both.
+    """
+    grid = token_grid(size, patch)
+    batch, count, numbers = tokens.shape
+    volume = patch[0] * patch[1] * patch[2]
+    if count != grid[0] * grid[1] * grid[2] or numbers % volume:
+        raise ValueError(
+            f'tokens of shape {tuple(tokens.shape)} do not fit maps of '
+            f'{tuple(size)} in patches of {tuple(patch)}'
+        )
+    maps = tokens.view(batch, *grid, *patch, numbers // volume)
+    maps = maps.permute(0, 7, 1, 4, 2, 5, 3, 6)  # (B, C, t, pt, h, ph, w, pw)
+    return maps.reshape(batch, numbers // volume, *size)
 
 
 class Target(nn.Module):
     """Base class: what an area has to predict.
 
-    A subclass gives :meth:`maps`, :meth:`statistics` and :meth:`color`. One
-    that is not predicted value by value, such as codes of a tokenizer, gives
-    :meth:`loss`, :meth:`figures` and :meth:`decide` as well.
-    ``norms`` maps every normalization it offers to the sentence that pictures
-    carry when they use true statistics ('' for none), ``channels`` is C.
+    A subclass gives :meth:`maps`, :meth:`statistics` and :meth:`to_rgb`. One
+    that is not predicted number by number, such as codes of a tokenizer,
+    gives :meth:`loss`, :meth:`metrics` and :meth:`to_tokens` as well.
+
+    The class attribute ``norms`` maps every normalization on offer to the
+    sentence that pictures carry when they use true statistics ('' for none),
+    ``channels`` is C.
 
     Args:
-        norm (str, optional): One of ``norms``; None leaves values as they are.
+        norm: One of ``norms``; None leaves the numbers as they are.
 
     Raises:
         ValueError: If ``norm`` is not among ``norms``.
@@ -88,88 +188,62 @@ class Target(nn.Module):
             )
         self.norm = norm
 
-    @property
-    def leaks(self) -> str:
-        """Which true statistics :meth:`restore` uses; '' if none."""
-        return '' if self.norm is None else self.norms[self.norm]
-
     def maps(self, clips: ClipBatch) -> Tensor:
-        """What is to be predicted, frame by frame: (B, C, T, h, w), fp32."""
+        """Compute what is to be predicted, frame by frame.
+
+        Returns:
+            (B, C, T, h, w), fp32.
+        """
         raise NotImplementedError
 
     def statistics(self, values: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Shift and scale of the normalization ``norm``.
+        """Compute shift and scale of the normalization ``norm``.
 
         Args:
-            values (Tensor): (B, N, P / C, C).
+            values: (B, N, P / C, C).
 
         Returns:
-            tuple: Shift (None for zero) and scale, broadcastable to
-            ``values``; normalized values are (values - shift) / scale.
+            Shift (None for zero) and scale, broadcastable to ``values``;
+            normalized values are (values - shift) / scale.
         """
         raise NotImplementedError
 
-    def color(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, t, h, w) as RGB (B, 3, t, h, w), clamped later."""
+    def to_rgb(self, maps: Tensor) -> Tensor:
+        """Color maps (B, C, t, h, w) as (B, 3, t, h, w), clamped later."""
         raise NotImplementedError
 
-    def cells(self, patch: Size) -> Size:
-        """A patch of pixels in entries of the maps."""
+    def map_patch(self, patch: Size) -> Size:
+        """Convert a patch in pixels to entries of the maps."""
         return patch
 
-    def dim(self, patch: Size) -> int:
-        """How many numbers a decoder predicts per token: P.
+    def out_channels(self, patch: Size) -> int:
+        """Count the numbers that a decoder predicts per token.
 
         Args:
-            patch (tuple): Frames, height and width of a token in pixels.
+            patch: Frames, height and width of a token in pixels.
         """
-        t, h, w = self.cells(patch)
+        t, h, w = self.map_patch(patch)
         return t * h * w * self.channels
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error over the scored tokens, fp32 (eq. 2 and 3).
-
-        Args:
-            prediction (Tensor): (B, Ns, ``dim``), of a decoder.
-            target (Tensor): (B, Ns, P), scored tokens of :meth:`forward`.
-
-        Returns:
-            Tensor: A scalar.
-        """
-        return F.mse_loss(prediction.float(), target)
-
-    def figures(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What the log tells besides the loss, arguments as :meth:`loss`.
-
-        Returns:
-            dict[str, Tensor]: Scalars without gradient by name; no name holds
-            "loss", which would be added to the loss. None by default.
-        """
-        return {}
-
-    def decide(self, prediction: Tensor) -> Tensor:
-        """A decoder's numbers (B, n, ``dim``) as tokens (B, n, P)."""
-        return prediction.float()
-
-    @exact
+    @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Tokens before normalization.
+        """Make tokens before normalization.
 
         Args:
-            clips (ClipBatch): A batch of clips or images.
-            patch (tuple): Frames, height and width of a token in pixels.
+            clips: A batch of clips or images.
+            patch: Frames, height and width of a token in pixels.
 
         Returns:
-            Tensor: (B, N, P), fp32.
+            (B, N, P), fp32.
 
         Raises:
             ValueError: If the patch does not divide the clips.
         """
-        return patchify(self.maps(clips), self.cells(patch))
+        return patchify(self.maps(clips), self.map_patch(patch))
 
-    @exact
+    @fp32_no_grad
     def forward(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Normalized tokens (B, N, P), fp32; arguments as :meth:`raw`."""
+        """Make normalized tokens (B, N, P), fp32; see :meth:`raw`."""
         raw = self.raw(clips, patch)
         if self.norm is None:
             return raw
@@ -180,15 +254,49 @@ class Target(nn.Module):
         shifted = values if shift is None else values - shift
         return (shifted / scale).flatten(2)
 
-    def restore(self, tokens: Tensor, raw: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error over the scored tokens, fp32 (eq. 2 and 3).
+
+        Args:
+            prediction: (B, Ns, ``out_channels``), of a decoder.
+            target: (B, Ns, P), scored tokens of :meth:`forward`.
+
+        Returns:
+            A scalar.
+        """
+        return F.mse_loss(prediction.float(), target)
+
+    def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compute what the log shows besides the loss; none by default.
+
+        Args:
+            prediction: As for :meth:`loss`.
+            target: As for :meth:`loss`.
+
+        Returns:
+            Scalars without gradient by name. No name holds "loss", which
+            MMEngine would add to the loss.
+        """
+        return {}
+
+    def to_tokens(self, prediction: Tensor) -> Tensor:
+        """Turn a decoder's numbers (B, n, ``out_channels``) into tokens."""
+        return prediction.float()
+
+    @property
+    def uses_true_stats(self) -> str:
+        """Which true statistics :meth:`denormalize` uses; '' if none."""
+        return '' if self.norm is None else self.norms[self.norm]
+
+    def denormalize(self, tokens: Tensor, raw: Tensor) -> Tensor:
         """Undo the normalization with the true statistics, for pictures.
 
         Args:
-            tokens (Tensor): (B, N, P) in the space of :meth:`forward`.
-            raw (Tensor): (B, N, P), the true tokens before normalization.
+            tokens: (B, N, P) in the space of :meth:`forward`.
+            raw: (B, N, P), the true tokens before normalization.
 
         Returns:
-            Tensor: (B, N, P). It knows what :attr:`leaks` says.
+            (B, N, P). It knows what :attr:`uses_true_stats` says.
         """
         if self.norm is None:
             return tokens
@@ -196,28 +304,29 @@ class Target(nn.Module):
         values = self._by_channel(tokens) * scale
         return (values if shift is None else values + shift).flatten(2)
 
-    def picture(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Tokens before normalization as pictures for people.
+    def visualize(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
+        """Show tokens before normalization as pictures.
 
         Args:
-            tokens (Tensor): (B, N, P), from :meth:`raw` or :meth:`restore`.
-            patch (tuple): Frames, height and width of a token in pixels.
-            size (tuple): Frames, height and width of the clip in pixels.
+            tokens: (B, N, P), from :meth:`raw` or :meth:`denormalize`.
+            patch: Frames, height and width of a token in pixels.
+            size: Frames, height and width of the clip in pixels.
 
         Returns:
-            Tensor: (B, T, H, W, 3), RGB in [0, 1].
+            (B, T, H, W, 3), RGB in [0, 1].
         """
-        cells = self.cells(patch)
+        entries = self.map_patch(patch)
         t, h, w = (
-            s // p * c for s, p, c in zip(size, patch, cells, strict=True)
+            s // p * n for s, p, n in zip(size, patch, entries, strict=True)
         )
-        maps = unpatchify(tokens, cells, (t, h, w))
-        rgb = F.interpolate(self.color(maps), size=size, mode='nearest')
+        maps = unpatchify(tokens, entries, (t, h, w))
+        rgb = F.interpolate(self.to_rgb(maps), size=size, mode='nearest')
         return rgb.clamp(0, 1).movedim(1, -1)
 
     def extra_repr(self) -> str:
-        """The normalization, for ``print(model)``."""
+        """Show the normalization when the model is printed."""
         return f'norm={self.norm!r}'
 
     def _by_channel(self, tokens: Tensor) -> Tensor:
+        """Split (B, N, P) into (B, N, P / C, C)."""
         return tokens.unflatten(-1, (-1, self.channels))

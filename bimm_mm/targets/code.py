@@ -11,9 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch
-from bimm_mm.targets.base import Target, exact
-from bimm_mm.targets.tokens import Size, patchify, token_grid
+from bimm_mm.structures import ClipBatch, Size
+from bimm_mm.targets.base import (
+    Target,
+    fp32_no_grad,
+    patchify,
+    token_grid,
+)
 
 FRAMES = ('first', 'all')
 
@@ -27,11 +31,10 @@ class CodeTarget(Target):
     checkpoints or of its training: it follows the data to the device.
 
     Args:
-        tokenizer (dict): Config of a :class:`VQGANTokenizer`.
-        frames (str): Which frames of a tubelet have their codes predicted.
-            MAM2's abstract does not say. ``'first'``: one code per place, at
-            half of the tokenizer's cost for tubelets of 2. ``'all'``: every
-            frame's. Defaults to ``'first'``.
+        tokenizer: Config of a :class:`VQGANTokenizer`.
+        frames: Which frames of a tubelet have their codes predicted. MAM2's
+            abstract does not say. ``'first'``: one code per place, at half of
+            the tokenizer's cost for tubelets of 2. ``'all'``: every frame's.
 
     Raises:
         ValueError: If ``frames`` is unknown.
@@ -59,7 +62,7 @@ class CodeTarget(Target):
         """Read the tokenizer's file; the runner calls it before training."""
         self.tokenizer.load()
 
-    def cells(self, patch: Size) -> Size:
+    def map_patch(self, patch: Size) -> Size:
         """A token in codes: frames, rows and columns.
 
         Raises:
@@ -76,20 +79,20 @@ class CodeTarget(Target):
         frames = 1 if self.frames == 'first' else patch[0]
         return frames, patch[1] // stride, patch[2] // stride
 
-    def dim(self, patch: Size) -> int:
+    def out_channels(self, patch: Size) -> int:
         """P x K: for each code of a token a score of every class."""
-        return super().dim(patch) * self.tokenizer.num_codes
+        return super().out_channels(patch) * self.tokenizer.num_codes
 
-    @exact
+    @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
         """Codes of every frame, (B, 1, T, h, w), int64."""
         return self._codes(clips.pixels)
 
-    @exact
+    @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
         """Codes by token, (B, N, P), int64; see :meth:`Target.raw`."""
         token_grid(clips.size, patch)
-        cells = self.cells(patch)
+        cells = self.map_patch(patch)
         pixels = clips.pixels[:, :, :: patch[0] // cells[0]]
         return patchify(self._codes(pixels), cells)
 
@@ -97,27 +100,27 @@ class CodeTarget(Target):
         """Cross-entropy, the mean over codes, in fp32.
 
         Args:
-            prediction (Tensor): (B, Ns, P * K), scores of classes.
-            target (Tensor): (B, Ns, P), codes.
+            prediction: (B, Ns, P * K), scores of classes.
+            target: (B, Ns, P), codes.
 
         Returns:
-            Tensor: A scalar; ln(K) where nothing is known.
+            A scalar; ln(K) where nothing is known.
         """
         scores = self._by_class(prediction).float()
         return F.cross_entropy(scores.flatten(0, 2), target.flatten())
 
-    def figures(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """``accuracy``: share of codes that are right, in [0, 1]."""
-        right = self.decide(prediction.detach()) == target
+        right = self.to_tokens(prediction.detach()) == target
         return {'accuracy': right.float().mean()}
 
-    def decide(self, prediction: Tensor) -> Tensor:
+    def to_tokens(self, prediction: Tensor) -> Tensor:
         """The likeliest codes (B, n, P), int64, of scores (B, n, P * K)."""
         return self._by_class(prediction).argmax(dim=-1)
 
-    def picture(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Each code in its own color; see :meth:`Target.picture`."""
-        frames, rows, columns = self.cells(patch)
+    def visualize(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
+        """Each code in its own color; see :meth:`Target.visualize`."""
+        frames, rows, columns = self.map_patch(patch)
         grid = token_grid(size, patch)
         colors = self.tokenizer.colors().to(tokens.device)
         maps = colors[tokens].unflatten(1, grid)

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
-from bimm_mm.targets.base import GRAY_LEVEL, Target, exact, luma, moments
+from bimm_mm.targets.base import (
+    GRAY_LEVEL,
+    Target,
+    clip_moments,
+    fp32_no_grad,
+    luma,
+)
 from bimm_mm.utils.filters import gaussian, smooth
 
 SOURCES = ('map', 'sobel')
@@ -28,19 +34,18 @@ class ContourTarget(Target):
     """Contour strength of every pixel (paper, section 3.2, V2).
 
     Args:
-        source (str): ``'map'`` takes ``clips.contour``, computed
-            beforehand, as the paper does with SAM. ``'sobel'`` computes edges
-            on the device, a deviation which the paper's footnote 3 allows and
-            the log mentions. Defaults to ``'map'``.
-        norm (str, optional): ``'clip'`` divides by one standard deviation per
-            clip (at least one gray level), so that predicting the mean costs
-            1; not per patch, where an empty patch would become amplified
-            noise. None leaves [0, 1]. Defaults to ``'clip'``.
-        sigma (float, optional): Standard deviation in pixels of a Gaussian
-            with which loaded contours are blurred, a deviation to be chosen:
-            stored lines are one pixel wide, and their exact place cannot be
-            predicted from what surrounds a masked patch. None, the default,
-            leaves them as they are stored.
+        source: ``'map'`` takes ``clips.contour``, computed beforehand, as the
+            paper does with SAM. ``'sobel'`` computes edges on the device, a
+            deviation which the paper's footnote 3 allows and the log mentions.
+        norm: ``'clip'`` divides by one standard deviation per clip (at least
+            one gray level), so that predicting the mean costs 1; not per
+            patch, where an empty patch would become amplified noise. None
+            leaves [0, 1].
+        sigma: Standard deviation in pixels of a Gaussian with which loaded
+            contours are blurred, a deviation to be chosen: stored lines are
+            one pixel wide, and their exact place cannot be predicted from what
+            surrounds a masked patch. None, the default, leaves them as they
+            are stored.
 
     Raises:
         ValueError: If an option is unknown, ``sigma`` is not above 0, or it
@@ -74,7 +79,7 @@ class ContourTarget(Target):
         if source == 'sobel':
             _report_deviation()
 
-    @exact
+    @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
         """Contour strength (B, 1, T, H, W).
 
@@ -101,10 +106,9 @@ class ContourTarget(Target):
 
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 1)."""
-        _, var = moments(values, (1, 2, 3))
-        return None, var.sqrt().clamp_min(GRAY_LEVEL)
+        return None, clip_moments(values)[1]
 
-    def color(self, maps: Tensor) -> Tensor:
+    def to_rgb(self, maps: Tensor) -> Tensor:
         """Contours in gray, (B, 3, T, H, W)."""
         return maps.expand(-1, 3, -1, -1, -1)
 
@@ -134,10 +138,10 @@ def sobel(picture: Tensor) -> Tensor:
     as one gray level where it is less, so that a flat frame stays flat.
 
     Args:
-        picture (Tensor): (B, 1, T, H, W), brightness in [0, 1]; H, W > 1.
+        picture: (B, 1, T, H, W), brightness in [0, 1]; H, W > 1.
 
     Returns:
-        Tensor: (B, 1, T, H, W) in [0, 1].
+        (B, 1, T, H, W) in [0, 1].
     """
     frames = F.pad(picture.flatten(0, 1), (1, 1, 1, 1), mode='reflect')
     smooth = _smooth(frames, 2)

@@ -16,9 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch
-from bimm_mm.targets.base import Target, exact
-from bimm_mm.targets.tokens import Size, patchify, token_grid
+from bimm_mm.structures import ClipBatch, Size
+from bimm_mm.targets.base import (
+    Target,
+    fp32_no_grad,
+    patchify,
+    token_grid,
+)
 
 # Differences of 8-bit levels are exact in fp32, those of [0, 1] are not, and
 # the sign of a rounding error would decide the bin of an upright edge.
@@ -39,12 +43,12 @@ class HOGTarget(Target):
     a decoder may predict it at a coarser grid (LocalMIM's last level).
 
     Args:
-        bins (int): Orientations. Defaults to 9.
-        cell (int): Edge of a cell in pixels; divides the patch or is a
-            multiple of it. Defaults to 8.
-        window (int, optional): Votes are weighted by a Gaussian in windows of
-            so many pixels, side by side, with a deviation of half the
-            window. None: no weights. Defaults to 16.
+        bins: Orientations.
+        cell: Edge of a cell in pixels; divides the patch or is a multiple of
+            it.
+        window: Votes are weighted by a Gaussian in windows of so many pixels,
+            side by side, with a deviation of half the window. None: no
+            weights.
 
     Raises:
         ValueError: If an option is out of range.
@@ -64,7 +68,7 @@ class HOGTarget(Target):
         self.window = window
         self.channels = 3 * bins
 
-    def cells(self, patch: Size) -> Size:
+    def map_patch(self, patch: Size) -> Size:
         """A token in cells; frames of a tubelet become one.
 
         Raises:
@@ -79,7 +83,7 @@ class HOGTarget(Target):
         _, height, width = patch
         return 1, max(height // self.cell, 1), max(width // self.cell, 1)
 
-    @exact
+    @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
         """Histograms (B, 3 * K, T, H / cell, W / cell), each of length 1.
 
@@ -90,10 +94,10 @@ class HOGTarget(Target):
         key = ('hog', self.bins, self.cell, self.window)
         return clips.maps(key, lambda: self._histograms(clips))
 
-    @exact
+    @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
         """Tokens before normalization; see :meth:`Target.raw`."""
-        cells = self.cells(patch)
+        cells = self.map_patch(patch)
         token_grid(clips.size, patch)
         maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
         for dim, edge in ((3, patch[1]), (4, patch[2])):
@@ -101,7 +105,7 @@ class HOGTarget(Target):
                 maps = maps.repeat_interleave(self.cell // edge, dim)
         return patchify(maps, cells)
 
-    def color(self, maps: Tensor) -> Tensor:
+    def to_rgb(self, maps: Tensor) -> Tensor:
         """Brightness: how much one orientation stands out, 0 to 1."""
         colors = maps.unflatten(1, (3, self.bins))
         return colors.amax(2).mean(1, keepdim=True).expand(-1, 3, -1, -1, -1)

@@ -15,7 +15,7 @@ _base_ = [
 decoder = dict(
     type='bimm_mm.MultiScaleDecoder',
     depth=1,  # LocalMIM's code
-    width=256,  # LocalMIM's code
+    decoder_dims=256,  # LocalMIM's code
     num_heads=8,  # LocalMIM's code
 )
 target = dict(

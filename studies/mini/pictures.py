@@ -67,7 +67,7 @@ def save_reconstruction(
     clips = model.data_preprocessor(data, False)['inputs']
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        drawn = save_pictures(reconstruct(model, clips), folder)
+        drawn = save_pictures(model, reconstruct(model, clips), folder)
         return [_place(picture, path) for picture in drawn]
 
 

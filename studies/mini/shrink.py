@@ -67,8 +67,8 @@ def shrink_model(model: dict, size: Config) -> None:
     for node in _dicts(model):
         if 'arch' in node:
             _shrink_encoder(node, size)
-        elif 'width' in node and 'num_heads' in node:
-            node['width'] = size.arch.embed_dims // 2
+        elif 'decoder_dims' in node and 'num_heads' in node:
+            node['decoder_dims'] = size.arch.embed_dims // 2
             node['num_heads'] = max(1, size.arch.num_heads // 2)
         elif node.get('type') == 'bimm_mm.ContourTarget':
             node['source'] = 'sobel'

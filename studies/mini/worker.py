@@ -23,7 +23,7 @@ from bimm_mm.apis import atomic, build_runner, read_scalars, set_resume
 from bimm_mm.apis.provenance import revision
 from bimm_mm.engine.diagnosis import RECORDS
 from bimm_mm.engine.diagnosis_records import read_records
-from bimm_mm.models.checkpoints.checkpoint import read_state_dict
+from bimm_mm.models.checkpoints.load import read_state_dict
 from studies.mini.deadline import (
     StopAtDeadline,
     newest_checkpoint,

@@ -17,9 +17,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor
 
 from bimm_mm.apis import FeatureOptions, Features, extract_features
-from bimm_mm.models.masking import TokenIndices
-from bimm_mm.models.pretrainers.area import AreaOutput
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import Target
 
 CLIPS = 5
@@ -28,8 +26,8 @@ CLIPS = 5
 class GrayTarget:
     """One number per token: its mean gray value, scaled per clip."""
 
-    leaks = 'true mean and spread of the clip'
-    loss, decide = Target.loss, Target.decide
+    uses_true_stats = 'true mean and spread of the clip'
+    loss, to_tokens = Target.loss, Target.to_tokens
 
     def raw(self, clips: ClipBatch, patch: tuple[int, int, int]) -> Tensor:
         gray = clips.pixels.mean(1, keepdim=True)
@@ -41,10 +39,10 @@ class GrayTarget:
         raw = self.raw(clips, patch)
         return (raw - raw.mean(1, keepdim=True)) / raw.std(1, keepdim=True)
 
-    def restore(self, tokens: Tensor, raw: Tensor) -> Tensor:
+    def denormalize(self, tokens: Tensor, raw: Tensor) -> Tensor:
         return tokens * raw.std(1, keepdim=True) + raw.mean(1, keepdim=True)
 
-    def picture(self, tokens, patch, size) -> Tensor:
+    def visualize(self, tokens, patch, size) -> Tensor:
         grid = [
             side // length for side, length in zip(size, patch, strict=True)
         ]
@@ -52,6 +50,12 @@ class GrayTarget:
         for axis, length in enumerate(patch, start=1):
             video = video.repeat_interleave(length, axis)
         return video[..., None].expand(-1, -1, -1, -1, 3)
+
+
+@pytest.fixture
+def area() -> SimpleNamespace:
+    """What pictures ask an area for: its target."""
+    return SimpleNamespace(target=GrayTarget())
 
 
 @pytest.fixture
@@ -73,12 +77,13 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
         order = torch.rand(batch, count, generator=rng).argsort(1)
         half = count // 2
         indices = TokenIndices(order[:, half:], order[:, :half])
-        target = GrayTarget()
-        wanted = target(clips, patch)
+        wanted = GrayTarget()(clips, patch).gather(
+            1, indices.hidden[..., None]
+        )
         return {
             f'{branch}_{name}'.lstrip('_'): AreaOutput(
-                area=SimpleNamespace(name=name, target=target),
-                prediction=wanted.gather(1, indices.hidden[..., None]),
+                area=name,
+                prediction=wanted,
                 target=wanted,
                 scored=indices.hidden,
                 indices=indices,

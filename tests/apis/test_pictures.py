@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -34,9 +36,9 @@ def _patches(video: torch.Tensor, patch) -> np.ndarray:
 
 
 @pytest.mark.parametrize('frames', [1, 4])
-def test_exact_prediction_shows_the_target_where_hidden(make_outputs, frames):
+def test_exact_prediction_shows_the_target(make_outputs, area, frames):
     output = make_outputs('V4', frames=frames)['V4']
-    guess, truth = area_pictures(output)
+    guess, truth = area_pictures(area, output)
     assert guess.shape == truth.shape == (2, frames, 8, 16, 3)
     guess, truth = (_patches(x, output.patch) for x in (guess, truth))
     for sample in range(2):
@@ -47,30 +49,31 @@ def test_exact_prediction_shows_the_target_where_hidden(make_outputs, frames):
             assert guess[sample, token] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_prediction_of_zero_shows_the_mean_of_the_clip(make_outputs):
+def test_prediction_of_zero_shows_the_mean(make_outputs, area):
     output = make_outputs('V4')['V4']
     output.prediction = torch.zeros_like(output.prediction)
-    guess, _ = area_pictures(output)
-    means = output.area.target.raw(output.clips, output.patch).mean((1, 2))
+    guess, _ = area_pictures(area, output)
+    means = area.target.raw(output.clips, output.patch).mean((1, 2))
     patches = _patches(guess, output.patch)
     for sample in range(2):
         hidden = patches[sample][output.indices.hidden[sample]]
         assert hidden == pytest.approx(float(means[sample]), abs=1e-6)
 
 
-def test_prediction_of_visible_tokens_is_shown_there(make_outputs):
+def test_prediction_of_visible_tokens_is_shown(make_outputs, area):
     output = make_outputs('V1')['V1']
     output.scored = output.indices.visible
-    output.prediction = output.scored_target
-    guess, truth = area_pictures(output)
+    every = area.target(output.clips, output.patch)
+    output.prediction = every.gather(1, output.scored[..., None])
+    guess, truth = area_pictures(area, output)
     where = token_map(output, output.indices.visible).expand_as(guess)
     assert torch.allclose(guess[where], truth[where], atol=1e-6)
     assert not torch.allclose(guess[~where], truth[~where], atol=1e-2)
 
 
-def test_masked_row_is_gray_where_hidden(make_outputs):
+def test_masked_row_is_gray_where_hidden(make_outputs, area):
     outputs = make_outputs('V1', 'MT')
-    rows = picture_rows(outputs)
+    rows = picture_rows(dict.fromkeys(outputs, area), outputs)
     assert list(rows) == [
         'input', 'masked', 'V1', 'V1 target', 'MT', 'MT target',
     ]  # fmt: skip
@@ -86,14 +89,14 @@ def test_masked_row_is_gray_where_hidden(make_outputs):
         assert (masked[sample][visible] == pixels[sample][visible]).all()
 
 
-def test_caption_tells_loss_and_leak(make_outputs):
+def test_caption_tells_loss_and_true_statistics(make_outputs, area):
     output = make_outputs('V4')['V4']
     output.prediction = output.prediction + 2
-    text = caption('V4', output)
+    text = caption(area, output)
     assert 'loss 4.000' in text
     assert 'scaled back with the true mean and spread of the clip' in text
-    output.area.target.leaks = ''
-    assert 'shown as predicted' in caption('V4', output)
+    area.target.uses_true_stats = ''
+    assert 'shown as predicted' in caption(area, output)
 
 
 def test_branches_are_told_apart(make_outputs):
@@ -101,8 +104,8 @@ def test_branches_are_told_apart(make_outputs):
     dorsal = make_outputs('V1', 'MT', branch='dorsal')
     branches = split_branches({**ventral, **dorsal})
     assert {k: list(v) for k, v in branches.items()} == {
-        'ventral': ['V1', 'V4'],
-        'dorsal': ['V1', 'MT'],
+        'ventral': ['ventral_V1', 'ventral_V4'],
+        'dorsal': ['dorsal_V1', 'dorsal_MT'],
     }
     alone = make_outputs('my_area')
     assert {k: list(v) for k, v in split_branches(alone).items()} == {
@@ -110,10 +113,12 @@ def test_branches_are_told_apart(make_outputs):
     }
 
 
-def test_files_one_for_images_and_one_per_clip(make_outputs, tmp_path):
+def test_files_one_for_images_and_one_per_clip(make_outputs, area, tmp_path):
     ventral = make_outputs('V1', frames=1, branch='ventral')
     dorsal = make_outputs('V1', 'MT', branch='dorsal')
-    paths = save_pictures({**ventral, **dorsal}, tmp_path / 'new', frames=3)
+    outputs = {**ventral, **dorsal}
+    model = SimpleNamespace(areas=dict.fromkeys(outputs, area))
+    paths = save_pictures(model, outputs, tmp_path / 'new', frames=3)
     assert [path.name for path in paths] == [
         'ventral.png', 'dorsal_0.png', 'dorsal_1.png',
     ]  # fmt: skip
@@ -123,9 +128,12 @@ def test_files_one_for_images_and_one_per_clip(make_outputs, tmp_path):
     assert heights[1] == heights[2] > heights[0]
 
 
-def test_figure_has_a_cell_per_row_and_frame(make_outputs):
+def test_figure_has_a_cell_per_row_and_frame(make_outputs, area):
     outputs = make_outputs('V1', 'MT')
-    figure = draw_branch(outputs, lambda x: x[0, [0, 2, 3]], title='dorsal')
+    areas = dict.fromkeys(outputs, area)
+    figure = draw_branch(
+        areas, outputs, lambda x: x[0, [0, 2, 3]], title='dorsal'
+    )
     assert len(figure.axes) == 6 * 3
     shown = np.asarray(figure.axes[2].images[0].get_array())
     wanted = outputs['V1'].clips.pixels[0, :, 3].movedim(0, -1)

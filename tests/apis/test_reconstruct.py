@@ -81,7 +81,8 @@ def test_batch_of_a_loader_is_the_stimulus_it_becomes(model):
 
 
 def test_pictures_of_the_real_targets(model, clips, tmp_path):
-    paths = save_pictures(reconstruct(model, clips), tmp_path, frames=2)
+    outputs = reconstruct(model, clips)
+    paths = save_pictures(model, outputs, tmp_path, frames=2)
     assert sorted(path.name for path in paths) == [
         'dorsal_0.png', 'dorsal_1.png', 'ventral.png',
     ]  # fmt: skip

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks.plain_videomae import PlainVideoMAE, tube_mask
-from bimm_mm.models import MaskedBranch, TokenIndices
-from bimm_mm.structures import ClipBatch
+from bimm_mm.models import MaskedBranch
+from bimm_mm.structures import ClipBatch, TokenIndices
 
 NAMES = {
     'mlp.0.': 'mlp.fc1.',
@@ -36,7 +36,7 @@ def _videomae() -> MaskedBranch:
                 decoder=dict(
                     type='bimm_mm.TransformerDecoder',
                     depth=1,
-                    width=32,
+                    decoder_dims=32,
                     num_heads=2,
                     embed_bias=False,
                 ),

@@ -140,7 +140,7 @@ def test_stage_1_of_separations_differs_in_areas_only(stem):
 def test_taps_and_shared_blocks(name, taps, shared):
     model = _build(f'ablation_{name}')
     for branch in (model.ventral, model.dorsal):
-        assert tuple(branch.head.taps) == taps
+        assert tuple(branch.head.after_blocks) == taps
     blocks = zip(
         model.ventral.backbone.blocks,
         model.dorsal.backbone.blocks,
@@ -151,7 +151,7 @@ def test_taps_and_shared_blocks(name, taps, shared):
     )
     if name.startswith('separation'):
         stage = _build(f'ablation_ventral_{name}')
-        assert tuple(stage.head.taps) == taps
+        assert tuple(stage.head.after_blocks) == taps
 
 
 @pytest.mark.parametrize(

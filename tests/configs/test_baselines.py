@@ -163,7 +163,7 @@ def _compare(branch, frames, table, targets, hidden_share):
     clip = (pixels - MEAN) / STD
     losses = {}
     torch.manual_seed(3)
-    outputs = branch.reconstruct(ClipBatch(clip, pixels))
+    outputs = branch.forward_areas(ClipBatch(clip, pixels))
     indices = next(iter(outputs.values())).indices
     grid = branch.backbone.grid((frames, 64, 64))
     hidden = torch.zeros(2, np.prod(grid), dtype=torch.bool)
@@ -263,7 +263,7 @@ def test_motionmae(toy_model, name, frames):
 
 def test_deepmim(toy_model):
     branch = toy_model(BASELINES / 'pretrain_deepmim_in1k.py')
-    assert branch.head.taps == [6, 8, 10, 12]
+    assert branch.head.after_blocks == [6, 8, 10, 12]
     names = [f'level{level}' for level in range(1, 5)]
     target = lambda _, images: _mae_target(images, 1)  # noqa: E731
     _compare(branch, 1, _image_table, dict.fromkeys(names, target), 12)

@@ -62,7 +62,7 @@ def shrink_model(cfg: Config) -> None:
     cfg.model.regressor.update(depth=1, num_heads=4)
     for area in cfg.model.areas:
         area.after_block = 2
-        area.decoder.update(depth=1, width=WIDTH, num_heads=4)
+        area.decoder.update(depth=1, decoder_dims=WIDTH, num_heads=4)
     cfg.model.areas[0].target.tokenizer.update(TOKENIZER)
 
 

@@ -35,7 +35,7 @@ def evaluate(rank: int) -> dict[str, float]:
     """AreaLoss of three targets on rank 0 and one on rank 1, guessing 0."""
     target = torch.tensor([[1.0, 2.0, 3.0], [6.0]][rank]).view(1, -1, 1)
     output = SimpleNamespace(
-        prediction=torch.zeros_like(target), scored_target=target
+        prediction=torch.zeros_like(target), target=target
     )
     metric = AreaLoss()
     metric.process({}, [{'V1': output}])

@@ -22,7 +22,7 @@ def _outputs(**areas):
     return {
         name: SimpleNamespace(
             prediction=torch.from_numpy(guess),
-            scored_target=torch.from_numpy(target),
+            target=torch.from_numpy(target),
         )
         for name, (guess, target) in areas.items()
     }

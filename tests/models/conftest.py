@@ -12,7 +12,7 @@ from bimm_mm.structures import ClipBatch
 
 ARCH = dict(embed_dims=48, depth=4, num_heads=4)
 DECODER = dict(
-    type='bimm_mm.TransformerDecoder', depth=1, width=32, num_heads=2
+    type='bimm_mm.TransformerDecoder', depth=1, decoder_dims=32, num_heads=2
 )
 
 
@@ -21,7 +21,9 @@ def _branch(last: dict, *, video: bool) -> dict:
         dict(
             name='V1',
             after_block=2,
-            decoder=dict(type='bimm_mm.LinearDecoder', width=32, num_heads=2),
+            decoder=dict(
+                type='bimm_mm.LinearDecoder', decoder_dims=32, num_heads=2
+            ),
             target=dict(type='bimm_mm.GaborTarget'),
         ),
         dict(

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 
 from bimm_mm.compat import end_processes
-from bimm_mm.models import BIMM, TokenIndices
-from bimm_mm.structures import ClipBatch
+from bimm_mm.models import BIMM
+from bimm_mm.structures import ClipBatch, TokenIndices
 
 BATCH = 4
 FRAMES = 4

@@ -30,8 +30,8 @@ def test_losses_are_named_and_sum_up_to_eq_4(build, make_clips):
     losses = model(make_clips())
     torch.manual_seed(1)
     clip = make_clips()
-    dorsal = model.dorsal.area_losses(clip)
-    ventral = model.ventral.area_losses(model.sample_frame(clip))
+    dorsal = model.dorsal.loss(clip)
+    ventral = model.ventral.loss(model.sample_frame(clip))
     expected = sum(ventral.values()) + 0.5 * sum(dorsal.values())
     total, log = model.parse_losses(losses)
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -113,11 +113,12 @@ def test_maps_are_computed_once_for_both_branches(build, make_clips):
     """The ventral frame's targets equal those computed from the frame."""
     model, clip = build(), make_clips()
     torch.manual_seed(1)
-    shared = model.reconstruct(clip)['ventral_V1']
+    shared = model.forward_areas(clip)['ventral_V1']
     alone = shared.clips
     alone = type(alone)(alone.inputs, alone.pixels, alone.contour)
-    expected = shared.area.target(alone, shared.patch)
-    torch.testing.assert_close(shared.target, expected)
+    expected = model.areas['ventral_V1'].target(alone, shared.patch)
+    index = shared.scored.unsqueeze(2).expand(-1, -1, expected.shape[2])
+    torch.testing.assert_close(shared.target, expected.gather(1, index))
 
 
 def test_state_dict_round_trip(build, make_clips, tmp_path):

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from bimm_mm.models.checkpoints.checkpoint import read_state_dict, subtree
+from bimm_mm.models.checkpoints.load import read_state_dict, subtree
 
 WEIGHTS = {'a.weight': torch.arange(3.0), 'b.bias': torch.ones(2)}
 

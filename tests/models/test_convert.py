@@ -5,7 +5,7 @@ import torch
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 
 ARCH = {'embed_dims': 24, 'depth': 2, 'num_heads': 3}
 DIM = 24

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from bimm_mm.models import LinearDecoder, TokenIndices, TransformerDecoder
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models import LinearDecoder, TransformerDecoder
+from bimm_mm.models.layers.transformer import position_table
+from bimm_mm.structures import TokenIndices
 
 GRID = (2, 4, 4)
 
@@ -19,7 +20,12 @@ def test_transformer_decoder_equals_mae_style_unshuffling(extra):
     """Our order [visible, hidden] gives what MAE's image order gives."""
     torch.manual_seed(0)
     decoder = TransformerDecoder(
-        in_dims=24, out_dims=5, video=True, depth=2, width=32, num_heads=2
+        in_channels=24,
+        out_channels=5,
+        video=True,
+        depth=2,
+        decoder_dims=32,
+        num_heads=2,
     )
     indices, tokens = _indices(), torch.randn(2, extra + 8, 24)
     x = decoder.embed(tokens)
@@ -39,7 +45,11 @@ def test_transformer_decoder_equals_mae_style_unshuffling(extra):
 def test_linear_decoder_is_one_attention_and_linear_maps():
     torch.manual_seed(0)
     decoder = LinearDecoder(
-        in_dims=24, out_dims=5, video=True, width=32, num_heads=2
+        in_channels=24,
+        out_channels=5,
+        video=True,
+        decoder_dims=32,
+        num_heads=2,
     )
     indices, tokens = _indices(), torch.randn(2, 9, 24)
     table = position_table(GRID, 32, video=True)
@@ -58,7 +68,7 @@ def test_linear_decoder_is_one_attention_and_linear_maps():
 
 
 def test_linear_decoder_carries_visible_content_to_hidden_tokens():
-    decoder = LinearDecoder(in_dims=24, out_dims=5, video=True)
+    decoder = LinearDecoder(in_channels=24, out_channels=5, video=True)
     indices, tokens = _indices(), torch.randn(2, 8, 24)
     first = decoder(tokens, indices, GRID)
     assert not torch.allclose(first, decoder(tokens + 1, indices, GRID))
@@ -66,7 +76,7 @@ def test_linear_decoder_carries_visible_content_to_hidden_tokens():
 
 def test_linear_decoder_of_visible_tokens_is_per_token():
     decoder = LinearDecoder(
-        in_dims=24, out_dims=5, video=True, predict='visible'
+        in_channels=24, out_channels=5, video=True, predict='visible'
     )
     indices, tokens = _indices(), torch.randn(2, 9, 24)
     first = decoder(tokens, indices, GRID)
@@ -84,15 +94,15 @@ def test_linear_decoder_of_visible_tokens_is_per_token():
     ('kind', 'options', 'message'),
     [
         (LinearDecoder, dict(predict='all'), "'hidden' or 'visible'"),
-        (LinearDecoder, dict(width=30, num_heads=4), 'not divisible'),
+        (LinearDecoder, dict(decoder_dims=30, num_heads=4), 'not divisible'),
         (TransformerDecoder, dict(depth=0), 'depth >= 1'),
     ],
 )
 def test_bad_options(kind, options, message):
     with pytest.raises(ValueError, match=message):
-        kind(in_dims=24, out_dims=5, video=True, **options)
+        kind(in_channels=24, out_channels=5, video=True, **options)
 
 
 def test_mistyped_key_is_named():
     with pytest.raises(TypeError, match='depth_'):
-        LinearDecoder(in_dims=24, out_dims=5, video=True, depth_=32)
+        LinearDecoder(in_channels=24, out_channels=5, video=True, depth_=32)

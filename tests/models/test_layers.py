@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from bimm_mm.models.layers.block import Attention, Block, DropPath, xavier_init
+from bimm_mm.models.layers.transformer import (
+    Attention,
+    Block,
+    DropPath,
+    xavier_init,
+)
 
 DIM, HEADS = 24, 3
 
@@ -87,7 +92,7 @@ def test_queries_are_the_last_tokens_of_the_full_result(queries, key_bias):
     x = tokens().requires_grad_()
     full = block(x)[:, -queries:]
     (full_grad,) = torch.autograd.grad(full.square().sum(), x)
-    part = block(x, queries=queries)
+    part = block(x, num_queries=queries)
     (part_grad,) = torch.autograd.grad(part.square().sum(), x)
     assert part.shape == (2, queries, DIM)
     torch.testing.assert_close(part, full)
@@ -97,8 +102,8 @@ def test_queries_are_the_last_tokens_of_the_full_result(queries, key_bias):
 @pytest.mark.parametrize('queries', [0, 8, -1])
 def test_impossible_queries_are_refused(queries):
     block = Block(DIM, num_heads=HEADS)
-    with pytest.raises(ValueError, match=r'queries=.* 1\.\.7'):
-        block(tokens().float(), queries=queries)
+    with pytest.raises(ValueError, match=r'num_queries=.* 1\.\.7'):
+        block(tokens().float(), num_queries=queries)
 
 
 def test_drop_path_is_the_identity_in_eval_mode():

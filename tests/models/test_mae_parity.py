@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bimm_mm.models import MaskedBranch, TokenIndices
+from bimm_mm.models import MaskedBranch
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.models.layers.position import position_table
-from bimm_mm.structures import ClipBatch
+from bimm_mm.models.layers.transformer import position_table
+from bimm_mm.structures import ClipBatch, TokenIndices
 
 WIDTH, DEPTH, SIDE = 48, 3, 64
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
@@ -69,7 +69,7 @@ def _branch(norm):
                 decoder=dict(
                     type='bimm_mm.TransformerDecoder',
                     depth=2,
-                    width=32,
+                    decoder_dims=32,
                     num_heads=2,
                 ),
                 target=dict(type='bimm_mm.PixelTarget', norm=norm),

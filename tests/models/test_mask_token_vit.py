@@ -61,7 +61,7 @@ def test_is_finetuned_as_the_plain_encoder(encoder, tmp_path):
 
 def test_decoder_maps_the_hidden_tokens(encoder):
     indices = RandomMasking(0.4)(2, (1, 4, 4))
-    decoder = TokenDecoder(in_dims=32, out_dims=5, video=False)
+    decoder = TokenDecoder(in_channels=32, out_channels=5, video=False)
     tokens = torch.randn(2, 17, 32)
     actual = decoder(tokens, indices, (1, 4, 4))
     for sample in range(2):
@@ -74,7 +74,7 @@ def test_decoder_maps_the_hidden_tokens(encoder):
 def test_masking_by_what_is_shown():
     masking = ImageOrVideoMasking(
         dict(type='bimm_mm.RandomMasking', ratio=0.75),
-        clip=dict(type='bimm_mm.TubeMasking', ratio=0.5),
+        video=dict(type='bimm_mm.TubeMasking', ratio=0.5),
     )
     assert masking(3, (1, 4, 4)).hidden.shape == (3, 12)
     hidden = masking(3, (2, 4, 4)).hidden

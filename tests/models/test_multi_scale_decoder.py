@@ -13,15 +13,15 @@ from bimm_mm.models.decoders.multi_scale import Enlarge
 GRID = (1, 4, 6)
 
 
-def _decoder(scale, out_dims):
+def _decoder(scale, out_channels):
     torch.manual_seed(0)
     decoder = MultiScaleDecoder(
-        in_dims=20,
-        out_dims=out_dims,
+        in_channels=20,
+        out_channels=out_channels,
         video=False,
         scale=scale,
         depth=2,
-        width=24,
+        decoder_dims=24,
         num_heads=3,
     )
     return decoder.eval()

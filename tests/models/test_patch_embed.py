@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bimm_mm.models.layers.patch_embed import PatchEmbed
+from bimm_mm.models.layers.transformer import PatchEmbed
 
 
 def make(video, in_channels=3, patch=8):

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.checkpoints.pretrained import load_pretrained
+from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.registry import MODELS
 
 ARCH = dict(embed_dims=48, depth=4, num_heads=4)

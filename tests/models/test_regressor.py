@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bimm_mm.models import (
-    LatentDecoder,
-    LatentRegressor,
-    MaskedBranch,
-    TokenIndices,
-)
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models import LatentDecoder, LatentRegressor, MaskedBranch
+from bimm_mm.models.layers.transformer import position_table
+from bimm_mm.structures import TokenIndices
 
 GRID = (2, 4, 4)
-DECODER = dict(type='bimm_mm.LatentDecoder', depth=1, width=32, num_heads=2)
+DECODER = dict(
+    type='bimm_mm.LatentDecoder', depth=1, decoder_dims=32, num_heads=2
+)
 REGRESSOR = dict(type='bimm_mm.LatentRegressor', depth=2, num_heads=4)
 
 
@@ -71,7 +69,7 @@ def test_regressor_equals_cae_of_mmpretrain(scale):
     necks = pytest.importorskip('mmpretrain.models.necks')
     torch.manual_seed(0)
     ours = LatentRegressor(
-        dims=24,
+        embed_dims=24,
         video=True,
         depth=3,
         num_heads=4,
@@ -110,7 +108,12 @@ def test_decoder_equals_cae_of_mmpretrain():
     necks = pytest.importorskip('mmpretrain.models.necks')
     torch.manual_seed(0)
     ours = LatentDecoder(
-        in_dims=24, out_dims=5, video=True, depth=2, width=24, num_heads=4
+        in_channels=24,
+        out_channels=5,
+        video=True,
+        depth=2,
+        decoder_dims=24,
+        num_heads=4,
     )
     randomise(ours)
     ours.embed.weight.data = torch.eye(24)
@@ -162,7 +165,9 @@ def test_decoder_equals_cae_of_mmpretrain():
 
 def test_with_visible_keys_hidden_tokens_do_not_meet():
     torch.manual_seed(0)
-    regressor = LatentRegressor(dims=24, video=True, depth=2, num_heads=4)
+    regressor = LatentRegressor(
+        embed_dims=24, video=True, depth=2, num_heads=4
+    )
     randomise(regressor)
     indices, tokens = indices_of(), torch.randn(2, 9, 24)  # a class token too
     whole = regressor(tokens, indices, GRID)
@@ -175,7 +180,7 @@ def test_with_visible_keys_hidden_tokens_do_not_meet():
 
 
 def test_positions_decide_what_a_hidden_token_becomes():
-    regressor = LatentRegressor(dims=24, video=True, num_heads=4)
+    regressor = LatentRegressor(embed_dims=24, video=True, num_heads=4)
     indices, tokens = indices_of(), torch.randn(2, 8, 24)
     swapped = indices._replace(hidden=indices.hidden.flip(1))
     first = regressor(tokens, indices, GRID)
@@ -289,9 +294,9 @@ def test_regressor_that_nobody_reads(dorsal_cfg):
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        LatentRegressor(dims=24, video=True, **options)
+        LatentRegressor(embed_dims=24, video=True, **options)
 
 
 def test_latent_decoder_without_blocks():
     with pytest.raises(ValueError, match='depth >= 1'):
-        LatentDecoder(in_dims=24, out_dims=5, video=True, depth=0)
+        LatentDecoder(in_channels=24, out_channels=5, video=True, depth=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bimm_mm.models import BIMM, MaskedBranch
-from bimm_mm.models.checkpoints.ventral_init import inflate
+from bimm_mm.models.checkpoints.load import inflate
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_both_branches_start_from_it(checkpoint, ventral_cfg, dorsal_cfg):
 def test_counts_are_reported(checkpoint, ventral_cfg, dorsal_cfg, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'bimm_mm.models.checkpoints.checkpoint.print_log',
+        'bimm_mm.models.checkpoints.load.print_log',
         lambda text, *_: lines.append(text),
     )
     _build(ventral_cfg, dorsal_cfg, checkpoint[1])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 
 ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}
 
@@ -215,12 +215,12 @@ def test_compiled_encoder_for_changing_sizes(make):
         features[3].sum().backward()
 
 
-@pytest.mark.parametrize('taps', [[0], [4], [-1], [1, 9], []])
-def test_taps_beyond_the_depth_are_refused(taps):
+@pytest.mark.parametrize('after_blocks', [[0], [4], [-1], [1, 9], []])
+def test_blocks_beyond_the_depth_are_refused(after_blocks):
     encoder = image_encoder()
     x, visible = draw(encoder)
-    with pytest.raises(ValueError, match=r'taps .* in 1\.\.3'):
-        encoder.encode(x, visible, taps)
+    with pytest.raises(ValueError, match=r'after_blocks.* in 1\.\.3'):
+        encoder.encode(x, visible, after_blocks)
 
 
 def test_wrong_input_is_refused():

@@ -8,7 +8,7 @@ from mmpretrain.models.selfsup.mae import MAEViT
 import bimm_mm  # noqa: F401  (repairs imports of mmaction)
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 
 DIM, DEPTH, HEADS = 48, 3, 3
 ARCH = {'embed_dims': DIM, 'depth': DEPTH, 'num_heads': HEADS}

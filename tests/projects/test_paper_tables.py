@@ -18,7 +18,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bimm_mm.models.checkpoints.pretrained import load_pretrained
+from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.registry import MODELS
 from projects.paper_tables import leaderboard, run_table
 from projects.paper_tables.match import Leaderboard, match

@@ -25,7 +25,7 @@ from studies.mini.shrink import read_size, sizes
 
 PRETRAINED = [name for name, m in METHODS.items() if m.config]
 ENCODER = {'arch', 'img_size', 'patch_size', 'num_frames'}
-DECODER = {'width', 'num_heads'}
+DECODER = {'decoder_dims', 'num_heads'}
 
 
 def _pretraining(name, data, folder, **options):
@@ -100,11 +100,11 @@ def test_decoders_are_half_as_wide_as_the_encoder(
         assert branch.backbone.arch == arch
         for area in branch.areas:
             decoder = area.decoder
-            assert decoder.width * 2 == arch.embed_dims
+            assert decoder.decoder_dims * 2 == arch.embed_dims
             assert decoder.num_heads == max(1, arch.num_heads // 2)
     # The rule is that of the released ViT-B.
     full = released('bimm').model.dorsal.areas[0].decoder
-    assert (full.width, full.num_heads) == (768 // 2, 12 // 2)
+    assert (full.decoder_dims, full.num_heads) == (768 // 2, 12 // 2)
 
 
 def test_watched_clips_are_spread_over_the_list(tmp_path) -> None:

@@ -65,7 +65,7 @@ def first_frame(clip: ClipBatch) -> ClipBatch:
 def test_shape_and_dimension(name, clip):
     cls, options, dim = TARGETS[name]
     target = cls(**options)
-    assert target.dim(PATCH) == dim
+    assert target.out_channels(PATCH) == dim
     assert target(clip, PATCH).shape == (2, 2 * 6 * 6, dim)
     assert target.raw(clip, PATCH).shape == (2, 2 * 6 * 6, dim)
     assert target.maps(clip).shape[:3] == (2, target.channels, 4)
@@ -113,7 +113,7 @@ def test_finite_and_bounded_on_degenerate_input(target, pixels):
     assert torch.isfinite(tokens).all()
     # One value among the P of a token, or one gray level, bounds them all.
     assert tokens.abs().max() <= 256
-    restored = target.restore(tokens, target.raw(clips, PATCH))
+    restored = target.denormalize(tokens, target.raw(clips, PATCH))
     assert torch.isfinite(restored).all()
 
 
@@ -147,7 +147,7 @@ def test_predicting_the_mean_costs_about_one(name, clip):
 
 def test_restore_undoes_the_normalization(target, clip):
     raw = target.raw(clip, PATCH)
-    restored = target.restore(target(clip, PATCH), raw)
+    restored = target.denormalize(target(clip, PATCH), raw)
     torch.testing.assert_close(restored, raw, rtol=1e-5, atol=1e-5)
 
 
@@ -155,18 +155,19 @@ def test_leaks_tells_whether_restore_knows_the_truth(target, clip):
     raw = target.raw(clip, PATCH)
     guess = torch.zeros_like(raw)
     uses_truth = not torch.equal(
-        target.restore(guess + 1, raw), target.restore(guess + 1, raw * 2)
+        target.denormalize(guess + 1, raw),
+        target.denormalize(guess + 1, raw * 2),
     )
-    assert bool(target.leaks) == uses_truth
+    assert bool(target.uses_true_stats) == uses_truth
 
 
 def test_pictures_are_pictures(target, clip):
     raw = target.raw(clip, PATCH)
-    picture = target.picture(raw, PATCH, (4, 96, 96))
+    picture = target.visualize(raw, PATCH, (4, 96, 96))
     assert picture.shape == (2, 4, 96, 96, 3)
     assert picture.min() >= 0
     assert 0.1 < picture.max() <= 1
-    wild = target.picture(raw * 9 - 4, PATCH, (4, 96, 96))
+    wild = target.visualize(raw * 9 - 4, PATCH, (4, 96, 96))
     assert wild.min() >= 0
     assert wild.max() <= 1
 
@@ -174,8 +175,8 @@ def test_pictures_are_pictures(target, clip):
 def test_images(still_target, clip):
     image = first_frame(clip)
     tokens = still_target(image, (1, 16, 16))
-    assert tokens.shape == (2, 36, still_target.dim((1, 16, 16)))
-    picture = still_target.picture(
+    assert tokens.shape == (2, 36, still_target.out_channels((1, 16, 16)))
+    picture = still_target.visualize(
         still_target.raw(image, (1, 16, 16)), (1, 16, 16), (1, 96, 96)
     )
     assert picture.shape == (2, 1, 96, 96, 3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bimm_mm.models import MaskedBranch
-from bimm_mm.targets import CodeTarget, DifferenceTarget
+from bimm_mm.targets import CodeTarget
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -51,7 +51,7 @@ def test_one_code_per_token_and_frame(target, clip):
     count = 1 if target.frames == 'first' else 2
     assert tokens.shape == (2, 2 * 6 * 6, count)
     assert tokens.dtype == torch.int64
-    assert target.dim(PATCH) == 8 * count
+    assert target.out_channels(PATCH) == 8 * count
     assert len(codes.unique()) > 2
     for slot in range(2):
         for row in range(6):
@@ -87,7 +87,7 @@ def test_loss_is_cross_entropy_and_accuracy_counts(target):
                 right += int(scores.argmax()) == code
     loss = target.loss(prediction, codes)
     assert float(loss) == pytest.approx(total / (10 * count), rel=1e-5)
-    figures = target.figures(prediction, codes)
+    figures = target.metrics(prediction, codes)
     assert list(figures) == ['accuracy']
     accuracy = float(figures['accuracy'])
     assert accuracy == pytest.approx(right / (10 * count))
@@ -96,8 +96,10 @@ def test_loss_is_cross_entropy_and_accuracy_counts(target):
 
 
 def test_loss_is_fp32_under_autocast(target):
-    prediction = torch.randn(2, 5, target.dim(PATCH)).bfloat16()
-    codes = torch.zeros(2, 5, target.dim(PATCH) // 8, dtype=torch.int64)
+    prediction = torch.randn(2, 5, target.out_channels(PATCH)).bfloat16()
+    codes = torch.zeros(
+        2, 5, target.out_channels(PATCH) // 8, dtype=torch.int64
+    )
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert target.loss(prediction, codes).dtype == torch.float32
 
@@ -116,14 +118,9 @@ def test_a_branch_logs_the_accuracy(target, dorsal_branch, clip):
     torch.manual_seed(0)
     (output,) = branch(clip, mode='predict')[0].values()
     scores = output.prediction.unflatten(-1, (-1, 8))
-    wanted = torch.stack(
-        [
-            codes[rows]
-            for codes, rows in zip(
-                output.target, output.indices.hidden, strict=True
-            )
-        ]
-    )
+    every = branch.areas['codes'].target(clip, output.patch)
+    pairs = zip(every, output.indices.hidden, strict=True)
+    wanted = torch.stack([codes[rows] for codes, rows in pairs])
     expected = (scores.argmax(-1) == wanted).float().mean()
     assert log['codes/accuracy'] == expected
     assert not log['codes/accuracy'].requires_grad
@@ -156,7 +153,7 @@ def dorsal_branch():
                     decoder=dict(
                         type='bimm_mm.TransformerDecoder',
                         depth=1,
-                        width=16,
+                        decoder_dims=16,
                         num_heads=2,
                     ),
                     target=target,
@@ -169,7 +166,7 @@ def dorsal_branch():
 
 def test_picture_shows_each_code_in_its_color(target, clip):
     tokens = target.raw(clip, PATCH)
-    picture = target.picture(tokens, PATCH, clip.size)
+    picture = target.visualize(tokens, PATCH, clip.size)
     assert picture.shape == (2, 4, 96, 96, 3)
     colors = target.tokenizer.colors()
     count = tokens.shape[2]
@@ -198,62 +195,17 @@ def test_pictures_of_a_branch(target, dorsal_branch, clip):
     )
     with torch.no_grad():
         (output,) = branch(clip, mode='predict')[0].values()
-    guess, truth = pictures.area_pictures(output)
+    area = branch.areas['codes']
+    guess, truth = pictures.area_pictures(area, output)
     assert guess.shape == truth.shape == (2, 4, 96, 96, 3)
-    assert 'CodeTarget, loss' in pictures.caption('codes', output)
+    assert 'CodeTarget, loss' in pictures.caption(area, output)
 
 
 def test_patch_smaller_than_a_code(clip):
     with pytest.raises(ValueError, match=r'16 x 16.*\(2, 8, 8\)'):
-        CodeTarget(TOKENIZER).dim((2, 8, 8))
+        CodeTarget(TOKENIZER).out_channels((2, 8, 8))
 
 
 def test_unknown_frames():
     with pytest.raises(ValueError, match=r"frames='last'.*first"):
         CodeTarget(TOKENIZER, frames='last')
-
-
-@pytest.mark.parametrize('neighbors', ['sampled', 'decoded'])
-@pytest.mark.parametrize('signed', [True, False])
-def test_difference_of_frames(clip, neighbors, signed):
-    target = DifferenceTarget(neighbors, signed=signed, norm=None)
-    clip.following = clip.pixels.flip(3)
-    maps = target.maps(clip)
-    for t in range(4):
-        if neighbors == 'decoded':
-            wanted = clip.following[:, :, t] - clip.pixels[:, :, t]
-        else:
-            last = min(t, 2)
-            wanted = clip.pixels[:, :, last + 1] - clip.pixels[:, :, last]
-        assert torch.equal(maps[:, :, t], wanted if signed else wanted.abs())
-    assert (maps < 0).any() == signed
-
-
-def test_normalized_per_clip_the_mean_costs_1(clip):
-    tokens = DifferenceTarget()(clip, PATCH)
-    for sample in tokens:
-        assert float(sample.std()) == pytest.approx(1, rel=1e-4)
-    assert (tokens < 0).any()
-
-
-def test_normalized_per_patch_is_videomaes_formula(clip):
-    raw = DifferenceTarget(norm=None)(clip, PATCH)
-    tokens = DifferenceTarget(norm='patch')(clip, PATCH)
-    for channel in range(3):
-        values = raw[1, 7, channel::3]
-        wanted = (values - values.mean()) / (values.std() + 1e-6)
-        torch.testing.assert_close(
-            tokens[1, 7, channel::3], wanted, atol=1e-4, rtol=1e-4
-        )
-
-
-def test_still_frames_are_gray_in_pictures(clip):
-    target = DifferenceTarget(norm=None)
-    tokens = torch.zeros(2, 72, target.dim(PATCH))
-    picture = target.picture(tokens, PATCH, clip.size)
-    assert torch.equal(picture, torch.full_like(picture, 0.5))
-
-
-def test_unknown_norm():
-    with pytest.raises(ValueError, match=r"DifferenceTarget: norm='mae'"):
-        DifferenceTarget(norm='mae')

@@ -104,7 +104,7 @@ def test_picture_shows_the_orientation_as_hue():
     for k in range(8):
         clips = grating(8, k * math.pi / 8)
         raw = target.raw(clips, PATCH)
-        hues.append(target.picture(raw, PATCH, (1, 64, 64))[0, 0, 32, 32])
+        hues.append(target.visualize(raw, PATCH, (1, 64, 64))[0, 0, 32, 32])
         assert hues[-1].max() > 0.5
     colors = torch.stack(hues)
     assert torch.pdist(colors).min() > 0.1
@@ -121,7 +121,7 @@ def test_two_banks_do_not_share_maps(clip):
 
 def test_cell_must_divide_the_patch(clip):
     with pytest.raises(ValueError, match='cell=12 does not divide'):
-        GaborTarget(cell=12, stride=4).dim(PATCH)
+        GaborTarget(cell=12, stride=4).out_channels(PATCH)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ from scipy import ndimage
 from skimage import data
 from skimage.filters import gabor_kernel
 
-from bimm_mm.targets import gabor_bank
-from bimm_mm.targets.gabor_bank import Bank, gabor
+from bimm_mm.targets.gabor import Bank, _matrices, gabor
 
 WAVELENGTHS = (4.0, 4 * 2**0.5, 8.0, 8 * 2**0.5)
 BANK = Bank(8, WAVELENGTHS, (1,) * 4, 8, 0.56, 1e-3)
@@ -156,19 +155,19 @@ def test_frames_and_clips_do_not_mix():
 
 
 def test_matrices_are_built_once_per_size():
-    gabor_bank._matrices.cache_clear()
+    _matrices.cache_clear()
     for _ in range(3):
         gabor(torch.rand(1, 1, 1, 16, 24), BANK)
-    assert gabor_bank._matrices.cache_info().misses == 1
+    assert _matrices.cache_info().misses == 1
     gabor(torch.rand(1, 1, 1, 24, 16), BANK)
-    assert gabor_bank._matrices.cache_info().misses == 2
+    assert _matrices.cache_info().misses == 2
 
 
 def test_matrices_survive_inference_mode():
     """Built under inference mode, they must still serve training."""
-    gabor_bank._matrices.cache_clear()
+    _matrices.cache_clear()
     with torch.inference_mode():
         gabor(torch.rand(1, 1, 1, 16, 16), BANK)
     picture = torch.rand(1, 1, 1, 16, 16, requires_grad=True)
-    matrices = gabor_bank._matrices(BANK, 16, 16, picture.device)
+    matrices = _matrices(BANK, 16, 16, picture.device)
     assert not matrices[0].along_x.is_inference()

@@ -92,7 +92,7 @@ def test_a_flat_picture_has_no_orientation():
 def test_a_large_cell_is_that_of_each_of_its_tokens(photographs):
     target = HOGTarget(cell=32, window=None)
     tokens = target(photographs, PATCH).unflatten(1, (14, 14))
-    assert target.dim(PATCH) == tokens.shape[-1] == 27
+    assert target.out_channels(PATCH) == tokens.shape[-1] == 27
     blocks = tokens.unflatten(1, (7, 2)).unflatten(3, (7, 2))
     first = blocks[:, :, :1, :, :1]
     torch.testing.assert_close(blocks, first.expand_as(blocks))
@@ -128,7 +128,7 @@ def test_picture_of_an_edge_is_brighter_than_of_noise():
     shown = []
     for pixels in (noise, edge):
         tokens = target(ClipBatch(pixels, pixels), PATCH)
-        picture = target.picture(tokens, PATCH, (1, 32, 32))
+        picture = target.visualize(tokens, PATCH, (1, 32, 32))
         assert picture.shape == (1, 1, 32, 32, 3)
         shown.append(picture[0, 0, 4, 12].mean().item())
     assert shown[0] < 0.95 and shown[1] == pytest.approx(1)

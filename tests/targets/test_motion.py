@@ -60,6 +60,49 @@ def test_a_still_image_has_no_motion(clip):
         MotionTarget()(frame, (1, 16, 16))
 
 
-def test_unknown_neighbors():
+@pytest.mark.parametrize('neighbors', ['sampled', 'decoded'])
+@pytest.mark.parametrize('signed', [True, False])
+def test_difference_of_frames(clip, neighbors, signed):
+    target = MotionTarget(neighbors, signed=signed, norm=None)
+    clip.following = clip.pixels.flip(3)
+    maps = target.maps(clip)
+    for t in range(4):
+        if neighbors == 'decoded':
+            wanted = clip.following[:, :, t] - clip.pixels[:, :, t]
+        else:
+            last = min(t, 2)
+            wanted = clip.pixels[:, :, last + 1] - clip.pixels[:, :, last]
+        assert torch.equal(maps[:, :, t], wanted if signed else wanted.abs())
+    assert (maps < 0).any() == signed
+
+
+def test_signed_differences_keep_one_deviation_per_clip(clip):
+    tokens = MotionTarget(signed=True)(clip, PATCH)
+    for sample in tokens:
+        assert float(sample.std()) == pytest.approx(1, rel=1e-4)
+    assert (tokens < 0).any()
+
+
+def test_normalized_per_patch_is_videomaes_formula(clip):
+    raw = MotionTarget(signed=True, norm=None)(clip, PATCH)
+    tokens = MotionTarget(signed=True, norm='patch')(clip, PATCH)
+    for channel in range(3):
+        values = raw[1, 7, channel::3]
+        wanted = (values - values.mean()) / (values.std() + 1e-6)
+        torch.testing.assert_close(
+            tokens[1, 7, channel::3], wanted, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_still_frames_are_gray_in_pictures(clip):
+    target = MotionTarget(signed=True, norm=None)
+    tokens = torch.zeros(2, 72, target.out_channels(PATCH))
+    picture = target.visualize(tokens, PATCH, clip.size)
+    assert torch.equal(picture, torch.full_like(picture, 0.5))
+
+
+def test_unknown_options():
     with pytest.raises(ValueError, match="neighbors='next'"):
         MotionTarget('next')
+    with pytest.raises(ValueError, match=r"MotionTarget: norm='mae'"):
+        MotionTarget(norm='mae')

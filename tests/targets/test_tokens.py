@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bimm_mm.targets.tokens import patchify, token_grid, unpatchify
+from bimm_mm.targets.base import patchify, token_grid, unpatchify
 
 
 @pytest.mark.parametrize('channels', [1, 3, 5])

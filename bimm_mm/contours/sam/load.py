@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from bimm_mm.models.checkpoints.checkpoint import read_state_dict
+from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.utils.files import sha256_of_file
 
 if TYPE_CHECKING:

@@ -24,16 +24,15 @@ class MaskTokenViT(BIMMVisionTransformer):
     they are finetuned.
 
     Args:
-        arch (str | dict): As of the base class, like all that follow.
-            Defaults to ``'base'``.
-        img_size (int | tuple[int, int]): Defaults to 224.
-        patch_size (int): Defaults to 16.
-        num_frames (int): Defaults to 1.
-        tubelet_size (int): Defaults to 1.
-        with_cls_token (bool): Defaults to True.
-        key_bias (bool): Defaults to True.
-        drop_path_rate (float): Defaults to 0.0.
-        with_cp (bool): Defaults to False.
+        arch: As of the base class, like all that follow.
+        img_size:
+        patch_size:
+        num_frames:
+        tubelet_size:
+        with_cls_token:
+        key_bias:
+        drop_path_rate:
+        with_cp:
     """
 
     def __init__(

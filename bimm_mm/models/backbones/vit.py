@@ -1,32 +1,67 @@
 """The one encoder: a vision transformer for images and for videos.
 
 Shapes: B batch, C channels, T frames, H x W pixels; (t, h, w) grid of N
-tokens, Nv of them visible; L = N or Nv, plus 1 with a class token; D width.
+tokens, Nv of them visible; L = N or Nv, plus 1 with a class token, which
+stands first; D embed_dims.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bimm_mm.models.backbones.arch import parse_arch
-from bimm_mm.models.backbones.readout import check_out_type, readout
-from bimm_mm.models.backbones.taps import check_taps, to_taps
-from bimm_mm.models.checkpoints.pretrained import load_pretrained
-from bimm_mm.models.layers.block import make_blocks
-from bimm_mm.models.layers.patch_embed import PatchEmbed
-from bimm_mm.models.layers.position import position_table
-from bimm_mm.models.layers.windows import Windows, check_windows
+from bimm_mm.models.checkpoints.load import load_pretrained
+from bimm_mm.models.layers.transformer import (
+    Block,
+    PatchEmbed,
+    position_table,
+)
+from bimm_mm.models.layers.windows import (
+    window_mask,
+    window_partition,
+    window_unpartition,
+    windowed_blocks,
+)
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import Size
+
+OUT_TYPES = ('cls_token', 'avg', 'featmap', 'featmap3d', 'raw')
+
+
+class Arch(NamedTuple):
+    """Size of an encoder.
+
+    Args:
+        embed_dims: Width D.
+        depth: Number of blocks.
+        num_heads: Attention heads; must divide the width.
+        mlp_ratio: Hidden width of the MLPs over the width.
+    """
+
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+
+
+ARCHS = {
+    'tiny': Arch(192, 12, 3),
+    'small': Arch(384, 12, 6),
+    'base': Arch(768, 12, 12),
+    'large': Arch(1024, 24, 16),
+    'huge': Arch(1280, 32, 16),
+}
 
 
 @MODELS.register_module()
 class BIMMVisionTransformer(BaseModule):
-    """Vision transformer with computed positions, tapped after any block.
+    """Vision transformer with computed positions, read after any block.
 
     Two modes with the same weights. *Masked* (:meth:`encode`): only visible
     tokens enter, features after the chosen blocks come out; for pretraining.
@@ -37,45 +72,41 @@ class BIMMVisionTransformer(BaseModule):
     fits the same weights.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``,
-            ``'huge'``, or a dict with ``embed_dims``, ``depth``,
-            ``num_heads`` and optionally ``mlp_ratio``. Defaults to
-            ``'base'``.
-        img_size (int | tuple[int, int]): Usual input in pixels, height and
-            width; must be divisible by ``patch_size``. Defaults to 224.
-        patch_size (int): Side of a patch in pixels. Defaults to 16.
-        num_frames (int): Usual number of frames; more than 1 for a video
-            encoder. Defaults to 1.
-        tubelet_size (int): Frames of a patch. Defaults to 1.
-        in_channels (int): Channels of the input. Defaults to 3.
-        with_cls_token (bool): Prepend a class token. Defaults to True.
-        key_bias (bool): Give the keys a bias as timm and MAE do; False is
-            VideoMAE's form. Defaults to True.
-        drop_path_rate (float): Stochastic depth of the last block, in
-            [0, 1); it grows linearly from 0 at the first. Defaults to 0.0.
-        out_type (str): Dense mode only: ``'cls_token'`` (B, D), ``'avg'``
-            (B, D) the mean of the patch tokens, ``'featmap'`` (B, D, h, w)
-            the mean over time, ``'featmap3d'`` (B, D, t, h, w) or ``'raw'``
-            (B, L, D). After the last block the final norm comes in between,
-            with ``'avg'`` after the mean, as in MAE and VideoMAE. Defaults
-            to ``'cls_token'``.
-        out_indices (Sequence[int]): Dense mode only: after which blocks,
-            counted from 0, or from -1 backwards. Defaults to (-1,).
-        single_output (bool): Dense mode only: return the only feature, no
-            tuple, as mmaction2's recognizers expect. Defaults to False.
-        interpolate_from (int | tuple[int, int, int], optional): Input of
-            pretraining, as pixels of a side, or frames, height and width: its
-            position table is interpolated. Defaults to None: the table is
-            computed for each input.
-        window_size (int): Side, in tokens, of the windows within which
-            blocks attend; 0 for global attention. Defaults to 0.
-        global_blocks (Sequence[int]): Blocks, from 0, that attend globally
-            although there are windows. Defaults to ().
-        with_cp (bool): Recompute each block in the backward pass, which saves
-            memory and costs time. Defaults to False.
-        init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``
-            reads a checkpoint of this project or of a peer as it is, see
-            :func:`load_pretrained`. Defaults to None: Xavier, as MAE.
+        arch: ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or
+            a dict with ``embed_dims``, ``depth``, ``num_heads`` and
+            optionally ``mlp_ratio``.
+        img_size: Usual input in pixels, height and width; must be divisible
+            by ``patch_size``.
+        patch_size: Side of a patch in pixels.
+        num_frames: Usual number of frames; more than 1 for a video encoder.
+        tubelet_size: Frames of a patch.
+        in_channels: Channels of the input.
+        with_cls_token: Whether a class token comes first.
+        key_bias: Whether the keys have a bias, as in timm and MAE; False is
+            VideoMAE's form.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1); it
+            grows linearly from 0 at the first.
+        out_type: Dense mode only: ``'cls_token'`` (B, D), ``'avg'`` (B, D)
+            the mean of the patch tokens, ``'featmap'`` (B, D, h, w) the mean
+            over time, ``'featmap3d'`` (B, D, t, h, w) or ``'raw'`` (B, L, D).
+            After the last block the final norm comes in between, with
+            ``'avg'`` after the mean, as in MAE and VideoMAE.
+        out_indices: Dense mode only: after which blocks, counted from 0, or
+            from -1 backwards.
+        single_output: Dense mode only: return the only feature, no tuple, as
+            mmaction2's recognizers expect.
+        interpolate_from: Input of pretraining, as pixels of a side, or
+            frames, height and width: its position table is interpolated. If
+            None, the table is computed for each input.
+        window_size: Side, in tokens, of the windows within which blocks
+            attend; 0 for global attention.
+        global_blocks: Blocks, from 0, that attend globally although there
+            are windows.
+        with_cp: Whether each block is recomputed in the backward pass, which
+            saves memory and costs time.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads a
+            checkpoint of this project or of a peer as it is, see
+            :func:`load_pretrained`. If None, Xavier as in MAE.
     """
 
     def __init__(
@@ -93,7 +124,7 @@ class BIMMVisionTransformer(BaseModule):
         out_type: str = 'cls_token',
         out_indices: Sequence[int] = (-1,),
         single_output: bool = False,
-        interpolate_from: int | tuple[int, int, int] | None = None,
+        interpolate_from: int | Size | None = None,
         window_size: int = 0,
         global_blocks: Sequence[int] = (),
         with_cp: bool = False,
@@ -105,11 +136,13 @@ class BIMMVisionTransformer(BaseModule):
         self.video = tubelet_size > 1 or num_frames > 1
         self.patch = (tubelet_size, patch_size, patch_size)
         self.with_cp = with_cp
-        self.out_type = check_out_type(out_type, with_cls_token)
-        self.out_taps = to_taps(out_indices, self.depth, single=single_output)
+        self.out_type = _check_out_type(out_type, with_cls_token)
+        self.out_indices = _resolve_indices(
+            out_indices, self.depth, single=single_output
+        )
         self.single_output = single_output
         self.window_size = window_size
-        self.global_blocks = check_windows(
+        self.windowed_blocks = windowed_blocks(
             window_size,
             global_blocks,
             depth=self.depth,
@@ -139,77 +172,76 @@ class BIMMVisionTransformer(BaseModule):
         if isinstance(interpolate_from, int):
             interpolate_from = (num_frames, interpolate_from, interpolate_from)
         self.interpolate_from = interpolate_from
-        # What does not fit is told when the model is built, not later.
+        # A size that does not fit fails now, when the model is built.
         self._positions(self.size)
 
-    def grid(
-        self, size: tuple[int, int, int] | None = None
-    ) -> tuple[int, int, int]:
-        """Tokens in time, height and width (t, h, w).
+    def grid(self, size: Size | None = None) -> Size:
+        """Count the tokens along time, height and width (t, h, w).
 
         Args:
-            size (tuple[int, int, int], optional): Frames, height and width
-                (T, H, W) of the input. Defaults to None: the usual input.
+            size: Frames, height and width (T, H, W) of the input. The usual
+                input if None.
 
         Raises:
-            ValueError: A side is no positive multiple of the patch's.
+            ValueError: If a side is no positive multiple of the patch's.
         """
         return self.patch_embed.grid(self.size if size is None else size)
 
     def encode(
-        self, x: Tensor, visible: Tensor | None, taps: Sequence[int]
+        self, x: Tensor, visible: Tensor | None, after_blocks: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Features of the visible tokens after the chosen blocks.
+        """Compute features of the visible tokens after the chosen blocks.
 
         Args:
-            x (Tensor): (B, C, T, H, W); T is 1 for images.
-            visible (Tensor, optional): (B, Nv), int64, indices of the tokens
-                that enter; t is the slowest index, w the fastest. None: all.
-            taps (Sequence[int]): After how many blocks, 1..depth. The blocks
-                after the last tap are not run.
+            x: (B, C, T, H, W); T is 1 for images.
+            visible: (B, Nv), int64, indices of the tokens that enter; t is
+                the slowest index, w the fastest. All if None.
+            after_blocks: After how many blocks, 1..depth. The blocks after
+                the last one asked for are not run.
 
         Returns:
-            dict[int, Tensor]: Tap -> (B, L, D), the class token first; only
-            the features after all blocks have passed the final norm.
+            (B, L, D) by number of blocks, the class token first; only the
+            features after all blocks have passed the final norm.
         """
-        features = self._residuals(x, visible, taps)
+        features = self._residuals(x, visible, after_blocks)
         if self.depth in features:
             features[self.depth] = self.norm(features[self.depth])
         return features
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
-        """Dense features, one entry per entry of ``out_indices``.
+        """Compute dense features, one entry per entry of ``out_indices``.
 
         Args:
-            x (Tensor): (B, C, T, H, W), or images (B, C, H, W).
+            x: (B, C, T, H, W), or images (B, C, H, W).
 
         Returns:
-            tuple[Tensor, ...] | Tensor: Shapes by ``out_type``, see above;
-            with ``single_output`` the only entry itself.
+            Shapes by ``out_type``, see above; with ``single_output`` the only
+            entry itself.
         """
         if x.ndim == 4:
             x = x.unsqueeze(2)
-        features = self._residuals(x, None, self.out_taps)
-        grid = self.grid(x.shape[2:])
+        # Blocks are counted from 0 outside and by how many have run inside.
+        after_blocks = [index + 1 for index in self.out_indices]
+        features = self._residuals(x, None, after_blocks)
+        grid = self.grid(_size_of(x))
         outputs = tuple(
-            self._read(features[tap], tap, grid) for tap in self.out_taps
+            self._read(features[count], count, grid) for count in after_blocks
         )
         return outputs[0] if self.single_output else outputs
 
     def get_layer_depth(
         self, param_name: str, prefix: str = 'backbone.'
     ) -> tuple[int, int]:
-        """Where a parameter stands, for layer-wise learning rates.
+        """Tell where a parameter stands, for layer-wise learning rates.
 
         Args:
-            param_name (str): Name of the parameter.
-            prefix (str): What precedes this encoder's names. Defaults to
-                ``'backbone.'``.
+            param_name: Name of the parameter.
+            prefix: What precedes this encoder's names.
 
         Returns:
-            tuple[int, int]: 0 for patch embedding and class token, 1..depth
-            for the blocks, depth + 1 for the final norm and all that is not
-            this encoder's; and the number of levels, depth + 2.
+            0 for patch embedding and class token, 1..depth for the blocks,
+            depth + 1 for the final norm and all that is not this encoder's;
+            and the number of levels, depth + 2.
         """
         last = self.depth + 1
         if not param_name.startswith(prefix):
@@ -233,53 +265,37 @@ class BIMMVisionTransformer(BaseModule):
         self._is_init = True
 
     def _residuals(
-        self, x: Tensor, visible: Tensor | None, taps: Sequence[int]
+        self, x: Tensor, visible: Tensor | None, after_blocks: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Tap -> (B, L, D) before the final norm."""
-        check_taps(taps, self.depth)
+        """Compute the residual stream (B, L, D) after the chosen blocks."""
+        if not after_blocks or not all(
+            1 <= count <= self.depth for count in after_blocks
+        ):
+            raise ValueError(
+                f'after_blocks={list(after_blocks)}: give at least one, each '
+                f'in 1..{self.depth}, the number of blocks'
+            )
         if self.window_size and visible is not None:
             raise ValueError(
                 'windowed attention needs all tokens: set window_size=0 for '
                 'masked input'
             )
-        windows = Windows(self.grid(x.shape[2:])[1:], self.window_size or 1)
+        grid = self.grid(_size_of(x))
         x = self._embed(x, visible)
         features = {}
-        for index, block in enumerate(self.blocks[: max(taps)]):
-            if index in self.global_blocks:
-                x = self._run(block, x)
+        for index, block in enumerate(self.blocks[: max(after_blocks)]):
+            if index in self.windowed_blocks:
+                x = self._run_in_windows(block, x, grid[1:])
             else:
-                real = windows.real(len(x), x.device)
-                x = windows.merge(self._run(block, windows.split(x), real))
-            if index + 1 in taps:
+                x = self._run(block, x)
+            if index + 1 in after_blocks:
                 features[index + 1] = x
         return features
 
-    def _read(self, x: Tensor, tap: int, grid: tuple[int, int, int]) -> Tensor:
-        """Residual stream after ``tap`` blocks -> what a head expects."""
-        if tap < self.depth:
-            return readout(x, grid, self.out_type)
-        if self.out_type == 'avg':
-            return self.norm(readout(x, grid, 'avg'))
-        return readout(self.norm(x), grid, self.out_type)
-
-    def _positions(
-        self, size: Sequence[int], device: torch.device | None = None
-    ) -> Tensor:
-        """Position table (N, D) of input of the size (T, H, W)."""
-        source = self.interpolate_from
-        return position_table(
-            self.grid(size),
-            self.embed_dims,
-            video=self.video,
-            device=device,
-            source=None if source is None else self.grid(source),
-        )
-
     def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Tokens with their positions, (B, C, T, H, W) -> (B, L, D)."""
+        """Tokens with their positions, (B, C, T, H, W) to (B, L, D)."""
         tokens = self.patch_embed(x, visible)
-        positions = self._positions(x.shape[2:], x.device)
+        positions = self._positions(_size_of(x), x.device)
         # The residual stream takes the weights' type: fp32 under autocast.
         positions = positions.to(self.norm.weight.dtype)
         tokens = tokens + (
@@ -291,9 +307,147 @@ class BIMMVisionTransformer(BaseModule):
         cls_token = self.cls_token.expand(len(x), -1, -1)
         return torch.cat([cls_token, tokens], dim=1)
 
-    def _run(
-        self, block: nn.Module, x: Tensor, real: Tensor | None = None
+    def _positions(
+        self, size: Size, device: torch.device | None = None
     ) -> Tensor:
+        """Position table (N, D) of input of the size (T, H, W)."""
+        source = self.interpolate_from
+        return position_table(
+            self.grid(size),
+            self.embed_dims,
+            video=self.video,
+            device=device,
+            source=None if source is None else self.grid(source),
+        )
+
+    def _run(
+        self, block: nn.Module, x: Tensor, attn_mask: Tensor | None = None
+    ) -> Tensor:
+        """Run a block, with or without keeping what it computes inside."""
         if self.with_cp and x.requires_grad:
-            return checkpoint(block, x, None, real, use_reentrant=False)
-        return block(x, None, real)
+            return checkpoint(block, x, None, attn_mask, use_reentrant=False)
+        return block(x, None, attn_mask)
+
+    def _run_in_windows(
+        self, block: nn.Module, x: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        """Run a block within windows of a grid (h, w); (B, N, D)."""
+        mask = window_mask(
+            grid, self.window_size, batch=len(x), device=x.device
+        )
+        windows = window_partition(x, grid, self.window_size)
+        windows = self._run(block, windows, mask)
+        return window_unpartition(windows, grid, self.window_size)
+
+    def _read(self, x: Tensor, count: int, grid: Size) -> Tensor:
+        """Turn the residual stream after ``count`` blocks into features."""
+        if count < self.depth:
+            return _readout(x, grid, self.out_type)
+        if self.out_type == 'avg':
+            return self.norm(_readout(x, grid, 'avg'))
+        return _readout(self.norm(x), grid, self.out_type)
+
+
+def parse_arch(arch: str | dict) -> Arch:
+    """Look up the size that a config asks for.
+
+    Args:
+        arch: A name of ``ARCHS``, or a dict with the fields of :class:`Arch`.
+
+    Raises:
+        ValueError: If the name is unknown, or a key of the dict is unknown or
+            missing.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(
+                f'unknown arch {arch!r}: choose from {", ".join(ARCHS)}, or '
+                f'give a dict of {", ".join(Arch._fields)}'
+            )
+        return ARCHS[arch]
+    unknown = set(arch) - set(Arch._fields)
+    missing = set(Arch._fields) - set(Arch._field_defaults) - set(arch)
+    if unknown or missing:
+        raise ValueError(
+            f'an arch dict has the keys {", ".join(Arch._fields)}; '
+            f'unknown: {sorted(unknown)}, missing: {sorted(missing)}'
+        )
+    return Arch(**arch)
+
+
+def make_blocks(
+    arch: Arch, *, key_bias: bool, drop_path_rate: float
+) -> nn.ModuleList:
+    """Make the blocks of an encoder.
+
+    Args:
+        arch: Its size.
+        key_bias: See :class:`Attention`.
+        drop_path_rate: Rate of the last block; it grows linearly from 0 at
+            the first.
+    """
+    step = drop_path_rate / max(arch.depth - 1, 1)
+    return nn.ModuleList(
+        Block(
+            arch.embed_dims,
+            num_heads=arch.num_heads,
+            mlp_ratio=arch.mlp_ratio,
+            key_bias=key_bias,
+            drop_path=step * index,
+        )
+        for index in range(arch.depth)
+    )
+
+
+def _size_of(x: Tensor) -> Size:
+    """Frames, height and width of (B, C, T, H, W)."""
+    frames, height, width = x.shape[2:]
+    return frames, height, width
+
+
+def _check_out_type(out_type: str, with_cls_token: bool) -> str:
+    """Return ``out_type`` if an encoder can hand it out."""
+    if out_type not in OUT_TYPES:
+        raise ValueError(
+            f'unknown out_type {out_type!r}: choose from '
+            f'{", ".join(OUT_TYPES)}'
+        )
+    if out_type == 'cls_token' and not with_cls_token:
+        raise ValueError(
+            "out_type='cls_token' needs with_cls_token=True; without it "
+            "choose 'avg', 'featmap', 'featmap3d' or 'raw'"
+        )
+    return out_type
+
+
+def _resolve_indices(
+    out_indices: Sequence[int], depth: int, *, single: bool
+) -> list[int]:
+    """Indices of blocks, from 0; those given from -1 backwards as well."""
+    if not out_indices:
+        raise ValueError('out_indices is empty: name at least one block')
+    if single and len(out_indices) > 1:
+        raise ValueError(
+            f'single_output=True, but out_indices={list(out_indices)} asks '
+            'for several: name one block'
+        )
+    for index in out_indices:
+        if not -depth <= index < depth:
+            raise ValueError(
+                f'out_indices has {index}, but the encoder has {depth} '
+                f'blocks: 0..{depth - 1} or negative'
+            )
+    return [index % depth for index in out_indices]
+
+
+def _readout(tokens: Tensor, grid: Size, out_type: str) -> Tensor:
+    """Bring tokens (B, L, D) into the form that ``out_type`` names."""
+    if out_type == 'raw':
+        return tokens
+    if out_type == 'cls_token':
+        return tokens[:, 0]
+    patches = tokens[:, tokens.shape[1] - math.prod(grid) :]
+    if out_type == 'avg':
+        return patches.mean(1)
+    maps = patches.transpose(1, 2).unflatten(2, grid)  # (B, D, t, h, w)
+    return maps if out_type == 'featmap3d' else maps.mean(2)

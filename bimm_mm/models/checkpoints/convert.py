@@ -1,10 +1,14 @@
 """Checkpoints of other projects as weights of ``BIMMVisionTransformer``.
 
+Three steps: names are translated by a table (``SCHEMES``), weights are
+rearranged, and a stored position table is compared with the computed one.
+
 Shapes: D width, N tokens.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,17 +16,102 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bimm_mm.models.checkpoints.key_schemes import SCHEMES, Rules, Scheme
-from bimm_mm.models.checkpoints.stored_positions import adapt_to_stored
+from bimm_mm.models.layers.transformer import position_table
+
+Rules = tuple[tuple[str, str], ...]
+
+
+class Scheme(NamedTuple):
+    """How a family of projects names the parameters of a ViT.
+
+    Args:
+        name: Who uses it.
+        marker: The key by which it is recognised.
+        also: A key that must be there as well.
+        rules: Patterns and their replacements; the first that matches is
+            applied.
+    """
+
+    name: str
+    marker: str
+    also: str
+    rules: Rules
+
+
+_OPENMMLAB_LAYERS: Rules = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'^layers\.(\d+)\.ln([12])\.', r'blocks.\1.norm\2.'),
+    (r'^layers\.(\d+)\.attn\.', r'blocks.\1.attn.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layers\.(\d+)\.(gamma_[12])$', r'blocks.\1.\2'),
+    (r'^ln1\.', 'norm.'),
+    (r'^ln2\.', 'fc_norm.'),
+)
+_MMACTION: Rules = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'\.mlp\.layers\.0\.0\.', '.mlp.fc1.'),
+    (r'\.mlp\.layers\.1\.', '.mlp.fc2.'),
+)
+_LAYER = r'^encoder\.layer\.(\d+)\.'
+_SELF = _LAYER + r'attention\.attention\.'
+_TRANSFORMERS: Rules = (
+    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+    (_LAYER + r'layernorm_before\.', r'blocks.\1.norm1.'),
+    (_LAYER + r'layernorm_after\.', r'blocks.\1.norm2.'),
+    (_SELF + r'query\.', r'blocks.\1.attn.q_'),
+    (_SELF + r'key\.', r'blocks.\1.attn.k_'),
+    (_SELF + r'value\.', r'blocks.\1.attn.v_'),
+    (_SELF + r'([qv]_bias)$', r'blocks.\1.attn.\2'),
+    (_LAYER + r'attention\.output\.dense\.', r'blocks.\1.attn.proj.'),
+    (_LAYER + r'intermediate\.dense\.', r'blocks.\1.mlp.fc1.'),
+    (_LAYER + r'output\.dense\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layernorm\.', 'norm.'),
+)
+SCHEMES = (
+    Scheme(
+        'timm, MAE, VideoMAE',
+        'patch_embed.proj.weight',
+        'blocks.0.norm1.weight',
+        (),
+    ),
+    Scheme(
+        'mmaction2',
+        'patch_embed.projection.weight',
+        'blocks.0.norm1.weight',
+        _MMACTION,
+    ),
+    Scheme(
+        'mmpretrain, mmsegmentation',
+        'patch_embed.projection.weight',
+        'layers.0.ln1.weight',
+        _OPENMMLAB_LAYERS,
+    ),
+    Scheme(
+        'transformers (VideoMAE)',
+        'embeddings.patch_embeddings.projection.weight',
+        'encoder.layer.0.layernorm_before.weight',
+        _TRANSFORMERS,
+    ),
+)
+
+# Which dimension of a weight runs over the residual stream.
+_STREAM = (
+    (r'cls_token', -1),
+    (r'patch_embed\.proj\.(weight|bias)', 0),
+    (r'(.*\.)?norm[12]?\.(weight|bias)', 0),
+    (r'.*\.(attn\.proj|mlp\.fc2)\.(weight|bias)', 0),
+    (r'.*\.(attn\.qkv|mlp\.fc1)\.weight', 1),
+)
 
 
 class Converted(NamedTuple):
     """What became of a checkpoint.
 
-    Attributes:
-        state_dict (dict[str, Tensor]): Weights of the encoder.
-        scheme (str): Whose names the checkpoint used.
-        dropped (tuple[str, ...]): Keys that are no part of the encoder.
+    Args:
+        state_dict: Weights of the encoder.
+        scheme: Whose names the checkpoint used.
+        dropped: Keys that are no part of the encoder.
     """
 
     state_dict: dict[str, Tensor]
@@ -59,17 +148,17 @@ def to_bimm(
     the channels exchanged, see :func:`adapt_to_stored`.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Weights of a whole model or of its
-            encoder alone. It is left as it is.
-        key_bias (bool): The ``key_bias`` of the encoder that will load the
-            result. Dropping a key bias changes no output. Defaults to True.
-        prefix (str, optional): What precedes the encoder's keys, such as
-            ``'backbone.'``. Defaults to None: found by itself.
-        drop_learned_positions (bool): Accept a checkpoint with a trained
-            position table, which is lost. Defaults to False.
+        state_dict: Weights of a whole model or of its encoder alone. It is
+            left as it is.
+        key_bias: The ``key_bias`` of the encoder that will load the result.
+            Dropping a key bias changes no output.
+        prefix: What precedes the encoder's keys, such as ``'backbone.'``. If
+            None, found by itself.
+        drop_learned_positions: Accept a checkpoint with a trained position
+            table, which is lost.
 
     Returns:
-        Converted: Weights, naming scheme, dropped keys.
+        Weights, naming scheme, dropped keys.
 
     Note:
         A model finetuned with mean pooling has its norm after the mean,
@@ -205,3 +294,72 @@ def _fold_layer_scale(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state[stem + '.weight'] = scale[:, None] * state[stem + '.weight']
         state[stem + '.bias'] = scale * state[stem + '.bias']
     return state
+
+
+def adapt_to_stored(
+    state: dict[str, Tensor], stored: Tensor, *, drop_learned: bool
+) -> dict[str, Tensor]:
+    """Weights that mean with computed positions what they mean with stored.
+
+    mmpretrain's MAE tells the row in the first half of the channels and the
+    column in the second; MAE itself and this encoder do it the other way
+    round. Exchanging the halves of all weights that read or write the
+    residual stream makes up for it exactly: such an encoder computes the same
+    features, with the halves of their channels exchanged.
+
+    Args:
+        state: Weights of the encoder, in our names.
+        stored: (1, N, D), or (1, 1 + N, D) with a class token.
+        drop_learned: Accept a table that is neither of the two.
+
+    Returns:
+        ``state``, or its rearranged copy.
+
+    Raises:
+        ValueError: The table was trained and ``drop_learned`` is False.
+    """
+    video = state['patch_embed.proj.weight'].ndim == 5
+    patches = stored[0]
+    if 'cls_token' in state:
+        patches = patches[1:]
+    computed = _computed(len(patches), patches.shape[1], video)
+    if computed is not None and not _has_class_position(stored, patches):
+        if torch.allclose(patches.float(), computed, atol=1e-3):
+            return state
+        swapped = _swap(computed, 1)
+        if not video and torch.allclose(patches.float(), swapped, atol=1e-3):
+            return {key: _swap_stream(key, state[key]) for key in state}
+    if drop_learned:
+        return state
+    raise ValueError(
+        'pos_embed of the checkpoint is no sine-cosine table of MAE, '
+        'mmpretrain or VideoMAE but was trained; this encoder only computes '
+        'positions. To start from its other weights nevertheless, set '
+        'drop_learned_positions=True'
+    )
+
+
+def _computed(count: int, dim: int, video: bool) -> Tensor | None:
+    """Our table for ``count`` tokens; None if an image is not square."""
+    if video:
+        return position_table((1, 1, count), dim, video=True)
+    side = math.isqrt(count)
+    if side * side != count:
+        return None
+    return position_table((1, side, side), dim, video=False)
+
+
+def _has_class_position(stored: Tensor, patches: Tensor) -> bool:
+    return bool(stored[0, : stored.shape[1] - len(patches)].any())
+
+
+def _swap(x: Tensor, dim: int) -> Tensor:
+    """Exchange the first and the second half along ``out_channels``."""
+    return x.roll(x.shape[dim] // 2, dim)
+
+
+def _swap_stream(key: str, value: Tensor) -> Tensor:
+    for pattern, dim in _STREAM:
+        if re.fullmatch(pattern, key):
+            return _swap(value, dim)
+    return value

@@ -1,83 +1,44 @@
-"""Decoder of a regressor's latents: hidden tokens only.
+"""The decoder behind a latent regressor, as in CAE and MAM2.
 
-Shapes: B batch, Nh hidden tokens, D encoder width, W decoder width, P numbers
-to predict per token.
+Shapes: B batch, Nh hidden tokens, D width of the encoder, W width of the
+decoder, Q numbers to predict per token.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from bimm_mm.models.decoders.transformer import Decoder, Grid
-from bimm_mm.models.layers.block import Block, xavier_init
-from bimm_mm.models.masking import TokenIndices
+from bimm_mm.models.decoders.transformer import TransformerDecoder
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import Size, TokenIndices
 
 
 @MODELS.register_module()
-class LatentDecoder(Decoder):
+class LatentDecoder(TransformerDecoder):
     """Transformer blocks over the latents of the hidden tokens.
 
-    As CAE's decoder, the visible tokens do not enter: what they tell has to
-    pass the :class:`LatentRegressor`. Positions are added once.
-
-    Args:
-        in_dims (int): Given by the head.
-        out_dims (int): Given by the head.
-        video (bool): Given by the head.
-        depth (int): Number of blocks. Defaults to 4.
-        width (int): Width W; CAE's is the encoder's. Defaults to 384.
-        num_heads (int): Attention heads. Defaults to 6.
-        mlp_ratio (float): Width of the MLP over W. Defaults to 4.
-
-    Raises:
-        ValueError: If ``depth`` is below 1.
+    As in CAE's decoder, the visible tokens do not enter: what they tell has
+    to pass the :class:`LatentRegressor`. Hence there are no mask tokens, and
+    all tokens are predicted. Options are those of
+    :class:`TransformerDecoder`.
     """
 
     reads_latents = True
 
-    def __init__(
-        self,
-        *,
-        in_dims: int,
-        out_dims: int,
-        video: bool,
-        depth: int = 4,
-        width: int = 384,
-        num_heads: int = 6,
-        mlp_ratio: float = 4.0,
-    ) -> None:
-        super().__init__(
-            in_dims=in_dims, out_dims=out_dims, video=video, width=width
-        )
-        if depth < 1:
-            raise ValueError(
-                f'a LatentDecoder needs depth >= 1, got {depth}: without '
-                'blocks, hidden tokens would not see each other'
-            )
-        self.embed = nn.Linear(in_dims, width)
-        self.blocks = nn.ModuleList(
-            Block(width, num_heads=num_heads, mlp_ratio=mlp_ratio)
-            for _ in range(depth)
-        )
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pred = nn.Linear(width, out_dims)
-        self.apply(xavier_init)
-
     def forward(
-        self, latents: Tensor, indices: TokenIndices, grid: Grid
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
         """Predict hidden tokens from their latents.
 
         Args:
-            latents (Tensor): (B, Nh, D), of a regressor.
-            indices (TokenIndices): Visible and hidden positions.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
+            tokens: (B, Nh, D), latents of a regressor.
+            indices: Visible and hidden positions.
+            grid: Tokens along time, height and width.
 
         Returns:
-            Tensor: (B, Nh, P).
+            (B, Nh, Q).
         """
-        x = self.embed(latents) + self.position(indices.hidden, grid)
+        x = self.embed(tokens) + self.position(indices.hidden, grid)
         for block in self.blocks:
             x = block(x)
         return self.pred(self.norm(x))

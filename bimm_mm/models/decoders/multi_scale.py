@@ -1,13 +1,14 @@
 """A decoder that predicts at a finer or coarser grid: LocalMIM.
 
 Shapes: B batch, N tokens of the grid (t, h, w), Nv visible, Nh hidden, C
-class tokens (0 or 1), D encoder width, W decoder width, s scale, P numbers
-to predict per token.
+class tokens (0 or 1), D width of the encoder, W width of the decoder, s
+scale, Q numbers to predict per token.
 
-Exact: what is predicted and how it counts. At scale 4 or 2 a hidden token
-predicts all s x s cells inside it; at 0.5 the decoded map of all tokens is
-averaged over 2 x 2, and a coarse place counts by the share of its four tokens
-that are hidden: each hidden token scores the prediction of its own place.
+Matches LocalMIM: what is predicted and how it counts. At scale 4 or 2 a
+hidden token predicts all s x s cells inside it; at 0.5 the decoded map of all
+tokens is averaged over 2 x 2, and a coarse place counts by the share of its
+four tokens that are hidden: each hidden token scores the prediction of its
+own place.
 Our reading: the layers that enlarge (transposed convolutions that halve the
 width, with a GELU in between; the paper says "deconvolution").
 """
@@ -18,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.models.decoders.transformer import Grid, TransformerDecoder
-from bimm_mm.models.masking import TokenIndices
+from bimm_mm.models.decoders.transformer import TransformerDecoder
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import Size, TokenIndices
 
 SCALES = (4, 2, 1, 0.5)
 
@@ -32,15 +33,16 @@ class Enlarge(nn.Module):
     its own and the hidden ones can be computed alone.
 
     Args:
-        dim (int): Width of the tokens, even; that of the places is half.
+        embed_dims: Width E of the tokens, even; that of the places is half.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, embed_dims: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, 4 * (dim // 2))
+        self.linear = nn.Linear(embed_dims, 4 * (embed_dims // 2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n, s, s, E) to (B, n, 2s, 2s, E / 2)."""
+        # Each place of s x s becomes 2 x 2: (B, n, s, s, 2, 2, E / 2).
         x = self.linear(x).unflatten(-1, (2, 2, -1))
         x = x.transpose(3, 4)  # (B, n, s, 2, s, 2, E / 2)
         return x.flatten(4, 5).flatten(2, 3)
@@ -51,15 +53,15 @@ class MultiScaleDecoder(TransformerDecoder):
     """The decoder of MAE, with a change of scale before the last layer.
 
     Args:
-        in_dims (int): Given by the head.
-        out_dims (int): Given by the head.
-        video (bool): Given by the head.
-        scale (float): 4, 2, 1 or 0.5: places to predict, along height and
-            width, per token. The target's numbers per token are those of its
-            ``scale x scale`` places, row by row. Defaults to 1.
-        depth (int): Number of blocks. Defaults to 1.
-        width (int): Width W. Defaults to 256.
-        num_heads (int): Attention heads. Defaults to 8.
+        in_channels: Given by the area.
+        out_channels: Given by the area.
+        video: Given by the area.
+        scale: 4, 2, 1 or 0.5: places to predict, along height and width, per
+            token. The target's numbers per token are those of its ``scale x
+            scale`` places, row by row.
+        depth: Number of blocks.
+        decoder_dims: Width W.
+        num_heads: Attention heads.
 
     Raises:
         ValueError: If there is no such scale, or it does not suit width or
@@ -69,12 +71,12 @@ class MultiScaleDecoder(TransformerDecoder):
     def __init__(
         self,
         *,
-        in_dims: int,
-        out_dims: int,
+        in_channels: int,
+        out_channels: int,
         video: bool,
         scale: float = 1,
         depth: int = 1,
-        width: int = 256,
+        decoder_dims: int = 256,
         num_heads: int = 8,
     ) -> None:
         if scale not in SCALES:
@@ -83,54 +85,49 @@ class MultiScaleDecoder(TransformerDecoder):
                 f'{SCALES}'
             )
         side = max(int(scale), 1)
-        if out_dims % side**2 or width % side:
+        if out_channels % side**2 or decoder_dims % side:
             raise ValueError(
                 f'MultiScaleDecoder: scale={scale} gives {side} x {side} '
-                f'places per token, but the target has {out_dims} numbers '
-                f'and the decoder is {width} wide: choose a target whose '
-                f'cells are {side} times smaller than the patch, and a width '
-                f'divisible by {side}'
+                f'places per token, but the target has {out_channels} numbers '
+                f'and decoder_dims={decoder_dims}: choose a target whose '
+                f'cells are {side} times smaller than the patch, and '
+                f'decoder_dims divisible by {side}'
             )
         super().__init__(
-            in_dims=in_dims,
-            out_dims=out_dims,
+            in_channels=in_channels,
+            out_channels=out_channels,
             video=video,
             depth=depth,
-            width=width,
+            decoder_dims=decoder_dims,
             num_heads=num_heads,
         )
         self.scale = scale
-        self.pred = nn.Linear(width // side, out_dims // side**2)
-        first, second = Enlarge(width), Enlarge(width // 2)
-        steps = {4: [first, nn.GELU(), second], 2: [first]}
+        self.pred = nn.Linear(decoder_dims // side, out_channels // side**2)
+        first, second = Enlarge(decoder_dims), Enlarge(decoder_dims // 2)
+        steps: dict[float, list[nn.Module]] = {
+            4: [first, nn.GELU(), second],
+            2: [first],
+        }
         self.enlarge = nn.Sequential(*steps.get(scale, []))
         self._reset()
 
     def forward(
-        self, tokens: Tensor, indices: TokenIndices, grid: Grid
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Predict what :meth:`TransformerDecoder.forward` does.
-
-        Args:
-            tokens (Tensor): (B, C + Nv, D) features of the visible tokens.
-            indices (TokenIndices): Visible and hidden positions.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
-
-        Returns:
-            Tensor: (B, Nh, P).
-        """
+        """Predict hidden tokens, as :meth:`TransformerDecoder.forward`."""
         x = self._sequence(tokens, indices, grid)
         if self.scale == 0.5:
             return self._coarse(x, indices, grid)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        x = self.norm(last(x, queries=indices.hidden.shape[1]))
+        x = self.norm(last(x, num_queries=indices.hidden.shape[1]))
+        # One place per token, (B, Nh, 1, 1, W), becomes s x s of them.
         places = self.enlarge(x[:, :, None, None])
         return self.pred(places).flatten(2)
 
-    def _coarse(self, x: Tensor, indices: TokenIndices, grid: Grid) -> Tensor:
-        """Sequence (B, C + N, W) to (B, Nh, P), places of 2 x 2 tokens."""
+    def _coarse(self, x: Tensor, indices: TokenIndices, grid: Size) -> Tensor:
+        """Decode (B, C + N, W) into places of 2 x 2 tokens, (B, Nh, Q)."""
         times, height, width = grid
         order = torch.cat(indices, dim=1)
         if order.shape[1] != times * height * width or height % 2 or width % 2:

@@ -1,16 +1,18 @@
-"""A linear map of the hidden tokens of an encoder that has them: MaskFeat.
+"""The decoder of an encoder that has mask tokens itself, as in MaskFeat.
 
-Shapes: B batch, N tokens, Nh hidden, C class tokens (0 or 1), D width, P
-numbers to predict per token.
+Shapes: B batch, N tokens, Nh hidden, C class tokens (0 or 1), D width of the
+encoder, Q numbers to predict per token.
 """
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
-from bimm_mm.models.decoders.transformer import Decoder, Grid
-from bimm_mm.models.masking import TokenIndices
+from bimm_mm.models.decoders.transformer import Decoder
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import Size, TokenIndices
 
 
 @MODELS.register_module()
@@ -18,37 +20,41 @@ class TokenDecoder(Decoder):
     """One linear layer, for :class:`bimm_mm.MaskTokenViT`.
 
     Args:
-        in_dims (int): Given by the head.
-        out_dims (int): Given by the head.
-        video (bool): Given by the head.
+        in_channels: Given by the area.
+        out_channels: Given by the area.
+        video: Given by the area.
     """
 
-    def __init__(self, *, in_dims: int, out_dims: int, video: bool) -> None:
+    def __init__(
+        self, *, in_channels: int, out_channels: int, video: bool
+    ) -> None:
         super().__init__(
-            in_dims=in_dims, out_dims=out_dims, video=video, width=in_dims
+            in_channels=in_channels,
+            out_channels=out_channels,
+            video=video,
+            decoder_dims=in_channels,
         )
-        self.pred = nn.Linear(in_dims, out_dims)
+        self.pred = nn.Linear(in_channels, out_channels)
         nn.init.trunc_normal_(self.pred.weight, std=0.02)  # as MaskFeat
         nn.init.zeros_(self.pred.bias)
 
     def forward(
-        self, tokens: Tensor, indices: TokenIndices, grid: Grid
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
         """Predict hidden tokens from what the encoder made of them.
 
         Args:
-            tokens (Tensor): (B, C + N, D) features of all tokens.
-            indices (TokenIndices): Visible and hidden positions.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
+            tokens: (B, C + N, D) features of all tokens.
+            indices: Visible and hidden positions.
+            grid: Tokens along time, height and width.
 
         Returns:
-            Tensor: (B, Nh, P).
+            (B, Nh, Q).
 
         Raises:
             ValueError: If the encoder gave the visible tokens only.
         """
-        times, height, width = grid
-        count = times * height * width
+        count = math.prod(grid)
         if tokens.shape[1] < count:
             raise ValueError(
                 f'TokenDecoder needs features of all {count} tokens, the '

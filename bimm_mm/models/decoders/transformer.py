@@ -1,8 +1,9 @@
-"""Decoders: from visible tokens to a prediction for hidden tokens.
+"""The paper's decoders, linear and transformer, and what all decoders share.
 
 Shapes: B batch, N tokens of the whole grid, Nv visible, Nh hidden, C class
-tokens (0 or 1, first in the sequence), D encoder width, W decoder width, P
-numbers to predict per token. A decoder maps (B, C + Nv, D) to (B, Nh, P).
+tokens (0 or 1, first in the sequence), D width of the encoder, W width of the
+decoder (decoder_dims), Q numbers to predict per token. A decoder maps
+(B, C + Nv, D) to (B, Nh, Q).
 """
 
 from __future__ import annotations
@@ -12,66 +13,60 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bimm_mm.models.layers.block import Block, xavier_init
-from bimm_mm.models.layers.position import position_table
-from bimm_mm.models.masking import TokenIndices
+from bimm_mm.models.layers.transformer import (
+    Block,
+    position_table,
+    xavier_init,
+)
 from bimm_mm.registry import MODELS
-
-Grid = tuple[int, int, int]
+from bimm_mm.structures import Size, TokenIndices
 
 
 class Decoder(BaseModule):
-    """What every decoder shares: positions at its own width, mask token.
+    """Base class: positions at the decoder's own width, and the tokens scored.
 
-    ``in_dims``, ``out_dims`` and ``video`` are given by
-    :class:`MultiDecoderHead`, which asks encoder and target for them; a
-    config never repeats them.
+    The :class:`Area` gives ``in_channels``, ``out_channels`` and ``video``,
+    which it knows from encoder and target; a config never repeats them.
 
     Args:
-        in_dims (int): Width D of the encoder.
-        out_dims (int): Numbers P to predict per token.
-        video (bool): Whether positions are those of a video or of an image.
-        width (int): Width W of the decoder.
-        predict (str): ``'hidden'`` or ``'visible'``: which tokens the
-            decoder predicts and the loss scores. Defaults to ``'hidden'``.
+        in_channels: Width D of the encoder.
+        out_channels: Numbers Q to predict per token.
+        video: Whether positions are those of a video or of an image.
+        decoder_dims: Width W of the decoder.
+        predict: ``'hidden'`` or ``'visible'``: which tokens the decoder
+            predicts and the loss scores.
     """
 
-    # What it decodes: the encoder's features of visible tokens, or a
-    # regressor's latents of hidden ones.
+    # Whether it decodes a regressor's latents of hidden tokens instead of the
+    # encoder's features of visible tokens.
     reads_latents = False
 
     def __init__(
         self,
         *,
-        in_dims: int,
-        out_dims: int,
+        in_channels: int,
+        out_channels: int,
         video: bool,
-        width: int,
+        decoder_dims: int,
         predict: str = 'hidden',
     ) -> None:
         super().__init__()
-        self.in_dims = in_dims
-        self.out_dims = out_dims
+        self.in_channels = in_channels
+        self.out_channels = out_channels
         self.video = video
-        self.width = width
+        self.decoder_dims = decoder_dims
         self.predict = predict
 
     def scored(self, indices: TokenIndices) -> Tensor:
-        """The positions that this decoder predicts, (B, Nh) or (B, Nv)."""
+        """Return the tokens that this decoder predicts, (B, Nh) or (B, Nv)."""
         return getattr(indices, self.predict)
 
-    def position(self, where: Tensor, grid: Grid) -> Tensor:
-        """Fixed position embedding (B, n, W) at the indices (B, n)."""
+    def position(self, where: Tensor, grid: Size) -> Tensor:
+        """Look up the positions (B, n, W) of the tokens (B, n)."""
         table = position_table(
-            grid, self.width, video=self.video, device=where.device
+            grid, self.decoder_dims, video=self.video, device=where.device
         )
         return F.embedding(where, table)
-
-    def _reset(self) -> None:
-        """Weights as MAE and VideoMAE; called when all layers are there."""
-        self.apply(xavier_init)
-        if self.predict == 'hidden':
-            nn.init.normal_(self.mask_token, std=0.02)
 
 
 @MODELS.register_module()
@@ -85,67 +80,68 @@ class LinearDecoder(Decoder):
     is purely per token and predicts the target of the visible patches.
 
     Args:
-        in_dims (int): Given by the head.
-        out_dims (int): Given by the head.
-        video (bool): Given by the head.
-        width (int): Width W. Defaults to 384.
-        num_heads (int): Attention heads. Defaults to 6.
-        predict (str): ``'hidden'`` or ``'visible'``. Defaults to
-            ``'hidden'``.
+        in_channels: Given by the area.
+        out_channels: Given by the area.
+        video: Given by the area.
+        decoder_dims: Width W.
+        num_heads: Attention heads.
+        predict: ``'hidden'`` or ``'visible'``.
 
     Raises:
-        ValueError: If ``predict`` is neither, or ``width`` is not divisible
-            by ``num_heads``.
+        ValueError: If ``predict`` is neither, or ``decoder_dims`` is not
+            divisible by ``num_heads``.
     """
 
     def __init__(
         self,
         *,
-        in_dims: int,
-        out_dims: int,
+        in_channels: int,
+        out_channels: int,
         video: bool,
-        width: int = 384,
+        decoder_dims: int = 384,
         num_heads: int = 6,
         predict: str = 'hidden',
     ) -> None:
         super().__init__(
-            in_dims=in_dims,
-            out_dims=out_dims,
+            in_channels=in_channels,
+            out_channels=out_channels,
             video=video,
-            width=width,
+            decoder_dims=decoder_dims,
             predict=predict,
         )
         if predict not in ('hidden', 'visible'):
             raise ValueError(
                 f"predict must be 'hidden' or 'visible', got {predict!r}"
             )
-        if width % num_heads:
+        if decoder_dims % num_heads:
             raise ValueError(
-                f'decoder width {width} is not divisible by '
+                f'decoder_dims={decoder_dims} is not divisible by '
                 f'num_heads={num_heads}'
             )
         self.num_heads = num_heads
-        self.value = nn.Linear(in_dims, width)
-        self.out = nn.Linear(width, width)
-        self.pred = nn.Linear(width, out_dims)
+        self.value = nn.Linear(in_channels, decoder_dims)
+        self.out = nn.Linear(decoder_dims, decoder_dims)
+        self.pred = nn.Linear(decoder_dims, out_channels)
         if predict == 'hidden':
-            self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-            self.query = nn.Linear(width, width)
-            self.key = nn.Linear(in_dims, width)
-        self._reset()
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dims))
+            self.query = nn.Linear(decoder_dims, decoder_dims)
+            self.key = nn.Linear(in_channels, decoder_dims)
+        self.apply(xavier_init)
+        if predict == 'hidden':
+            nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(
-        self, tokens: Tensor, indices: TokenIndices, grid: Grid
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
         """Predict from visible tokens.
 
         Args:
-            tokens (Tensor): (B, C + Nv, D) features of the visible tokens.
-            indices (TokenIndices): Visible and hidden positions.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
+            tokens: (B, C + Nv, D) features of the visible tokens.
+            indices: Visible and hidden positions.
+            grid: Tokens along time, height and width.
 
         Returns:
-            Tensor: (B, Nh, P), or (B, Nv, P) with ``predict='visible'``.
+            (B, Nh, Q), or (B, Nv, Q) with ``predict='visible'``.
         """
         if self.predict == 'visible':
             patches = tokens[:, -indices.visible.shape[1] :]
@@ -171,16 +167,16 @@ class TransformerDecoder(Decoder):
     needed at its end, so its last block computes no others.
 
     Args:
-        in_dims (int): Given by the head.
-        out_dims (int): Given by the head.
-        video (bool): Given by the head.
-        depth (int): Number of blocks. Defaults to 4.
-        width (int): Width W. Defaults to 384.
-        num_heads (int): Attention heads. Defaults to 6.
-        mlp_ratio (float): Width of the MLP over W. Defaults to 4.
-        embed_bias (bool): Whether the map from encoder to decoder width has
-            a bias: MAE yes, VideoMAE no. Defaults to True.
-        key_bias (bool): See :class:`BIMMVisionTransformer`. Defaults to True.
+        in_channels: Given by the area.
+        out_channels: Given by the area.
+        video: Given by the area.
+        depth: Number of blocks.
+        decoder_dims: Width W.
+        num_heads: Attention heads.
+        mlp_ratio: Width of the MLP over W.
+        embed_bias: Whether the map from encoder to decoder width has a bias:
+            MAE yes, VideoMAE no.
+        key_bias: See :class:`BIMMVisionTransformer`.
 
     Raises:
         ValueError: If ``depth`` is below 1.
@@ -189,71 +185,82 @@ class TransformerDecoder(Decoder):
     def __init__(
         self,
         *,
-        in_dims: int,
-        out_dims: int,
+        in_channels: int,
+        out_channels: int,
         video: bool,
         depth: int = 4,
-        width: int = 384,
+        decoder_dims: int = 384,
         num_heads: int = 6,
         mlp_ratio: float = 4.0,
         embed_bias: bool = True,
         key_bias: bool = True,
     ) -> None:
         super().__init__(
-            in_dims=in_dims, out_dims=out_dims, video=video, width=width
+            in_channels=in_channels,
+            out_channels=out_channels,
+            video=video,
+            decoder_dims=decoder_dims,
         )
         if depth < 1:
             raise ValueError(
-                f'a TransformerDecoder needs depth >= 1, got {depth}; use '
-                'bimm_mm.LinearDecoder for a decoder without blocks'
+                f'a {type(self).__name__} needs depth >= 1, got {depth}: '
+                'without blocks, tokens would not see each other; '
+                'bimm_mm.LinearDecoder has none'
             )
-        self.embed = nn.Linear(in_dims, width, bias=embed_bias)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.embed = nn.Linear(in_channels, decoder_dims, bias=embed_bias)
+        if not self.reads_latents:
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dims))
         self.blocks = nn.ModuleList(
             Block(
-                width,
+                decoder_dims,
                 num_heads=num_heads,
                 mlp_ratio=mlp_ratio,
                 key_bias=key_bias,
             )
             for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pred = nn.Linear(width, out_dims)
+        self.norm = nn.LayerNorm(decoder_dims, eps=1e-6)
+        self.pred = nn.Linear(decoder_dims, out_channels)
         self._reset()
 
+    def _reset(self) -> None:
+        """Initialize as MAE and VideoMAE; called when all layers exist."""
+        self.apply(xavier_init)
+        if not self.reads_latents:
+            nn.init.normal_(self.mask_token, std=0.02)
+
     def forward(
-        self, tokens: Tensor, indices: TokenIndices, grid: Grid
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
         """Predict hidden tokens from visible ones.
 
         Args:
-            tokens (Tensor): (B, C + Nv, D) features of the visible tokens.
-            indices (TokenIndices): Visible and hidden positions.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
+            tokens: (B, C + Nv, D) features of the visible tokens.
+            indices: Visible and hidden positions.
+            grid: Tokens along time, height and width.
 
         Returns:
-            Tensor: (B, Nh, P).
+            (B, Nh, Q).
         """
         x = self._sequence(tokens, indices, grid)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        x = last(x, queries=indices.hidden.shape[1])
+        x = last(x, num_queries=indices.hidden.shape[1])
         return self.pred(self.norm(x))
 
     def _sequence(
-        self, tokens: Tensor, indices: TokenIndices, grid: Grid
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Visible tokens, then mask tokens, each with its position.
+        """Join visible and mask tokens with their positions, (B, C + N, W).
 
         The order differs from the image's, but attention does not see order,
         only positions (VideoMAE never unshuffles either).
         """
         x = self.embed(tokens)
         visible = self.position(indices.visible, grid)
-        extra = x.shape[1] - visible.shape[1]
         # The class token, if there is one, has no place: MAE gives it zero.
+        extra = x.shape[1] - visible.shape[1]
         x = x + F.pad(visible, (0, 0, extra, 0))
         hidden = self.mask_token + self.position(indices.hidden, grid)
         return torch.cat([x, hidden.to(x.dtype)], dim=1)

@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bimm_mm.models.layers.block import Mlp, xavier_init
-from bimm_mm.models.layers.position import position_table
-from bimm_mm.models.masking import TokenIndices
+from bimm_mm.models.layers.transformer import (
+    Mlp,
+    position_table,
+    xavier_init,
+)
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import Size, TokenIndices
 
 KEYS = ('visible', 'all')
 
@@ -28,22 +31,22 @@ class CrossAttention(nn.Module):
     The keys have no bias: softmax would not see it (as CAE).
 
     Args:
-        dim (int): Width D.
-        num_heads (int): Heads; must divide ``dim``.
+        embed_dims: Width D.
+        num_heads: Heads; must divide ``embed_dims``.
     """
 
-    def __init__(self, dim: int, *, num_heads: int) -> None:
+    def __init__(self, embed_dims: int, *, num_heads: int) -> None:
         super().__init__()
-        if dim % num_heads:
+        if embed_dims % num_heads:
             raise ValueError(
-                f'the encoder width {dim} is not divisible by '
+                f'the encoder width {embed_dims} is not divisible by '
                 f'num_heads={num_heads}, the heads of the regressor'
             )
         self.num_heads = num_heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
+        self.query = nn.Linear(embed_dims, embed_dims)
+        self.key = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.value = nn.Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend from (B, Nh, D) to (B, L, D); gives (B, Nh, D)."""
@@ -66,31 +69,33 @@ class RegressorLayer(nn.Module):
     the MLP's residual is the normalized stream.
 
     Args:
-        dim (int): Width D.
-        num_heads (int): Heads; must divide ``dim``.
-        mlp_ratio (float): Hidden width of the MLP by ``dim``.
-        layer_scale (float, optional): Initial value of the learned scale of
-            both residual branches; None for no scale.
+        embed_dims: Width D.
+        num_heads: Heads; must divide ``embed_dims``.
+        mlp_ratio: Hidden width of the MLP by ``embed_dims``.
+        layer_scale: Initial value of the learned scale of both residual
+            branches; None for no scale.
     """
 
     def __init__(
         self,
-        dim: int,
+        embed_dims: int,
         *,
         num_heads: int,
         mlp_ratio: float,
         layer_scale: float | None,
     ) -> None:
         super().__init__()
-        self.norm_query = nn.LayerNorm(dim, eps=1e-6)
-        self.norm_key = nn.LayerNorm(dim, eps=1e-6)
-        self.norm_value = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = CrossAttention(dim, num_heads=num_heads)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, hidden=int(dim * mlp_ratio))
+        self.norm_query = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.norm_key = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.norm_value = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.attn = CrossAttention(embed_dims, num_heads=num_heads)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.mlp = Mlp(embed_dims, hidden_dims=int(embed_dims * mlp_ratio))
         self.scales = None
         if layer_scale is not None:
-            self.scales = nn.Parameter(torch.full((2, dim), layer_scale))
+            self.scales = nn.Parameter(
+                torch.full((2, embed_dims), layer_scale)
+            )
 
     def forward(
         self, x: Tensor, others: Tensor, place: Tensor, places: Tensor
@@ -98,13 +103,13 @@ class RegressorLayer(nn.Module):
         """Update the hidden tokens.
 
         Args:
-            x (Tensor): (B, Nh, D), hidden tokens.
-            others (Tensor): (B, L, D), tokens to attend to.
-            place (Tensor): (B, Nh, D), positions of ``x``.
-            places (Tensor): (B, L, D), positions of ``others``.
+            x: (B, Nh, D), hidden tokens.
+            others: (B, L, D), tokens to attend to.
+            place: (B, Nh, D), positions of ``x``.
+            places: (B, L, D), positions of ``others``.
 
         Returns:
-            Tensor: (B, Nh, D).
+            (B, Nh, D).
         """
         first, second = (1.0, 1.0) if self.scales is None else self.scales
         x = x + first * self.attn(
@@ -122,21 +127,20 @@ class LatentRegressor(BaseModule):
 
     MAM2's abstract names the regressor and gives no detail of it: this is
     CAE's, in video. Mask tokens with the positions of hidden tokens attend to
-    the encoder's output. ``dims`` and ``video`` are given by
+    the encoder's output. ``embed_dims`` and ``video`` are given by
     :class:`MaskedBranch`, which asks the encoder.
 
     Args:
-        dims (int): Width D of the encoder, and of the latents.
-        video (bool): Whether positions are those of a video or of an image.
-        depth (int): Layers. Defaults to 4, as CAE for ViT-B.
-        num_heads (int): Heads. Defaults to 12, as CAE for ViT-B.
-        mlp_ratio (float): Hidden width of the MLP by D. Defaults to 4.
-        keys (str): What is attended to. ``'visible'``: the encoder's output.
+        embed_dims: Width D of the encoder, and of the latents.
+        video: Whether positions are those of a video or of an image.
+        depth: Layers. Defaults to 4, as CAE for ViT-B.
+        num_heads: Heads. Defaults to 12, as CAE for ViT-B.
+        mlp_ratio: Hidden width of the MLP by D.
+        keys: What is attended to. ``'visible'``: the encoder's output.
             ``'all'``: the hidden tokens too, as CAE, which hides 75 tokens of
-            196; in a video 1408 of 1568 are hidden. Defaults to
-            ``'visible'``.
-        layer_scale (float, optional): Initial scale of the residual branches;
-            CAE has 0.1. Defaults to None: no scale.
+            196; in a video 1408 of 1568 are hidden.
+        layer_scale: Initial scale of the residual branches; CAE has 0.1. If
+            None, no scale.
 
     Raises:
         ValueError: If an option is out of range.
@@ -145,7 +149,7 @@ class LatentRegressor(BaseModule):
     def __init__(
         self,
         *,
-        dims: int,
+        embed_dims: int,
         video: bool,
         depth: int = 4,
         num_heads: int = 12,
@@ -166,32 +170,32 @@ class LatentRegressor(BaseModule):
             )
         self.video = video
         self.keys = keys
-        self.mask_token = nn.Parameter(torch.empty(1, 1, dims))
+        self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dims))
         self.layers = nn.ModuleList(
             RegressorLayer(
-                dims,
+                embed_dims,
                 num_heads=num_heads,
                 mlp_ratio=mlp_ratio,
                 layer_scale=layer_scale,
             )
             for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(dims, eps=1e-6)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
         self.apply(xavier_init)
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(
-        self, tokens: Tensor, indices: TokenIndices, grid: tuple[int, int, int]
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
         """Latents of the hidden tokens.
 
         Args:
-            tokens (Tensor): (B, C + Nv, D), the encoder's output.
-            indices (TokenIndices): Visible and hidden positions.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
+            tokens: (B, C + Nv, D), the encoder's output.
+            indices: Visible and hidden positions.
+            grid: Tokens over time, height and width.
 
         Returns:
-            Tensor: (B, Nh, D).
+            (B, Nh, D).
         """
         place = self._position(indices.hidden, grid, tokens.shape[2])
         places = self._position(indices.visible, grid, tokens.shape[2])
@@ -210,11 +214,9 @@ class LatentRegressor(BaseModule):
             return tokens
         return torch.cat([tokens, x.to(tokens.dtype)], dim=1)
 
-    def _position(
-        self, where: Tensor, grid: tuple[int, int, int], dims: int
-    ) -> Tensor:
+    def _position(self, where: Tensor, grid: Size, embed_dims: int) -> Tensor:
         """Fixed position embedding (B, n, D) at the indices (B, n)."""
         table = position_table(
-            grid, dims, video=self.video, device=where.device
+            grid, embed_dims, video=self.video, device=where.device
         )
         return F.embedding(where, table)

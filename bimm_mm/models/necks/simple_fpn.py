@@ -34,11 +34,11 @@ class SimpleFPN(BaseModule):
     1x1 and a 3x3 convolution. Level 64 is every second pixel of level 32.
 
     Args:
-        in_channels (int): Channels C of the map, divisible by 4. Defaults to
-            768, the width of ViT-B.
-        out_channels (int): Channels of each level. Defaults to 256.
-        init_cfg (dict, optional): See mmengine's ``BaseModule``. Defaults to
-            None: PyTorch's initialization.
+        in_channels: Channels C of the map, divisible by 4. Defaults to 768,
+            the width of ViT-B.
+        out_channels: Channels of each level.
+        init_cfg: See mmengine's ``BaseModule``. If None, PyTorch's
+            initialization.
 
     Raises:
         ValueError: ``in_channels`` is not divisible by 4.
@@ -70,13 +70,13 @@ class SimpleFPN(BaseModule):
         """Build the pyramid.
 
         Args:
-            inputs (Sequence[Tensor]): One map (B, C, h, w) of stride 16, as
-                the encoder gives with ``out_type='featmap'``.
+            inputs: One map (B, C, h, w) of stride 16, as the encoder gives
+                with ``out_type='featmap'``.
 
         Returns:
-            tuple[Tensor, ...]: Maps of strides 4, 8, 16, 32 and 64, sides of
-            odd maps rounded up. They have the weights' type under autocast
-            too: RoIAlign of mmcv 2.1 has no kernel for bfloat16.
+            Maps of strides 4, 8, 16, 32 and 64, sides of odd maps rounded up.
+            They have the weights' type under autocast too: RoIAlign of mmcv
+            2.1 has no kernel for bfloat16.
 
         Raises:
             ValueError: ``inputs`` is something else.

@@ -1,76 +1,40 @@
-"""Visual areas: where the encoder is tapped, what is decoded and predicted.
+"""Visual areas: where the encoder is read, what is decoded and predicted.
 
-Shapes: B batch, N tokens of the whole grid, Ns tokens that are scored (the
-hidden ones, unless a decoder predicts the visible ones), D encoder width, P
-numbers per token, Q numbers predicted per token (P, unless the target is a
-class such as a code).
+Shapes: B batch, N tokens of the whole grid, Nv visible and Nh hidden tokens,
+C class tokens (0 or 1), Ns tokens that are scored (the hidden ones, unless a
+decoder predicts the visible ones); D width of the encoder; P numbers per
+token, Q numbers predicted per token (P, unless the target is a class such as
+a code).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.masking import TokenIndices
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch, Size, TokenIndices
 
 
-@dataclass
-class AreaOutput:
-    """What an area predicted and what it should have.
-
-    Args:
-        area (Area): The area itself.
-        prediction (Tensor): (B, Ns, Q), normalized as the target.
-        target (Tensor): (B, N, P), all tokens, normalized, fp32.
-        scored (Tensor): (B, Ns), int64: the tokens that count.
-        indices (TokenIndices): Visible and hidden tokens.
-        patch (tuple[int, int, int]): Tubelet length, patch height and width.
-        clips (ClipBatch): What was shown.
-    """
-
-    area: Area
-    prediction: Tensor
-    target: Tensor
-    scored: Tensor
-    indices: TokenIndices
-    patch: tuple[int, int, int]
-    clips: ClipBatch
-
-    @property
-    def scored_target(self) -> Tensor:
-        """(B, Ns, P): the target at the scored tokens."""
-        index = self.scored.unsqueeze(2).expand(-1, -1, self.target.shape[2])
-        return self.target.gather(1, index)
-
-    def loss(self) -> Tensor:
-        """What the target makes of it, a scalar in fp32 (eq. 2 and 3)."""
-        return self.area.target.loss(self.prediction, self.scored_target)
-
-    def figures(self) -> dict[str, Tensor]:
-        """What the target wants to be logged besides, by name."""
-        return self.area.target.figures(self.prediction, self.scored_target)
-
-
+@MODELS.register_module()
 class Area(BaseModule):
-    """A tap of the encoder with its decoder and its target.
+    """A place where the encoder is read, with a decoder and a target.
 
-    Features of an inner block are an un-normalized residual stream, so they
-    get a LayerNorm of their own; those of the last block carry the encoder's
+    Features of an inner block are a residual stream without norm, so they
+    get a LayerNorm of their own. Those of the last block carry the encoder's
     final norm already, or the regressor's.
 
     Args:
-        name (str): Such as ``'V1'``; names the loss in the log.
-        after_block (int): Number of blocks before the tap, 1 to the depth.
-        decoder (dict): Config of the decoder.
-        target (dict): Config of the target.
-        backbone (BIMMVisionTransformer): The encoder to tap.
-        weight (float): Weight of the area's loss. Defaults to 1.
+        name: Such as ``'V1'``; names the loss in the log.
+        after_block: Number of blocks before the area, 1 to the depth.
+        decoder: Config of the decoder.
+        target: Config of the target.
+        backbone: The encoder. It is asked for its width, depth and patch, and
+            is not kept.
+        weight: Weight of the area's loss.
 
     Raises:
         ValueError: If ``after_block`` is beyond the encoder's depth.
@@ -103,11 +67,12 @@ class Area(BaseModule):
             if after_block == backbone.depth
             else nn.LayerNorm(backbone.embed_dims, eps=1e-6)
         )
+        # A config never repeats what encoder and target know.
         self.decoder = MODELS.build(
             dict(
                 decoder,
-                in_dims=backbone.embed_dims,
-                out_dims=self.target.dim(backbone.patch),
+                in_channels=backbone.embed_dims,
+                out_channels=self.target.out_channels(backbone.patch),
                 video=backbone.video,
             )
         )
@@ -116,34 +81,49 @@ class Area(BaseModule):
         self,
         features: Tensor,
         indices: TokenIndices,
-        grid: tuple[int, int, int],
+        grid: Size,
         clips: ClipBatch,
     ) -> AreaOutput:
-        """Decode the features and work out the target.
+        """Decode the features and compute the target.
 
-        The features are (B, C + Nv, D), of visible tokens, or (B, Nh, D), a
-        regressor's latents of hidden ones.
+        Args:
+            features: (B, C + Nv, D), of visible tokens, or (B, Nh, D), a
+                regressor's latents of hidden ones.
+            indices: Visible and hidden tokens.
+            grid: Tokens along time, height and width.
+            clips: What the target is made from.
         """
         prediction = self.decoder(self.norm(features), indices, grid)
+        scored = self.decoder.scored(indices)
+        target = self.target(clips, self.patch)  # (B, N, P)
+        index = scored.unsqueeze(2).expand(-1, -1, target.shape[2])
         return AreaOutput(
-            area=self,
+            area=self.name,
             prediction=prediction,
-            target=self.target(clips, self.patch),
-            scored=self.decoder.scored(indices),
+            target=target.gather(1, index),
+            scored=scored,
             indices=indices,
             patch=self.patch,
             clips=clips,
         )
 
+    def loss(self, output: AreaOutput) -> Tensor:
+        """Score a prediction (eq. 2 and 3), a scalar in fp32."""
+        return self.target.loss(output.prediction, output.target)
 
+    def metrics(self, output: AreaOutput) -> dict[str, Tensor]:
+        """Compute what the target logs besides its loss, by name."""
+        return self.target.metrics(output.prediction, output.target)
+
+
+@MODELS.register_module()
 class MultiDecoderHead(BaseModule):
     """A list of areas on one encoder (Sec. 3.1, "Decoders").
 
     Args:
-        areas (list[dict]): One config per :class:`Area`, without
-            ``backbone``.
-        backbone (BIMMVisionTransformer): The encoder to tap. It is asked for
-            its width, depth and patch, and is not kept.
+        areas: One config per :class:`Area`, without ``backbone``; another
+            class takes its place by ``type``.
+        backbone: The encoder, see :class:`Area`.
 
     Raises:
         ValueError: If there is no area, one has no name, or two share one.
@@ -154,33 +134,34 @@ class MultiDecoderHead(BaseModule):
     ) -> None:
         super().__init__()
         _check_names([area.get('name') for area in areas])
+        default = dict(type='bimm_mm.Area', backbone=backbone)
         self.areas = ModuleDict(
-            {area['name']: Area(**area, backbone=backbone) for area in areas}
+            {area['name']: MODELS.build({**default, **area}) for area in areas}
         )
 
     @property
-    def taps(self) -> list[int]:
-        """The encoder's blocks that are tapped, ascending."""
+    def after_blocks(self) -> list[int]:
+        """After how many blocks the encoder is read, ascending."""
         return sorted({area.after_block for area in self.areas.values()})
 
     def forward(
         self,
         features: dict[int, Tensor],
         indices: TokenIndices,
-        grid: tuple[int, int, int],
+        grid: Size,
         clips: ClipBatch,
     ) -> dict[str, AreaOutput]:
         """Run every area.
 
         Args:
-            features (dict[int, Tensor]): By tapped block, (B, C + Nv, D), or
-                (B, Nh, D) where a regressor follows the block.
-            indices (TokenIndices): Visible and hidden tokens.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
-            clips (ClipBatch): What the targets are made from.
+            features: By number of blocks, (B, C + Nv, D), or (B, Nh, D) where
+                a regressor follows the block.
+            indices: Visible and hidden tokens.
+            grid: Tokens along time, height and width.
+            clips: What the targets are made from.
 
         Returns:
-            dict[str, AreaOutput]: By area name.
+            Outputs by area name.
         """
         return {
             name: area(features[area.after_block], indices, grid, clips)
@@ -188,33 +169,32 @@ class MultiDecoderHead(BaseModule):
         }
 
     def loss(self, outputs: dict[str, AreaOutput]) -> dict[str, Tensor]:
-        """Weighted loss per area (eq. 2 and 3).
+        """Compute every area's weighted loss (eq. 2 and 3).
 
         Args:
-            outputs (dict[str, AreaOutput]): From :meth:`forward`.
+            outputs: By area name, from :meth:`forward`.
 
         Returns:
-            dict[str, Tensor]: Scalars by area name.
+            Scalars by area name.
         """
         return {
-            name: self.areas[name].weight * output.loss()
+            name: self.areas[name].weight * self.areas[name].loss(output)
             for name, output in outputs.items()
         }
 
-    @staticmethod
-    def figures(outputs: dict[str, AreaOutput]) -> dict[str, Tensor]:
-        """What the areas' targets want to be logged besides their losses.
+    def metrics(self, outputs: dict[str, AreaOutput]) -> dict[str, Tensor]:
+        """Compute what targets log besides their losses.
 
         Args:
-            outputs (dict[str, AreaOutput]): From :meth:`forward`.
+            outputs: By area name, from :meth:`forward`.
 
         Returns:
-            dict[str, Tensor]: Scalars by ``<area>/<figure>``.
+            Scalars by ``<area>/<metric>``.
         """
         return {
-            f'{name}/{figure}': value
+            f'{name}/{metric}': value
             for name, output in outputs.items()
-            for figure, value in output.figures().items()
+            for metric, value in self.areas[name].metrics(output).items()
         }
 
 

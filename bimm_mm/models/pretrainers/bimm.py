@@ -5,19 +5,20 @@ Shapes: B clips of T frames, H x W pixels.
 
 from __future__ import annotations
 
-import torch
-from mmengine.model import BaseModel
-from torch import Tensor
+from collections.abc import Mapping
 
-from bimm_mm.models.checkpoints.ventral_init import init_from_ventral
-from bimm_mm.models.pretrainers.area import AreaOutput
-from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
+import torch
+from torch import Tensor, nn
+
+from bimm_mm.models.checkpoints.load import init_from_ventral
+from bimm_mm.models.pretrainers.area import Area
+from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch
 
 
 @MODELS.register_module()
-class BIMM(BaseModel):
+class BIMM(BasePretrainer):
     """Joint pretraining of both branches (Sec. 3.3, Algorithm 1, eq. 4).
 
     The dorsal branch sees the clip, the ventral branch one frame of the same
@@ -25,23 +26,22 @@ class BIMM(BaseModel):
     are the same modules: one entry in the optimizer, one gradient.
 
     Args:
-        ventral (dict): ``backbone``, ``masking`` and ``areas`` of the image
-            branch, see :class:`MaskedBranch`.
-        dorsal (dict): The same of the video branch.
-        share_blocks (int): How many blocks, counted from the first, both
-            encoders share; 0 for none, the depth for all. Defaults to 4: the
+        ventral: Config of the image branch, ``backbone``, ``masking`` and
+            ``areas`` of a :class:`MaskedBranch`.
+        dorsal: The same of the video branch.
+        share_blocks: How many blocks, counted from the first, both encoders
+            share; 0 for none, the depth for all. The default of 4 is the
             first two intermediate blocks of a ViT-B cut at 2, 4 and 12.
-        dorsal_weight (float): Lambda of eq. 4. Defaults to 1.
-        ventral_checkpoint (str, optional): Checkpoint of stage 1. The
-            ventral branch continues from it and the dorsal encoder starts
-            from its encoder (Algorithm 1, line 6). Defaults to None: both
-            start from scratch, which the log says.
-        inflate_patch_embed (bool): Whether the dorsal patch embedding starts
-            from the ventral one, repeated over time and divided by the
-            tubelet length, instead of from scratch. Defaults to False.
-        data_preprocessor (dict, optional): Config of a
-            :class:`ClipDataPreprocessor`. Defaults to None.
-        init_cfg (dict, optional): As in MMEngine. Defaults to None.
+        dorsal_weight: Lambda of eq. 4.
+        ventral_checkpoint: Checkpoint of stage 1. The ventral branch
+            continues from it and the dorsal encoder starts from its encoder
+            (Algorithm 1, line 6). If None, both start from scratch, which the
+            log says.
+        inflate_patch_embed: Whether the dorsal patch embedding starts from
+            the ventral one, repeated over time and divided by the tubelet
+            length, instead of from scratch.
+        data_preprocessor: Config of a :class:`ClipDataPreprocessor`.
+        init_cfg: As in MMEngine.
 
     Raises:
         ValueError: If the branches cannot share ``share_blocks`` blocks.
@@ -60,8 +60,9 @@ class BIMM(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        self.ventral = MaskedBranch(**ventral)
-        self.dorsal = MaskedBranch(**dorsal)
+        branch = dict(type='bimm_mm.MaskedBranch')
+        self.ventral = MODELS.build({**branch, **ventral})
+        self.dorsal = MODELS.build({**branch, **dorsal})
         self.dorsal_weight = dorsal_weight
         self.ventral_checkpoint = ventral_checkpoint
         self.inflate_patch_embed = inflate_patch_embed
@@ -77,8 +78,7 @@ class BIMM(BaseModel):
                 f'{ventral.depth} blocks and the dorsal branch '
                 f'{dorsal.depth}: choose 0 to {depth}'
             )
-        shapes = [_shapes(net.blocks[:count]) for net in (ventral, dorsal)]
-        if shapes[0] != shapes[1]:
+        if _shapes(ventral.blocks[:count]) != _shapes(dorsal.blocks[:count]):
             raise ValueError(
                 f'share_blocks={count} needs equal blocks in both branches, '
                 f'but the ventral encoder is {ventral.embed_dims} wide with '
@@ -90,7 +90,7 @@ class BIMM(BaseModel):
             ventral.blocks[index] = dorsal.blocks[index]
 
     def init_weights(self) -> None:
-        """Random weights, then those of stage 1 if there is a checkpoint."""
+        """Draw random weights, then load those of stage 1 if given."""
         super().init_weights()
         init_from_ventral(
             self,
@@ -98,72 +98,68 @@ class BIMM(BaseModel):
             inflate_patch_embed=self.inflate_patch_embed,
         )
 
-    def forward(
-        self,
-        inputs: ClipBatch,
-        data_samples: list | None = None,
-        mode: str = 'loss',
-    ) -> dict[str, Tensor] | list[dict[str, AreaOutput]]:
-        """As MMEngine's runner calls it.
+    @property
+    def areas(self) -> Mapping[str, Area]:
+        """Every area by ``<branch>_<area>``."""
+        return _join(self.ventral.areas, self.dorsal.areas)
+
+    def loss(self, clips: ClipBatch) -> dict[str, Tensor]:
+        """Compute L = L_V + lambda L_D (eq. 4), one named loss per area.
 
         Args:
-            inputs (ClipBatch): B clips.
-            data_samples (list, optional): Where each clip comes from; not
-                used here.
-            mode (str): ``'loss'`` or ``'predict'``. Defaults to ``'loss'``.
+            clips: B clips.
 
         Returns:
-            dict[str, Tensor] | list[dict[str, AreaOutput]]: The losses
-            ``loss_<branch>_<area>``, which sum up to eq. 4, or one entry
-            with every area's output under ``<branch>_<area>``.
-
-        Raises:
-            ValueError: If ``mode`` is neither of the two.
+            Scalars ``loss_<branch>_<area>``, which sum up to eq. 4, and
+            metrics of the targets that have some.
         """
-        if mode == 'loss':
-            return self.loss(inputs)
-        if mode == 'predict':
-            return [self.reconstruct(inputs)]
-        raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
-
-    def loss(self, clip: ClipBatch) -> dict[str, Tensor]:
-        """L = L_V + lambda L_D (eq. 4), one named loss per area.
-
-        Figures of targets that have some stand beside them.
-
-        Args:
-            clip (ClipBatch): B clips.
-
-        Returns:
-            dict[str, Tensor]: Scalars.
-        """
+        # The dorsal branch goes first: the per-frame maps that its targets
+        # compute, such as Gabor features, are handed over with the frame.
+        # The other order gives the same losses and computes them twice.
         dorsal = self.dorsal.loss(
-            clip, prefix='dorsal_', weight=self.dorsal_weight
+            clips, prefix='dorsal_', weight=self.dorsal_weight
         )
-        ventral = self.ventral.loss(self.sample_frame(clip), prefix='ventral_')
+        frames = self.sample_frame(clips)
+        ventral = self.ventral.loss(frames, prefix='ventral_')
         return {**ventral, **dorsal}
 
-    def reconstruct(self, clip: ClipBatch) -> dict[str, AreaOutput]:
-        """Every area's output under ``<branch>_<area>``."""
-        dorsal = self.dorsal.reconstruct(clip)
-        ventral = self.ventral.reconstruct(self.sample_frame(clip))
-        return {
-            **{f'ventral_{name}': out for name, out in ventral.items()},
-            **{f'dorsal_{name}': out for name, out in dorsal.items()},
-        }
+    def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
+        """Run both branches, in the order of :meth:`loss`.
 
-    def sample_frame(self, clip: ClipBatch) -> ClipBatch:
-        """The frame that the ventral branch sees (Algorithm 1, line 9).
+        Args:
+            clips: B clips.
 
-        The dorsal branch goes first: its per-frame feature maps then serve
-        the ventral branch as well.
+        Returns:
+            Outputs by ``<branch>_<area>``.
         """
-        batch, device = len(clip.inputs), clip.inputs.device
-        return clip.frame(torch.randint(clip.size[0], (batch,), device=device))
+        dorsal = self.dorsal.forward_areas(clips)
+        ventral = self.ventral.forward_areas(self.sample_frame(clips))
+        return _join(ventral, dorsal)
+
+    def sample_frame(self, clips: ClipBatch) -> ClipBatch:
+        """Draw the frame that the ventral branch sees (Algorithm 1, line 9).
+
+        Args:
+            clips: B clips.
+
+        Returns:
+            One frame of each clip, as B images, with the maps known so far.
+        """
+        batch, device = len(clips.inputs), clips.inputs.device
+        return clips.frame(
+            torch.randint(clips.size[0], (batch,), device=device)
+        )
 
 
-def _shapes(blocks: torch.nn.Module) -> list[tuple[str, torch.Size, int]]:
+def _join(ventral: Mapping, dorsal: Mapping) -> dict:
+    """One dict of what both branches have, by ``<branch>_<area>``."""
+    return {
+        **{f'ventral_{name}': value for name, value in ventral.items()},
+        **{f'dorsal_{name}': value for name, value in dorsal.items()},
+    }
+
+
+def _shapes(blocks: nn.ModuleList) -> list[object]:
     """What two stacks of blocks must have in common to be shared."""
     heads = [block.attn.num_heads for block in blocks]
-    shapes = [(key, p.shape) for key, p in blocks.named_parameters()]
-    return [*shapes, *heads]
+    return [*heads, *((k, p.shape) for k, p in blocks.named_parameters())]

@@ -9,15 +9,16 @@ Shapes: B clips or images, T frames (1 for images), H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from bimm_mm.models.masking import TokenIndices
-from bimm_mm.models.pretrainers.area import AreaOutput, MultiDecoderHead
+from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch, Size, TokenIndices
 
 _READS = {
     True: 'latents of hidden tokens',
@@ -26,26 +27,102 @@ _READS = {
 
 
 @MODELS.register_module()
-class MaskedBranch(BaseModel):
+class BasePretrainer(BaseModel):
+    """What MMEngine's runner calls: losses in training, outputs otherwise.
+
+    A subclass gives :attr:`areas`, :meth:`loss` and :meth:`forward_areas`.
+    """
+
+    @property
+    def areas(self) -> Mapping[str, Area]:
+        """Every area by the name of its output."""
+        raise NotImplementedError
+
+    def loss(self, clips: ClipBatch) -> dict[str, Tensor]:
+        """Compute one named loss per area, and what targets log besides.
+
+        Args:
+            clips: B clips or images.
+
+        Returns:
+            Scalars. Those whose name starts with ``loss`` are summed up.
+        """
+        raise NotImplementedError
+
+    def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
+        """Hide tokens, encode the visible ones and decode every area.
+
+        Args:
+            clips: B clips or images.
+
+        Returns:
+            Outputs by name.
+        """
+        raise NotImplementedError
+
+    def predict(self, clips: ClipBatch) -> dict[str, AreaOutput]:
+        """Do the same, and score every prediction.
+
+        Args:
+            clips: B clips or images.
+
+        Returns:
+            Outputs by name, with their loss and metrics.
+        """
+        outputs = self.forward_areas(clips)
+        for name, output in outputs.items():
+            output.loss = self.areas[name].loss(output)
+            output.metrics = self.areas[name].metrics(output)
+        return outputs
+
+    def forward(
+        self,
+        inputs: ClipBatch,
+        data_samples: list | None = None,
+        mode: str = 'loss',
+    ) -> dict[str, Tensor] | list[dict[str, AreaOutput]]:
+        """Dispatch as MMEngine's runner asks.
+
+        Args:
+            inputs: B clips or images.
+            data_samples: Where each sample comes from; not used here.
+            mode: ``'loss'`` or ``'predict'``.
+
+        Returns:
+            What :meth:`loss` gives, or a list of one entry: what
+            :meth:`predict` gives.
+
+        Raises:
+            ValueError: If ``mode`` is neither of the two.
+        """
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'predict':
+            return [self.predict(inputs)]
+        raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
+
+
+@MODELS.register_module()
+class MaskedBranch(BasePretrainer):
     """Masked modelling with several decoders on one encoder (Sec. 3.1).
 
     Args:
-        backbone (dict): Config of a :class:`BIMMVisionTransformer`.
-        masking (dict): Config of a :class:`Masking`.
-        areas (list[dict]): One config per area, see :class:`Area`: ``name``,
+        backbone: Config of a :class:`BIMMVisionTransformer`.
+        masking: Config of a :class:`Masking`.
+        areas: One config per area, see :class:`Area`: ``name``,
             ``after_block``, ``decoder``, ``target`` and, if wanted,
             ``weight``.
-        regressor (dict, optional): Config of a :class:`LatentRegressor`. It
-            stands behind the last block: areas after that block decode its
-            latents of the hidden tokens. Defaults to None.
-        decoder_masking (dict, optional): Config of a
-            :class:`RunningCellMasking`, which leaves hidden tokens out of all
-            decoders and losses. Defaults to None: every hidden token is
-            predicted.
-        data_preprocessor (dict, optional): Config of a
-            :class:`ClipDataPreprocessor`. Defaults to None: the caller
-            passes a :class:`ClipBatch`.
-        init_cfg (dict, optional): As in MMEngine. Defaults to None.
+        regressor: Config of a :class:`LatentRegressor`. It stands behind the
+            last block: areas after that block decode its latents of the
+            hidden tokens.
+        decoder_masking: Config of a :class:`RunningCellMasking`, which leaves
+            hidden tokens out of all decoders and losses. If None, every
+            hidden token is predicted.
+        head: Config of another head than :class:`MultiDecoderHead`, without
+            ``areas`` and ``backbone``.
+        data_preprocessor: Config of a :class:`ClipDataPreprocessor`. If None,
+            the caller passes a :class:`ClipBatch`.
+        init_cfg: As in MMEngine.
 
     Raises:
         ValueError: If areas and regressor do not fit each other.
@@ -59,6 +136,7 @@ class MaskedBranch(BaseModel):
         areas: list[dict],
         regressor: dict | None = None,
         decoder_masking: dict | None = None,
+        head: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -70,23 +148,26 @@ class MaskedBranch(BaseModel):
             self.decoder_masking = MODELS.build(decoder_masking)
         if regressor is not None:
             encoder = dict(
-                dims=self.backbone.embed_dims, video=self.backbone.video
+                embed_dims=self.backbone.embed_dims, video=self.backbone.video
             )
             self.regressor = MODELS.build(dict(regressor, **encoder))
-        self.head = MultiDecoderHead(areas, backbone=self.backbone)
+        head = dict(type='bimm_mm.MultiDecoderHead') if head is None else head
+        self.head = MODELS.build(
+            dict(head, areas=areas, backbone=self.backbone)
+        )
         self._check_decoders()
         self._freeze_unused()
 
     def _check_decoders(self) -> None:
-        """Latents for decoders of latents, features for all others."""
+        """Latents are for decoders of latents, features for all others."""
         depth, latents = self.backbone.depth, self.regressor is not None
-        if latents and depth not in self.head.taps:
+        if latents and depth not in self.head.after_blocks:
             raise ValueError(
                 f'the regressor stands behind block {depth}, but no area is '
                 f'decoded there: set after_block={depth} for one, or leave '
                 'out the regressor'
             )
-        for name, area in self.head.areas.items():
+        for name, area in self.areas.items():
             wanted = latents and area.after_block == depth
             if area.decoder.reads_latents != wanted:
                 found = type(area.decoder).__name__
@@ -101,7 +182,7 @@ class MaskedBranch(BaseModel):
 
     def _freeze_unused(self) -> None:
         """Stop gradients of what no area reaches; DDP demands it."""
-        last = self.head.taps[-1]
+        last = self.head.after_blocks[-1]
         if last == self.backbone.depth:
             return
         print_log(
@@ -113,99 +194,67 @@ class MaskedBranch(BaseModel):
         for module in (*self.backbone.blocks[last:], self.backbone.norm):
             module.requires_grad_(False)
 
-    def forward(
-        self,
-        inputs: ClipBatch,
-        data_samples: list | None = None,
-        mode: str = 'loss',
-    ) -> dict[str, Tensor] | list[dict[str, AreaOutput]]:
-        """As MMEngine's runner calls it.
-
-        Args:
-            inputs (ClipBatch): What the branch sees.
-            data_samples (list, optional): Where each sample comes from; not
-                used here.
-            mode (str): ``'loss'`` or ``'predict'``. Defaults to ``'loss'``.
-
-        Returns:
-            dict[str, Tensor] | list[dict[str, AreaOutput]]: ``loss_<area>``
-            by area and what :meth:`loss` logs besides, or one entry with
-            every area's output.
-
-        Raises:
-            ValueError: If ``mode`` is neither of the two.
-        """
-        if mode == 'loss':
-            return self.loss(inputs)
-        if mode == 'predict':
-            return [self.reconstruct(inputs)]
-        raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
+    @property
+    def areas(self) -> Mapping[str, Area]:
+        """Every area by its name."""
+        return self.head.areas
 
     def loss(
         self, clips: ClipBatch, *, prefix: str = '', weight: float = 1.0
     ) -> dict[str, Tensor]:
-        """Losses and figures as the log names them.
+        """Compute losses and metrics as the log names them.
 
         Args:
-            clips (ClipBatch): B clips or images.
-            prefix (str): Put before the name of every area. Defaults to ''.
-            weight (float): Of this branch's losses. Defaults to 1.
+            clips: B clips or images.
+            prefix: Put before the name of every area.
+            weight: Weight of this branch's losses.
 
         Returns:
-            dict[str, Tensor]: Scalars ``loss_<prefix><area>`` and, of
-            targets that have some, ``<prefix><area>/<figure>``.
+            Scalars ``loss_<prefix><area>`` and, of targets that have some,
+            ``<prefix><area>/<metric>``.
         """
-        outputs = self.reconstruct(clips)
+        outputs = self.forward_areas(clips)
         losses = self.head.loss(outputs)
-        figures = self.head.figures(outputs)
+        metrics = self.head.metrics(outputs)
         return {
             **{f'loss_{prefix}{n}': weight * x for n, x in losses.items()},
-            **{f'{prefix}{name}': x for name, x in figures.items()},
+            **{f'{prefix}{name}': x for name, x in metrics.items()},
         }
 
-    def area_losses(self, clips: ClipBatch) -> dict[str, Tensor]:
-        """Weighted loss by area name (eq. 2 or 3)."""
-        return self.head.loss(self.reconstruct(clips))
-
-    def draw(
-        self,
-        batch: int,
-        grid: tuple[int, int, int],
-        *,
-        device: torch.device | None = None,
-    ) -> TokenIndices:
-        """Which tokens are visible, and which are decoded and scored.
-
-        Args:
-            batch (int): Number of samples.
-            grid (tuple[int, int, int]): Tokens over time, height and width.
-            device (torch.device, optional): Where to draw. Defaults to CPU.
-
-        Returns:
-            TokenIndices: What the masking hides, less what the decoder
-            masking leaves out.
-        """
-        indices = self.masking(batch, grid, device=device)
-        if self.decoder_masking is None:
-            return indices
-        return self.decoder_masking(indices, grid)
-
-    def reconstruct(self, clips: ClipBatch) -> dict[str, AreaOutput]:
+    def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
         """Mask, encode what is visible, regress, decode every area.
 
         Args:
-            clips (ClipBatch): B clips or images.
+            clips: B clips or images.
 
         Returns:
-            dict[str, AreaOutput]: By area name.
+            Outputs by area name.
         """
         grid = self.backbone.grid(clips.size)
         device = clips.inputs.device
-        indices = self.draw(len(clips.inputs), grid, device=device)
+        indices = self.sample_mask(len(clips.inputs), grid, device=device)
         features = self.backbone.encode(
-            clips.inputs, indices.visible, self.head.taps
+            clips.inputs, indices.visible, self.head.after_blocks
         )
         if self.regressor is not None:
             last = self.backbone.depth
             features[last] = self.regressor(features[last], indices, grid)
         return self.head(features, indices, grid, clips)
+
+    def sample_mask(
+        self, batch: int, grid: Size, *, device: torch.device | None = None
+    ) -> TokenIndices:
+        """Draw which tokens are visible, and which are decoded and scored.
+
+        Args:
+            batch: Number of samples.
+            grid: Tokens along time, height and width.
+            device: Where to draw. The CPU if None.
+
+        Returns:
+            What the masking hides, less what the decoder masking leaves out.
+        """
+        indices = self.masking(batch, grid, device=device)
+        if self.decoder_masking is None:
+            return indices
+        return self.decoder_masking(indices, grid)

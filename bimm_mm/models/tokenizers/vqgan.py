@@ -1,25 +1,37 @@
 """A VQGAN as tokenizer: pictures to codes.
 
-Shapes: B pictures, H x W pixels, f the stride, (h, w) = (H / f, W / f) codes,
-K codes of Z numbers each, n latents.
+The encoder is written from the description of Esser et al., "Taming
+Transformers for High-Resolution Image Synthesis" (appendix, Table 7), with
+the names that the authors' checkpoints have: ``conv_in``,
+``down.L.block.I``, ``down.L.attn.I``, ``down.L.downsample``, ``mid``,
+``norm_out``, ``conv_out``.
+
+Shapes: B pictures, C channels, H x W pixels, f the stride, (h, w) = (H / f,
+W / f) codes, K codes of Z numbers each, n latents.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from bimm_mm.models.checkpoints.checkpoint import load_fully
-from bimm_mm.models.tokenizers.vqgan_encoder import VQGANEncoder
-from bimm_mm.models.tokenizers.vqgan_file import read_vqgan
+from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
 from bimm_mm.registry import MODELS
+from bimm_mm.utils.files import sha256_of_file
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+_GROUPS = 32  # of every GroupNorm
+_KEYS = ('encoder.', 'quant_conv.', 'quantize.')
+_CONVERT = (
+    "torch.save({'state_dict': torch.load(PATH, weights_only=False)"
+    "['state_dict']}, OUT)"
+)
 
 
 @MODELS.register_module()
@@ -32,25 +44,23 @@ class VQGANTokenizer(nn.Module):
     is not.
 
     Args:
-        checkpoint (str, optional): A checkpoint of taming-transformers, or
-            its state dict: keys ``encoder.*``, ``quant_conv.*`` and
+        checkpoint: A checkpoint of taming-transformers, or its state dict:
+            keys ``encoder.*``, ``quant_conv.*`` and
             ``quantize.embedding.weight``, others are ignored. None leaves
             random weights, always the same, and says so: for tests only.
-        num_codes (int): Size K of the codebook. Defaults to 1024.
-        code_dims (int): Numbers Z of a code. Defaults to 256.
-        ch (int): See :class:`VQGANEncoder`, as all down to ``z_channels``.
-            Defaults to 128.
-        ch_mult (Sequence[int]): Defaults to (1, 1, 2, 2, 4), a stride of 16.
-        num_res_blocks (int): Defaults to 2.
-        attn_resolutions (Sequence[int]): Defaults to (16,).
-        resolution (int): Defaults to 256. Pictures of any size fit.
-        z_channels (int): Defaults to 256.
-        sha256 (str, optional): What the file's SHA-256 must be, 64
-            hexadecimal digits. Defaults to None: not checked.
-        dtype (str): Of the encoder, ``'float32'`` or ``'bfloat16'``; codes
-            are compared in fp32 in any case. Defaults to ``'float32'``.
-        chunk (int): How many pictures are encoded at once, which bounds the
-            memory. Defaults to 32.
+        num_codes: Size K of the codebook.
+        code_dims: Numbers Z of a code.
+        ch: See :class:`VQGANEncoder`, as all down to ``z_channels``.
+        ch_mult: Defaults to (1, 1, 2, 2, 4), a stride of 16.
+        num_res_blocks:
+        attn_resolutions:
+        resolution: Defaults to 256. Pictures of any size fit.
+        z_channels:
+        sha256: What the file's SHA-256 must be, 64 hexadecimal digits. If
+            None, not checked.
+        dtype: Of the encoder, ``'float32'`` or ``'bfloat16'``; codes are
+            compared in fp32 in any case.
+        chunk: How many pictures are encoded at once, which bounds the memory.
 
     Raises:
         ValueError: If an option is out of range.
@@ -134,11 +144,11 @@ class VQGANTokenizer(nn.Module):
         """Codes of pictures.
 
         Args:
-            pictures (Tensor): (B, 3, H, W), RGB in [0, 1]; H and W are
-                multiples of the stride.
+            pictures: (B, 3, H, W), RGB in [0, 1]; H and W are multiples of the
+                stride.
 
         Returns:
-            Tensor: (B, h, w), int64, in 0..K - 1.
+            (B, h, w), int64, in 0..K - 1.
 
         Raises:
             ValueError: If the stride does not divide the pictures. See
@@ -169,10 +179,10 @@ class VQGANTokenizer(nn.Module):
         """Code nearest to each latent.
 
         Args:
-            latents (Tensor): (B, Z, h, w).
+            latents: (B, Z, h, w).
 
         Returns:
-            Tensor: (B, h, w), int64.
+            (B, h, w), int64.
         """
         codebook = self.quantize['embedding'].weight
         flat = latents.movedim(1, -1).reshape(-1, latents.shape[1])
@@ -197,3 +207,265 @@ class VQGANTokenizer(nn.Module):
         score = F.pad(centered @ axes[:3].T, (0, max(3 - len(axes), 0)))
         rank = score.argsort(dim=0).argsort(dim=0)
         return rank / max(len(rank) - 1, 1)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(_GROUPS, channels, eps=1e-6)
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+
+
+class ResidualBlock(nn.Module):
+    """Twice GroupNorm, swish and 3 x 3 convolution, beside a shortcut.
+
+    Args:
+        inputs: Channels that come in.
+        outputs: Channels that go out; where they differ, the shortcut is a 1 x
+            1 convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = _norm(inputs)
+        self.conv1 = _conv(inputs, outputs, 3)
+        self.norm2 = _norm(outputs)
+        self.conv2 = _conv(outputs, outputs, 3)
+        self.nin_shortcut = None
+        if inputs != outputs:
+            self.nin_shortcut = _conv(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv2(F.silu(self.norm2(y)))
+        return y + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+
+
+class AttentionBlock(nn.Module):
+    """Attention of one head among all places of a picture.
+
+    Args:
+        channels: Channels C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = _norm(channels)
+        self.q = _conv(channels, channels, 1)
+        self.k = _conv(channels, channels, 1)
+        self.v = _conv(channels, channels, 1)
+        self.proj_out = _conv(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        y = self.norm(x)
+        q, k, v = (
+            part(y).flatten(2).transpose(1, 2)  # (B, H * W, C)
+            for part in (self.q, self.k, self.v)
+        )
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.proj_out(y.transpose(1, 2).view_as(x))
+
+
+class Downsample(nn.Module):
+    """3 x 3 convolution of stride 2, padded at the right and the bottom only.
+
+    Args:
+        channels: Channels C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H / 2, W / 2)."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, then half of it.
+
+    Args:
+        inputs: Channels that come in.
+        outputs: Channels that go out.
+        blocks: Residual blocks.
+        attention: Whether attention follows each of them.
+        last: Whether the resolution stays as it is.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        blocks: int,
+        attention: bool,
+        last: bool,
+    ) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(
+            ResidualBlock(outputs if index else inputs, outputs)
+            for index in range(blocks)
+        )
+        self.attn = nn.ModuleList(
+            AttentionBlock(outputs) for _ in range(blocks if attention else 0)
+        )
+        self.downsample = None if last else Downsample(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H / 2, W / 2), or H, W."""
+        for index, block in enumerate(self.block):
+            x = block(x)
+            if self.attn:
+                x = self.attn[index](x)
+        return x if self.downsample is None else self.downsample(x)
+
+
+class Middle(nn.Module):
+    """Residual block, attention, residual block.
+
+    Args:
+        channels: Channels C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block_1 = ResidualBlock(channels, channels)
+        self.attn_1 = AttentionBlock(channels)
+        self.block_2 = ResidualBlock(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        return self.block_2(self.attn_1(self.block_1(x)))
+
+
+class VQGANEncoder(nn.Module):
+    """Pictures to a map of latents.
+
+    Args:
+        ch: Channels of the first convolution; a multiple of 32.
+        ch_mult: Channels of each level, over ``ch``. Every level but the last
+            halves the resolution.
+        num_res_blocks: Residual blocks per level.
+        attn_resolutions: Resolutions at which attention follows every block,
+            for pictures of ``resolution``.
+        resolution: Side of the pictures in the tokenizer's training.
+        z_channels: Channels of the latents.
+
+    Raises:
+        ValueError: If ``ch`` is no multiple of 32.
+    """
+
+    def __init__(
+        self,
+        ch: int,
+        *,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        attn_resolutions: Sequence[int],
+        resolution: int,
+        z_channels: int,
+    ) -> None:
+        super().__init__()
+        if ch % _GROUPS:
+            raise ValueError(
+                f'VQGAN: ch={ch} must be a multiple of {_GROUPS}, the groups '
+                'of its norms'
+            )
+        widths = [ch, *(ch * factor for factor in ch_mult)]
+        last = len(ch_mult) - 1
+        self.conv_in = _conv(3, ch, 3)
+        self.down = nn.ModuleList(
+            Level(
+                widths[level],
+                widths[level + 1],
+                blocks=num_res_blocks,
+                attention=resolution // 2**level in attn_resolutions,
+                last=level == last,
+            )
+            for level in range(last + 1)
+        )
+        self.mid = Middle(widths[-1])
+        self.norm_out = _norm(widths[-1])
+        self.conv_out = _conv(widths[-1], z_channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to (B, z_channels, H / f, W / f)."""
+        x = self.conv_in(x)
+        for level in self.down:
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+
+
+class _Callback:
+    """Stands in for Lightning's class, which such a file only names."""
+
+
+# A Lightning file keys the state of its callbacks by their classes. A class
+# without content lets torch's safe loader read past them; nothing is run.
+_STANDINS = [
+    (_Callback, f'{package}.callbacks.{module}.{name}')
+    for package in ('pytorch_lightning', 'lightning.pytorch')
+    for module, name in (
+        ('model_checkpoint', 'ModelCheckpoint'),
+        ('lr_logger', 'LearningRateLogger'),
+        ('lr_monitor', 'LearningRateMonitor'),
+    )
+]
+
+
+def read_vqgan(
+    path: str | Path, *, sha256: str | None = None
+) -> dict[str, Tensor]:
+    """Weights of encoder and codebook, tensors only, onto the CPU.
+
+    Args:
+        path: A Lightning checkpoint of taming-transformers, or a state dict.
+        sha256: What the file's SHA-256 must be. If None, not checked.
+
+    Returns:
+        Those under ``encoder.``, ``quant_conv.`` and ``quantize.``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is another file than ``sha256`` names, cannot be
+            read safely or holds no VQGAN.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'there is no VQGAN checkpoint at {path}: get one of '
+            'taming-transformers (such as last.ckpt of '
+            'vqgan_imagenet_f16_1024) and set tokenizer.checkpoint to its '
+            'path'
+        )
+    if sha256 is not None:
+        _check_sha256(path, sha256)
+    try:
+        with torch.serialization.safe_globals(_STANDINS):
+            state = read_state_dict(path)
+    except ValueError as error:
+        raise ValueError(
+            f'{error}. If it is a Lightning checkpoint that you trust, keep '
+            f'its tensors alone, in a Python of your own: {_CONVERT}'
+        ) from error
+    state = {k: v for k, v in state.items() if k.startswith(_KEYS)}
+    if 'quantize.embedding.weight' not in state:
+        raise ValueError(
+            f'{path} has no quantize.embedding.weight: it is no VQGAN with '
+            'a nearest-neighbor codebook (those of gumbel models have '
+            'another quantizer)'
+        )
+    return state
+
+
+def _check_sha256(path: str | Path, wanted: str) -> None:
+    """Refuse a file that is not the one wanted, by its 64 digits."""
+    found = sha256_of_file(path)
+    if found != wanted.lower():
+        raise ValueError(
+            f'{path} has the SHA-256 {found}, not {wanted}: it is another '
+            'file or was cut off; get it again, or correct tokenizer.sha256'
+        )

@@ -5,7 +5,7 @@
 v1 = dict(
     name='V1',
     after_block=2,  # Table 7d
-    decoder=dict(type='bimm_mm.LinearDecoder', width=384, num_heads=6),
+    decoder=dict(type='bimm_mm.LinearDecoder', decoder_dims=384, num_heads=6),
     target=dict(type='bimm_mm.GaborTarget'),
 )
 # V2: contours (Sec. 3.2), from files that bimm_mm.LoadContour reads. With
@@ -15,13 +15,16 @@ v2 = dict(
     name='V2',
     after_block=4,  # Table 7d
     decoder=dict(
-        type='bimm_mm.TransformerDecoder', depth=2, width=384, num_heads=6
+        type='bimm_mm.TransformerDecoder',
+        depth=2,
+        decoder_dims=384,
+        num_heads=6,
     ),
     target=dict(type='bimm_mm.ContourTarget', source='{{$BIMM_CONTOURS:map}}'),
 )
 # V4 and MT: after the last block (Table 7d), the baselines' decoder.
 last_decoder = dict(
-    type='bimm_mm.TransformerDecoder', depth=4, width=384, num_heads=6
+    type='bimm_mm.TransformerDecoder', depth=4, decoder_dims=384, num_heads=6
 )
 
 ventral = dict(

@@ -6,17 +6,17 @@ _base_ = './bimm_base.py'
 v1 = dict(
     _base_.v1,
     after_block=4,  # chosen: the share of Table 7d, 2 of 12
-    decoder=dict(_base_.v1.decoder, width=512, num_heads=8),
+    decoder=dict(_base_.v1.decoder, decoder_dims=512, num_heads=8),
 )
 v2 = dict(
     _base_.v2,
     after_block=8,  # chosen: the share of Table 7d, 4 of 12
-    decoder=dict(_base_.v2.decoder, width=512, num_heads=8),
+    decoder=dict(_base_.v2.decoder, decoder_dims=512, num_heads=8),
 )
 # V4 and MT: after the last block (Table 7d), the baselines' decoder.
 last = dict(
     after_block=24,
-    decoder=dict(_base_.last_decoder, width=512, num_heads=8),
+    decoder=dict(_base_.last_decoder, decoder_dims=512, num_heads=8),
 )
 
 ventral = dict(

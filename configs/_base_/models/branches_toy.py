@@ -11,19 +11,19 @@
 size = 64
 patch_size = 8
 arch = dict(embed_dims=192, depth=6, num_heads=3)
-decoder_width = 96
+decoder_dims = 96
 
 last_decoder = dict(
     type='bimm_mm.TransformerDecoder',
     depth=2,
-    width=decoder_width,
+    decoder_dims=decoder_dims,
     num_heads=3,
 )
 v1 = dict(
     name='V1',
     after_block=2,
     decoder=dict(
-        type='bimm_mm.LinearDecoder', width=decoder_width, num_heads=3
+        type='bimm_mm.LinearDecoder', decoder_dims=decoder_dims, num_heads=3
     ),
     target=dict(type='bimm_mm.GaborTarget'),
 )
@@ -33,7 +33,7 @@ v2 = dict(
     decoder=dict(
         type='bimm_mm.TransformerDecoder',
         depth=1,
-        width=decoder_width,
+        decoder_dims=decoder_dims,
         num_heads=3,
     ),
     # From files, as at full size; see pretrain_joint.py for who makes them.

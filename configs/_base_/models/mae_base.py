@@ -6,7 +6,7 @@
 decoder = dict(
     type='bimm_mm.TransformerDecoder',
     depth=8,  # MAE
-    width=512,  # MAE
+    decoder_dims=512,  # MAE
     num_heads=16,  # MAE's code
 )
 target = dict(type='bimm_mm.PixelTarget', norm='mae')

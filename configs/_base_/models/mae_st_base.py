@@ -24,13 +24,15 @@ model = dict(
             decoder=dict(
                 type='bimm_mm.TransformerDecoder',
                 depth=4,  # MAE-ST's code
-                width=512,  # MAE-ST's code
+                decoder_dims=512,  # MAE-ST's code
                 num_heads=16,  # MAE-ST's code
             ),
             target=dict(
-                type='bimm_mm.SparsePixelTarget',
+                type='bimm_mm.PixelTarget',
                 norm='mae',  # MAE-ST
                 every=2,  # MAE-ST's code: 8 of 16 frames
+                mean=(0.45, 0.45, 0.45),  # MAE-ST's code
+                std=(0.225, 0.225, 0.225),  # MAE-ST's code
             ),
         )
     ],

@@ -7,7 +7,7 @@
 decoder = dict(
     type='bimm_mm.LatentDecoder',
     depth=4,  # chosen: as VideoMAE, and as CAE
-    width=384,  # chosen: as VideoMAE; CAE's is the encoder's
+    decoder_dims=384,  # chosen: as VideoMAE; CAE's is the encoder's
     num_heads=6,  # chosen: as VideoMAE
 )
 tokenizer = dict(
@@ -57,7 +57,7 @@ model = dict(
             after_block=12,
             decoder=decoder,
             target=dict(
-                type='bimm_mm.DifferenceTarget',
+                type='bimm_mm.MotionTarget',
                 signed=True,  # chosen
                 norm='clip',  # chosen: predicting the mean costs 1
             ),

@@ -7,7 +7,7 @@
 decoder = dict(
     type='bimm_mm.TransformerDecoder',
     depth=4,  # MotionMAE: 4 does best
-    width=384,  # MotionMAE: 384 does best
+    decoder_dims=384,  # MotionMAE: 384 does best
     num_heads=6,  # chosen: as VideoMAE
 )
 model = dict(

@@ -3,7 +3,7 @@ _base_ = './motionmae_base.py'
 
 decoder = dict(
     _base_.decoder,
-    width=512,  # chosen: as VideoMAE
+    decoder_dims=512,  # chosen: as VideoMAE
     num_heads=8,  # chosen: as VideoMAE
 )
 pixels, motion = _base_.model.areas

@@ -11,7 +11,7 @@ pixels = dict(
     decoder=dict(
         type='bimm_mm.TransformerDecoder',
         depth=4,  # OmniMAE's code
-        width=384,  # OmniMAE's code
+        decoder_dims=384,  # OmniMAE's code
         num_heads=16,  # OmniMAE's code
     ),
     target=dict(type='bimm_mm.PixelTarget', norm='mae'),  # as MAE
@@ -30,9 +30,9 @@ model = dict(
     masking=dict(
         type='bimm_mm.ImageOrVideoMasking',
         # chosen: 0.9 for images is published as well
-        still=dict(type='bimm_mm.RandomMasking', ratio=0.75),
+        image=dict(type='bimm_mm.RandomMasking', ratio=0.75),
         # chosen: 0.95 is published as well
-        clip=dict(type='bimm_mm.RandomMasking', ratio=0.9),
+        video=dict(type='bimm_mm.RandomMasking', ratio=0.9),
     ),
     areas=[pixels],
 )

@@ -5,7 +5,7 @@ _base_ = './videomae_base.py'
 decoder = dict(
     pixels.decoder,
     depth=12,  # VideoMAE's scripts
-    width=512,  # VideoMAE's code
+    decoder_dims=512,  # VideoMAE's code
     num_heads=8,  # VideoMAE's code
 )
 model = dict(

@@ -4,7 +4,7 @@ _base_ = './videomae_base.py'
 (pixels,) = _base_.model.areas
 decoder = dict(
     pixels.decoder,
-    width=192,  # VideoMAE's code
+    decoder_dims=192,  # VideoMAE's code
     num_heads=3,  # VideoMAE's code
 )
 model = dict(

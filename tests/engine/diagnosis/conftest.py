@@ -25,7 +25,10 @@ def _area(name: str, after_block: int, target: str) -> dict:
         name=name,
         after_block=after_block,
         decoder=dict(
-            type='bimm_mm.TransformerDecoder', depth=1, width=16, num_heads=2
+            type='bimm_mm.TransformerDecoder',
+            depth=1,
+            decoder_dims=16,
+            num_heads=2,
         ),
         target=dict(type=f'bimm_mm.{target}'),
     )

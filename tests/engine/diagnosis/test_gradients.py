@@ -56,7 +56,7 @@ def test_weighted_losses_are_those_of_training(make_model, clips):
     torch.manual_seed(0)
     trained = model.loss(clips)
     torch.manual_seed(0)
-    found = weighted_losses(model, model.reconstruct(clips))
+    found = weighted_losses(model, model.forward_areas(clips))
     assert {f'loss_{name}' for name in found} == set(trained)
     for name, loss in found.items():
         torch.testing.assert_close(loss, trained[f'loss_{name}'])
@@ -66,8 +66,8 @@ def test_relative_loss_is_that_of_the_tokens_own_mean(make_model, clips):
     model = make_model('branch').eval()
     found = _measured(model, clips)['areas']
     torch.manual_seed(0)
-    for name, out in model.reconstruct(clips).items():
-        target = out.scored_target.flatten(0, 1).double().numpy()
+    for name, out in model.forward_areas(clips).items():
+        target = out.target.flatten(0, 1).double().numpy()
         guess = out.prediction.detach().flatten(0, 1).double().numpy()
         wanted = ((guess - target) ** 2).mean() / target.var(0).mean()
         assert found[name]['ratio'] == pytest.approx(wanted, rel=1e-6)

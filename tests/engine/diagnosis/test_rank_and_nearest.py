@@ -102,7 +102,7 @@ def test_labelled_set_gives_all_in_order(make_clips):
 def test_features_are_those_of_the_dense_encoder(make_model, clips):
     model = make_model('bimm').eval()
     model.dorsal.backbone.out_type = 'avg'
-    model.dorsal.backbone.out_taps = [1, 2]
+    model.dorsal.backbone.out_indices = [0, 1]
     found = block_features(model.dorsal, clips)
     with torch.no_grad():
         wanted = model.dorsal.backbone(clips.inputs)

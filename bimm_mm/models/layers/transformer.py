@@ -1,0 +1,407 @@
+"""The parts of a vision transformer, for encoders and decoders alike.
+
+Patch embedding, position tables, attention and the transformer block.
+Parameters carry the names of timm's ViT (``norm1``, ``attn.qkv``, ...).
+
+Shapes: B batch, C channels, T frames, H x W pixels; (t, h, w) grid of N = t *
+h * w tokens, each of q = tubelet frames times p x p pixels; Nv visible
+tokens, L tokens of a sequence, n queries; D embed_dims, d = D / heads.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bimm_mm.structures import Size
+
+
+class PatchEmbed(nn.Module):
+    """Turns patches of pixels into tokens, but only the patches wanted.
+
+    The convolution's kernel and stride are equal, so that every token depends
+    on one patch. Cutting out the visible patches first saves the work for the
+    hidden ones, nine of ten when a video is masked as the paper does.
+
+    Args:
+        embed_dims: Width D of the tokens.
+        patch: Frames, height and width of a patch.
+        in_channels: Channels C of the input.
+        video: Whether the weight is that of a ``Conv3d`` (D, C, q, p, p) or
+            of a ``Conv2d`` (D, C, p, p), as checkpoints have it.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        *,
+        patch: Size,
+        in_channels: int,
+        video: bool,
+    ) -> None:
+        super().__init__()
+        self.patch = patch
+        self.in_channels = in_channels
+        conv = nn.Conv3d if video else nn.Conv2d
+        kernel = patch if video else patch[1:]
+        self.proj = conv(in_channels, embed_dims, kernel, stride=kernel)
+        # As a linear layer, like MAE and VideoMAE.
+        nn.init.xavier_uniform_(self.proj.weight.view(embed_dims, -1))
+        nn.init.zeros_(self.proj.bias)
+
+    def grid(self, size: Size) -> Size:
+        """Count the tokens along time, height and width.
+
+        Args:
+            size: Frames, height and width (T, H, W) of the input.
+
+        Raises:
+            ValueError: If a side is no positive multiple of the patch's.
+        """
+        if any(s < p or s % p for s, p in zip(size, self.patch, strict=True)):
+            raise ValueError(
+                f'an input of (frames, height, width) = {tuple(size)} cannot '
+                f'be cut into patches of {self.patch}: resize or crop it to '
+                'multiples of the patch'
+            )
+        t, h, w = (s // p for s, p in zip(size, self.patch, strict=True))
+        return t, h, w
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Embed all patches or the visible ones.
+
+        Args:
+            x: (B, C, T, H, W).
+            visible: (B, Nv), int64, which tokens; t is the slowest index, w
+                the fastest. All if None.
+
+        Returns:
+            (B, N, D), or (B, Nv, D).
+        """
+        if x.ndim != 5 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'expected (batch, {self.in_channels}, frames, height, '
+                f'width), got {tuple(x.shape)}: in_channels is '
+                f'{self.in_channels}'
+            )
+        patches = self._cut(x)
+        if visible is not None:
+            patches = _take(patches, visible)
+        patches = patches.reshape(len(x), -1, self.proj.weight[0].numel())
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """Cut (B, C, T, H, W) into a view (B, t, h, w, C, q, p, p)."""
+        t, h, w = self.grid(tuple(x.shape[2:]))
+        q, p, r = self.patch
+        x = x.reshape(len(x), self.in_channels, t, q, h, p, w, r)
+        return x.permute(0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def _take(patches: Tensor, visible: Tensor) -> Tensor:
+    """Pick patches (B, t, h, w, ...) at ``visible`` (B, Nv): (B, Nv, ...)."""
+    if visible.ndim != 2 or len(visible) != len(patches):
+        raise ValueError(
+            f'visible must be (batch={len(patches)}, tokens), got '
+            f'{tuple(visible.shape)}'
+        )
+    _, _, h, w = patches.shape[:4]
+    row = torch.arange(len(visible), device=visible.device).unsqueeze(1)
+    return patches[row, visible // (h * w), visible // w % h, visible % w]
+
+
+def position_table(
+    grid: Size,
+    embed_dims: int,
+    *,
+    video: bool,
+    device: torch.device | str | None = None,
+    source: Size | None = None,
+) -> Tensor:
+    """Compute the sine-cosine position of every token, t slowest.
+
+    Tables are neither parameters nor buffers: they are computed for the grid
+    at hand, so that a checkpoint fits every resolution and every length.
+
+    Video takes VideoMAE's table: a token's position is its index among all
+    tokens of the clip, sine and cosine alternate. Images take MAE's table:
+    the first half of the channels tells the column, the second half the row,
+    and in each half all sines come before all cosines.
+
+    Args:
+        grid: Tokens along time, height and width; t is 1 for images.
+        embed_dims: Width D; even for video, a multiple of 4 for images.
+        video: Which table.
+        device: Where the table shall be. The CPU if None.
+        source: Grid of pretraining, whose table is interpolated linearly
+            along each side (for images bilinearly, as Sec. A.1 has it for
+            ADE20K). Larger inputs then get positions within the range that
+            the weights have seen. If None, the table is computed for
+            ``grid``.
+
+    Returns:
+        (t * h * w, D), fp32. It is shared between callers and must not be
+        written to.
+
+    Raises:
+        ValueError: If ``embed_dims`` does not suit the table, or an image has
+            t > 1.
+    """
+    divisor = 2 if video else 4
+    if embed_dims % divisor:
+        kind = 'video' if video else 'image'
+        raise ValueError(
+            f'the position table of {kind} tokens needs a width divisible '
+            f'by {divisor}, not {embed_dims}'
+        )
+    if not video and grid[0] != 1:
+        raise ValueError(
+            f'images have one token in time, the grid {grid} has {grid[0]}'
+        )
+    place = torch.device(device or 'cpu')
+    source = grid if source is None else source
+    if torch.compiler.is_compiling():
+        # The compiler cannot see the cache: let it fuse the formula instead.
+        return _resized(source, grid, embed_dims, video, place)
+    return _cached(source, grid, embed_dims, video, place)
+
+
+@lru_cache(maxsize=64)
+def _cached(
+    source: Size, grid: Size, dims: int, video: bool, device: torch.device
+) -> Tensor:
+    # A table first needed while validating must still serve in training.
+    with torch.inference_mode(False):
+        table = _resized(source, grid, dims, video, torch.device('cpu'))
+        return table.to(device)
+
+
+def _resized(
+    source: Size, grid: Size, dims: int, video: bool, device: torch.device
+) -> Tensor:
+    """Interpolate the table of ``source`` to ``grid``."""
+    table = _table(source, dims, video, device)
+    if source == grid:
+        return table
+    volume = table.T.reshape(1, dims, *source)
+    volume = F.interpolate(volume, grid, mode='trilinear')
+    return volume.reshape(dims, -1).T.contiguous()
+
+
+def _table(grid: Size, dims: int, video: bool, device: torch.device) -> Tensor:
+    t, h, w = grid
+    index = torch.arange(t * h * w, dtype=torch.float64, device=device)
+    if video:
+        angles = _angles(index, dims // 2)
+        table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    else:
+        row = index.div(w, rounding_mode='floor')
+        x, y = _angles(index - row * w, dims // 4), _angles(row, dims // 4)
+        table = torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], -1)
+    return table.float()
+
+
+def _angles(position: Tensor, count: int) -> Tensor:
+    """Angles (N, count) of positions (N,), fp64."""
+    power = torch.arange(count, dtype=torch.float64, device=position.device)
+    return position.unsqueeze(1) * 10000.0 ** (-power / count)
+
+
+def xavier_init(module: nn.Module) -> None:
+    """Initialize one layer as MAE and VideoMAE do; for ``Module.apply``.
+
+    Args:
+        module: A linear layer gets Xavier-uniform weights and bias 0, a
+            LayerNorm weight 1 and bias 0; others stay untouched.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: skips a residual branch, sample by sample.
+
+    Args:
+        rate: Probability in [0, 1) that a sample's branch is left out in
+            training. Kept branches are divided by ``1 - rate``.
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f'drop_path={rate} must lie in [0, 1)')
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop whole samples of ``x`` (B, ...) in training."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        kept = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * kept / keep
+
+    def extra_repr(self) -> str:
+        """Show the rate when the model is printed."""
+        return f'rate={self.rate:.3f}'
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention.
+
+    Args:
+        embed_dims: Width D.
+        num_heads: Number of heads; must divide ``embed_dims``.
+        key_bias: If True, there is one bias for queries, keys and values, as
+            in timm and MAE. If False, there are parameters ``q_bias`` and
+            ``v_bias`` only, as in VideoMAE. Both compute the same functions,
+            since softmax does not see what is added to all keys.
+    """
+
+    def __init__(
+        self, embed_dims: int, *, num_heads: int, key_bias: bool = True
+    ) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'embed_dims={embed_dims} must be divisible by '
+                f'num_heads={num_heads}'
+            )
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=key_bias)
+        if not key_bias:
+            self.q_bias = nn.Parameter(torch.zeros(embed_dims))
+            self.v_bias = nn.Parameter(torch.zeros(embed_dims))
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(
+        self,
+        x: Tensor,
+        num_queries: int | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Attend to all tokens, from all of them or from the last ones.
+
+        Args:
+            x: (B, L, D).
+            num_queries: Compute only the last n tokens. All if None.
+            attn_mask: (B, 1, 1, L), bool, True where a token may be attended
+                to. Everywhere if None.
+
+        Returns:
+            (B, L, D), or (B, n, D).
+        """
+        q, k, v = self._project(x, num_queries)
+        # (B, heads, n, d)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def _project(
+        self, x: Tensor, num_queries: int | None
+    ) -> tuple[Tensor, ...]:
+        """Queries (B, heads, n, d), keys and values (B, heads, L, d)."""
+        weight, bias = self.qkv.weight, self._bias()
+        if num_queries is None:
+            return self._heads(F.linear(x, weight, bias), 3)
+        dims = x.shape[-1]
+        last = x[:, x.shape[1] - num_queries :]
+        (q,) = self._heads(F.linear(last, weight[:dims], bias[:dims]), 1)
+        k, v = self._heads(F.linear(x, weight[dims:], bias[dims:]), 2)
+        return q, k, v
+
+    def _bias(self) -> Tensor:
+        """Bias of queries, keys and values, (3D,)."""
+        if self.qkv.bias is not None:
+            return self.qkv.bias
+        zero = torch.zeros_like(self.q_bias)
+        return torch.cat([self.q_bias, zero, self.v_bias])
+
+    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, L, parts * D) to one (B, heads, L, d) per part."""
+        x = x.unflatten(-1, (parts, self.num_heads, -1))
+        return x.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU in between.
+
+    Args:
+        embed_dims: Width D.
+        hidden_dims: Width between the two layers.
+    """
+
+    def __init__(self, embed_dims: int, *, hidden_dims: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, L, D) to (B, L, D), token by token."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block.
+
+    Args:
+        embed_dims: Width D.
+        num_heads: Number of heads; must divide ``embed_dims``.
+        mlp_ratio: Hidden width of the MLP over ``embed_dims``.
+        key_bias: See :class:`Attention`.
+        drop_path: See :class:`DropPath`.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        *,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        key_bias: bool = True,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.attn = Attention(
+            embed_dims, num_heads=num_heads, key_bias=key_bias
+        )
+        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.mlp = Mlp(embed_dims, hidden_dims=int(embed_dims * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+        self.apply(xavier_init)
+
+    def forward(
+        self,
+        x: Tensor,
+        num_queries: int | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Transform all tokens, or only the last ones in view of all.
+
+        Args:
+            x: (B, L, D).
+            num_queries: Return only the last n tokens, 1 <= n <= L. They
+                equal the last n tokens of the full result, but cost less. All
+                if None.
+            attn_mask: See :meth:`Attention.forward`.
+
+        Returns:
+            (B, L, D), or (B, n, D).
+        """
+        if num_queries is not None and not 1 <= num_queries <= x.shape[1]:
+            raise ValueError(
+                f'num_queries={num_queries} must lie in 1..{x.shape[1]}, the '
+                'number of tokens'
+            )
+        attended = self.attn(self.norm1(x), num_queries, attn_mask)
+        if num_queries is not None:
+            x = x[:, x.shape[1] - num_queries :]
+        x = x + self.drop_path(attended)
+        return x + self.drop_path(self.mlp(self.norm2(x)))
