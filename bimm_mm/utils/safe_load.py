@@ -21,7 +21,10 @@ def load_checkpoint_file(path: str | Path, *, mmap: bool = False) -> Any:
     Returns:
         What the file holds.
     """
-    with torch.serialization.safe_globals(checkpoint_globals()):
+    # On leaving, torch forgets all that it is given, known before or not.
+    known = torch.serialization.get_safe_globals()
+    needed = [item for item in checkpoint_globals() if item not in known]
+    with torch.serialization.safe_globals(needed):
         return torch.load(
             path, map_location='cpu', weights_only=True, mmap=mmap
         )

@@ -100,6 +100,11 @@ def test_a_real_checkpoint_is_refused_unpatched(own_checkpoint):
     assert 'message_hub' in load_checkpoint_file(own_checkpoint)
 
 
+def test_reading_a_file_leaves_what_mmengine_may_load(own_checkpoint):
+    load_checkpoint_file(own_checkpoint)
+    load_checkpoint(Toy(), str(own_checkpoint))
+
+
 def test_a_checkpoint_of_numpy_1_loads(tmp_path):
     new, old = tmp_path / 'new.pth', tmp_path / 'old.pth'
     torch.save({'array': np.arange(3.0), 'number': np.float32(2)}, new)
