@@ -6,6 +6,10 @@ patch_size = 8
 num_frames = 8
 frame_interval = 3
 side = 40
+test_clips = 1
+watched_clips = 4
+num_workers = 0
+compile = False
 
-pretrain = dict(steps=4, batch_size=4, lr=6e-4)
-finetune = dict(steps=2, batch_size=4, lr=5e-4)
+pretrain = dict(steps=24, epochs=8, batch_size=4, lr=6e-4)
+finetune = dict(steps=4, epochs=2, batch_size=4, lr=5e-4)

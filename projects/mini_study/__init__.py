@@ -1,0 +1,1 @@
+"""A small study: does BIMM help on a few real clips?"""

@@ -1,1 +1,0 @@
-"""Studies: experiments made of the released code."""

@@ -1,1 +1,0 @@
-"""A small copy of the paper's comparison, for one GPU."""
