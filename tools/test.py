@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     add_shared_arguments,
     build_runner,
@@ -20,7 +21,7 @@ from bimm_mm.apis import (
     set_work_dir,
     write_json,
 )
-from bimm_mm.compat import end_processes
+from bimm_mm.utils.processes import end_processes
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
 

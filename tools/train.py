@@ -7,6 +7,7 @@ import argparse
 
 from mmengine.config import Config
 
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     add_shared_arguments,
     build_runner,
@@ -22,7 +23,7 @@ from bimm_mm.apis import (
     use_amp,
     use_auto_scale_lr,
 )
-from bimm_mm.compat import end_processes
+from bimm_mm.utils.processes import end_processes
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,6 +13,7 @@ function in ``patches``        upstream issue
 =============================  ===========================================
 allow_own_checkpoints          mmengine #1655: torch >= 2.6 cannot resume
 cache_formatted_configs        mmcv #2466: configs are formatted repeatedly
+defer_transformers             mmengine imports it for one optimizer: slow
 name_empty_dataset             mmdetection #10627: unclear error
 load_opencv_first              decord #339: OpenCV reads no PNG files
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
@@ -31,8 +32,5 @@ name: ``bimm_mm.CPUAmpOptimWrapper`` (mmengine's autocast is for CUDA only),
 
 from bimm_mm.compat.import_hook import install
 from bimm_mm.compat.patches import MISSING, PATCHES
-from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
 install(PATCHES, MISSING)
-
-__all__ = ['end_processes', 'prepare_cpu_processes']

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -49,6 +50,29 @@ def cache_formatted_configs(module: ModuleType, run: Run) -> None:
     module.FormatCode = lambda text, style_config: formatted(
         text, tuple(style_config.items())
     )
+
+
+def defer_transformers(module: ModuleType, run: Run) -> None:
+    """Import ``transformers`` for its one optimizer when that is built.
+
+    MMEngine 0.10.7 imports it to register ``Adafactor``, and with it peft and
+    scikit-learn: more than half of what a training imports (no upstream issue
+    known).
+    """
+    if 'transformers' in sys.modules or find_spec('transformers') is None:
+        run(module)
+        return
+
+    def build_adafactor(*args: Any, **kwargs: Any) -> Any:
+        return import_module('transformers').Adafactor(*args, **kwargs)
+
+    stub = ModuleType('transformers')
+    vars(stub)['Adafactor'] = build_adafactor
+    sys.modules['transformers'] = stub
+    try:
+        run(module)
+    finally:
+        del sys.modules['transformers']
 
 
 def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
@@ -167,6 +191,7 @@ PATCHES: dict[str, Patch] = {
     'mmengine.config.config': cache_formatted_configs,
     'mmengine.dataset.base_dataset': name_empty_dataset,
     'mmengine.logging.history_buffer': allow_own_checkpoints,
+    'mmengine.optim.optimizer.builder': defer_transformers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,
     'mmaction.utils.misc': keep_old_numpy_names,

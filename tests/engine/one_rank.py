@@ -13,8 +13,9 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import distributed as dist
 
-from bimm_mm.compat import end_processes
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.engine import AreaLoss, FiniteLossHook
+from bimm_mm.utils.processes import end_processes
 
 
 def stop(rank: int, loss: float) -> str:

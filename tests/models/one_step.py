@@ -12,9 +12,10 @@ import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 
-from bimm_mm.compat import end_processes
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.models import BIMM
 from bimm_mm.structures import ClipBatch, TokenIndices
+from bimm_mm.utils.processes import end_processes
 
 BATCH = 4
 FRAMES = 4

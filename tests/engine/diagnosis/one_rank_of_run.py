@@ -15,9 +15,10 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import distributed as dist
 
-from bimm_mm.compat import end_processes
+import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.models import BIMM
 from bimm_mm.registry import HOOKS
+from bimm_mm.utils.processes import end_processes
 
 
 class Keep(Hook):
