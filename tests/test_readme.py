@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
@@ -54,17 +57,63 @@ def test_adding_a_target(new_target):
     torch.testing.assert_close(picture, gray.expand(-1, -1, -1, -1, 3))
 
 
-def test_files_and_links_exist():
-    links = re.findall(r'\]\((?!http)([^)#]+)\)', README)
-    commands = re.findall(r'(?:bash|python) ((?:tools|configs)/\S+)', README)
-    assert links and commands
-    for path in [*links, *commands]:
-        assert (ROOT / path).is_file(), path
+@pytest.fixture
+def tiny_checkpoint(tmp_path) -> Path:
+    """An encoder of ViT-Tiny's size in the file that the README names."""
+    encoder = MODELS.build(
+        dict(
+            type='bimm_mm.BIMMVisionTransformer',
+            arch='tiny',
+            num_frames=16,
+            tubelet_size=2,
+        )
+    )
+    torch.save({'state_dict': encoder.state_dict()}, tmp_path / 'joint.pth')
+    return tmp_path / 'joint.pth'
+
+
+def test_notebook_snippet_reads_the_checkpoint(tiny_checkpoint):
+    (code,) = [block for block in BLOCKS if 'a notebook' in block]
+    code = code.replace("'base'", "'tiny'")
+    code = code.replace('joint.pth', str(tiny_checkpoint))
+    scope: dict = {}
+    exec(code, scope)
+    assert scope['features'].shape == (1, 192)
+    saved = torch.load(tiny_checkpoint, weights_only=True)['state_dict']
+    for name, value in scope['encoder'].state_dict().items():
+        torch.testing.assert_close(value, saved[name])
+
+
+@pytest.mark.parametrize('library', ['mmaction2', 'mmdetection'])
+def test_config_snippets_build_in_their_library(library, tmp_path):
+    """At full size, on the meta device: no memory and no checkpoint."""
+    (code,) = [block for block in BLOCKS if block.startswith(f'# {library}')]
+    path = tmp_path / 'mine.py'
+    path.write_text(code)
+    cfg = Config.fromfile(path)
+    package = {'mmaction2': 'mmaction', 'mmdetection': 'mmdet'}[library]
+    importlib.import_module(f'{package}.models')
+    models = importlib.import_module(f'{package}.registry').MODELS
+    init_default_scope(package)
+    with torch.device('meta'):
+        model = models.build(cfg.model)
+    assert type(model.backbone).__name__ == 'BIMMVisionTransformer'
+    assert model.backbone.embed_dims == 768
+
+
+def test_own_videos_config_keeps_the_pipeline(tmp_path):
+    (code,) = [block for block in BLOCKS if 'configs/my_videos.py' in block]
+    base = str(ROOT / 'configs/bimm/pretrain_joint_ucf101.py')
+    path = tmp_path / 'mine.py'
+    path.write_text(code.replace('bimm/pretrain_joint_ucf101.py', base))
+    mine, ucf101 = Config.fromfile(path), Config.fromfile(base)
+    dataset = mine.train_dataloader.dataset.dataset
+    assert dataset.ann_file == 'data/mine/train.txt'
+    assert dataset.pipeline == ucf101.train_dataloader.dataset.dataset.pipeline
+    assert mine.model.ventral_checkpoint is None
 
 
 def test_the_areas_shown_are_those_of_the_k400_config():
-    from mmengine.config import Config
-
     (code,) = [block for block in BLOCKS if block.startswith('areas')]
     scope: dict = {}
     exec(code, scope)
