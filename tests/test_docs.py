@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+from bimm_mm import registry
+
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ('docs', 'configs', 'projects', 'benchmarks')
 DOCS = sorted(
-    [*(ROOT / 'docs').glob('*.md'), *(ROOT / 'configs').rglob('README.md')]
+    [*ROOT.glob('*.md')]
+    + [path for name in FOLDERS for path in (ROOT / name).rglob('*.md')]
 )
+# What the README tells its reader to write.
+EXAMPLES = {'GrayTarget', 'configs/my_videos.py'}
+REGISTRIES = [
+    value
+    for value in vars(registry).values()
+    if isinstance(value, registry.Registry) and value.scope == 'bimm_mm'
+]
 DOWNSTREAM = (ROOT / 'docs' / 'downstream.md').read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('path', DOCS, ids=lambda p: str(p.relative_to(ROOT)))
+def _ids(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('path', DOCS, ids=_ids)
 def test_links_and_files_exist(path):
     text = path.read_text(encoding='utf-8')
     links = re.findall(r'\]\((?!http)([^)#\s]+)\)', text)
     for link in links:
         assert (path.parent / link).exists(), link
-    for name in re.findall(
-        r'(?<![\w/])(?:configs|tools)/[\w/]+\.(?:py|sh)\b', text
-    ):
-        # mmaction2's own scripts are named with their library.
+    folders = 'bimm_mm|configs|tools|projects|benchmarks|tests|docs'
+    # mmaction2's own scripts are named with their library.
+    named = rf'(?<![\w/.-])(?:{folders})/[\w/]+\.(?:py|sh|md|yml)\b'
+    for name in set(re.findall(named, text)) - EXAMPLES:
         assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize('path', DOCS, ids=_ids)
+def test_names_of_the_package_exist(path):
+    if path.name == 'CHANGELOG.md':
+        return
+    text = path.read_text(encoding='utf-8')
+    names = set(re.findall(r'\bbimm_mm\.([\w.]*\w)', text))
+    for name in names - EXAMPLES:
+        assert _exists(name), f'bimm_mm.{name}'
+
+
+def _exists(name: str) -> bool:
+    """A registered type, a module or an attribute of one."""
+    if any(registry.get(f'bimm_mm.{name}') for registry in REGISTRIES):
+        return True
+    module, _, attribute = f'bimm_mm.{name}'.rpartition('.')
+    try:
+        return hasattr(importlib.import_module(module), attribute) or bool(
+            importlib.import_module(f'bimm_mm.{name}')
+        )
+    except ImportError:
+        return False
 
 
 def test_every_downstream_config_is_in_the_table_of_results():
