@@ -6,16 +6,86 @@ from __future__ import annotations
 import argparse
 
 from mmengine.config import DictAction
+from mmengine.dist import init_dist, is_distributed, is_main_process
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import (
-    Extraction,
-    add_feature_arguments,
-    feature_options,
-    load_config,
-    save_features,
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.feature_file import write_features
+from bimm_mm.apis.features import (
+    ENCODER,
+    LEVELS,
+    POOLS,
+    SPLITS,
+    TRIVIAL,
+    FeatureOptions,
+    extract_features,
 )
-from bimm_mm.apis.feature_options import ENCODER, KINDS, LEVELS, SPLITS
+from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
+
+
+def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
+    """Flags that ``tools/probe.py`` has as well."""
+    parser.add_argument(
+        '--pipeline',
+        choices=SPLITS[1:],
+        help="whose transforms; default: the test set's for the test set, "
+        "else the validation set's, for training samples too",
+    )
+    parser.add_argument(
+        '--pool',
+        choices=POOLS,
+        help='class token or mean of the patch tokens; default: the class '
+        'token if there is one',
+    )
+    parser.add_argument(
+        '--block',
+        type=int,
+        nargs='+',
+        default=[],
+        dest='blocks',
+        help='after how many blocks, one or several; default: after the last',
+    )
+    parser.add_argument(
+        '--batch-size', type=int, help="default: that of the config's loader"
+    )
+    parser.add_argument(
+        '--workers', type=int, help="default: those of the config's loader"
+    )
+    parser.add_argument(
+        '--device', help='default: cuda if there is one, else cpu'
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='run the encoder in bfloat16'
+    )
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='leave out, and list, files that cannot be read',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='of random weights and of the inner folds; default: 0',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override parts of the config, such as '
+        'val_dataloader.dataset.ann_file=all.txt',
+    )
+
+
+def feature_options(
+    args: argparse.Namespace, **changes: object
+) -> FeatureOptions:
+    """Options from the flags, some of them replaced."""
+    names = FeatureOptions.__dataclass_fields__
+    flags = {
+        name: value for name, value in vars(args).items() if name in names
+    }
+    return FeatureOptions(**{**flags, **changes})
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,8 +101,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, help='the .npz file')
     parser.add_argument(
         '--features',
-        choices=KINDS,
+        choices=(ENCODER, *TRIVIAL),
         default=ENCODER,
+        dest='kind',
         help='trivial features are to be compared with; default: encoder',
     )
     parser.add_argument(
@@ -50,33 +121,37 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--half', action='store_true', help='store float16')
     add_feature_arguments(parser)
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config, such as '
-        'val_dataloader.dataset.ann_file=all.txt',
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who started several processes, which share the samples; '
+        'default: none',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.out.endswith('.npz'):
+        parser.error(f'--out {args.out} must end with .npz')
+    return args
 
 
 def main() -> None:
     """Extract."""
     args = parse_args()
     try:
-        options = feature_options(
-            args,
-            kind=args.features,
-            split=args.split,
-            level=args.level,
-            half=args.half,
-        )
         cfg = load_config(args.config, args.cfg_options)
-        features = save_features(
-            Extraction(cfg, args.checkpoint, options), args.out
+        if args.launcher != 'none':
+            prepare_cpu_processes(cfg)
+            if not is_distributed():
+                init_dist(args.launcher)
+        features = extract_features(
+            cfg, args.checkpoint, feature_options(args)
         )
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'extract_features.py: error: {error}') from None
-    print(f'{args.out}: {len(features)} samples')
+    if is_main_process():
+        write_features(features, args.out)
+        for name, array in features.arrays.items():
+            print(f'{args.out}: {name} {array.shape} {array.dtype}')
+    end_processes()
 
 
 if __name__ == '__main__':

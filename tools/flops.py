@@ -22,8 +22,9 @@ from mmengine.config import DictAction
 from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import load_config, write_json
+from bimm_mm.apis.config import load_config
 from bimm_mm.apis.flops import Complexity, count_config
+from bimm_mm.utils.files import write_json
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 JOINT = ('pretrain_joint_k400.py', 'pretrain_joint_large_k400.py')

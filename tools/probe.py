@@ -9,33 +9,33 @@ probe.py CONFIG CHECKPOINT [--folds ...]       extracts in memory
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+from extract_features import add_feature_arguments, feature_options
+from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import (
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.feature_file import Features, check_same_kind, read_features
+from bimm_mm.apis.features import (
+    ENCODER,
+    NO_CHECKPOINT,
+    SPLITS,
+    TRIVIAL,
     FeatureOptions,
-    Features,
-    ProbeOptions,
-    add_feature_arguments,
-    check_same_kind,
     extract_features,
-    feature_options,
+)
+from bimm_mm.apis.probe import (
+    METHODS,
+    ProbeOptions,
     find_folds,
-    load_config,
-    probe,
-    read_features,
+    probe_features,
     split_fold,
     summary,
-    write_json,
 )
-from bimm_mm.apis.feature_options import ENCODER, SPLITS, TRIVIAL
-from bimm_mm.apis.features import NO_CHECKPOINT
-from bimm_mm.apis.probe import METHODS
-from bimm_mm.apis.probe_table import remarks, table
+from bimm_mm.utils.files import write_json
 
 _RANDOM = 'random'
 # Name of the fold, training set, validation set.
@@ -76,6 +76,12 @@ def parse_args() -> argparse.Namespace:
         'cross-validation inside the training set',
     )
     linear.add_argument(
+        '--groups',
+        help='regular expression: training samples whose paths match with '
+        'the same text, such as clips of one video, stay together in that '
+        'cross-validation',
+    )
+    linear.add_argument(
         '--pca', type=int, default=0, help='components; default: no PCA'
     )
     linear.add_argument(
@@ -103,13 +109,6 @@ def parse_args() -> argparse.Namespace:
         help='which dataset has all samples of the folds; default: val',
     )
     add_feature_arguments(group)
-    group.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config, such as '
-        'val_dataloader.dataset.ann_file=all.txt',
-    )
     return parser.parse_args()
 
 
@@ -130,8 +129,7 @@ def from_files(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
     """Read feature files."""
     if args.folds:
         for name in args.sources:
-            features = read_features(name)
-            yield Path(name).stem, cut(features, args)
+            yield Path(name).stem, cut(read_features(name), args)
         return
     if len(args.sources) != 2:
         raise ValueError(
@@ -152,23 +150,20 @@ def from_config(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
     config, checkpoint = args.sources
     cfg = load_config(config, args.cfg_options)
     splits = [args.split or 'val'] if args.folds else ['train', 'val']
-    # What makes no sense is told before anything is extracted.
-    wanted = {
-        kind: [options_of(kind, split, args) for split in splits]
-        for kind in args.features
-    }
-    if args.folds:
+    if args.folds:  # before anything is extracted
         find_folds(*args.folds)
-    for kind, all_options in wanted.items():
+    for kind in args.features:
         weights = checkpoint if kind == ENCODER else NO_CHECKPOINT
-        features = [
-            extract_features(cfg, weights, options) for options in all_options
+        found = [
+            extract_features(cfg, weights, options_of(kind, split, args))
+            for split in splits
         ]
         if args.folds:
-            yield kind, cut(features[0], args)
+            yield kind, cut(found[0], args)
         else:
-            check_same_kind(*features)
-            yield kind, [('', *features)]
+            train, val = found
+            check_same_kind(train, val)
+            yield kind, [('', train, val)]
 
 
 def options_of(
@@ -192,20 +187,14 @@ def cut(features: Features, args: argparse.Namespace) -> _Folds:
 
 def evaluate(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Probe every feature by every method."""
-    options = ProbeOptions(
-        c=args.c,
-        pca=args.pca,
-        k=args.k,
-        temperature=args.temperature,
-        seed=args.seed,
-        jobs=args.jobs,
-    )
+    names = ProbeOptions.__dataclass_fields__
+    options = ProbeOptions(**{name: getattr(args, name) for name in names})
     results = []
     for source, folds in sources(args):
         for name in folds[0][1].arrays:
             for method in args.method:
                 scores = [
-                    probe(
+                    probe_features(
                         train,
                         val,
                         method=method,
@@ -215,21 +204,42 @@ def evaluate(args: argparse.Namespace) -> list[dict[str, Any]]:
                     )
                     for fold, train, val in folds
                 ]
-                results.append(
-                    {
-                        'source': source,
-                        'array': name,
-                        'method': method,
-                        **summary(scores),
-                        'meta': without_text(folds[0][1].meta),
-                    }
-                )
+                meta = dict(folds[0][1].meta)
+                meta.pop('config_text', None)
+                result = {'source': source, 'array': name, 'method': method}
+                results.append({**result, **summary(scores), 'meta': meta})
     return results
 
 
-def without_text(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata without the config's text, of which the hash stays."""
-    return {key: meta[key] for key in meta if key != 'config_text'}
+def show(results: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each feature and method, and what to compare it with."""
+    rows = []
+    for result in results:
+        std, top5 = result['top1_std'], result['top5']
+        low, high = result['top1_interval']
+        rows.append(
+            {
+                'features': result['source'],
+                'array': result['array'],
+                'method': result['method'],
+                'top-1': f'{result["top1"]:.1f}'
+                + ('' if std is None else f' +- {std:.1f}'),
+                '95 %': f'{low:.1f} to {high:.1f}',
+                'top-5': '' if top5 is None else f'{top5:.1f}',
+                'folds': ' '.join(f'{f["top1"]:.1f}' for f in result['folds']),
+            }
+        )
+    folds = results[0]['folds']
+    samples = sum(fold['val'] for fold in folds)
+    return '\n'.join(
+        [
+            tabulate(rows, 'keys', 'plain', disable_numparse=True),
+            f'chance {100 / folds[0]["classes"]:.1f} %, always the most '
+            f'frequent training class {results[0]["majority"]:.1f} %',
+            f'95 %: interval for other samples, from {samples} validation '
+            'samples; +-: standard deviation over folds',
+        ]
+    )
 
 
 def main() -> None:
@@ -237,9 +247,9 @@ def main() -> None:
     args = parse_args()
     try:
         results = evaluate(args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'probe.py: error: {error}') from None
-    print('\n'.join([*table(results), *remarks(results)]))
+    print(show(results))
     if args.out:
         write_json(results, args.out)
 

@@ -30,9 +30,8 @@ from bimm_mm.apis import (
     reconstruct,
     save_curves,
     save_pictures,
-    write_json,
-    write_text,
 )
+from bimm_mm.utils.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 # Relative to ROOT, as in the configs.

@@ -19,8 +19,8 @@ from bimm_mm.apis import (
     load_config,
     log_provenance,
     set_work_dir,
-    write_json,
 )
+from bimm_mm.utils.files import write_json
 from bimm_mm.utils.processes import end_processes
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')

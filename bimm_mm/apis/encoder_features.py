@@ -1,4 +1,4 @@
-"""Features of the encoder.
+"""Features of an encoder's blocks, and trivial ones to compare them with.
 
 Shapes: B samples, M views (clips x crops), C channels, T frames, H x W
 pixels; (t, h, w) grid of N tokens; L = N, or N + 1 with a class token; D
@@ -8,70 +8,102 @@ width.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from bimm_mm.apis.feature_options import FeatureOptions
+from bimm_mm.apis.config import check_checkpoint
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.files import sha256_of_file
+from bimm_mm.utils.list_file import type_name
 
 
 class EncoderFeatures:
     """From packed inputs to features after any block of an encoder.
 
     Args:
-        cfg (Config): A config that passes :func:`check_classifier`.
-        checkpoint (str, optional): Of pretraining or finetuning. None: random
-            weights, which is said.
-        options (FeatureOptions): Level, blocks, pooling, device, precision.
+        cfg: A classification config with our encoder.
+        checkpoint: Of pretraining or finetuning; None: random weights of the
+            seed, which is said.
+        level: ``'clip'``, ``'frame'`` or ``'token'``.
+        pool: ``'cls'``, ``'avg'`` or None.
+        blocks: After how many blocks; none: after the last.
+        device: Where to compute.
+        amp: Whether to compute in bfloat16 autocast.
+        seed: Of random weights.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the checkpoint does not fit, or there is no such
-            device, block or class token.
+        ValueError: If the config has no classifier with our encoder, the
+            checkpoint does not fit, or there is no such block or class token.
     """
 
     def __init__(
-        self, cfg: Config, checkpoint: str | None, options: FeatureOptions
+        self,
+        cfg: Config,
+        *,
+        checkpoint: str | None,
+        level: str,
+        pool: str | None,
+        blocks: Sequence[int],
+        device: str,
+        amp: bool,
+        seed: int,
     ) -> None:
-        self.device = _choose_device(options.device)
-        model = _build(cfg, options.seed)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint)
+        self.device, self.level, self.amp = torch.device(device), level, amp
+        model = _build(cfg, seed)
         self.backbone: BIMMVisionTransformer = model.backbone
-        self.blocks = _choose_blocks(options, self.backbone)
-        self.level = options.level
-        self.pool = _choose_pool(options, self.backbone)
-        self.preprocessor = model.data_preprocessor.to(self.device)
+        depth = self.backbone.depth
+        self.blocks = list(dict.fromkeys(blocks)) or [depth]
+        for block in self.blocks:
+            if not 1 <= block <= depth:
+                raise ValueError(
+                    f'block {block}: the encoder has {depth} blocks, so '
+                    f'choose from 1..{depth}'
+                )
+        has_token = self.backbone.cls_token is not None
+        if pool == 'cls' and not (has_token and level == 'clip'):
+            raise ValueError(
+                'pool=cls needs an encoder with a class token, which has no '
+                'place in time or space, and level=clip: use pool=avg'
+            )
+        self.pool = pool or ('cls' if has_token and level == 'clip' else 'avg')
         if checkpoint is None:
             print_log(
-                'NO CHECKPOINT: these are features of random weights, seed '
-                f'{options.seed}',
+                f'NO CHECKPOINT: features of random weights, seed {seed}',
                 'current',
                 logging.WARNING,
             )
         else:
             load_pretrained(self.backbone, checkpoint)
         self.backbone.to(self.device).eval()
-        self.amp = options.amp
+        self.preprocessor = model.data_preprocessor.to(self.device)
+        text = json.dumps(cfg.model.to_dict(), default=str)
         self.meta: dict[str, Any] = {
-            'features': 'random' if checkpoint is None else 'encoder',
+            'features': 'encoder' if checkpoint else 'random',
             'checkpoint': checkpoint,
             'checkpoint_sha256': checkpoint and sha256_of_file(checkpoint),
-            'seed': options.seed if checkpoint is None else None,
-            'level': self.level,
-            'blocks': list(self.blocks),
-            'depth': self.backbone.depth,
+            'model_sha256': hashlib.sha256(text.encode()).hexdigest(),
+            'seed': None if checkpoint else seed,
+            'level': level,
+            'blocks': self.blocks,
+            'depth': depth,
             'pool': self.pool,
-            'amp': self.amp,
+            'amp': amp,
         }
 
     @torch.no_grad()
@@ -79,12 +111,11 @@ class EncoderFeatures:
         """Features of a batch.
 
         Args:
-            inputs (list[Tensor]): B of the pipeline's, all of one shape.
+            inputs: B of the pipeline's, all of one shape.
 
         Returns:
-            dict[str, ndarray]: By name, ``'features'``, or
-            ``'features_block4'`` where there are several blocks: float32 (B,
-            D), (B, t, D) or (B, t, h, w, D).
+            By name, ``'features'``, or ``'features_block<K>'`` where there
+            are several blocks: float32 (B, D), (B, t, D) or (B, t, h, w, D).
 
         Raises:
             ValueError: If a sample has several views at another level than
@@ -100,109 +131,68 @@ class EncoderFeatures:
             )
         # As many clips at a time as there are samples, whatever the views.
         parts = [self._encode(part) for part in x.split(len(inputs))]
-        return {
-            self._name(block): torch.cat([part[block] for part in parts])
-            .unflatten(0, (len(inputs), views))
-            .mean(1)
-            .cpu()
-            .numpy()
-            for block in self.blocks
-        }
+        found = {}
+        for block in self.blocks:
+            name = f'_block{block}' if len(self.blocks) > 1 else ''
+            values = torch.cat([part[block] for part in parts])
+            mean = values.unflatten(0, (len(inputs), views)).mean(1)
+            found[f'features{name}'] = mean.cpu().numpy()
+        return found
 
     def _views(self, x: Tensor) -> tuple[Tensor, int]:
         """A batch of any shape -> (B M, C, T, H, W), and M."""
-        video = self.backbone.video
+        video, views = self.backbone.video, 1
         if x.ndim == 6 or (x.ndim == 5 and not video):
             views = x.shape[1]
             x = x.flatten(0, 1)
-        elif x.ndim == (5 if video else 4):
-            views = 1
-        else:
+        x = x.unsqueeze(2) if x.ndim == 4 and not video else x
+        if x.ndim != 5 or (not video and x.shape[2] > 1):
             raise ValueError(
-                f'the pipeline gives batches of shape {tuple(x.shape)}, '
-                f'which {"a video" if video else "an image"} encoder does '
-                'not take: for videos, pack with FormatShape(NCTHW)'
-            )
-        x = x.unsqueeze(2) if x.ndim == 4 else x
-        if not video and x.shape[2] > 1:
-            raise ValueError(
-                f'the pipeline gives clips of {x.shape[2]} frames to an image '
-                'encoder: pack with FormatShape(NCHW), and the mean over the '
-                'frames is taken'
+                f'the pipeline gives {tuple(x.shape)}, which '
+                f'{"a video" if video else "an image"} encoder does not take: '
+                'pack videos with FormatShape(NCTHW) for a video encoder, '
+                'and with FormatShape(NCHW) for the mean of an image '
+                "encoder's features over the frames"
             )
         return x, views
 
     def _encode(self, x: Tensor) -> dict[int, Tensor]:
-        """(b, C, T, H, W) -> block -> (b, ...), fp32."""
+        """(b, C, T, H, W) -> pooled features by block, fp32."""
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.amp
         ):
             tokens = self.backbone.encode(x, None, self.blocks)
-        grid = self.backbone.grid(tuple(x.shape[2:]))
+        _, _, frames, height, width = x.shape
+        grid = self.backbone.grid((frames, height, width))
         return {
-            block: pool_tokens(
-                tokens[block].float(), grid, level=self.level, pool=self.pool
-            )
-            for block in self.blocks
+            block: self._pool(x.float(), grid) for block, x in tokens.items()
         }
 
-    def _name(self, block: int) -> str:
-        if len(self.blocks) == 1:
-            return 'features'
-        return f'features_block{block}'
+    def _pool(self, tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Tokens (B, L, D) -> (B, D), (B, t, D) or (B, t, h, w, D)."""
+        if self.pool == 'cls':
+            return tokens[:, 0]
+        # The patches stand behind the class token, if there is one.
+        patches = tokens[:, tokens.shape[1] - math.prod(grid) :]
+        patches = patches.unflatten(1, grid)
+        if self.level == 'token':
+            return patches
+        return patches.mean((2, 3) if self.level == 'frame' else (1, 2, 3))
 
 
-def pool_tokens(
-    tokens: Tensor, grid: tuple[int, int, int], *, level: str, pool: str
-) -> Tensor:
-    """Tokens of a block -> features of a level.
-
-    Args:
-        tokens (Tensor): (B, L, D), the class token first if there is one.
-        grid (tuple[int, int, int]): (t, h, w).
-        level (str): ``'clip'``, ``'frame'`` or ``'token'``.
-        pool (str): ``'cls'`` or ``'avg'``.
-
-    Returns:
-        Tensor: (B, D), (B, t, D) or (B, t, h, w, D).
-    """
-    if pool == 'cls':
-        return tokens[:, 0]
-    patches = tokens[:, tokens.shape[1] - math.prod(grid) :]
-    patches = patches.unflatten(1, grid)
-    if level == 'token':
-        return patches
-    return patches.mean((2, 3) if level == 'frame' else (1, 2, 3))
-
-
-def check_classifier(cfg: Config) -> None:
-    """Refuse configs from which nothing can be extracted.
-
-    Args:
-        cfg (Config): The config.
-
-    Raises:
-        ValueError: If it has no classifier, or one with another encoder.
-    """
-    config = cfg.get('model', {})
-    if not ('cls_head' in config or 'head' in config):
-        raise ValueError(
-            f'model {config.get("type")} is no classifier: use a config of '
-            "mmaction2's Recognizer3D or mmpretrain's ImageClassifier with "
-            'our encoder, such as configs/downstream/*/finetune_*.py'
-        )
-    kind = config.get('backbone', {}).get('type')
-    name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
-    if name != BIMMVisionTransformer.__name__:
-        raise ValueError(
-            f'the backbone of the config is {kind}: features are extracted '
-            'from bimm_mm.BIMMVisionTransformer'
-        )
-
-
-def _build(cfg: Config, seed: int) -> BaseModel:
+def _build(cfg: Config, seed: int) -> Any:
     """The classifier of a config, with random weights of the seed."""
-    config = copy.deepcopy(cfg.model)
+    config = copy.deepcopy(cfg.get('model', {}))
+    encoder = config.get('backbone') or {'type': 'None'}
+    known = type_name(encoder) == BIMMVisionTransformer.__name__
+    if not known or not ('cls_head' in config or 'head' in config):
+        raise ValueError(
+            f'model {config.get("type")} with backbone {encoder["type"]}: '
+            "features are extracted with a config of mmaction2's "
+            "Recognizer3D or mmpretrain's ImageClassifier whose backbone is "
+            'bimm_mm.BIMMVisionTransformer, such as '
+            'configs/downstream/*/finetune_*.py'
+        )
     # The checkpoint is the caller's, not the config's.
     config.backbone.init_cfg = None
     with torch.random.fork_rng(devices=[]):
@@ -212,40 +202,48 @@ def _build(cfg: Config, seed: int) -> BaseModel:
         return MODELS.build({'data_preprocessor': preprocessor, **config})
 
 
-def _choose_device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f'device {name!r}: {error}') from None
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f'device {name}: torch sees no GPU; use cpu')
-    return device
+def trivial_features(kind: str, inputs: list[Tensor]) -> dict[str, np.ndarray]:
+    """Features without learning, which a pretrained encoder must beat.
+
+    Args:
+        kind: ``'motion-energy'`` or ``'middle-frame'``.
+        inputs: B of the pipeline's, uint8: (M, C, T, H, W), (C, T, H, W) or
+            an image (C, H, W).
+
+    Returns:
+        ``'features'``, float32 (B, D), the mean over the views.
+    """
+    function = motion_energy if kind == 'motion-energy' else middle_frame
+    rows = []
+    for x in inputs:
+        clip = x.float().unsqueeze(1) if x.ndim == 3 else x.float()
+        views = clip if clip.ndim == 5 else clip.unsqueeze(0)
+        rows.append(function(views).mean(0))
+    return {'features': torch.stack(rows).numpy()}
 
 
-def _choose_blocks(
-    options: FeatureOptions, backbone: BIMMVisionTransformer
-) -> tuple[int, ...]:
-    depth = backbone.depth
-    wrong = [block for block in options.blocks if not 1 <= block <= depth]
-    if wrong:
+def motion_energy(views: Tensor) -> Tensor:
+    """How much every cell of an 8x8 grid changes from frame to frame.
+
+    The absolute difference of adjacent sampled frames, gray (mean of the
+    channels), averaged in each cell.
+
+    Args:
+        views: (M, C, T, H, W), T at least 2.
+
+    Returns:
+        (M, 64 (T - 1)).
+    """
+    if views.shape[2] < 2:
         raise ValueError(
-            f'block {wrong[0]}: the encoder has {depth} blocks, so choose '
-            f'from 1..{depth}'
+            'motion-energy needs at least two frames of a clip, and the '
+            'pipeline gives one: use middle-frame'
         )
-    return tuple(dict.fromkeys(options.blocks)) or (depth,)
+    change = views.mean(1).diff(dim=1).abs()
+    return F.adaptive_avg_pool2d(change, 8).flatten(1)
 
 
-def _choose_pool(
-    options: FeatureOptions, backbone: BIMMVisionTransformer
-) -> str:
-    has_token = backbone.cls_token is not None
-    if options.pool == 'cls' and not has_token:
-        raise ValueError(
-            'pool=cls, but the encoder has no class token '
-            '(with_cls_token=False): use pool=avg'
-        )
-    if options.pool:
-        return options.pool
-    return 'cls' if has_token and options.level == 'clip' else 'avg'
+def middle_frame(views: Tensor) -> Tensor:
+    """The middle frame of (M, C, T, H, W) at 16x16 pixels: (M, 256 C)."""
+    frame = views[:, :, views.shape[2] // 2]
+    return F.adaptive_avg_pool2d(frame, 16).flatten(1)

@@ -1,14 +1,12 @@
-"""Feature files: npz that say what they are.
+"""Features of a dataset, and the npz files that hold them.
 
-Arrays: ``features`` (N, ...), or one ``features_blockK`` per block; ``labels``
-(N,) int64; ``paths`` (N,) text; ``meta``, one JSON text.
+Arrays of a file: ``features`` (N, ...), or one ``features_block<K>`` per
+block; ``labels`` (N,), int64; ``paths`` (N,), text; ``meta``, a JSON text.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +16,12 @@ import numpy as np
 
 from bimm_mm.utils.files import atomic_path
 
-FORMAT = 'bimm_mm.features'
-FORMAT_VERSION = 1
+FORMAT = 'bimm_mm.features 2'
 # What must be equal if one is to be trained on and the other tested on.
 _SAME = (
     'features',
     'checkpoint_sha256',
+    'model_sha256',
     'seed',
     'level',
     'blocks',
@@ -36,10 +34,10 @@ class Features:
     """Features of a dataset.
 
     Args:
-        arrays (Mapping[str, ndarray]): By name, each (N, ...).
-        labels (ndarray): (N,), int64, classes from 0.
-        paths (Sequence[str]): N, relative to the dataset's folder.
-        meta (Mapping[str, Any]): Where they come from, as in the file.
+        arrays: By name, each (N, ...).
+        labels: (N,), int64, classes from 0.
+        paths: N, relative to the dataset's folder.
+        meta: Where they come from, as in the file.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -62,39 +60,31 @@ class Features:
 
 
 def write_features(features: Features, path: str | Path) -> None:
-    """Write a feature file in one piece.
-
-    Args:
-        features (Features): May be mapped from disk; they are not copied
-            into memory.
-        path (str | Path): Ends with ``.npz``.
-    """
-    meta = {'format': FORMAT, 'format_version': FORMAT_VERSION}
+    """Write a feature file, which must end with ``.npz``, in one piece."""
+    if Path(path).suffix != '.npz':
+        raise ValueError(f'{path} must end with .npz')
     with atomic_path(path) as draft:
         np.savez(
             draft,
+            allow_pickle=False,
             labels=np.asarray(features.labels, dtype=np.int64),
             paths=np.asarray(features.paths, dtype=np.str_),
-            meta=np.asarray(json.dumps({**meta, **features.meta})),
+            meta=np.asarray(json.dumps({**features.meta, 'format': FORMAT})),
             **features.arrays,
         )
 
 
 def read_features(path: str | Path) -> Features:
-    """Read a feature file.
+    """Read a feature file; nothing in it is executed.
 
     Args:
-        path (str | Path): Written by :func:`write_features`.
-
-    Returns:
-        Features: In memory.
+        path: Written by :func:`write_features`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is something else.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(
             f'there is no feature file {path}: write one with '
             'tools/extract_features.py'
@@ -103,24 +93,13 @@ def read_features(path: str | Path) -> Features:
         with np.load(path, allow_pickle=False) as content:
             arrays = dict(content)
         meta = json.loads(str(arrays.pop('meta')))
-        if (meta['format'], meta['format_version']) != (
-            FORMAT,
-            FORMAT_VERSION,
-        ):
+        if meta['format'] != FORMAT:
             raise ValueError(f'its format is {meta["format"]!r}')
         labels, paths = arrays.pop('labels'), arrays.pop('paths').tolist()
-    except (
-        AttributeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # NumPy has a different one for each mistake
         raise ValueError(
             f'{path} is no feature file of tools/extract_features.py, or it '
-            f'is cut off: {str(error).splitlines()[0]}'
+            f'is cut off: {error}'
         ) from error
     return Features(arrays, labels, paths, meta)
 
@@ -129,46 +108,32 @@ def check_same_kind(train: Features, val: Features) -> None:
     """Refuse to train on one kind of features and to test on another.
 
     Args:
-        train (Features): To train on.
-        val (Features): To test on.
+        train: To train on.
+        val: To test on.
 
     Raises:
-        ValueError: If checkpoint, level, block, pooling or width differ, or
-            a sample is in both.
+        ValueError: If checkpoint, model, level, block, pooling or size
+            differ, or a sample is in both.
     """
-    for key in _SAME:
-        one, other = train.meta.get(key), val.meta.get(key)
-        if one != other:
+    kinds = []
+    for features in (train, val):
+        kind = {key: features.meta.get(key) for key in _SAME}
+        shapes = {name: x.shape[1:] for name, x in features.arrays.items()}
+        kinds.append({**kind, 'shapes': shapes})
+    for key, value in kinds[0].items():
+        if value != kinds[1][key]:
             raise ValueError(
-                f'{key} of the training features is {one}, of the validation '
-                f'features {other}: extract both with the same options'
+                f'{key} of the training features is {value}, of the '
+                f'validation features {kinds[1][key]}: extract both with the '
+                'same config and options'
             )
-    shapes = [
-        {name: x.shape[1:] for name, x in each.arrays.items()}
-        for each in (train, val)
-    ]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f'the training features have the shapes {shapes[0]}, the '
-            f'validation features {shapes[1]}: extract both with the same '
-            'config'
-        )
-    check_disjoint(train, val)
+    if train.meta.get('folders') == val.meta.get('folders'):
+        check_disjoint(train.paths, val.paths)
 
 
-def check_disjoint(train: Features, val: Features) -> None:
-    """Refuse samples that are trained on and tested on.
-
-    Args:
-        train (Features): To train on.
-        val (Features): To test on.
-
-    Raises:
-        ValueError: If there are any.
-    """
-    if train.meta.get('folders') != val.meta.get('folders'):
-        return
-    both = sorted(set(train.paths) & set(val.paths))
+def check_disjoint(train: Sequence[str], val: Sequence[str]) -> None:
+    """Raise a ValueError if a path is trained on and tested on."""
+    both = sorted(set(train) & set(val))
     if both and not both[0].startswith('#'):
         raise ValueError(
             f'{len(both)} samples are in the training and in the validation '

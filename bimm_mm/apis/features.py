@@ -1,245 +1,328 @@
-"""Extraction of features, from a config and a checkpoint."""
+"""Features of a whole dataset, from a config and a checkpoint.
+
+Shapes: B samples, M views (clips x crops), C channels, T frames, H x W
+pixels.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_iter_progress
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from bimm_mm.apis.config import check_checkpoint
-from bimm_mm.apis.encoder_features import EncoderFeatures, check_classifier
-from bimm_mm.apis.feature_data import (
-    FeatureDataset,
-    Sample,
-    feature_loader,
-    innermost_dataset,
-    split_loader,
-)
+from bimm_mm.apis.encoder_features import EncoderFeatures, trivial_features
 from bimm_mm.apis.feature_file import Features
-from bimm_mm.apis.feature_options import ENCODER, FeatureOptions
-from bimm_mm.apis.trivial_features import TrivialFeatures
+from bimm_mm.datasets.transforms import SafeDecode
+from bimm_mm.utils.list_file import (
+    check_list_file,
+    find_list_files,
+    type_name,
+)
+from bimm_mm.utils.video import UndecodableVideoError
 from bimm_mm.version import __version__
 
+ENCODER = 'encoder'
+TRIVIAL = ('motion-energy', 'middle-frame')
+SPLITS = ('train', 'val', 'test')
+LEVELS = ('clip', 'frame', 'token')
+POOLS = ('cls', 'avg')
 NO_CHECKPOINT = 'none'
+# They repeat samples or replace them, and each is wanted once.
+_WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
+_PATH_KEYS = ('filename', 'img_path', 'frame_dir')
+_Extractor = Callable[[list[Tensor]], dict[str, np.ndarray]]
 
 
-class Batch(NamedTuple):
-    """Features of some samples.
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """What to extract, and how.
 
     Args:
-        arrays (Mapping[str, ndarray]): By name, each (B, ...).
-        labels (list[int]): B classes.
-        paths (list[str]): B paths.
+        kind: ``'encoder'``, or a trivial feature to compare with:
+            ``'motion-energy'`` or ``'middle-frame'``, one per clip.
+        split: Which dataset of the config: ``'train'``, ``'val'``, ``'test'``.
+        pipeline: Whose transforms, ``'val'`` or ``'test'``; by default those
+            of ``'test'`` for the split ``'test'``, else of ``'val'``, also for
+            training samples.
+        level: ``'clip'`` (D,), ``'frame'`` (t, D), the mean over space of
+            each tubelet, or ``'token'`` (t, h, w, D) per sample.
+        pool: Level ``'clip'`` only: ``'cls'``, the class token, or ``'avg'``,
+            the mean of the patch tokens; by default the class token if there
+            is one.
+        blocks: After how many blocks, each in 1..depth; by default after the
+            last.
+        half: Store float16 and not float32.
+        batch_size: Samples at a time; by default that of the config's loader.
+        workers: Processes that decode; by default those of the config's
+            loader.
+        device: By default ``'cuda'`` if there is one, else ``'cpu'``.
+        amp: Run the encoder in bfloat16 autocast.
+        skip_bad: Leave out files that cannot be read, and list them;
+            otherwise they are an error.
+        seed: Of the random weights, if there is no checkpoint.
     """
 
-    arrays: Mapping[str, np.ndarray]
-    labels: list[int]
-    paths: list[str]
+    kind: str = ENCODER
+    split: str = 'val'
+    pipeline: str | None = None
+    level: str = 'clip'
+    pool: str | None = None
+    blocks: Sequence[int] = ()
+    half: bool = False
+    batch_size: int | None = None
+    workers: int | None = None
+    device: str | None = None
+    amp: bool = False
+    skip_bad: bool = False
+    seed: int = 0
 
 
-class Extraction:
-    """Features of a split of a config's data, batch by batch.
+class _Sample(NamedTuple):
+    """One sample; ``value`` is its input, later its features by name."""
+
+    row: int
+    path: str
+    label: int
+    value: Any
+    fault: str = ''
+
+
+def extract_features(
+    cfg: Config,
+    checkpoint: str | None = None,
+    options: FeatureOptions | None = None,
+) -> Features:
+    """Features of a split of a config's data, in the order of the dataset.
+
+    Under torchrun every process extracts a share of the samples and returns
+    all features.
 
     Args:
-        cfg (Config): A classification config of mmaction2 or mmpretrain with
-            our encoder.
-        checkpoint (str, optional): Of pretraining or finetuning; None or
-            ``'none'``: random weights, or a trivial feature.
-        options (FeatureOptions): What to extract, and how.
+        cfg: A classification config of mmaction2 or mmpretrain with our
+            encoder.
+        checkpoint: Of pretraining or finetuning; None or ``'none'``: random
+            weights, which is said, or a trivial feature.
+        options: What to extract, and how.
+
+    Returns:
+        Every sample that is not skipped.
 
     Raises:
         FileNotFoundError: If the checkpoint or a list file does not exist.
-        ValueError: If something does not fit.
+        ValueError: If the config, the checkpoint or a sample does not serve.
     """
+    options = options or FeatureOptions()
+    checkpoint = None if checkpoint == NO_CHECKPOINT else checkpoint
+    views = options.pipeline or ('test' if options.split == 'test' else 'val')
+    dataset = _Samples(cfg, split=options.split, pipeline=views)
+    extract, meta = _extractor(cfg, checkpoint, options)
+    rank, processes = get_dist_info()
+    loader = _loader(
+        Subset(dataset, range(rank, len(dataset), processes)),
+        options,
+        cfg[f'{views}_dataloader'],
+    )
+    shares = all_gather_object(_extract(loader, extract, options))
+    samples = sorted(chain(*shares), key=lambda sample: sample.row)
+    meta |= {
+        'split': options.split,
+        'folders': dataset.folders,
+        'pipeline': _as_text(_innermost(cfg, views)['pipeline']),
+        'config': cfg.filename,
+        'config_text': _as_text(cfg.to_dict()),
+        'software': f'bimm_mm {__version__}, torch {torch.__version__}',
+    }
+    return _join(samples, meta)
 
-    def __init__(
-        self, cfg: Config, checkpoint: str | None, options: FeatureOptions
-    ) -> None:
-        checkpoint = None if checkpoint == NO_CHECKPOINT else checkpoint
-        _check_arguments(checkpoint, options)
-        if options.kind == ENCODER:
-            check_classifier(cfg)
-        views = options.pipeline or (
-            'test' if options.split == 'test' else 'val'
-        )
-        self.options = options
-        self.dataset = FeatureDataset(cfg, split=options.split, pipeline=views)
-        loader = split_loader(cfg, views)
-        self.loader = feature_loader(self.dataset, options, loader)
-        self.features = (
-            EncoderFeatures(cfg, checkpoint, options)
-            if options.kind == ENCODER
-            else TrivialFeatures(options.kind)
-        )
-        self.skipped: list[tuple[str, str]] = []
-        self._meta = {
-            **self.features.meta,
-            'split': options.split,
-            'folders': self.dataset.folders,
-            'pipeline': _as_text(innermost_dataset(cfg, views)['pipeline']),
-            'config': cfg.filename,
-            'config_text': _as_text(cfg.to_dict()),
-            'software': f'bimm_mm {__version__}, torch {torch.__version__}',
-        }
-        text = self._meta['config_text'].encode()
-        self._meta['config_sha256'] = hashlib.sha256(text).hexdigest()
 
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Where the features come from; complete after the last batch."""
-        return {**self._meta, 'skipped': self.skipped}
+def _extractor(
+    cfg: Config, checkpoint: str | None, options: FeatureOptions
+) -> tuple[_Extractor, dict[str, Any]]:
+    """What makes features of inputs, and where they come from."""
+    if options.kind == ENCODER:
+        encoder = EncoderFeatures(
+            cfg,
+            checkpoint=checkpoint,
+            level=options.level,
+            pool=options.pool,
+            blocks=options.blocks,
+            device=options.device
+            or ('cuda' if torch.cuda.is_available() else 'cpu'),
+            amp=options.amp,
+            seed=options.seed,
+        )
+        return encoder, encoder.meta
+    if checkpoint or options.level != 'clip' or options.pool or options.blocks:
+        raise ValueError(
+            f'{options.kind} has no weights and one feature per clip: '
+            'checkpoint, level, pool and block are for the encoder'
+        )
+    meta = {'features': options.kind, 'level': 'clip'}
+    return partial(trivial_features, options.kind), meta
+
+
+class _Samples(Dataset[_Sample]):
+    """Every sample of a split once, through a pipeline for evaluation."""
+
+    def __init__(self, cfg: Config, *, split: str, pipeline: str) -> None:
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        config = _innermost(cfg, split)
+        for arguments in find_list_files(config):
+            check_list_file(**arguments)
+        self.dataset = DATASETS.build(config)
+        if not len(self.dataset):
+            raise ValueError(f'the {split} set of the config is empty')
+        steps = _innermost(cfg, pipeline)['pipeline']
+        guarded = any(type_name(step) == 'SafeDecode' for step in steps)
+        self.pipeline = Compose(steps) if guarded else SafeDecode(steps)
+        prefix = self.dataset.data_prefix
+        values = prefix.values() if isinstance(prefix, Mapping) else [prefix]
+        folders = {value.rstrip('/') + '/' for value in values if value}
+        # The longest first: one may contain another.
+        self.folders = sorted(folders, key=len, reverse=True)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Batches in the order of the dataset, with a progress bar.
-
-        Raises:
-            FileNotFoundError: If a file of the dataset does not exist.
-            ValueError: If a file cannot be decoded, or all cannot, or samples
-                are of different shapes, or features are not finite.
-        """
-        self.skipped.clear()
-        shape, count = None, 0
-        tracked = (self.loader, len(self.loader))
-        for samples in track_iter_progress(tracked, file=sys.stderr):
-            good = [sample for sample in samples if self._is_good(sample)]
-            if not good:
-                continue
-            shape = shape or good[0].inputs.shape
-            _check_shapes(good, shape)
-            arrays = self.features([sample.inputs for sample in good])
-            _check_finite(arrays, good)
-            count += len(good)
-            yield Batch(
-                arrays,
-                [sample.label for sample in good],
-                [sample.path for sample in good],
-            )
-        if not count:
-            path, reason = self.skipped[0]
+    def __getitem__(self, index: int) -> _Sample:
+        """Decode one sample; a file that cannot be read is no error here."""
+        info = self.dataset.get_data_info(index)
+        path = self._path(info, index)
+        label = info.get('gt_label', info.get('label'))
+        if label is None or np.ndim(label) or int(label) < 0:
             raise ValueError(
-                f'none of {len(self)} files can be decoded, such as {path}: '
-                f'{reason}'
+                f'{path} has the label {label!r}: a probe needs exactly one '
+                'class, from 0, for each sample'
             )
+        try:
+            inputs = self.pipeline(info)['inputs']
+        except UndecodableVideoError as error:
+            return _Sample(index, path, int(label), None, error.reason)
+        except FileNotFoundError as error:
+            return _Sample(index, path, int(label), None, str(error))
+        return _Sample(index, path, int(label), inputs)
 
-    def _is_good(self, sample: Sample) -> bool:
-        """Whether to use a sample; raise if it must not be left out."""
-        if sample.missing:
-            raise FileNotFoundError(
-                f'{sample.path} of the {self.options.split} set does not '
-                f'exist ({sample.fault}): correct the list file or '
-                "the dataset's data_prefix"
-            )
-        if not sample.fault:
-            return True
-        if not self.options.skip_bad:
-            raise ValueError(
-                f'{sample.path} cannot be decoded: {sample.fault}. Repair or '
-                'remove it, or leave such files out with --skip-bad'
-            )
-        self.skipped.append((sample.path, sample.fault))
-        return False
+    def _path(self, info: Mapping[str, Any], index: int) -> str:
+        """Relative to the dataset's folder, or ``#<index>`` without a file."""
+        names = [info[key] for key in _PATH_KEYS if key in info]
+        name = names[0] if names else f'#{index}'
+        inside = [each for each in self.folders if name.startswith(each)]
+        return name.removeprefix(inside[0]) if inside else name
 
 
-def extract_features(
-    cfg: Config, checkpoint: str | None, options: FeatureOptions
-) -> Features:
-    """Extract features into memory.
-
-    Args:
-        cfg (Config): See :class:`Extraction`.
-        checkpoint (str, optional): See :class:`Extraction`.
-        options (FeatureOptions): See :class:`Extraction`.
-
-    Returns:
-        Features: Of every sample that is not skipped.
-
-    Raises:
-        FileNotFoundError: See :class:`Extraction`.
-        ValueError: See :class:`Extraction`.
-    """
-    extraction = Extraction(cfg, checkpoint, options)
-    batches = list(extraction)
-    arrays = {
-        name: np.concatenate([batch.arrays[name] for batch in batches])
-        for name in batches[0].arrays
-    }
-    return join(batches, arrays, extraction)
-
-
-def join(
-    batches: Sequence[Batch],
-    arrays: Mapping[str, np.ndarray],
-    extraction: Extraction,
-) -> Features:
-    """Join the labels and paths of all batches; tell what was left out.
-
-    Args:
-        batches (Sequence[Batch]): All of an extraction.
-        arrays (Mapping[str, ndarray]): Theirs, joined.
-        extraction (Extraction): After its last batch.
-
-    Returns:
-        Features: The whole.
-    """
-    for path, reason in extraction.skipped:
-        print(f'LEFT OUT: {path}: {reason}', file=sys.stderr)
-    if extraction.skipped:
-        print(
-            f'LEFT OUT: {len(extraction.skipped)} of {len(extraction)} files, '
-            'which cannot be decoded',
-            file=sys.stderr,
+def _innermost(cfg: Config, split: str) -> Mapping[str, Any]:
+    """Config of a split's dataset, without what repeats its samples."""
+    loader = cfg.get(f'{split}_dataloader')
+    if loader is None:
+        raise ValueError(
+            f'the config has no {split}_dataloader: choose another split or '
+            'pipeline'
         )
-    labels = [label for batch in batches for label in batch.labels]
-    paths = [path for batch in batches for path in batch.paths]
-    return Features(
-        arrays, np.asarray(labels, dtype=np.int64), paths, extraction.meta
+    dataset = loader['dataset']
+    while 'pipeline' not in dataset:
+        if type_name(dataset) not in _WRAPPERS:
+            raise ValueError(
+                f'the {split} set of the config is a {type_name(dataset)}, of '
+                'which features cannot be extracted: name one dataset with a '
+                f'pipeline, bare or in {", ".join(_WRAPPERS)}'
+            )
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _loader(
+    samples: Dataset[_Sample],
+    options: FeatureOptions,
+    config: Mapping[str, Any],
+) -> DataLoader:
+    """Lists of samples in order."""
+    size, workers = options.batch_size, options.workers
+    if size is None:
+        size = config.get('batch_size', 1)
+    if workers is None:
+        workers = config.get('num_workers', 0)
+    return DataLoader(
+        samples,
+        batch_size=size,
+        num_workers=workers,
+        collate_fn=list,
+        # Else each pass draws from the caller's random numbers.
+        generator=torch.Generator(),
     )
 
 
-def _check_arguments(checkpoint: str | None, options: FeatureOptions) -> None:
-    if options.kind != ENCODER and checkpoint is not None:
-        raise ValueError(
-            f'{options.kind} has no weights: give {NO_CHECKPOINT} and not '
-            f'the checkpoint {checkpoint}'
+def _extract(
+    loader: DataLoader, extract: _Extractor, options: FeatureOptions
+) -> list[_Sample]:
+    """All samples with their features, with a progress bar."""
+    found: list[_Sample] = []
+    tracked = (loader, len(loader))
+    for samples in track_iter_progress(tracked, file=sys.stderr):
+        for sample in samples:
+            if sample.fault and not options.skip_bad:
+                raise ValueError(
+                    f'{sample.path} of the {options.split} set cannot be '
+                    f'read: {sample.fault}. Repair or remove it, or leave '
+                    'such files out with --skip-bad'
+                )
+        found += [sample for sample in samples if sample.fault]
+        good = [sample for sample in samples if not sample.fault]
+        if not good:
+            continue
+        # The libraries would pad what does not stack, so that the others of
+        # a batch would matter.
+        inputs = torch.stack([sample.value for sample in good])
+        arrays = extract(list(inputs))
+        if options.half:
+            arrays = {n: x.astype(np.float16) for n, x in arrays.items()}
+        for row, sample in enumerate(good):
+            value = {name: array[row] for name, array in arrays.items()}
+            if not all(np.isfinite(x).all() for x in value.values()):
+                raise ValueError(
+                    f'the features of {sample.path} are not finite: the '
+                    'checkpoint or the file is broken, or the numbers are '
+                    'too large for --half'
+                )
+            found.append(sample._replace(value=value))
+    return found
+
+
+def _join(samples: Sequence[_Sample], meta: Mapping[str, Any]) -> Features:
+    """The samples with features; the others are told and listed."""
+    good = [sample for sample in samples if not sample.fault]
+    skipped = [(each.path, each.fault) for each in samples if each.fault]
+    for path, reason in skipped:
+        print(f'LEFT OUT: {path}: {reason}', file=sys.stderr)
+    if skipped:
+        print(
+            f'LEFT OUT: {len(skipped)} of {len(samples)} files, which cannot '
+            'be read',
+            file=sys.stderr,
         )
-    if checkpoint is not None:
-        check_checkpoint(checkpoint)
-
-
-def _check_shapes(samples: list[Sample], shape: torch.Size) -> None:
-    """Refuse what the libraries would pad, so that batches would matter."""
-    for sample in samples:
-        if sample.inputs.shape != shape:
-            raise ValueError(
-                f'{sample.path} becomes {tuple(sample.inputs.shape)} and '
-                f'others {tuple(shape)}: end the pipeline with a crop or '
-                'resize to one size'
-            )
-
-
-def _check_finite(
-    arrays: Mapping[str, np.ndarray], samples: list[Sample]
-) -> None:
-    for name, array in arrays.items():
-        finite = np.isfinite(array.reshape(len(array), -1)).all(1)
-        if not finite.all():
-            path = samples[int(finite.argmin())].path
-            raise ValueError(
-                f'{name} of {path} are not finite: the checkpoint or the '
-                'file is broken'
-            )
+    if not good:
+        raise ValueError(f'none of {len(samples)} files can be read')
+    return Features(
+        {n: np.stack([each.value[n] for each in good]) for n in good[0].value},
+        np.asarray([each.label for each in good], dtype=np.int64),
+        [each.path for each in good],
+        {**meta, 'skipped': skipped},
+    )
 
 
 def _as_text(config: Any) -> str:
-    """JSON, so that equal configs give equal hashes."""
+    """JSON, so that equal configs give equal texts."""
     return json.dumps(config, default=str)

@@ -197,6 +197,52 @@ def cfg(folder: Path) -> Config:
 
 
 @pytest.fixture
+def image_config(data_root: Path, tmp_path: Path) -> Config:
+    """A classifier of mmpretrain on six photos of two classes."""
+    source = data_root / 'image_mini' / 'hymenoptera' / 'val'
+    folder = tmp_path / 'photos'
+    for name in sorted(path.name for path in source.iterdir()):
+        (folder / name).mkdir(parents=True)
+        for path in sorted((source / name).iterdir())[:3]:
+            shutil.copy(path, folder / name)
+    dataset = dict(
+        type='CustomDataset',
+        data_prefix=str(folder),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='ResizeEdge', scale=36),
+            dict(type='CenterCrop', crop_size=32),
+            dict(type='PackInputs'),
+        ],
+    )
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            data_preprocessor=dict(
+                num_classes=2,
+                mean=[120.0, 110.0, 100.0],
+                std=[60.0, 50.0, 40.0],
+                to_rgb=True,
+            ),
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(
+                    type='bimm_mm.BIMMVisionTransformer',
+                    arch=dict(embed_dims=48, depth=2, num_heads=2),
+                    img_size=32,
+                    patch_size=8,
+                    with_cls_token=False,
+                    out_type='avg',
+                ),
+                head=dict(type='LinearClsHead', num_classes=2, in_channels=48),
+                train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)),
+            ),
+            val_dataloader=dict(batch_size=4, dataset=dataset),
+        )
+    )
+
+
+@pytest.fixture
 def extract(cfg: Config) -> Callable[..., Features]:
     """Extract from the config, random weights unless named.
 

@@ -17,10 +17,8 @@ from bimm_mm.apis import (
 META = {
     'features': 'encoder',
     'checkpoint_sha256': 'ab',
-    'seed': None,
     'level': 'clip',
     'blocks': [4],
-    'pool': 'avg',
     'folders': ['videos/'],
 }
 
@@ -43,12 +41,8 @@ def test_features_come_back_as_written(tmp_path):
     # Readable without this package.
     content = np.load(path)
     assert set(content) == {'features', 'labels', 'paths', 'meta'}
-    assert json.loads(str(content['meta']))['format'] == 'bimm_mm.features'
-
-
-def test_selected_samples_keep_together():
-    some = make().select([2, 0])
-    assert some.labels.tolist() == [2, 0]
+    assert json.loads(str(content['meta']))['format'] == 'bimm_mm.features 2'
+    some = back.select([2, 0])
     assert some.paths == ['é2 x.mp4', 'é0 x.mp4']
     assert some.arrays['features'].tolist() == [[6, 7, 8], [0, 1, 2]]
 
@@ -61,17 +55,8 @@ def pickled(path) -> None:
     np.savez(path, meta=np.array([object()], dtype=object))
 
 
-def single(path) -> None:
-    with path.open('wb') as file:
-        np.save(file, np.zeros(3))
-
-
 def text(path) -> None:
     path.write_text('no archive')
-
-
-def empty(path) -> None:
-    path.touch()
 
 
 def cut_off(path) -> None:
@@ -80,34 +65,25 @@ def cut_off(path) -> None:
 
 
 def newer(path) -> None:
-    meta = json.dumps({'format': 'bimm_mm.features', 'format_version': 99})
+    meta = json.dumps({'format': 'bimm_mm.features 99'})
     np.savez(path, meta=np.asarray(meta), labels=np.zeros(1), paths=['a'])
 
 
-@pytest.mark.parametrize(
-    'write', [foreign, pickled, single, text, empty, cut_off, newer]
-)
+@pytest.mark.parametrize('write', [foreign, pickled, text, cut_off, newer])
 def test_other_files_are_no_feature_files(tmp_path, write):
     path = tmp_path / 'a.npz'
+    with pytest.raises(FileNotFoundError, match='extract_features'):
+        read_features(path)
     write(path)
     with pytest.raises(ValueError, match=r'a\.npz is no feature file'):
         read_features(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='extract_features'):
-        read_features(tmp_path / 'a.npz')
 
 
 @pytest.mark.parametrize(
     ('other', 'message'),
     [
         (dict(checkpoint_sha256='cd'), 'checkpoint_sha256 of .* ab, .* cd'),
-        (dict(level='token'), 'level'),
-        (dict(blocks=[2]), 'blocks'),
-        (dict(pool='cls'), 'pool'),
-        (dict(features='motion-energy'), 'features of the training'),
-        (dict(seed=1), 'seed'),
+        (dict(model_sha256='cd'), 'model_sha256'),
         (dict(width=5), r'shapes .*\(3,\).*\(5,\)'),
         (dict(first=3), r'1 samples are in .* such as é3 x\.mp4'),
     ],
@@ -115,9 +91,6 @@ def test_a_missing_file_is_named(tmp_path):
 def test_features_of_two_kinds_are_not_mixed(other, message):
     with pytest.raises(ValueError, match=message):
         check_same_kind(make(), make(**dict(first=10) | other))
-
-
-def test_features_of_one_kind_go_together():
     check_same_kind(make(), make(first=4, split='val'))
     # The same names in another folder are other samples.
     check_same_kind(make(), make(folders=['videos_val/']))

@@ -1,11 +1,13 @@
-"""Features of real clips are those that the encoder gives."""
+"""Features of real clips and photos are those that the encoder gives."""
 
 from __future__ import annotations
 
 import copy
-import logging
+import json
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from bimm_mm.apis import encoder_features
+from bimm_mm.apis import FeatureOptions, encoder_features, extract_features
+from bimm_mm.apis.encoder_features import trivial_features
 
 # Of the config and the clips in conftest.py.
 DEPTH = 3
@@ -35,8 +38,10 @@ def plain_tokens(
     return encode
 
 
-@pytest.mark.parametrize('block', [1, 2, DEPTH])
-def test_each_level_is_the_tap_of_encode(extract, plain_tokens, close, block):
+@pytest.mark.parametrize('block', [1, DEPTH])
+def test_each_level_is_the_block_of_encode(
+    extract, plain_tokens, close, block
+):
     tokens = plain_tokens('val', block)
     # 2 x 4 x 4 patches after the class token.
     patches = tokens[:, 1:].reshape(CLIPS, 2, 4, 4, 48)
@@ -45,57 +50,40 @@ def test_each_level_is_the_tap_of_encode(extract, plain_tokens, close, block):
         return extract(blocks=(block,), **options).arrays['features']
 
     assert close(features(), tokens[:, 0])
-    assert close(features(pool='cls'), tokens[:, 0])
     assert close(features(pool='avg'), patches.mean((1, 2, 3)))
     assert close(features(level='frame'), patches.mean((2, 3)))
     assert close(features(level='token'), patches)
-
-
-def test_mean_of_a_level_is_the_level_above(extract):
-    clip = extract(pool='avg').arrays['features']
-    frame = extract(level='frame').arrays['features']
-    token = extract(level='token').arrays['features']
-    assert np.allclose(token.mean((2, 3)), frame, atol=1e-5)
-    assert np.allclose(frame.mean(1), clip, atol=1e-5)
 
 
 def test_last_block_is_the_default_and_several_are_named(extract):
     several = extract(blocks=(3, 1, 3))
     assert list(several.arrays) == ['features_block3', 'features_block1']
     assert several.meta['blocks'] == [3, 1] and several.meta['depth'] == 3
-    last = several.arrays['features_block3']
-    assert np.array_equal(last, extract().arrays['features'])
-    first = extract(blocks=(1,)).arrays['features']
-    assert np.allclose(several.arrays['features_block1'], first, atol=1e-6)
+    last = extract()
+    assert np.array_equal(
+        several.arrays['features_block3'], last.arrays['features']
+    )
+    config = json.loads(last.meta['config_text'])
+    assert config['model']['backbone']['single_output'] is True
 
 
 def test_batch_size_and_workers_do_not_matter(extract):
     one = extract(batch_size=1, workers=0)
-    for other in (
-        extract(batch_size=CLIPS),
-        extract(batch_size=3, workers=2),
-        extract(),
-    ):
+    for other in (extract(batch_size=3, workers=2), extract()):
         a, b = one.arrays['features'], other.arrays['features']
         assert np.allclose(a, b, atol=1e-5)
         assert other.paths == one.paths
 
 
-def test_labels_and_paths_are_those_of_the_list(extract, folder):
-    features = extract()
+def test_training_samples_come_once_without_augmentation(extract, folder):
+    train, val = extract(split='train'), extract(split='val')
     lines = [
         f'{path} {label}'
-        for path, label in zip(features.paths, features.labels, strict=True)
+        for path, label in zip(train.paths, train.labels, strict=True)
     ]
     assert lines == (folder / 'list.txt').read_text().splitlines()
-    assert features.meta['folders'] == [f'{folder}/videos/']
-
-
-def test_training_samples_come_once_and_without_augmentation(extract):
-    train, val = extract(split='train'), extract(split='val')
-    assert train.paths == val.paths
+    assert val.meta['folders'] == [f'{folder}/videos/']
     assert np.array_equal(train.arrays['features'], val.arrays['features'])
-    assert train.meta['pipeline'] == val.meta['pipeline']
     assert (train.meta['split'], val.meta['split']) == ('train', 'val')
 
 
@@ -110,7 +98,11 @@ def test_views_are_averaged(extract, plain_tokens, close):
         extract(split='test', level='token')
 
 
-def test_random_weights_depend_on_the_seed_only(extract):
+def test_random_weights_depend_on_the_seed_only(extract, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        encoder_features, 'print_log', lambda *args: said.append(args[0])
+    )
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -121,28 +113,15 @@ def test_random_weights_depend_on_the_seed_only(extract):
     assert not np.allclose(a.arrays['features'], c.arrays['features'])
     assert (a.meta['features'], a.meta['checkpoint']) == ('random', None)
     assert c.meta['seed'] == 1
+    assert 'NO CHECKPOINT' in said[0] and 'seed 1' in said[2]
 
 
-def test_random_weights_are_loud(extract, monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        encoder_features, 'print_log', lambda *args: said.append(args)
-    )
-    extract(seed=4)
-    [(text, _, level)] = said
-    assert text.startswith('NO CHECKPOINT') and 'seed 4' in text
-    assert level == logging.WARNING
-
-
-@pytest.mark.parametrize(
-    'prefix', ['backbone.', 'dorsal.backbone.', 'dorsal.+ventral.']
-)
+@pytest.mark.parametrize('prefix', ['backbone.', 'dorsal.+ventral.'])
 def test_checkpoint_gives_its_weights(
     cfg, extract, plain_model, tmp_path, prefix
 ):
-    """Finetuned or single branch, joint, and joint with both branches."""
-    model = plain_model(cfg, seed=3)
-    state = model.backbone.state_dict()
+    """Finetuned, and joint with both branches."""
+    state = plain_model(cfg, seed=3).backbone.state_dict()
     part, _, other = prefix.partition('+')
     part = f'{part}backbone.' if other else part
     named = {f'{part}{key}': value for key, value in state.items()}
@@ -159,7 +138,6 @@ def test_checkpoint_gives_its_weights(
         loaded.arrays['features'], expected.arrays['features']
     )
     assert loaded.meta['features'] == 'encoder'
-    assert loaded.meta['checkpoint'] == str(path)
     assert re.fullmatch('[0-9a-f]{64}', loaded.meta['checkpoint_sha256'])
 
 
@@ -168,23 +146,193 @@ def test_checkpoints_that_do_not_fit_are_refused(
 ):
     with pytest.raises(FileNotFoundError, match='no checkpoint nowhere'):
         extract('nowhere.pth')
-    small = copy.deepcopy(cfg)
-    small.model.backbone.arch.depth = 2
-    path = tmp_path / 'a.pth'
-    torch.save(plain_model(small).state_dict(), path)
-    with pytest.raises(ValueError, match='does not cover'):
-        extract(str(path))
     state = plain_model(cfg).state_dict()
     state['backbone.norm.bias'][:] = float('nan')
-    torch.save(state, path)
+    torch.save(state, tmp_path / 'a.pth')
     with pytest.raises(ValueError, match=r'set1_seq01_00\.mp4 are not finite'):
-        extract(str(path))
+        extract(str(tmp_path / 'a.pth'))
 
 
-def test_mixed_precision_is_near(extract):
+def test_other_precisions_are_near(extract):
     exact = extract(pool='avg').arrays['features']
-    amp = extract(pool='avg', amp=True)
-    assert amp.arrays['features'].dtype == np.float32
-    assert not np.array_equal(amp.arrays['features'], exact)
-    assert np.allclose(amp.arrays['features'], exact, atol=0.05)
-    assert amp.meta['amp'] is True
+    amp = extract(pool='avg', amp=True).arrays['features']
+    assert amp.dtype == np.float32 and not np.array_equal(amp, exact)
+    assert np.allclose(amp, exact, atol=0.05)
+    half = extract(pool='avg', half=True).arrays['features']
+    assert half.dtype == np.float16
+    assert np.allclose(half, exact, atol=2e-3)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_damaged_video_is_named_or_left_out_loudly(
+    extract, cfg, folder, tmp_path, capsys, workers
+):
+    shutil.copytree(folder, tmp_path / 'clips')
+    dataset = cfg.val_dataloader.dataset
+    dataset.ann_file = str(tmp_path / 'clips' / 'list.txt')
+    dataset.data_prefix.video = str(tmp_path / 'clips' / 'videos')
+    whole = extract().select([0, 2, 3, 4])
+    name = (folder / 'list.txt').read_text().splitlines()[1].split()[0]
+    bad = tmp_path / 'clips' / 'videos' / name
+    bad.write_bytes(b'no video' * 1000)
+    with pytest.raises(ValueError, match='cannot be read') as caught:
+        extract(workers=workers)
+    text = str(caught.value)
+    assert bad.name in text and '--skip-bad' in text
+    assert 'Traceback' not in text and len(text) < 500
+    some = extract(skip_bad=True, workers=workers)
+    said = capsys.readouterr().err
+    assert f'LEFT OUT: 1 of {CLIPS} files' in said and bad.name in said
+    assert [path for path, _ in some.meta['skipped']] == [name]
+    assert some.paths == whole.paths
+    assert np.allclose(
+        some.arrays['features'], whole.arrays['features'], atol=1e-5
+    )
+    for path in bad.parents[1].glob('*/*.mp4'):
+        path.unlink()
+    with pytest.raises(ValueError, match='none of 5 files can be read'):
+        extract(skip_bad=True, workers=workers)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(blocks=(1, 4)), r'block 4: .* 3 blocks.* 1\.\.3'),
+        (dict(level='token', pool='cls'), 'level=clip: use pool=avg'),
+        (dict(kind='middle-frame', blocks=(1,)), 'are for the encoder'),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(extract, options, message):
+    with pytest.raises(ValueError, match=message):
+        extract(**options)
+
+
+def no_encoder(cfg: Config) -> None:
+    cfg.model.backbone = dict(type='mmaction.ResNet3d')
+
+
+def no_split(cfg: Config) -> None:
+    cfg.val_dataloader = None
+
+
+def joined(cfg: Config) -> None:
+    dataset = cfg.val_dataloader.dataset
+    cfg.val_dataloader.dataset = dict(
+        type='mmengine.ConcatDataset', datasets=[dataset]
+    )
+
+
+def no_samples(cfg: Config) -> None:
+    cfg.val_dataloader.dataset.indices = 0
+
+
+def no_list(cfg: Config) -> None:
+    cfg.val_dataloader.dataset.ann_file = 'nowhere.txt'
+
+
+def several_labels(cfg: Config) -> None:
+    dataset = cfg.val_dataloader.dataset
+    dataset.update(multi_class=True, num_classes=6)
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'message'),
+    [
+        (no_encoder, ValueError, 'with backbone mmaction.ResNet3d'),
+        (no_split, ValueError, 'no val_dataloader'),
+        (joined, ValueError, 'is a ConcatDataset'),
+        (no_samples, ValueError, 'the val set of the config is empty'),
+        (no_list, FileNotFoundError, r'list file nowhere\.txt'),
+        (several_labels, ValueError, 'exactly one class'),
+    ],
+)
+def test_configs_that_do_not_serve_are_refused(
+    cfg, extract, change, error, message
+):
+    change(cfg)
+    with pytest.raises(error, match=message):
+        extract()
+
+
+def test_photos_through_mmpretrain(
+    image_config, plain_model, plain_inputs, close
+):
+    cfg = image_config
+    features = extract_features(cfg, None, FeatureOptions(device='cpu'))
+    assert features.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    place = Path(cfg.val_dataloader.dataset.data_prefix)
+    assert all((place / path).is_file() for path in features.paths)
+    # The runner gives the model the config's preprocessor.
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    model = plain_model(cfg)
+    with torch.no_grad():
+        x = plain_inputs(cfg, 'val', model)
+        tokens = model.backbone.encode(x.unsqueeze(2), None, [2])[2]
+    assert features.meta['pool'] == 'avg'
+    assert close(features.arrays['features'], tokens.mean(1))
+    with pytest.raises(ValueError, match='at least two frames'):
+        extract_features(cfg, None, FeatureOptions(kind='motion-energy'))
+    frame = extract_features(cfg, None, FeatureOptions(kind='middle-frame'))
+    assert frame.arrays['features'].shape == (6, 3 * 16 * 16)
+    bad = sorted(place.glob('*/*'))[2]
+    bad.write_bytes(b'no photo')
+    with pytest.raises(ValueError, match=bad.name):
+        extract_features(cfg, None, FeatureOptions())
+    kept = extract_features(cfg, None, FeatureOptions(skip_bad=True))
+    assert len(kept) == 5
+
+
+def test_image_encoder_on_frames_of_videos(
+    cfg, extract, plain_model, plain_inputs, close
+):
+    cfg.model.backbone.update(num_frames=1, tubelet_size=1)
+    with pytest.raises(ValueError, match=r'an image encoder .*NCHW'):
+        extract()
+    cfg.val_dataloader.dataset.pipeline[-2].input_format = 'NCHW'
+    cfg.model.data_preprocessor.format_shape = 'NCHW'
+    frames = extract().arrays['features']
+    model = plain_model(cfg)
+    x = plain_inputs(cfg, 'val', model)
+    with torch.no_grad():
+        tokens = model.backbone.encode(
+            x.flatten(0, 1).unsqueeze(2), None, [DEPTH]
+        )[DEPTH]
+    assert close(frames, tokens[:, 0].reshape(CLIPS, 4, 48).mean(1))
+
+
+def clip(seed: int, views: int = 1) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(
+        256, (views, 3, 4, 32, 48), dtype=torch.uint8, generator=rng
+    )
+
+
+def test_motion_energy_is_the_change_in_each_cell():
+    x = clip(0)
+    energy = trivial_features('motion-energy', [x])['features']
+    gray = x[0].double().numpy().mean(0)
+    expected = [
+        np.abs(gray[t + 1] - gray[t])[
+            4 * row : 4 * row + 4, 6 * column : 6 * column + 6
+        ].mean()
+        for t in range(3)
+        for row in range(8)
+        for column in range(8)
+    ]
+    assert energy.shape == (1, 3 * 64) and energy.dtype == np.float32
+    assert np.allclose(energy[0], expected, atol=1e-3)
+
+
+def test_middle_frame_is_a_small_picture_and_views_are_averaged():
+    x = clip(1, views=3)
+    frame = trivial_features('middle-frame', [x[:1]])['features']
+    expected = (
+        x[0, :, 2].double().reshape(3, 16, 2, 16, 3).mean((2, 4)).flatten()
+    )
+    assert np.allclose(frame[0], expected.numpy(), atol=1e-3)
+    image = trivial_features('middle-frame', [x[0, :, 2]])['features']
+    assert np.array_equal(image, frame)
+    for kind in ('motion-energy', 'middle-frame'):
+        whole = trivial_features(kind, [x])['features']
+        parts = trivial_features(kind, list(x))['features']
+        assert np.allclose(whole[0], parts.mean(0), atol=1e-3)

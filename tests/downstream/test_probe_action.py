@@ -1,8 +1,9 @@
-"""Pretrained, random and trivial features on real actions, five folds."""
+"""Pretrained, random and trivial features on real actions, two folds."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,13 @@ def test_three_numbers_on_real_actions(
     action_config, joint_checkpoint, run_script, data_root, tmp_path, capsys
 ):
     splits = data_root / 'action_mini' / 'ut_interaction' / 'splits'
+    for path in splits.glob('fold[01]_*.txt'):
+        shutil.copy(path, tmp_path)
     done = run_script(
         'probe.py', action_config, joint_checkpoint, '--features', 'encoder',
         'random', 'motion-energy', '--pool', 'avg',
-        '--folds', f'{splits}/fold{{}}_train.txt',
-        f'{splits}/fold{{}}_val.txt', '--out', 'result.json',
+        '--folds', 'fold{}_train.txt', 'fold{}_val.txt',
+        '--out', 'result.json',
     )  # fmt: skip
     with capsys.disabled():
         print('\n' + done.stdout[done.stdout.index('features  ') :])
@@ -51,7 +54,7 @@ def test_three_numbers_on_real_actions(
     top1 = {(r['source'], r['method']): r['top1'] for r in results}
     assert len(top1) == 6 and all(0 <= x <= 100 for x in top1.values())
     for result in results:
-        assert sum(fold['val'] for fold in result['folds']) == 120
+        assert len(result['folds']) == 2
         assert all(fold['classes'] == 6 for fold in result['folds'])
     # Of the pretrained and the random encoder nothing is claimed.
     assert top1['motion-energy', 'linear'] > 50

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bimm_mm.apis import atomic_path, write_json
+from bimm_mm.utils.files import atomic_path, write_json
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
