@@ -1,8 +1,8 @@
 """Hooks, metrics and what else the runner needs."""
 
-from bimm_mm.engine.diagnosis import DiagnosisHook
 from bimm_mm.engine.hooks import (
     BadVideoHook,
+    DiagnosisHook,
     FiniteLossHook,
     FirstValHook,
     FullPrecisionHook,

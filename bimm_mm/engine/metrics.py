@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from bimm_mm.registry import METRICS
-
-if TYPE_CHECKING:
-    from bimm_mm.structures import AreaOutput
+from bimm_mm.structures import AreaOutput
 
 
 @dataclass
@@ -24,10 +22,10 @@ class _Sums:
     """Sums over scored tokens, from which every number below follows.
 
     Args:
-        tokens (int): Number of scored tokens.
-        error (Tensor): (), sum of squared errors over tokens and P.
-        total (Tensor): (P,), sum of the targets.
-        squares (Tensor): (P,), sum of the squared targets.
+        tokens: Number of scored tokens.
+        error: (), sum of squared errors over tokens and P.
+        total: (P,), sum of the targets.
+        squares: (P,), sum of the squared targets.
     """
 
     tokens: int
@@ -81,8 +79,8 @@ class _Means:
     """Sums over scored tokens, for targets that are classes.
 
     Args:
-        tokens (int): Number of scored tokens.
-        sums (dict[str, Tensor]): () each, by what is averaged.
+        tokens: Number of scored tokens.
+        sums: () each, by what is averaged.
     """
 
     tokens: int
@@ -114,14 +112,14 @@ class _Means:
 def area_metrics(
     outputs: Mapping[str, AreaOutput],
 ) -> dict[str, dict[str, float]]:
-    """What :class:`AreaLoss` tells, of one batch and this process alone.
+    """Metrics of :class:`AreaLoss`, of one batch and this process alone.
 
     Args:
-        outputs (Mapping[str, AreaOutput]): By area name.
+        outputs: By area name.
 
     Returns:
-        dict[str, dict[str, float]]: By area ``mse``, ``mean_mse`` and
-        ``ratio``; of codes ``cross_entropy`` and their figures.
+        By area ``mse``, ``mean_mse`` and ``ratio``; of codes
+        ``cross_entropy`` and the target's metrics.
     """
     return {
         name: _sums_of(output).metrics() for name, output in outputs.items()
@@ -149,16 +147,15 @@ class AreaLoss(BaseMetric):
     evaluated data. A ``V1/ratio`` of 1 means nothing was learned but that
     mean; below 1 the visible tokens were used.
 
-    Codes of a tokenizer are classes: of them ``appearance/cross_entropy`` and
-    ``appearance/accuracy`` are told.
+    Codes of a tokenizer are classes: their metrics are
+    ``appearance/cross_entropy`` and ``appearance/accuracy``.
 
     Over several ranks the sums are added before anything is divided. A
     sampler that fills up the last batch with repeated samples counts them
     twice; ``round_up=False`` in the validation sampler avoids it.
 
     Args:
-        prefix (str, optional): Put before every name, with a slash. Defaults
-            to None.
+        prefix: Put before every name, with a slash; None for nothing.
     """
 
     # Not None, or mmengine warns that names have no prefix. They have one:
@@ -167,16 +164,16 @@ class AreaLoss(BaseMetric):
 
     def __init__(self, prefix: str | None = None) -> None:
         super().__init__(prefix=prefix)
-        self._sums: dict[str, _Sums | _Means] = {}
+        self._sums: dict[str, Any] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Add one batch.
 
         Args:
-            data_batch (dict): Not used.
-            data_samples (Sequence[dict]): What the model returned with
+            data_batch: Not used.
+            data_samples: What the model returned with
                 ``mode='predict'``: dicts from area names to
-                :class:`~bimm_mm.models.structures.AreaOutput`.
+                :class:`~bimm_mm.structures.AreaOutput`.
         """
         for outputs in data_samples:
             for name, output in outputs.items():
@@ -192,12 +189,11 @@ class AreaLoss(BaseMetric):
         """Metrics of all areas.
 
         Args:
-            results (Sequence[Mapping]): One entry per rank.
+            results: One entry per rank.
 
         Returns:
-            dict[str, float]: ``<area>/mse``, ``<area>/mean_mse`` and
-            ``<area>/ratio``; of codes ``<area>/cross_entropy`` and
-            ``<area>/accuracy``.
+            ``<area>/mse``, ``<area>/mean_mse`` and ``<area>/ratio``; of codes
+            ``<area>/cross_entropy`` and ``<area>/accuracy``.
         """
         self._sums = {}
         for sums_of_rank in results:
@@ -217,7 +213,7 @@ class AreaLoss(BaseMetric):
         it to ``size``; one entry per rank is all that is needed here.
 
         Args:
-            size (int): Number of samples in the dataset. Not used.
+            size: Number of samples in the dataset. Not used.
 
         Raises:
             ValueError: If no batch was processed.

@@ -1,20 +1,26 @@
-"""One of two processes: what the hook and the metric say, as JSON.
+"""One of two processes: what hooks and the metric say, as JSON.
 
 Started by test_two_ranks.py; not a test itself.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from types import SimpleNamespace
 
 import torch
+from mmengine.dataset import default_collate
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import distributed as dist
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.engine import AreaLoss, FiniteLossHook
+from bimm_mm.registry import MODELS
 from bimm_mm.utils.processes import end_processes
 
 
@@ -43,6 +49,73 @@ def evaluate(rank: int) -> dict[str, float]:
     return metric.evaluate(4)
 
 
+class Keep(Hook):
+    """Keeps the loss of every step, exactly."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        self.losses.append(outputs['loss'].item())
+
+
+DIAGNOSIS = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=2)
+BRANCH = dict(
+    type='bimm_mm.MaskedBranch',
+    data_preprocessor=dict(type='bimm_mm.ClipDataPreprocessor'),
+    backbone=dict(
+        type='bimm_mm.BIMMVisionTransformer',
+        arch=dict(embed_dims=24, depth=2, num_heads=2),
+        img_size=32,
+        patch_size=8,
+        drop_path_rate=0.2,
+    ),
+    masking=dict(type='bimm_mm.RandomMasking', ratio=0.5),
+    areas=[
+        dict(
+            name=f'V{block}',
+            after_block=block,
+            decoder=dict(type='bimm_mm.LinearDecoder'),
+            target=dict(type='bimm_mm.PixelTarget'),
+        )
+        for block in (1, 2)
+    ],
+)
+
+
+def train(folder: str, hooks: list[dict]) -> list[float]:
+    """Losses of 4 steps on this rank, with other images on either."""
+    torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
+    size = (8, 1, 3, 1, 32, 32)
+    images = torch.randint(256, size, generator=rng, dtype=torch.uint8)
+    keep = Keep()
+    # Unless told, mmengine gives the wrapper a GPU.
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
+    runner = Runner(
+        model=MODELS.build(copy.deepcopy(BRANCH)),
+        work_dir=folder,
+        train_dataloader=dict(
+            dataset=[dict(inputs=x, data_samples=0) for x in images],
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=default_collate,
+            batch_size=2,
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=4),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        custom_hooks=[*hooks, keep],
+        launcher='pytorch',
+        randomness=dict(seed=3, diff_rank_seed=True),
+        experiment_name=f'{len(hooks)}_hooks',
+        cfg=dict(model_wrapper_cfg=wrapper),
+    )
+    runner.train()
+    assert isinstance(runner.model, MMDistributedDataParallel)
+    return keep.losses
+
+
 if __name__ == '__main__':
     store, this_rank = sys.argv[1], int(sys.argv[2])
     dist.init_process_group(
@@ -53,6 +126,9 @@ if __name__ == '__main__':
         'sound': stop(this_rank, 1.0),
         'bad': stop(this_rank, bad),
         'metrics': evaluate(this_rank),
+        'plain': train(f'{store}_plain', []),
+        'diagnosed': train(f'{store}_diagnosed', [DIAGNOSIS]),
     }
+    dist.barrier()
     print(json.dumps(answer))
     end_processes()

@@ -1,4 +1,4 @@
-"""Hook and metric when two processes train."""
+"""Hooks and metric when two processes train."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def answers(tmp_path_factory) -> list[dict]:
         subprocess.Popen(
             [sys.executable, str(here / 'one_rank.py'), str(store), str(rank)],
             stdout=subprocess.PIPE,
-            env={**os.environ, 'PYTHONPATH': str(here.parents[1])},
+            env={
+                **os.environ,
+                'PYTHONPATH': str(here.parents[1]),
+                'LOCAL_RANK': str(rank),
+            },
         )
         for rank in range(2)
     ]
@@ -43,3 +47,10 @@ def test_every_rank_has_the_metrics_of_all(answers):
     wanted = {'V1/mse': 12.5, 'V1/mean_mse': 3.5, 'V1/ratio': 12.5 / 3.5}
     for answer in answers:
         assert answer['metrics'] == pytest.approx(wanted)
+
+
+def test_rank_0_measures_and_no_loss_changes(answers):
+    for answer in answers:
+        assert len(answer['plain']) == 4
+        assert answer['diagnosed'] == answer['plain']
+    assert answers[0]['plain'] != answers[1]['plain']

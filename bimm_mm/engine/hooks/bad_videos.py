@@ -55,7 +55,7 @@ class BadVideoHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
+        data_batch: dict,
         outputs: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Count this rank's batch.

@@ -35,8 +35,8 @@ class FiniteLossHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: MutableMapping[str, Tensor] | None = None,
+        data_batch: dict,
+        outputs: MutableMapping[str, Tensor],
     ) -> None:
         """Check the losses of this step, and move them to the host.
 

@@ -54,8 +54,8 @@ class LabelCheckHook(Hook):
         self._check(runner.model, dataset, 'test_dataloader')
 
     def _check(self, model: nn.Module, dataset: Dataset, where: str) -> None:
-        model = model.module if is_model_wrapper(model) else model
-        heads = dict(_heads(model))
+        inner: Any = model.module if is_model_wrapper(model) else model
+        heads = dict(_heads(inner))
         labels = list(_labels(dataset))
         for label, path in labels:
             _check_range(label, path, heads, where)
@@ -128,7 +128,7 @@ def _heads(model: nn.Module) -> Iterator[tuple[str, int]]:
             yield name, mixing.num_classes
 
 
-def _labels(dataset: Dataset) -> Iterator[tuple[int, str]]:
+def _labels(dataset: Any) -> Iterator[tuple[int, str]]:
     """Label and path of every sample of a classification dataset."""
     if not hasattr(dataset, 'get_data_info'):
         return

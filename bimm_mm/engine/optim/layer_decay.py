@@ -80,8 +80,8 @@ class LayerDecay:
         Raises:
             ValueError: If the backbone cannot tell the level of a parameter.
         """
-        model = model.module if is_model_wrapper(model) else model
-        groups = self.groups(model)
+        inner: Any = model.module if is_model_wrapper(model) else model
+        groups = self.groups(inner)
         print_log(_describe(groups, self.optimizer['lr']), 'current')
         optimizer = OPTIMIZERS.build({**self.optimizer, 'params': groups})
         wrapper = {'type': 'OptimWrapper', **self.wrapper}
@@ -99,7 +99,8 @@ class LayerDecay:
             ``params``, ``lr``, ``weight_decay``, and ``level``
             for those who read them.
         """
-        if not hasattr(getattr(model, 'backbone', None), 'get_layer_depth'):
+        backbone: Any = getattr(model, 'backbone', None)
+        if not hasattr(backbone, 'get_layer_depth'):
             raise ValueError(
                 'bimm_mm.LayerDecay needs model.backbone with '
                 'get_layer_depth, such as bimm_mm.BIMMVisionTransformer; '
@@ -109,7 +110,7 @@ class LayerDecay:
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            level, levels = model.backbone.get_layer_depth(name)
+            level, levels = backbone.get_layer_depth(name)
             decays = _decays(name, parameter)
             scale = self.layer_decay ** (levels - 1 - level)
             group = {

@@ -1,0 +1,313 @@
+"""Gradients of areas and ranks of features, and a hook that leaves no trace.
+
+Oracles: separate backward passes, NumPy's singular values, the dense encoder.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from bimm_mm.apis import read_scalars
+from bimm_mm.engine import DiagnosisHook
+from bimm_mm.engine.hooks import diagnosis
+from bimm_mm.models import BIMM, MaskedBranch
+from bimm_mm.registry import HOOKS
+from bimm_mm.structures import ClipBatch
+
+HOOK = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=4)
+AREAS = ['ventral_V1', 'ventral_V4', 'dorsal_V1', 'dorsal_MT']
+
+
+def _area(name: str, after_block: int, target: str) -> dict:
+    decoder = dict(
+        type='bimm_mm.TransformerDecoder',
+        depth=1,
+        decoder_dims=16,
+        num_heads=2,
+    )
+    target = dict(type=f'bimm_mm.{target}')
+    return dict(
+        name=name, after_block=after_block, decoder=decoder, target=target
+    )
+
+
+V1, MT = _area('V1', 2, 'PixelTarget'), _area('MT', 3, 'MotionTarget')
+V4 = _area('V4', 3, 'PixelTarget')
+
+
+def _branch(*areas: dict, video: bool) -> dict:
+    backbone = dict(
+        type='bimm_mm.BIMMVisionTransformer',
+        arch=dict(embed_dims=24, depth=3, num_heads=2),
+        img_size=32,
+        patch_size=8,
+        drop_path_rate=0.2,
+    )
+    if video:
+        backbone.update(num_frames=4, tubelet_size=2)
+    kind = 'Tube' if video else 'Random'
+    masking = dict(type=f'bimm_mm.{kind}Masking', ratio=0.5)
+    return dict(backbone=backbone, masking=masking, areas=list(areas))
+
+
+def _model(kind: str, share_blocks: int = 2) -> MaskedBranch | BIMM:
+    """``'bimm'``, ``'branch'`` (two areas) or ``'single'`` (one)."""
+    torch.manual_seed(0)
+    common = dict(data_preprocessor=dict(type='bimm_mm.ClipDataPreprocessor'))
+    if kind == 'bimm':
+        return BIMM(
+            ventral=_branch(V1, V4, video=False),
+            dorsal=_branch(V1, MT, video=True),
+            share_blocks=share_blocks,
+            dorsal_weight=0.5,
+            **common,
+        )
+    areas = dict(branch=[V1, MT], single=[MT])[kind]
+    return MaskedBranch(**_branch(*areas, video=True), **common)
+
+
+@pytest.fixture
+def clips() -> ClipBatch:
+    rng = torch.Generator().manual_seed(1)
+    pixels = torch.rand(3, 3, 4, 32, 32, generator=rng)
+    return ClipBatch((pixels - 0.45) / 0.225, pixels)
+
+
+def _gradients(model: MaskedBranch | BIMM, clips: ClipBatch) -> dict:
+    torch.manual_seed(0)
+    return diagnosis.area_gradients(model.eval(), clips)
+
+
+def _backward(
+    model: MaskedBranch | BIMM, clips: ClipBatch, name: str
+) -> torch.Tensor:
+    """Gradient of one loss of training at the first two blocks."""
+    model.zero_grad()
+    torch.manual_seed(0)
+    model.loss(clips)[f'loss_{name}'].backward()
+    blocks = getattr(model, 'dorsal', model).backbone.blocks[:2]
+    return torch.cat([p.grad.flatten() for p in blocks.parameters()])
+
+
+@pytest.mark.parametrize('kind', ['bimm', 'branch'])
+def test_norms_and_cosines_of_separate_backward_passes(
+    kind: str, clips: ClipBatch
+) -> None:
+    model = _model(kind)
+    found = _gradients(model, clips)
+    assert list(found) == (AREAS if kind == 'bimm' else ['V1', 'MT'])
+    assert all(p.grad is None for p in model.parameters())
+    cosines = diagnosis.cosine_matrix(list(found.values()))
+    flat = [_backward(model, clips, name) for name in found]
+    for i, gradient in enumerate(found.values()):
+        norm = diagnosis.gradient_norm(gradient)
+        assert norm == pytest.approx(float(flat[i].norm()), rel=1e-4)
+        for j, other in enumerate(flat):
+            wanted = float(torch.cosine_similarity(flat[i], other, dim=0))
+            assert cosines[i, j] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_cosine_of_equal_opposite_and_orthogonal_gradients() -> None:
+    a, b = torch.tensor([3.0, 4.0]), torch.tensor([-4.0, 3.0])
+    matrix = diagnosis.cosine_matrix([[a], [0.1 * a], [-a], [b]])
+    assert matrix[0] == pytest.approx([1, 1, -1, 0])
+    assert (matrix == matrix.T).all()
+
+
+def test_cosine_counts_only_what_both_reach() -> None:
+    a, b, zero = torch.tensor([3.0, 4.0]), torch.ones(1), torch.zeros(2)
+    rows = [[a, b], [a, None], [None, b], [zero, None]]
+    matrix = diagnosis.cosine_matrix(rows)
+    assert matrix[0, 1] == pytest.approx(1)
+    assert np.isnan(matrix[1, 2]) and np.isnan(matrix[1, 3])
+    assert diagnosis.gradient_norm(rows[1]) == pytest.approx(5)
+
+
+def test_blocks_where_areas_meet() -> None:
+    for kind, share_blocks, wanted in (
+        ('bimm', 2, 2),
+        ('bimm', 1, 1),
+        # Not shared: where the two areas of either branch meet.
+        ('bimm', 0, 4),
+        ('branch', 2, 2),
+        ('single', 2, 3),
+    ):
+        blocks = diagnosis.shared_blocks(_model(kind, share_blocks))
+        assert len(blocks) == len(set(blocks)) == wanted
+
+
+def test_branches_that_share_nothing_have_no_cosine(clips: ClipBatch) -> None:
+    found = _gradients(_model('bimm', share_blocks=0), clips)
+    matrix = diagnosis.cosine_matrix(list(found.values()))
+    same = np.kron(np.eye(2), np.ones((2, 2))).astype(bool)
+    assert (np.isfinite(matrix) == same).all()
+
+
+@pytest.mark.parametrize('shape', [(20, 7), (7, 20)])
+@pytest.mark.parametrize('values', [[5, 3, 1, 0.1], [2, 2, 2], [4]])
+def test_effective_rank_of_known_singular_values(
+    shape: tuple[int, int], values: list[float]
+) -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = shape
+    # Columns orthogonal to a constant one, so that the mean is zero.
+    left = np.column_stack(
+        [np.ones(rows), rng.normal(size=(rows, len(values)))]
+    )
+    left = np.linalg.qr(left)[0][:, 1:]
+    right, _ = np.linalg.qr(rng.normal(size=(columns, len(values))))
+    matrix = torch.from_numpy(left * np.array(values) @ right.T)
+    shares = np.array(values) / sum(values)
+    wanted = np.exp(-(shares * np.log(shares)).sum())
+    # What all vectors have in common counts for nothing.
+    for offset in (0, 100):
+        found = diagnosis.effective_rank(matrix + offset)
+        assert found == pytest.approx(wanted, rel=1e-5)
+    assert diagnosis.effective_rank(torch.full((40, 3), 0.1)) == 0
+
+
+def test_features_are_those_of_the_dense_encoder(clips: ClipBatch) -> None:
+    model = _model('bimm').eval()
+    found = diagnosis.block_features(model, clips)
+    assert found['dorsal_block1'].shape == (3, 32, 24)
+    dense = model.dorsal.backbone
+    dense.out_type, dense.out_indices = 'avg', [0, 1]
+    with torch.no_grad():
+        wanted = dense(clips.inputs)
+        frame = clips.frame(torch.full((3,), 2))  # the middle of four
+        last = model.ventral.backbone.encode(frame.inputs, None, [3])[3]
+    for block in (1, 2):
+        mean = found[f'dorsal_block{block}'].mean(1)
+        torch.testing.assert_close(mean, wanted[block - 1])
+    torch.testing.assert_close(found['ventral_block3'], last[:, -16:])
+
+
+class Clips(Dataset):
+    """Six random clips of four frames."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict:
+        rng = torch.Generator().manual_seed(index)
+        size = (1, 3, 4, 32, 32)
+        clip = torch.randint(256, size, generator=rng, dtype=torch.uint8)
+        return dict(inputs=clip, data_samples=index)
+
+
+class Keep(Hook):
+    """Keeps the losses of every step, exactly."""
+
+    def __init__(self) -> None:
+        self.losses: list[dict[str, float]] = []
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        self.losses.append({k: v.item() for k, v in outputs.items()})
+
+
+Run = Callable[..., tuple[list, dict, Path]]
+_number = itertools.count()
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Run:
+    """Train 5 steps; gives the losses, the final weights and the folder."""
+
+    def run(
+        hooks: Sequence[dict], *, model: BaseModel | None = None, lr=1e-3
+    ) -> tuple[list, dict, Path]:
+        keep, number = Keep(), next(_number)
+        runner = Runner(
+            model=_model('bimm') if model is None else model,
+            work_dir=str(tmp_path / str(number)),
+            train_dataloader=dict(
+                dataset=Clips(),
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=default_collate,
+                batch_size=2,
+                num_workers=0,
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=5),
+            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=lr)),
+            custom_hooks=[*map(HOOKS.build, map(dict, hooks)), keep],
+            visualizer=dict(
+                type='Visualizer',
+                vis_backends=[dict(type='LocalVisBackend')],
+                name=f'diagnosis_{number}',
+            ),
+            default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+            randomness=dict(seed=3),
+            experiment_name=f'diagnosis_{number}',
+        )
+        trained = runner.train()
+        return keep.losses, trained.state_dict(), Path(runner.work_dir)
+
+    return run
+
+
+def _curves(work_dir: Path) -> dict[str, dict[int, float]]:
+    series = read_scalars(work_dir)
+    return {k: v for k, v in series.items() if k.startswith('diagnosis/')}
+
+
+def test_run_with_hook_equals_one_without_bit_by_bit(train: Run) -> None:
+    losses, weights, work_dir = train([HOOK])
+    plain_losses, plain_weights, _ = train([])
+    assert len(losses) == 5
+    assert losses == plain_losses
+    for name, weight in weights.items():
+        assert torch.equal(weight, plain_weights[name]), name
+    curves = _curves(work_dir)
+    pairs = [f'{a}__{b}' for a, b in itertools.combinations(AREAS, 2)]
+    branches = [f'{b}_block{i}' for b in ('ventral', 'dorsal') for i in '123']
+    assert set(curves) == {
+        *(f'diagnosis/{area}/relative_error' for area in AREAS),
+        *(f'diagnosis/{area}/gradient_norm' for area in AREAS),
+        *(f'diagnosis/cosine/{pair}' for pair in pairs),
+        *(f'diagnosis/{block}/effective_rank' for block in branches),
+    }
+    assert all(list(curve) == [0, 2, 4, 5] for curve in curves.values())
+    pictures = list(work_dir.rglob('diagnosis_*.png'))
+    assert len(pictures) == 4
+    assert cv2.imread(str(pictures[0])).std() > 10
+
+
+def test_only_training_changes_the_numbers(train: Run) -> None:
+    # One area: no cosine.
+    *_, work_dir = train([HOOK], model=_model('single'), lr=0.0)
+    curves = _curves(work_dir)
+    assert len(curves) == 2 + 3
+    for curve in curves.values():
+        assert len(set(curve.values())) == 1
+
+
+class Other(BaseModel):
+    """A model of somebody else's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        raise AssertionError('the run should not get here')
+
+
+def test_what_cannot_be_measured_is_refused(train: Run) -> None:
+    with pytest.raises(ValueError, match=r'bimm_mm\.BIMM on rank 0, not Oth'):
+        train([HOOK], model=Other())
+    with pytest.raises(ValueError, match=r'at least 1, got 0 and 8'):
+        DiagnosisHook(interval=0)
