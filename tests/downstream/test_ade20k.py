@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,8 +14,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
-from mmseg.models import EncoderDecoder
-from torch import Tensor, nn
+from torch import nn
 
 from bimm_mm.registry import MODELS
 
@@ -142,32 +140,6 @@ def test_dataset_finds_pictures_and_labels(cfg, tmp_path):
 def _starts(length: int, window: int, stride: int) -> list[int]:
     """Where windows begin: every stride, the last one at the border."""
     return [*range(0, length - window, stride), length - window]
-
-
-@pytest.mark.parametrize('shape', [(512, 512), (512, 683), (512, 2048)])
-def test_windows_of_the_config_cover_the_picture(cfg, shape):
-    """A model that returns its input gives, averaged, the input."""
-    crops = []
-
-    def identity(crop: Tensor, metas: list[dict]) -> Tensor:
-        crops.append(crop)
-        return crop
-
-    model = SimpleNamespace(
-        test_cfg=cfg.model.test_cfg, out_channels=3, encode_decode=identity
-    )
-    picture = torch.randn(1, 3, *shape)
-    output = EncoderDecoder.slide_inference(model, picture, [{}])
-    torch.testing.assert_close(output, picture)
-    assert {crop.shape[2:] for crop in crops} == {(512, 512)}
-    expected = [
-        picture[:, :, top : top + 512, left : left + 512]
-        for top in _starts(shape[0], 512, 341)
-        for left in _starts(shape[1], 512, 341)
-    ]
-    assert len(crops) == len(expected)
-    for crop, wanted in zip(crops, expected, strict=True):
-        assert torch.equal(crop, wanted)
 
 
 @torch.no_grad()

@@ -223,14 +223,6 @@ def test_detections_are_confident(toy_cfg: Config, threshold: float) -> None:
         assert sorted(kept) == sorted(scores[scores > threshold])
 
 
-@pytest.mark.parametrize('name', ['finetune_ava.py', 'finetune_large_ava.py'])
-def test_threshold_of_the_paper(name: str) -> None:
-    cfg = Config.fromfile(CONFIGS / 'ava' / name)
-    for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        assert loader.dataset.dataset.person_det_score_thr == 0.8  # Sec. A.2
-    assert 'proposal_file' not in cfg.train_dataloader.dataset.dataset
-
-
 def test_features_of_a_wider_frame(toy_cfg: Config) -> None:
     model = _model(toy_cfg).eval()
     dataset = DATASETS.build(toy_cfg.test_dataloader.dataset)

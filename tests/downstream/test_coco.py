@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Callable
@@ -12,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
@@ -135,7 +133,7 @@ def config(pictures: Path) -> Config:
     return cfg
 
 
-@pytest.mark.parametrize('part', ['train', 'val', 'test'])
+@pytest.mark.parametrize('part', ['train', 'test'])
 def test_all_batches_are_squares_of_1024(config: Config, part: str) -> None:
     loader = config[f'{part}_dataloader']
     loader.batch_size = 3
@@ -166,22 +164,7 @@ def test_jitter_shows_pictures_small_and_large(config: Config) -> None:
     assert 1.5 < max(factors) < 2.01
 
 
-def test_learning_rate_drops_at_27_and_33(config: Config) -> None:
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], config.optim_wrapper.optimizer.lr)
-    drops = PARAM_SCHEDULERS.build(
-        dict(config.param_scheduler[1], optimizer=optimizer)
-    )
-    rates = []
-    for _ in range(config.train_cfg.max_epochs):
-        rates.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        drops.step()
-    expected = [1e-4] * 27 + [1e-5] * 6 + [1e-6] * 3
-    assert rates == pytest.approx(expected)
-
-
-def small_model(config: Config, *, with_cp: bool) -> torch.nn.Module:
+def small_model(config: Config) -> torch.nn.Module:
     """The detector with a tiny encoder, without a checkpoint."""
     use_size(config, SIDE)
     config.model.backbone.update(
@@ -190,7 +173,6 @@ def small_model(config: Config, *, with_cp: bool) -> torch.nn.Module:
         init_cfg=None,
         window_size=4,
         global_blocks=[2],
-        with_cp=with_cp,
     )
     config.model.neck.in_channels = 48
     torch.manual_seed(0)
@@ -199,41 +181,11 @@ def small_model(config: Config, *, with_cp: bool) -> torch.nn.Module:
     return model.train()
 
 
-def losses_and_gradients(
-    model: torch.nn.Module, data: dict
-) -> dict[str, torch.Tensor]:
-    """One step from a fixed seed; drop path and samplers are random."""
-    torch.manual_seed(1)
-    data = model.data_preprocessor(copy.deepcopy(data), True)
-    loss, logged = model.parse_losses(model(**data, mode='loss'))
-    loss.backward()
-    gradients = {
-        name: parameter.grad
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None
-    }
-    return {**logged, **gradients}
-
-
-def test_checkpointing_changes_nothing(config: Config) -> None:
-    dense = small_model(config, with_cp=False)
-    saving = small_model(config, with_cp=True)
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    data = pseudo_collate([dataset[0], dataset[5]])
-    expected = losses_and_gradients(dense, data)
-    actual = losses_and_gradients(saving, data)
-    assert 'loss_mask' in expected
-    assert 'backbone.patch_embed.proj.weight' in expected
-    assert expected.keys() == actual.keys()
-    for name, value in expected.items():
-        assert torch.allclose(actual[name], value, atol=1e-6), name
-
-
 def check_labels(config: Config) -> None:
     """What the hook of the config does before training."""
     dataset = DATASETS.build(config.train_dataloader.dataset)
     runner = SimpleNamespace(
-        model=small_model(config, with_cp=False),
+        model=small_model(config),
         train_dataloader=SimpleNamespace(dataset=dataset),
         val_loop=None,
     )
@@ -245,38 +197,18 @@ def test_classes_that_fit(config: Config) -> None:
     check_labels(config)
 
 
-def test_80_classes_for_annotations_with_three(config: Config) -> None:
-    config.train_dataloader.dataset.pop('metainfo')
-    with pytest.raises(
-        ValueError, match=r'instances_train\.json has no sample left'
-    ):
-        check_labels(config)
-
-
-def test_one_class_name_is_wrong(config: Config) -> None:
-    names = ('date', 'fig', 'walnut')
-    config.train_dataloader.dataset.metainfo = dict(classes=names)
-    with pytest.raises(ValueError, match='knows 2 of the 3 names'):
-        check_labels(config)
-
-
 def test_head_has_other_number_of_classes(config: Config) -> None:
     config.model.roi_head.mask_head.num_classes = 80
     with pytest.raises(ValueError, match=r'roi_head\.mask_head\.num_classes'):
         check_labels(config)
 
 
-@pytest.mark.parametrize('emptied', ['annotations', 'images', 'categories'])
 def test_annotations_without_any_image_left(
-    config: Config, pictures: Path, tmp_path: Path, emptied: str
+    config: Config, pictures: Path, tmp_path: Path
 ) -> None:
-    content = json.loads(
-        (pictures / 'annotations' / 'instances_train.json').read_text()
-    )
-    if emptied == 'categories':  # of other names
-        content[emptied] = [dict(id=1, name='walnut')]
-    else:
-        content[emptied] = []
+    path = pictures / 'annotations' / 'instances_train.json'
+    content = json.loads(path.read_text())
+    content['categories'] = [dict(id=1, name='walnut')]
     path = tmp_path / 'empty.json'
     path.write_text(json.dumps(content))
     config.train_dataloader.dataset.ann_file = str(path)

@@ -93,25 +93,3 @@ def test_ade20k(tmp_path):
     assert rates.argmax() in (1499, 1500)
     assert (rates >= 0).all()
     np.testing.assert_allclose(np.diff(rates[1500:], n=2), 0, atol=1e-15)
-
-
-def test_ade20k_equals_sec_a1():
-    """The numbers of Sec. A.1, typed off by hand."""
-    cfg = Config.fromfile(ADE20K)
-    optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr) == ('AdamW', 4e-4)
-    assert optimizer.weight_decay == 0.05
-    assert cfg.auto_scale_lr == dict(base_batch_size=16, enable=True)
-    assert cfg.train_cfg.max_iters == 160_000
-    warmup, decay = cfg.param_scheduler
-    assert (warmup.type, warmup.end) == ('LinearLR', 1500)
-    assert (decay.type, decay.power, decay.begin) == ('PolyLR', 1, 1500)
-    assert not warmup.by_epoch and not decay.by_epoch
-    assert cfg.model.backbone.img_size == (512, 512)
-    assert cfg.model.backbone.interpolate_from == 224
-    (crop,) = [t for t in cfg.train_pipeline if t.type == 'RandomCrop']
-    assert crop.crop_size == (512, 512)
-    # The benchmark's, see docs/paper_notes.md.
-    assert cfg.model.decode_head.num_classes == 150
-    assert cfg.model.auxiliary_head.num_classes == 150
-    assert cfg.model.test_cfg.mode == 'slide'

@@ -20,7 +20,6 @@ from bimm_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIMM = ROOT / 'configs/downstream/imagenet/finetune_bimm_in1k.py'
-BIMM_V = ROOT / 'configs/downstream/imagenet/finetune_bimm_v_in1k.py'
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_rand_augment_has_no_flip_and_maes_strength(cfg):
     assert (built.magnitude_level, built.magnitude_std) == (9, 0.5)
 
 
-@pytest.mark.parametrize('shape', [(300, 500), (500, 300), (256, 256)])
+@pytest.mark.parametrize('shape', [(300, 500), (500, 300)])
 def test_evaluation_pipeline_equals_pillows(cfg, shape):
     """Short side 256, bicubic, then the middle 224 x 224, as torchvision."""
     height, width = shape
@@ -154,18 +153,6 @@ def test_targets_of_mixed_pictures_are_those_of_the_formula(cfg):
         expected = -(target * log_p).sum(1).mean()
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     assert kinds == {'cutmix', 'mixup'}
-
-
-def test_the_two_configs_differ_in_the_checkpoint_alone():
-    both = [Config.fromfile(path).to_dict() for path in (BIMM, BIMM_V)]
-    checkpoints = [
-        cfg['model']['backbone']['init_cfg'].pop('checkpoint') for cfg in both
-    ]
-    assert checkpoints == [
-        'work_dirs/pretrain_joint_k400/epoch_800.pth',
-        'work_dirs/pretrain_ventral_in1k/epoch_800.pth',
-    ]
-    assert both[0] == both[1]
 
 
 @pytest.mark.slow
