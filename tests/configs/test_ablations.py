@@ -1,35 +1,32 @@
-"""The ablations say what Table 7 says, and differ in nothing else."""
+"""The ablations say what Table 7 says, and differ in nothing else.
+
+They are read as the gate stores them, which compares them with the files.
+"""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from torch import nn
 
 from bimm_mm.registry import MODELS
+from tests.golden.golden import stored_structure
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / 'configs' / 'ablations'
+CONFIGS = {
+    Path(path).stem: config
+    for path, config in stored_structure()['configs'].items()
+}
 DEFAULT = 'ablation_default'
-ON_IMAGES = (
-    'ablation_ventral_separation_12',
-    'ablation_ventral_separation_4_8_12',
-    'ablation_ventral_separation_6_9_12',
-)
-JOINT = sorted(
-    path.stem
-    for path in FOLDER.glob('ablation_*.py')
-    if path.stem not in (*ON_IMAGES, 'ablation_videomae')
-)
-# What each ablation changes, and nothing else: prefixes of dotted keys.
 AREAS = ('model.ventral.areas', 'model.dorsal.areas')
-V1 = ('model.ventral.areas.0.decoder', 'model.dorsal.areas.0.decoder')
+V1 = tuple(f'{areas}.0.decoder' for areas in AREAS)
+V4 = 'model.ventral.areas.2.target.norm'
 SEPARATION = (*AREAS, 'model.share_blocks', 'model.ventral_checkpoint')
 PIPELINE = 'train_dataloader.dataset.dataset.pipeline'
+# What each differs in from another config: prefixes of dotted keys.
 CHANGES = {
-    DEFAULT: (),
     'ablation_init_none': ('model.ventral_checkpoint',),
     'ablation_init_ucf101': ('model.ventral_checkpoint',),
     'ablation_dorsal': ('model',),
@@ -56,28 +53,30 @@ CHANGES = {
         'model.ventral.backbone.out_type',
         'model.dorsal.backbone.out_type',
     ),
-    'ablation_pixels_mae': ('model.ventral.areas.2.target.norm',),
-    'ablation_pixels_none': ('model.ventral.areas.2.target.norm',),
+    'ablation_pixels_mae': (V4,),
+    'ablation_pixels_none': (V4,),
     'ablation_contour_sobel': (
-        'model.ventral.areas.1.target.source',
-        'model.dorsal.areas.1.target.source',
+        *(f'{areas}.1.target.source' for areas in AREAS),
         PIPELINE,
     ),
     'ablation_contour_structured': (PIPELINE,),
 }
-PARTS = (
-    *('model', 'train_cfg', 'optim_wrapper', 'param_scheduler'),
-    *('auto_scale_lr', 'train_dataloader', 'data_preprocessor'),
-    *('custom_hooks', 'default_hooks', 'randomness'),
-)
+# Those that do not start from the default, and what they start from.
+STAGE_1 = 'pretrain_ventral_in1k'
+OTHERS = {
+    'ablation_ventral_separation_12': (STAGE_1, 'model.areas'),
+    'ablation_ventral_separation_4_8_12': (STAGE_1, 'model.areas'),
+    'ablation_ventral_separation_6_9_12': (STAGE_1, 'model.areas'),
+    DEFAULT: ('pretrain_joint_ucf101', 'train_cfg.max_epochs'),
+    'ablation_videomae': ('pretrain_videomae_ucf101', 'train_cfg.max_epochs'),
+    'schedule_k400_1600': ('pretrain_joint_k400', 'train_cfg.max_epochs'),
+    'schedule_ucf101_3200': ('pretrain_joint_ucf101', 'train_cfg.max_epochs'),
+}
+STARTS = {name: (DEFAULT, keys) for name, keys in CHANGES.items()} | OTHERS
 
 
-def _config(stem: str) -> Config:
-    return Config.fromfile(FOLDER / f'{stem}.py')
-
-
-def _flat(node, prefix='') -> dict:
-    if isinstance(node, (list, tuple)):
+def _flat(node: object, prefix: str = '') -> dict[str, object]:
+    if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):
         return {prefix: node}
@@ -87,41 +86,43 @@ def _flat(node, prefix='') -> dict:
     return flat
 
 
-def _changed(one: Config, other: Config) -> set[str]:
-    flats = [_flat({p: cfg.get(p) for p in PARTS}) for cfg in (one, other)]
-    keys = {key for flat in flats for key in flat}
-    return {
-        key
-        for key in keys
-        if flats[0].get(key, 'absent') != flats[1].get(key, 'absent')
-    }
+def _changed(one: str, other: str) -> set[str]:
+    """Dotted keys in which two configs differ."""
+    a, b = (_flat(CONFIGS[name]) for name in (one, other))
+    absent = object()
+    return {key for key in a | b if a.get(key, absent) != b.get(key, absent)}
 
 
-def _build(stem: str):
+def _build(name: str) -> nn.Module:
+    model = copy.deepcopy(CONFIGS[f'ablation_{name}']['model'])
     with torch.device('meta'):
-        return MODELS.build(dict(_config(stem).model, data_preprocessor=None))
+        return MODELS.build(dict(model, data_preprocessor=None))
 
 
-@pytest.mark.parametrize('stem', JOINT)
-def test_it_differs_from_the_default_in_what_it_is_about(stem):
-    changed = _changed(_config(stem), _config(DEFAULT))
-    allowed = CHANGES[stem]
-    assert bool(changed) == (stem != DEFAULT)
-    assert not [key for key in changed if not key.startswith(allowed)]
+def test_every_ablation_is_here():
+    folder = Path(__file__).resolve().parents[2] / 'configs' / 'ablations'
+    assert {path.stem for path in folder.glob('*.py')} == set(STARTS)
 
 
-def test_the_default_is_the_joint_config_at_800_epochs():
-    joint = Config.fromfile(ROOT / 'configs/bimm/pretrain_joint_ucf101.py')
-    assert _changed(_config(DEFAULT), joint) == {'train_cfg.max_epochs'}
-    assert _config(DEFAULT).train_cfg.max_epochs == 800
-
-
-@pytest.mark.parametrize('stem', ON_IMAGES)
-def test_stage_1_of_separations_differs_in_areas_only(stem):
-    ventral = Config.fromfile(ROOT / 'configs/bimm/pretrain_ventral_in1k.py')
-    changed = _changed(_config(stem), ventral)
+@pytest.mark.parametrize('name', STARTS)
+def test_it_differs_in_what_it_is_about(name):
+    start, keys = STARTS[name]
+    changed = _changed(name, start)
     assert changed
-    assert all(key.startswith('model.areas') for key in changed)
+    assert not [key for key in changed if not key.startswith(keys)]
+
+
+@pytest.mark.parametrize(
+    ('name', 'epochs'),
+    [
+        (DEFAULT, 800),
+        ('ablation_videomae', 1600),
+        ('schedule_k400_1600', 1600),
+        ('schedule_ucf101_3200', 3200),
+    ],
+)
+def test_epochs(name, epochs):
+    assert CONFIGS[name]['train_cfg']['max_epochs'] == epochs
 
 
 @pytest.mark.parametrize(
@@ -137,35 +138,18 @@ def test_stage_1_of_separations_differs_in_areas_only(stem):
         ('targets_v1_v2', (2, 4), 4),
     ],
 )
-def test_taps_and_shared_blocks(name, taps, shared):
-    model = _build(f'ablation_{name}')
-    for branch in (model.ventral, model.dorsal):
+def test_areas_and_shared_blocks(name, taps, shared):
+    model = _build(name)
+    first = [] if name == 'separation_12' else ['V1', 'V2']
+    for branch, last in ((model.ventral, 'V4'), (model.dorsal, 'MT')):
         assert tuple(branch.head.after_blocks) == taps
-    blocks = zip(
-        model.ventral.backbone.blocks,
-        model.dorsal.backbone.blocks,
-        strict=True,
-    )
-    assert [a is b for a, b in blocks] == [True] * shared + [False] * (
-        12 - shared
-    )
+        assert list(branch.head.areas) == [*first, last][: len(taps)]
+    blocks = [b.backbone.blocks for b in (model.ventral, model.dorsal)]
+    same = [a is b for a, b in zip(*blocks, strict=True)]
+    assert same == [True] * shared + [False] * (12 - shared)
     if name.startswith('separation'):
-        stage = _build(f'ablation_ventral_{name}')
-        assert tuple(stage.head.after_blocks) == taps
-
-
-@pytest.mark.parametrize(
-    ('name', 'areas'),
-    [
-        ('separation_12', (['V4'], ['MT'])),
-        ('targets_v1', (['V1'], ['V1'])),
-        ('targets_v1_v2', (['V1', 'V2'], ['V1', 'V2'])),
-    ],
-)
-def test_areas_that_are_left(name, areas):
-    model = _build(f'ablation_{name}')
-    branches = (model.ventral, model.dorsal)
-    assert tuple(list(b.head.areas) for b in branches) == areas
+        stage_1 = _build(f'ventral_{name}')
+        assert tuple(stage_1.head.after_blocks) == taps
 
 
 @pytest.mark.parametrize(
@@ -174,7 +158,7 @@ def test_areas_that_are_left(name, areas):
     [('mask_50', 98), ('mask_75', 147), ('default', 176), ('mask_95', 186)],
 )
 def test_mask_ratios(name, hidden):
-    model = _build(f'ablation_{name}')
+    model = _build(name)
     indices = model.dorsal.masking(1, model.dorsal.backbone.grid())
     assert indices.hidden.shape == (1, 8 * hidden)
     indices = model.ventral.masking(1, model.ventral.backbone.grid())
@@ -182,50 +166,17 @@ def test_mask_ratios(name, hidden):
 
 
 def test_bimm_dorsal_is_the_dorsal_branch_from_scratch():
-    cfg = _config('ablation_dorsal')
-    assert cfg.model.type == 'bimm_mm.MaskedBranch'
-    branch = {key: cfg.model[key] for key in _config(DEFAULT).model.dorsal}
-    assert branch == _config(DEFAULT).model.dorsal
-    assert set(cfg.model) == {'type', *branch}
-
-
-def test_baseline_is_videomae_for_1600_epochs():
-    ours = Config.fromfile(
-        ROOT / 'configs/baselines/pretrain_videomae_ucf101.py'
-    )
-    changed = _changed(_config('ablation_videomae'), ours)
-    assert changed == {'train_cfg.max_epochs'}
-    assert _config('ablation_videomae').train_cfg.max_epochs == 1600
+    dorsal = CONFIGS[DEFAULT]['model']['dorsal']
+    alone = CONFIGS['ablation_dorsal']['model']
+    assert alone == dict(dorsal, type='bimm_mm.MaskedBranch')
 
 
 def test_decoded_neighbors_reach_the_target():
-    cfg = _config('ablation_motion_decoded')
-    steps = cfg.train_dataloader.dataset.dataset.pipeline[0].transforms
-    kinds = [step.type.rpartition('.')[2] for step in steps]
-    assert kinds == [
-        'DecordInit',
-        'SampleFrames',
-        'SnapToContourStride',
-        'AppendFollowing',
-        'DecordDecode',
-    ]
-    assert cfg.data_preprocessor.following
-    assert (
-        _build('ablation_motion_decoded')
-        .dorsal.head.areas['MT']
-        .target.neighbors
-        == 'decoded'
-    )
-
-
-@pytest.mark.parametrize(
-    ('stem', 'usual', 'epochs'),
-    [
-        ('schedule_k400_1600', 'pretrain_joint_k400', 1600),
-        ('schedule_ucf101_3200', 'pretrain_joint_ucf101', 3200),
-    ],
-)
-def test_longer_schedules(stem, usual, epochs):
-    cfg = Config.fromfile(ROOT / 'configs' / 'bimm' / f'{usual}.py')
-    assert _changed(_config(stem), cfg) == {'train_cfg.max_epochs'}
-    assert _config(stem).train_cfg.max_epochs == epochs
+    cfg = CONFIGS['ablation_motion_decoded']
+    dataset = cfg['train_dataloader']['dataset']['dataset']
+    steps = dataset['pipeline'][0]['transforms']
+    assert steps[-2]['type'] == 'bimm_mm.AppendFollowing'
+    assert steps[-1]['type'] == 'DecordDecode'
+    assert cfg['data_preprocessor']['following']
+    area = _build('motion_decoded').dorsal.head.areas['MT']
+    assert area.target.neighbors == 'decoded'
