@@ -38,37 +38,22 @@ def load_config(
     misspelled one would train something else in silence; they end here.
 
     Args:
-        path (str | Path): The config file.
-        options (Mapping, optional): Values by dotted key, such as
-            ``{'train_dataloader.batch_size': 2}``. Defaults to None.
-
-    Returns:
-        Config: The config.
+        path: The config file.
+        options: Values by dotted key, such as
+            ``{'train_dataloader.batch_size': 2}``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a top-level name is misspelled.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(
             f'there is no config file {path}: give the path of one in '
             'configs/, relative to where you are'
         )
     cfg = Config.fromfile(path)
-    _check_names(cfg, path)
     options = dict(options or {})
-    _check_options(cfg, options)
-    cfg.merge_from_dict(options)
-    return cfg
-
-
-def _runner_keys() -> list[str]:
-    return [*inspect.signature(Runner).parameters, *_READ_FROM_CFG]
-
-
-def _check_names(cfg: Config, path: Path) -> None:
-    known = _runner_keys()
+    known = {*inspect.signature(Runner).parameters, *_READ_FROM_CFG}
     for name in cfg:
         near = difflib.get_close_matches(name, known, 1, _TYPO)
         if near and name not in known:
@@ -76,10 +61,7 @@ def _check_names(cfg: Config, path: Path) -> None:
                 f'{path} sets {name!r}, which nothing reads: did you mean '
                 f'{near[0]!r}?'
             )
-
-
-def _check_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    known = sorted({*cfg, *_runner_keys()})
+    known.update(cfg)
     for key in options:
         name = key.partition('.')[0]
         if name not in known:
@@ -88,6 +70,8 @@ def _check_options(cfg: Config, options: Mapping[str, Any]) -> None:
             raise ValueError(
                 f'--cfg-options {key}: the config has no {name!r}: {hint}'
             )
+    cfg.merge_from_dict(options)
+    return cfg
 
 
 def set_work_dir(
@@ -96,9 +80,9 @@ def set_work_dir(
     """Decide where the run writes: argument, then config, then file name.
 
     Args:
-        cfg (Config): Changed in place.
-        path (str | Path): The config file.
-        work_dir (str, optional): Given by the user. Defaults to None.
+        cfg: Changed in place.
+        path: The config file.
+        work_dir: Given by the user.
     """
     default = str(Path('work_dirs') / Path(path).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default
@@ -108,9 +92,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     """Continue from a checkpoint.
 
     Args:
-        cfg (Config): Changed in place.
-        resume (str, optional): ``'auto'`` for the last checkpoint in the
-            work directory, a path, or None to start anew.
+        cfg: Changed in place.
+        resume: ``'auto'`` for the last checkpoint in the work directory, a
+            path, or None to start anew.
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -130,11 +114,10 @@ def check_checkpoint(path: str) -> str:
     """Find out now, not after everything is built, that a file is missing.
 
     Args:
-        path (str): A file, or an address with ``://``, which is left to
-            mmengine.
+        path: A file, or an address with ``://``, which is left to mmengine.
 
     Returns:
-        str: The path.
+        The path.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -150,7 +133,7 @@ def check_load_from(cfg: Config) -> None:
     MMEngine would load nothing of it and go on.
 
     Args:
-        cfg (Config): The config.
+        cfg: The config.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -162,7 +145,7 @@ def check_load_from(cfg: Config) -> None:
         return
     state = read_state_dict(check_checkpoint(path))
     pretraining = any(key.startswith(_PRETRAINING) for key in state)
-    if pretraining and 'backbone' in cfg.model and 'areas' not in cfg.model:
+    if pretraining and _is_downstream(cfg):
         raise ValueError(
             f'load_from={path} is a checkpoint of pretraining, of which this '
             'model would load nothing: give it as '
@@ -170,20 +153,24 @@ def check_load_from(cfg: Config) -> None:
         )
 
 
+def _is_downstream(cfg: Config) -> bool:
+    model = cfg.get('model', {})
+    return 'backbone' in model and 'areas' not in model
+
+
 def starts_from_scratch(cfg: Config) -> bool:
     """Whether a downstream model is given no weights at all.
 
     Args:
-        cfg (Config): The config, after :func:`set_resume`.
+        cfg: The config, after :func:`set_resume`.
 
     Returns:
-        bool: True if nothing is resumed, loaded or named in ``init_cfg``.
-        False for pretraining, which starts like that.
+        True if nothing is resumed, loaded or named in ``init_cfg``; False for
+        pretraining, which starts like that.
     """
-    model = cfg.get('model', {})
-    if 'backbone' not in model or 'areas' in model:
+    if not _is_downstream(cfg):
         return False
-    named = model.backbone.get('init_cfg') or model.get('init_cfg')
+    named = cfg.model.backbone.get('init_cfg') or cfg.model.get('init_cfg')
     return not (named or cfg.get('load_from') or cfg.get('resume'))
 
 
@@ -191,39 +178,33 @@ def use_amp(cfg: Config) -> None:
     """Train in mixed precision: bfloat16 where the device has it.
 
     Args:
-        cfg (Config): Changed in place: type and dtype of ``optim_wrapper``.
+        cfg: Changed in place: type and dtype of ``optim_wrapper``.
 
     Raises:
         ValueError: If the optimizer wrapper is of a type of its own, which
             must not be replaced.
     """
     known = ('OptimWrapper', 'AmpOptimWrapper', 'bimm_mm.CPUAmpOptimWrapper')
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
     if kind not in known:
         raise ValueError(
             f'--amp cannot replace optim_wrapper.type={kind!r}: set mixed '
             'precision in the config'
         )
     if not torch.cuda.is_available():
-        cfg.optim_wrapper.type = 'bimm_mm.CPUAmpOptimWrapper'
-        cfg.optim_wrapper.pop('dtype', None)
-        cfg.optim_wrapper.pop('loss_scale', None)
+        wrapper.type = 'bimm_mm.CPUAmpOptimWrapper'
+        wrapper.pop('dtype', None)
+        wrapper.pop('loss_scale', None)
         return
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    wrapper.type = 'AmpOptimWrapper'
     bf16 = torch.cuda.is_bf16_supported()
-    cfg.optim_wrapper.dtype = 'bfloat16' if bf16 else 'float16'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper.dtype = 'bfloat16' if bf16 else 'float16'
+    wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def check_device(cfg: Config) -> None:
-    """Find out now whether the precision asked for exists here.
-
-    Args:
-        cfg (Config): The config.
-
-    Raises:
-        ValueError: If it trains in mixed precision on a GPU, without one.
-    """
+    """Raise a ValueError if the config needs the autocast of a GPU."""
     amp = cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
     if amp and not torch.cuda.is_available():
         raise ValueError(
@@ -236,7 +217,7 @@ def use_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate with the batch size.
 
     Args:
-        cfg (Config): Changed in place.
+        cfg: Changed in place.
 
     Raises:
         ValueError: If the config does not say for which batch size its
@@ -251,28 +232,19 @@ def use_auto_scale_lr(cfg: Config) -> None:
 
 
 def describe_batch(cfg: Config, processes: int) -> str:
-    """One line: total batch size and learning rate as they take effect.
-
-    Args:
-        cfg (Config): The config.
-        processes (int): Number of processes.
-
-    Returns:
-        str: For the log.
-    """
+    """One line: total batch size and learning rate as they take effect."""
     size = cfg.train_dataloader.batch_size
     lr = cfg.optim_wrapper.optimizer.lr
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     scale = cfg.get('auto_scale_lr', {})
-    ratio = 1.0
+    base, ratio = scale.get('base_batch_size'), 1.0
     if scale.get('enable'):
-        ratio = processes * size / scale['base_batch_size']
+        ratio = processes * size / base
     line = (
         f'total batch size {processes * size * steps} = {processes} '
         f'process(es) x {size} per process x {steps} accumulated step(s); '
         f'learning rate {lr * ratio:.4g} = {lr:.4g} x {ratio:.4g}'
     )
-    if not scale.get('enable') and 'base_batch_size' in scale:
-        base = scale['base_batch_size']
+    if base and not scale.get('enable'):
         line += f' (written for {base}; --auto-scale-lr adapts it)'
     return line

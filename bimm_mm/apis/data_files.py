@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -26,8 +26,8 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
     the training set was read, and some end in an empty dataset.
 
     Args:
-        cfg (Config): A full config.
-        parts (Sequence[str]): Which of ``'train'``, ``'val'``, ``'test'``.
+        cfg: A full config.
+        parts: Which of ``'train'``, ``'val'``, ``'test'``.
 
     Raises:
         FileNotFoundError: If something is missing; names all of it with the
@@ -55,42 +55,24 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
 def _paths(node: Any, key: str, root: str) -> Iterator[tuple[str, str]]:
     """Key and path of everything that a part of the config reads."""
     if isinstance(node, (list, tuple)):
-        for index, item in enumerate(node):
-            yield from _paths(item, f'{key}.{index}', root)
+        node = dict(enumerate(node))
     if not isinstance(node, Mapping):
         return
-    root = node.get('data_root') or root
-    if node.get('data_root'):
-        yield f'{key}.data_root', str(root)
-    for name in _FILES:
-        if node.get(name):
-            yield f'{key}.{name}', osp.join(root, node[name])
-    prefix = node.get('data_prefix') or {}
-    if isinstance(prefix, str):
-        prefix = {'': prefix}
-    for name, folder in prefix.items():
-        if folder:
-            yield (
-                f'{key}.data_prefix.{name}'.rstrip('.'),
-                osp.join(root, folder),
-            )
+    if node.get('contour_root'):
+        yield f'{key}.contour_root', osp.join(node['contour_root'], MANIFEST)
+    # Transforms have keys of the same names that are no files.
+    if '.pipeline' not in key:
+        if node.get('data_root'):
+            root = node['data_root']
+            yield f'{key}.data_root', root
+        prefix = node.get('data_prefix') or {}
+        if isinstance(prefix, str):
+            prefix = {'': prefix}
+        named = {name: node.get(name) for name in _FILES}
+        for name, path in prefix.items():
+            named[f'data_prefix.{name}'.rstrip('.')] = path
+        for name, path in named.items():
+            if path:
+                yield f'{key}.{name}', osp.join(root, path)
     for name, item in node.items():
-        if name == 'pipeline':
-            yield from _manifests(item, f'{key}.{name}')
-        else:
-            yield from _paths(item, f'{key}.{name}', root)
-
-
-def _manifests(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Key and manifest of every folder of contours that transforms read."""
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    elif isinstance(node, Mapping):
-        items = node.items()
-    for name, item in items:
-        place = f'{key}.{name}'
-        if name == 'contour_root' and item is not None:
-            yield place, osp.join(item, MANIFEST)
-        else:
-            yield from _manifests(item, place)
+        yield from _paths(item, f'{key}.{name}', root)

@@ -27,13 +27,12 @@ def init_model(
     """Build a pretraining model and load its weights.
 
     Args:
-        config (str | Path | Config): Config file, or a loaded one.
-        checkpoint (str, optional): Checkpoint of the same model. Defaults to
-            None: random weights.
-        device (str): Where the model goes. Defaults to ``'cpu'``.
+        config: Config file, or a loaded one.
+        checkpoint: Checkpoint of the same model; None: random weights.
+        device: Where the model goes.
 
     Returns:
-        BaseModel: In evaluation mode, with its config as ``model.cfg``.
+        The model in evaluation mode, with its config as ``model.cfg``.
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
@@ -68,13 +67,12 @@ def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:
     """The first samples of a config's dataset, as one batch.
 
     Args:
-        cfg (Config): A config with ``<split>_dataloader``.
-        num (int): Number of samples. Defaults to 2.
-        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to
-            ``'val'``.
+        cfg: A config with ``<split>_dataloader``.
+        num: Number of samples.
+        split: ``'train'``, ``'val'`` or ``'test'``.
 
     Returns:
-        dict: ``inputs`` and ``data_samples``, as the loader gives them.
+        ``inputs`` and ``data_samples``, as the loader gives them.
 
     Raises:
         ValueError: If the config has no such loader or the dataset has
@@ -101,14 +99,12 @@ def reconstruct(
     """Hide tokens at random and let every area predict them.
 
     Args:
-        model (BaseModel): A ``MaskedBranch`` or a ``BIMM``.
-        batch (dict | ClipBatch): What a loader gives, or a clips on the
-            model's device.
-        seed (int): Which masks and frames are drawn. Defaults to 0.
+        model: A ``MaskedBranch`` or a ``BIMM``.
+        batch: What a loader gives, or clips on the model's device.
+        seed: Which masks and frames are drawn.
 
     Returns:
-        dict[str, AreaOutput]: By area: ``V1``, or ``dorsal_V1`` for a
-        ``BIMM``.
+        By area: ``V1``, or ``dorsal_V1`` for a ``BIMM``.
     """
     model.eval()
     # The caller's own random numbers go on as if nothing had happened.

@@ -17,8 +17,8 @@ def add_shared_arguments(
     """Flags that ``tools/train.py`` and ``tools/test.py`` have in common.
 
     Args:
-        parser (ArgumentParser): Changed in place.
-        example (str): Of ``--cfg-options``.
+        parser: Changed in place.
+        example: Of ``--cfg-options``.
     """
     parser.add_argument(
         '--cfg-options',
@@ -42,14 +42,12 @@ def build_runner(
     """Build a runner, started by any launcher, with or without a GPU.
 
     Args:
-        cfg (Config): A full config with ``work_dir``.
-        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-            Defaults to ``'none'``.
-        local_rank (int, optional): As the launcher passed it, if it passes
-            it as an argument. Defaults to None.
+        cfg: A full config with ``work_dir``.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        local_rank: As the launcher passed it, if it passes it as an argument.
 
     Returns:
-        Runner: Ready for ``train()``, ``val()`` or ``test()``.
+        Ready for ``train()``, ``val()`` or ``test()``.
     """
     cfg.launcher = launcher
     # torchrun sets it; the other launchers and a single process do not, and

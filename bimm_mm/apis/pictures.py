@@ -40,14 +40,13 @@ def save_pictures(
     """Draw every branch of a model and write PNG files.
 
     Args:
-        model (BasePretrainer): The model that made the outputs.
-        outputs (Mapping): From :func:`bimm_mm.apis.reconstruct`.
-        folder (str | Path): Where the files go.
-        frames (int): How many frames of a clip are shown, at even distances.
-            Defaults to 6.
+        model: The model that made the outputs.
+        outputs: From :func:`bimm_mm.apis.reconstruct`.
+        folder: Where the files go.
+        frames: How many frames of a clip are shown, at even distances.
 
     Returns:
-        list[Path]: ``ventral.png``, ``dorsal_0.png``, ...: one file for all
+        ``ventral.png``, ``dorsal_0.png``, ...: one file for all
         images of a branch, one per clip.
     """
     paths = []
@@ -65,11 +64,11 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
     """Group areas that saw the same clips.
 
     Args:
-        outputs (Mapping): By ``V1`` or ``dorsal_V1``.
+        outputs: By ``V1`` or ``dorsal_V1``.
 
     Returns:
-        dict[str, dict[str, AreaOutput]]: By branch, then by output. A branch
-        that is alone has no name: it is ``'image'`` or ``'video'``.
+        By branch, then by output. A branch that is alone has no name: it is
+        ``'image'`` or ``'video'``.
     """
     branches: dict[str, dict[str, AreaOutput]] = {}
     for name, output in outputs.items():
@@ -86,7 +85,11 @@ def _selections(outputs: Outputs, frames: int) -> list[tuple[str, Select]]:
     if length == 1:
         return [('', lambda x: x[:, 0])]
     shown = torch.linspace(0, length - 1, min(frames, length)).round().long()
-    return [(f'_{b}', lambda x, b=b: x[b, shown]) for b in range(batch)]
+
+    def of_clip(b: int) -> Select:
+        return lambda x: x[b, shown]
+
+    return [(f'_{b}', of_clip(b)) for b in range(batch)]
 
 
 def draw_branch(
@@ -95,13 +98,10 @@ def draw_branch(
     """One branch: input, masked input, each area's prediction and target.
 
     Args:
-        areas (Mapping): Areas by name of output.
-        outputs (Mapping): Outputs of areas that saw the same clips.
-        select (Callable): From (B, T, H, W, 3) the (K, H, W, 3) to show.
-        title (str): Above the picture.
-
-    Returns:
-        Figure: Not attached to any window.
+        areas: Areas by name of output.
+        outputs: Outputs of areas that saw the same clips.
+        select: From (B, T, H, W, 3) the (K, H, W, 3) to show.
+        title: Above the picture.
     """
     rows = {
         name: select(x).cpu()
@@ -148,15 +148,7 @@ def _grid(rows: Mapping[str, Tensor], title: str, text: str) -> Figure:
 
 
 def caption(area: Area, output: AreaOutput) -> str:
-    """What was scored, how well, and what the picture gives away.
-
-    Args:
-        area (Area): The area.
-        output (AreaOutput): Its output.
-
-    Returns:
-        str: One line.
-    """
+    """One line: what was scored, how well, and what the picture gives away."""
     target = area.target
     scaling = 'as predicted'
     if target.uses_true_stats:
@@ -169,14 +161,11 @@ def caption(area: Area, output: AreaOutput) -> str:
 
 
 def picture_rows(areas: Areas, outputs: Outputs) -> dict[str, Tensor]:
-    """Every row of a branch's picture.
+    """Every row of a branch's picture, (B, T, H, W, 3) in [0, 1], by name.
 
     Args:
-        areas (Mapping): Areas by name of output.
-        outputs (Mapping): Outputs of areas that saw the same clips.
-
-    Returns:
-        dict[str, Tensor]: (B, T, H, W, 3), in [0, 1], by row name.
+        areas: Areas by name of output.
+        outputs: Outputs of areas that saw the same clips.
     """
     first = next(iter(outputs.values()))
     pixels = first.clips.pixels.movedim(1, -1)
@@ -194,13 +183,8 @@ def picture_rows(areas: Areas, outputs: Outputs) -> dict[str, Tensor]:
 def area_pictures(area: Area, output: AreaOutput) -> tuple[Tensor, Tensor]:
     """An area's prediction, pasted into the truth, and its target.
 
-    Args:
-        area (Area): The area.
-        output (AreaOutput): Its output.
-
-    Returns:
-        tuple[Tensor, Tensor]: Both (B, T, H, W, 3), in [0, 1]; tokens that
-        were not predicted are dimmed in the first.
+    Both are (B, T, H, W, 3), in [0, 1]; tokens that were not predicted are
+    dimmed in the first.
     """
     target, clips = area.target, output.clips
     raw = target.raw(clips, output.patch)
@@ -217,15 +201,7 @@ def area_pictures(area: Area, output: AreaOutput) -> tuple[Tensor, Tensor]:
 
 
 def token_map(output: AreaOutput, tokens: Tensor) -> Tensor:
-    """Which pixels belong to the tokens (B, n).
-
-    Args:
-        output (AreaOutput): Whose patch and size to use.
-        tokens (Tensor): (B, n), int64, t slowest.
-
-    Returns:
-        Tensor: (B, T, H, W, 1), bool.
-    """
+    """Which pixels, (B, T, H, W, 1), belong to the tokens (B, n)."""
     grid = [
         side // length
         for side, length in zip(output.clips.size, output.patch, strict=True)
