@@ -18,6 +18,12 @@ from torch import Tensor
 Size = tuple[int, int, int]
 
 
+def size_of(clips: Tensor) -> Size:
+    """Frames, height and width (T, H, W) of (B, C, T, H, W)."""
+    _, _, frames, height, width = clips.shape
+    return frames, height, width
+
+
 @dataclass
 class ClipBatch:
     """A batch of clips with everything that encoder and targets need.
@@ -41,8 +47,7 @@ class ClipBatch:
     @property
     def size(self) -> Size:
         """Frames, height and width (T, H, W)."""
-        _, _, frames, height, width = self.pixels.shape
-        return frames, height, width
+        return size_of(self.pixels)
 
     def maps(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Return the feature maps stored under ``key``, computed only once.

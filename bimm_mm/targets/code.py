@@ -6,7 +6,8 @@ codes each, Ns of them scored, K codes in the codebook.
 
 from __future__ import annotations
 
-import torch
+from typing import Protocol
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,6 +21,22 @@ from bimm_mm.targets.base import (
 )
 
 FRAMES = ('first', 'all')
+
+
+class Tokenizer(Protocol):
+    """What a :class:`CodeTarget` asks of its tokenizer."""
+
+    stride: int
+    num_codes: int
+
+    def load(self) -> None:
+        """Read the weights, unless that was done already."""
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Codes (B, h, w), int64, of pictures (B, 3, H, W) in [0, 1]."""
+
+    def colors(self) -> Tensor:
+        """A color for each code, (K, 3), in [0, 1]."""
 
 
 @MODELS.register_module()
@@ -54,7 +71,7 @@ class CodeTarget(Target):
         self._tokenizer = (MODELS.build(tokenizer),)
 
     @property
-    def tokenizer(self) -> torch.nn.Module:
+    def tokenizer(self) -> Tokenizer:
         """The frozen tokenizer."""
         return self._tokenizer[0]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch.nn.functional as F
 from mmengine.logging import print_log
@@ -101,7 +101,7 @@ class ContourTarget(Target):
             return contour
         return clips.maps(
             ('blurred contour', self.sigma),
-            lambda: _blur(contour, self.sigma),
+            partial(_blur, contour, self.sigma),
         )
 
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:

@@ -98,11 +98,14 @@ class GaborTarget(Target):
     ) -> None:
         super().__init__(norm)
         waves = tuple(wavelengths)
-        one = isinstance(stride, int)
+        if isinstance(stride, int):
+            strides: tuple[int, ...] = (stride,) * len(waves)
+        else:
+            strides = tuple(stride)
         self.bank = Bank(
             orientations=orientations,
             wavelengths=waves,
-            strides=(stride,) * len(waves) if one else tuple(stride),
+            strides=strides,
             cell=cell,
             sigma_ratio=sigma_ratio,
             eps=eps,

@@ -10,6 +10,7 @@ tubelet's histogram is the mean of those of its frames, as for Gabor features.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +118,7 @@ class HOGTarget(Target):
     def _histograms(self, clips: ClipBatch) -> Tensor:
         """Votes, summed per cell and bin, over their length."""
         right, down = (
-            clips.maps(f'sobel {axis}', lambda a=axis: _sobel(clips, a))
+            clips.maps(f'sobel {axis}', partial(_sobel, clips, axis))
             for axis in 'xy'
         )
         # As SlowFast: the angle from the y axis, in units of a bin.
@@ -125,7 +126,7 @@ class HOGTarget(Target):
         which = angle.floor_().long().remainder_(self.bins)
         votes = torch.hypot(right, down)
         if self.window is not None:
-            votes *= self._gaussian(votes)
+            votes *= _gaussian(votes, self.window)
         votes, which = self._by_cell(votes), self._by_cell(which)
         sums = votes.new_zeros(*votes.shape[:-1], self.bins)
         sums.scatter_add_(-1, which, votes)
@@ -138,18 +139,19 @@ class HOGTarget(Target):
         maps = maps.unflatten(3, (-1, self.cell))
         return maps.transpose(4, 5).flatten(5)
 
-    def _gaussian(self, maps: Tensor) -> Tensor:
-        """Weights (H, W): windows side by side, each of sum 1."""
-        window, (height, width) = self.window, maps.shape[3:]
-        if height % window or width % window:
-            raise ValueError(
-                f'HOGTarget: window={window} does not divide the picture of '
-                f'{height} x {width} pixels: choose one that does, or None'
-            )
-        place = torch.arange(window, device=maps.device) - (window - 1) / 2
-        line = torch.exp(-0.5 * (place / (window // 2)) ** 2)
-        weights = line[:, None] * line / line.sum() ** 2
-        return weights.repeat(height // window, width // window)
+
+def _gaussian(maps: Tensor, window: int) -> Tensor:
+    """Weights (H, W): windows side by side, each of sum 1."""
+    height, width = maps.shape[3:]
+    if height % window or width % window:
+        raise ValueError(
+            f'HOGTarget: window={window} does not divide the picture of '
+            f'{height} x {width} pixels: choose one that does, or None'
+        )
+    place = torch.arange(window, device=maps.device) - (window - 1) / 2
+    line = torch.exp(-0.5 * (place / (window // 2)) ** 2)
+    weights = line[:, None] * line / line.sum() ** 2
+    return weights.repeat(height // window, width // window)
 
 
 def _sobel(clips: ClipBatch, axis: str) -> Tensor:

@@ -1,10 +1,17 @@
 """BIMM: sharing, eq. 4, one frame for the ventral branch."""
 
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
+import bimm_mm
 from bimm_mm.models import BIMM
+from tests.golden import golden
 
 OPTIM = dict(
     type='OptimWrapper',
@@ -147,3 +154,23 @@ def test_sharing_needs_equal_blocks(build, ventral_cfg):
     with pytest.raises(ValueError, match='48 wide with 2 heads'):
         build(share_blocks=1)
     build(share_blocks=0)
+
+
+def test_a_joint_step_runs_code_of_twelve_files_at_most():
+    """What a reader opens to understand one step, forward and backward."""
+    model = golden.toy_model(Path('configs/bimm/pretrain_joint_k400.py'))
+    clips = golden.clips(model.dorsal.backbone.size[0])
+    files = set()
+
+    def note(frame, event, _):
+        if event == 'call':
+            files.add(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        sum(model(clips, mode='loss').values()).backward()
+    finally:
+        sys.setprofile(None)
+    package = Path(bimm_mm.__file__).parent
+    ours = sorted(f for f in files if package in Path(f).parents)
+    assert 5 < len(ours) <= 12, ours

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import size_of
 
 
 @MODELS.register_module()
@@ -68,7 +69,7 @@ class MaskTokenViT(BIMMVisionTransformer):
         tokens = super()._embed(x, None)
         if visible is None:
             return tokens
-        positions = self._positions(x.shape[2:], x.device)
+        positions = self._positions(size_of(x), x.device)
         blank = (self.mask_token + positions).to(tokens.dtype)
         count = positions.shape[0]
         hidden = torch.ones(len(x), count, 1, dtype=torch.bool)

@@ -29,7 +29,7 @@ from bimm_mm.models.layers.windows import (
     windowed_blocks,
 )
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import Size
+from bimm_mm.structures import Size, size_of
 
 OUT_TYPES = ('cls_token', 'avg', 'featmap', 'featmap3d', 'raw')
 
@@ -133,6 +133,7 @@ class BIMMVisionTransformer(BaseModule):
         super().__init__(init_cfg=init_cfg)
         size = parse_arch(arch)
         self.embed_dims, self.depth, self.num_heads, _ = size
+        self.key_bias = key_bias
         self.video = tubelet_size > 1 or num_frames > 1
         self.patch = (tubelet_size, patch_size, patch_size)
         self.with_cp = with_cp
@@ -223,7 +224,7 @@ class BIMMVisionTransformer(BaseModule):
         # Blocks are counted from 0 outside and by how many have run inside.
         after_blocks = [index + 1 for index in self.out_indices]
         features = self._residuals(x, None, after_blocks)
-        grid = self.grid(_size_of(x))
+        grid = self.grid(size_of(x))
         outputs = tuple(
             self._read(features[count], count, grid) for count in after_blocks
         )
@@ -280,7 +281,7 @@ class BIMMVisionTransformer(BaseModule):
                 'windowed attention needs all tokens: set window_size=0 for '
                 'masked input'
             )
-        grid = self.grid(_size_of(x))
+        grid = self.grid(size_of(x))
         x = self._embed(x, visible)
         features = {}
         for index, block in enumerate(self.blocks[: max(after_blocks)]):
@@ -295,7 +296,7 @@ class BIMMVisionTransformer(BaseModule):
     def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """Tokens with their positions, (B, C, T, H, W) to (B, L, D)."""
         tokens = self.patch_embed(x, visible)
-        positions = self._positions(_size_of(x), x.device)
+        positions = self._positions(size_of(x), x.device)
         # The residual stream takes the weights' type: fp32 under autocast.
         positions = positions.to(self.norm.weight.dtype)
         tokens = tokens + (
@@ -397,12 +398,6 @@ def make_blocks(
         )
         for index in range(arch.depth)
     )
-
-
-def _size_of(x: Tensor) -> Size:
-    """Frames, height and width of (B, C, T, H, W)."""
-    frames, height, width = x.shape[2:]
-    return frames, height, width
 
 
 def _check_out_type(out_type: str, with_cls_token: bool) -> str:

@@ -172,9 +172,7 @@ def load_pretrained(
     state = read_state_dict(checkpoint)
     prefix = _find_prefix(state, prefix, backbone.video, checkpoint)
     try:
-        converted = to_bimm(
-            state, prefix=prefix, key_bias=_has_key_bias(backbone)
-        )
+        converted = to_bimm(state, prefix=prefix, key_bias=backbone.key_bias)
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error}') from error
     encoder = converted.state_dict
@@ -239,10 +237,6 @@ def _check_unused(
             'checkpoint'
         )
     return '; its class token is not used' if unused else ''
-
-
-def _has_key_bias(backbone: BIMMVisionTransformer) -> bool:
-    return backbone.blocks[0].attn.qkv.bias is not None
 
 
 def _positions(backbone: BIMMVisionTransformer) -> str:

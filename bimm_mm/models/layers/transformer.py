@@ -16,7 +16,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.structures import Size
+from bimm_mm.structures import Size, size_of
+
+
+class _PatchConv(nn.Module):
+    """Computes the convolution of a patch as large as the kernel.
+
+    That is one matrix product. PyTorch's convolution gives the same numbers,
+    but takes three to five times as long on a CPU (forward and backward of
+    visible patches, in fp32 and in bf16).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (n, C, q, p, p) to (n, D, 1, 1, 1), larger inputs as usual."""
+        if input.shape[2:] != self.weight.shape[2:]:
+            return super().forward(input)
+        out = F.linear(input.flatten(1), self.weight.flatten(1), self.bias)
+        return out.view(*out.shape, *(1,) * (input.ndim - 2))
+
+
+class PatchConv2d(_PatchConv, nn.Conv2d):
+    """A ``Conv2d`` that is fast where the input is one patch."""
+
+
+class PatchConv3d(_PatchConv, nn.Conv3d):
+    """A ``Conv3d`` that is fast where the input is one patch."""
 
 
 class PatchEmbed(nn.Module):
@@ -24,7 +51,8 @@ class PatchEmbed(nn.Module):
 
     The convolution's kernel and stride are equal, so that every token depends
     on one patch. Cutting out the visible patches first saves the work for the
-    hidden ones, nine of ten when a video is masked as the paper does.
+    hidden ones, nine of ten when a video is masked as the paper does. The
+    convolution is called on every patch by itself.
 
     Args:
         embed_dims: Width D of the tokens.
@@ -45,12 +73,20 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.patch = patch
         self.in_channels = in_channels
-        conv = nn.Conv3d if video else nn.Conv2d
-        kernel = patch if video else patch[1:]
-        self.proj = conv(in_channels, embed_dims, kernel, stride=kernel)
+        self.video = video
+        self.proj: PatchConv2d | PatchConv3d
+        if video:
+            self.proj = PatchConv3d(
+                in_channels, embed_dims, patch, stride=patch
+            )
+        else:
+            self.proj = PatchConv2d(
+                in_channels, embed_dims, patch[1:], stride=patch[1:]
+            )
         # As a linear layer, like MAE and VideoMAE.
-        nn.init.xavier_uniform_(self.proj.weight.view(embed_dims, -1))
-        nn.init.zeros_(self.proj.bias)
+        weight, bias = self.proj.parameters()
+        nn.init.xavier_uniform_(weight.view(embed_dims, -1))
+        nn.init.zeros_(bias)
 
     def grid(self, size: Size) -> Size:
         """Count the tokens along time, height and width.
@@ -90,12 +126,14 @@ class PatchEmbed(nn.Module):
         patches = self._cut(x)
         if visible is not None:
             patches = _take(patches, visible)
-        patches = patches.reshape(len(x), -1, self.proj.weight[0].numel())
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        # Every patch is a small clip or image: (B * Nv, C, q, p, p).
+        patches = patches.reshape(-1, *patches.shape[-4:])
+        tokens = self.proj(patches if self.video else patches.squeeze(2))
+        return tokens.flatten(1).unflatten(0, (len(x), -1))
 
     def _cut(self, x: Tensor) -> Tensor:
         """Cut (B, C, T, H, W) into a view (B, t, h, w, C, q, p, p)."""
-        t, h, w = self.grid(tuple(x.shape[2:]))
+        t, h, w = self.grid(size_of(x))
         q, p, r = self.patch
         x = x.reshape(len(x), self.in_channels, t, q, h, p, w, r)
         return x.permute(0, 2, 4, 6, 1, 3, 5, 7)
@@ -275,6 +313,7 @@ class Attention(nn.Module):
                 f'num_heads={num_heads}'
             )
         self.num_heads = num_heads
+        self.key_bias = key_bias
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=key_bias)
         if not key_bias:
             self.q_bias = nn.Parameter(torch.zeros(embed_dims))
@@ -298,35 +337,21 @@ class Attention(nn.Module):
         Returns:
             (B, L, D), or (B, n, D).
         """
-        q, k, v = self._project(x, num_queries)
-        # (B, heads, n, d)
+        qkv = self.qkv(x)
+        if not self.key_bias:
+            zeros = torch.zeros_like(self.q_bias)
+            bias = torch.cat([self.q_bias, zeros, self.v_bias])
+            qkv = qkv + bias.to(qkv.dtype)  # autocast does not cast sums
+        # (B, L, 3D) to three of (B, heads, L, d).
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if num_queries is not None:
+            # Queries of the other tokens were computed in vain: that is 1 %
+            # of the block, and the layer is called as a whole.
+            q = q[:, :, q.shape[2] - num_queries :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        # (B, heads, n, d) to (B, n, D).
         return self.proj(out.transpose(1, 2).flatten(2))
-
-    def _project(
-        self, x: Tensor, num_queries: int | None
-    ) -> tuple[Tensor, ...]:
-        """Queries (B, heads, n, d), keys and values (B, heads, L, d)."""
-        weight, bias = self.qkv.weight, self._bias()
-        if num_queries is None:
-            return self._heads(F.linear(x, weight, bias), 3)
-        dims = x.shape[-1]
-        last = x[:, x.shape[1] - num_queries :]
-        (q,) = self._heads(F.linear(last, weight[:dims], bias[:dims]), 1)
-        k, v = self._heads(F.linear(x, weight[dims:], bias[dims:]), 2)
-        return q, k, v
-
-    def _bias(self) -> Tensor:
-        """Bias of queries, keys and values, (3D,)."""
-        if self.qkv.bias is not None:
-            return self.qkv.bias
-        zero = torch.zeros_like(self.q_bias)
-        return torch.cat([self.q_bias, zero, self.v_bias])
-
-    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, L, parts * D) to one (B, heads, L, d) per part."""
-        x = x.unflatten(-1, (parts, self.num_heads, -1))
-        return x.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class Mlp(nn.Module):

@@ -83,7 +83,7 @@ class SimpleFPN(BaseModule):
         """
         self._check(inputs)
         levels = [
-            level(scale(inputs[0])).to(level[0].weight.dtype)
+            level(scale(inputs[0])).to(next(level.parameters()).dtype)
             for scale, level in zip(self.scales, self.levels, strict=True)
         ]
         top = F.max_pool2d(levels[-1], kernel_size=1, stride=2)

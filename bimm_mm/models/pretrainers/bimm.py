@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import init_from_ventral
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
@@ -78,7 +79,7 @@ class BIMM(BasePretrainer):
                 f'{ventral.depth} blocks and the dorsal branch '
                 f'{dorsal.depth}: choose 0 to {depth}'
             )
-        if _shapes(ventral.blocks[:count]) != _shapes(dorsal.blocks[:count]):
+        if _shapes(ventral, count) != _shapes(dorsal, count):
             raise ValueError(
                 f'share_blocks={count} needs equal blocks in both branches, '
                 f'but the ventral encoder is {ventral.embed_dims} wide with '
@@ -159,7 +160,11 @@ def _join(ventral: Mapping, dorsal: Mapping) -> dict:
     }
 
 
-def _shapes(blocks: nn.ModuleList) -> list[object]:
-    """What two stacks of blocks must have in common to be shared."""
-    heads = [block.attn.num_heads for block in blocks]
-    return [*heads, *((k, p.shape) for k, p in blocks.named_parameters())]
+def _shapes(
+    encoder: BIMMVisionTransformer, count: int
+) -> list[tuple[str, torch.Size, int]]:
+    """What the first blocks of two encoders must have in common."""
+    return [
+        (name, parameter.shape, encoder.num_heads)
+        for name, parameter in encoder.blocks[:count].named_parameters()
+    ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -184,7 +185,7 @@ class VQGANTokenizer(nn.Module):
         Returns:
             (B, h, w), int64.
         """
-        codebook = self.quantize['embedding'].weight
+        codebook = self.quantize.get_parameter('embedding.weight')
         flat = latents.movedim(1, -1).reshape(-1, latents.shape[1])
         with torch.autocast(latents.device.type, enabled=False):
             # |z - e|^2 without |z|^2, which is the same for all codes.
@@ -201,7 +202,7 @@ class VQGANTokenizer(nn.Module):
         codes look alike.
         """
         self.load()
-        codes = self.quantize['embedding'].weight.float()
+        codes = self.quantize.get_parameter('embedding.weight').float()
         centered = codes - codes.mean(0)
         _, _, axes = torch.linalg.svd(centered, full_matrices=False)
         score = F.pad(centered @ axes[:3].T, (0, max(3 - len(axes), 0)))
@@ -406,7 +407,7 @@ class _Callback:
 
 # A Lightning file keys the state of its callbacks by their classes. A class
 # without content lets torch's safe loader read past them; nothing is run.
-_STANDINS = [
+_STANDINS: list[Any] = [
     (_Callback, f'{package}.callbacks.{module}.{name}')
     for package in ('pytorch_lightning', 'lightning.pytorch')
     for module, name in (
