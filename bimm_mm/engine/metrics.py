@@ -6,9 +6,8 @@ Shapes: B samples, N tokens, Nh scored tokens, P numbers per token.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
+import torch
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
@@ -16,97 +15,10 @@ from torch import Tensor
 from bimm_mm.registry import METRICS
 from bimm_mm.structures import AreaOutput
 
-
-@dataclass
-class _Sums:
-    """Sums over scored tokens, from which every number below follows.
-
-    Args:
-        tokens: Number of scored tokens.
-        error: (), sum of squared errors over tokens and P.
-        total: (P,), sum of the targets.
-        squares: (P,), sum of the squared targets.
-    """
-
-    tokens: int
-    error: Tensor
-    total: Tensor
-    squares: Tensor
-
-    @classmethod
-    def of(cls, prediction: Tensor, target: Tensor) -> _Sums:
-        """Sums of one batch, both arguments (B, Nh, P), in float64."""
-        # Squares of float32 would cancel in the variance of a target whose
-        # mean is far from zero.
-        target = target.flatten(0, 1).double()
-        error = prediction.flatten(0, 1).double() - target
-        return cls(
-            tokens=len(target),
-            error=error.square().sum(),
-            total=target.sum(0),
-            squares=target.square().sum(0),
-        )
-
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(
-            self.tokens + other.tokens,
-            self.error + other.error,
-            self.total + other.total,
-            self.squares + other.squares,
-        )
-
-    def cpu(self) -> _Sums:
-        """Off the device, to be sent to other ranks."""
-        return _Sums(
-            self.tokens,
-            self.error.cpu(),
-            self.total.cpu(),
-            self.squares.cpu(),
-        )
-
-    def metrics(self) -> dict[str, float]:
-        """Error, error of the mean, and their ratio."""
-        mse = float(self.error) / (self.tokens * len(self.total))
-        mean = self.total / self.tokens
-        variance = self.squares / self.tokens - mean.square()
-        mean_mse = float(variance.clamp(min=0).mean())
-        ratio = mse / mean_mse if mean_mse else float('inf')
-        return {'mse': mse, 'mean_mse': mean_mse, 'ratio': ratio}
-
-
-@dataclass
-class _Means:
-    """Sums over scored tokens, for targets that are classes.
-
-    Args:
-        tokens: Number of scored tokens.
-        sums: () each, by what is averaged.
-    """
-
-    tokens: int
-    sums: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, output: AreaOutput) -> _Means:
-        """Sums of one batch."""
-        tokens = output.scored.numel()
-        assert output.loss is not None, 'outputs come of mode=predict'
-        means = {'cross_entropy': output.loss, **output.metrics}
-        sums = {key: tokens * x.detach().double() for key, x in means.items()}
-        return cls(tokens, sums)
-
-    def __add__(self, other: _Means) -> _Means:
-        sums = {key: x + other.sums[key] for key, x in self.sums.items()}
-        return _Means(self.tokens + other.tokens, sums)
-
-    def cpu(self) -> _Means:
-        """Off the device, to be sent to other ranks."""
-        sums = {key: x.cpu() for key, x in self.sums.items()}
-        return _Means(self.tokens, sums)
-
-    def metrics(self) -> dict[str, float]:
-        """Means over the scored tokens."""
-        return {key: float(x) / self.tokens for key, x in self.sums.items()}
+# Sums over the scored tokens of an area: ``tokens``, ``error`` (squared),
+# ``total`` and ``squares`` (P,) of the target; of codes ``cross_entropy`` and
+# the target's metrics.
+Sums = dict[str, Tensor]
 
 
 def area_metrics(
@@ -115,22 +27,49 @@ def area_metrics(
     """Metrics of :class:`AreaLoss`, of one batch and this process alone.
 
     Args:
-        outputs: By area name.
+        outputs: By area name, with losses and metrics.
 
     Returns:
         By area ``mse``, ``mean_mse`` and ``ratio``; of codes
         ``cross_entropy`` and the target's metrics.
     """
+    return {name: _metrics(_sums(output)) for name, output in outputs.items()}
+
+
+def _sums(output: AreaOutput) -> Sums:
+    """Sums over the scored tokens of one batch, in float64."""
+    tokens = torch.tensor(output.target.shape[:2].numel())
+    if not output.target.is_floating_point():
+        # Classes: there is no mean to compare with.
+        assert output.loss is not None, 'outputs come of mode=predict'
+        means = {'cross_entropy': output.loss, **output.metrics}
+        sums = {
+            name: tokens * x.detach().double() for name, x in means.items()
+        }
+        return {'tokens': tokens, **sums}
+    # Squares of float32 would cancel in the variance of a target whose mean
+    # is far from zero.
+    target = output.target.flatten(0, 1).double()  # (B * Ns, P)
+    error = output.prediction.detach().flatten(0, 1).double() - target
     return {
-        name: _sums_of(output).metrics() for name, output in outputs.items()
+        'tokens': tokens,
+        'error': error.square().sum(),
+        'total': target.sum(0),
+        'squares': target.square().sum(0),
     }
 
 
-def _sums_of(output: AreaOutput) -> _Sums | _Means:
-    """Sums of one batch, by the kind of target."""
-    if output.target.is_floating_point():
-        return _Sums.of(output.prediction.detach(), output.target)
-    return _Means.of(output)
+def _metrics(sums: Sums) -> dict[str, float]:
+    """Metrics of one area: means over the scored tokens."""
+    means = {name: x / sums['tokens'] for name, x in sums.items()}
+    del means['tokens']
+    if 'squares' not in means:
+        return {name: float(mean) for name, mean in means.items()}
+    mse = float(means['error'] / len(means['total']))
+    variance = means['squares'] - means['total'].square()
+    mean_mse = float(variance.clamp(min=0).mean())
+    ratio = mse / mean_mse if mean_mse else float('inf')
+    return {'mse': mse, 'mean_mse': mean_mse, 'ratio': ratio}
 
 
 @METRICS.register_module()
@@ -164,7 +103,7 @@ class AreaLoss(BaseMetric):
 
     def __init__(self, prefix: str | None = None) -> None:
         super().__init__(prefix=prefix)
-        self._sums: dict[str, Any] = {}
+        self._sums: dict[str, Sums] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Add one batch.
@@ -176,15 +115,16 @@ class AreaLoss(BaseMetric):
                 :class:`~bimm_mm.structures.AreaOutput`.
         """
         for outputs in data_samples:
-            for name, output in outputs.items():
-                self._add(name, _sums_of(output))
+            self._add({name: _sums(out) for name, out in outputs.items()})
 
-    def _add(self, name: str, sums: _Sums | _Means) -> None:
-        known = self._sums.get(name)
-        self._sums[name] = sums if known is None else known + sums
+    def _add(self, batch: Mapping[str, Sums]) -> None:
+        for name, sums in batch.items():
+            known = self._sums.setdefault(name, {})
+            for key, value in sums.items():
+                known[key] = known[key] + value if key in known else value
 
     def compute_metrics(
-        self, results: Sequence[Mapping[str, _Sums | _Means]]
+        self, results: Sequence[Mapping[str, Sums]]
     ) -> dict[str, float]:
         """Metrics of all areas.
 
@@ -197,13 +137,12 @@ class AreaLoss(BaseMetric):
         """
         self._sums = {}
         for sums_of_rank in results:
-            for name, sums in sums_of_rank.items():
-                self._add(name, sums)
+            self._add(sums_of_rank)
         merged, self._sums = self._sums, {}
         return {
             f'{name}/{key}': value
             for name, sums in merged.items()
-            for key, value in sums.metrics().items()
+            for key, value in _metrics(sums).items()
         }
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -218,7 +157,10 @@ class AreaLoss(BaseMetric):
         Raises:
             ValueError: If no batch was processed.
         """
-        mine = {name: sums.cpu() for name, sums in self._sums.items()}
+        mine = {
+            name: {key: value.cpu() for key, value in sums.items()}
+            for name, sums in self._sums.items()
+        }
         metrics = self.compute_metrics(all_gather_object(mine))
         if not metrics:
             raise ValueError(

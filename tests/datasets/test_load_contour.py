@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,13 +155,6 @@ def test_name_without_ending_is_mmaction_s_mp4(
     sample = clip([0])
     sample['filename'] = sample['filename'].removesuffix('.mp4')
     assert _values(load.transform(sample)) == [7]
-
-
-def test_transform_can_be_sent_to_a_worker(
-    contour_loader: Callable[..., LoadContour], clip: Callable[..., dict]
-) -> None:
-    load = pickle.loads(pickle.dumps(contour_loader(_flat(9))))
-    assert _values(load.transform(clip([0]))) == [9]
 
 
 COMMAND = 'python tools/extract_contours.py videos --out contours'

@@ -150,7 +150,7 @@ class DiagnosisHook(Hook):
             {f'diagnosis/{key}': value for key, value in scalars.items()},
             step=step,
         )
-        picture = draw(names, cosines, ranks)
+        picture = plot(names, cosines, ranks)
         runner.visualizer.add_image('diagnosis', picture, step=step)
 
 
@@ -299,7 +299,7 @@ def effective_rank(features: Tensor) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def draw(
+def plot(
     names: Sequence[str], cosines: np.ndarray, ranks: Mapping[str, float]
 ) -> np.ndarray:
     """Picture (H, W, 3), uint8 RGB, of the cosines and the effective ranks."""
