@@ -19,9 +19,10 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .match import Leaderboard, match
-from .provenance import Run, gather
-from .tables import PAPER, read_tables
+from bimm_mm.utils.files import sha256_of_file
+from projects.paper_tables.match import Leaderboard, match
+from projects.paper_tables.provenance import Result, Run, gather, is_older
+from projects.paper_tables.tables import PAPER, read_tables
 
 
 def render(board: Leaderboard) -> str:
@@ -39,6 +40,7 @@ def render(board: Leaderboard) -> str:
         tables=_tables(board, numbers),
         format=_format,
         time=_time,
+        digest=_digest,
     )
 
 
@@ -64,6 +66,14 @@ def _tables(board: Leaderboard, numbers: dict[str, int]) -> list[dict]:
 
 def _format(value: float, sign: str = '') -> str:
     return '' if pd.isna(value) else f'{value:{sign}.1f}'
+
+
+def _digest(result: Result) -> str:
+    """SHA-256 of the checkpoint that was tested, if it is still there."""
+    checkpoint = result.stages[-1].checkpoint
+    if checkpoint.is_file() and is_older(checkpoint, result.path.stem):
+        return sha256_of_file(checkpoint)
+    return 'gone or written anew since'
 
 
 def _time(runs: Sequence[Run]) -> timedelta:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from .provenance import RejectedRun, Result, Run, Stage
-from .tables import Row, Table, TableFile, read_config
+from projects.paper_tables.provenance import RejectedRun, Result, Run, Stage
+from projects.paper_tables.tables import Row, Table, TableFile, read_config
 
 # A run needs this share of a data set: videos vanish from the web.
 SHARE = 0.9

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .tables import flatten, start_key
+from projects.paper_tables.tables import flatten, start_key
 
 # What a run raises that is incomplete or damaged.
 DAMAGED = (ValueError, OSError, OverflowError, RecursionError)
@@ -89,6 +89,12 @@ def metric_files(folder: Path, depth: str = '*') -> list[Path]:
         for path in folder.glob(f'{depth}/*.json')
         if path.stem == path.parent.name and _STAMP.fullmatch(path.stem)
     ]
+
+
+def is_older(checkpoint: Path, stamp: str) -> bool:
+    """Whether a file was written before the time that names a folder."""
+    written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
+    return f'{written:%Y%m%d_%H%M%S}' <= stamp
 
 
 def read_result(path: Path) -> Result:

@@ -21,12 +21,23 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from .provenance import DAMAGED, metric_files, read_run
-from .tables import PAPER, Row, Table, read_config, read_tables, start_key
+from projects.paper_tables.provenance import (
+    DAMAGED,
+    is_older,
+    metric_files,
+    read_run,
+)
+from projects.paper_tables.tables import (
+    PAPER,
+    Row,
+    Table,
+    read_config,
+    read_tables,
+    start_key,
+)
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -76,14 +87,13 @@ class Step:
             # MMEngine names a checkpoint there once it is complete.
             whole = Path(last.read_text().strip()).name == self.checkpoint.name
             return 'done' if whole else 'to do'
-        written = datetime.fromtimestamp(self.checkpoint.stat().st_mtime)
         for path in metric_files(self.work_dir):
             try:
                 read = str(read_run(path.parent, 'test').config['load_from'])
             except (KeyError, *DAMAGED):
                 continue
-            newer = path.stem >= f'{written:%Y%m%d_%H%M%S}'
-            if newer and Path(read).name == self.checkpoint.name:
+            same = Path(read).name == self.checkpoint.name
+            if same and is_older(self.checkpoint, path.stem):
                 return 'done'
         return 'to do'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -589,6 +590,8 @@ def test_a_table_at_toy_size_runs_to_the_page(
     page = Path('leaderboard/leaderboard.html').read_text()
     assert 'Table t, toy size: T' in page
     assert 'tools/train.py stage1.py --work-dir work_dirs/stage1' in page
+    checkpoint = Path('work_dirs/tune_from_stage1/epoch_1.pth').read_bytes()
+    assert hashlib.sha256(checkpoint).hexdigest() in page
     # It stands in no row of the paper.
     leaderboard.main(['work_dirs'])
     out = capsys.readouterr().out
