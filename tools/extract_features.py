@@ -10,16 +10,16 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
-from bimm_mm.apis.feature_file import write_features
-from bimm_mm.apis.features import (
+from bimm_mm.apis.encoder_features import (
     ENCODER,
     LEVELS,
     POOLS,
     SPLITS,
     TRIVIAL,
     FeatureOptions,
-    extract_features,
 )
+from bimm_mm.apis.feature_file import write_features
+from bimm_mm.apis.features import extract_features
 from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
 

@@ -18,15 +18,15 @@ from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
-from bimm_mm.apis.feature_file import Features, check_same_kind, read_features
-from bimm_mm.apis.features import (
+from bimm_mm.apis.encoder_features import (
     ENCODER,
     NO_CHECKPOINT,
     SPLITS,
     TRIVIAL,
     FeatureOptions,
-    extract_features,
 )
+from bimm_mm.apis.feature_file import Features, check_same_kind, read_features
+from bimm_mm.apis.features import extract_features
 from bimm_mm.apis.probe import (
     METHODS,
     ProbeOptions,

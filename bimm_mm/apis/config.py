@@ -77,13 +77,7 @@ def load_config(
 def set_work_dir(
     cfg: Config, path: str | Path, work_dir: str | None = None
 ) -> None:
-    """Decide where the run writes: argument, then config, then file name.
-
-    Args:
-        cfg: Changed in place.
-        path: The config file.
-        work_dir: Given by the user.
-    """
+    """Decide where the run writes: argument, config, or name of its file."""
     default = str(Path('work_dirs') / Path(path).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default
 
@@ -94,10 +88,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     Args:
         cfg: Changed in place.
         resume: ``'auto'`` for the last checkpoint in the work directory, a
-            path, or None to start anew.
-
-    Raises:
-        FileNotFoundError: If the path does not exist.
+            path, which must exist, or None to start anew.
     """
     if resume is None:
         return
@@ -111,16 +102,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 
 def check_checkpoint(path: str) -> str:
-    """Find out now, not after everything is built, that a file is missing.
+    """Return the path of a file that exists, or an address with ``://``.
 
-    Args:
-        path: A file, or an address with ``://``, which is left to mmengine.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
+    A missing file is found out now, not after everything is built.
     """
     if '://' not in path and not Path(path).expanduser().is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
@@ -131,14 +115,6 @@ def check_load_from(cfg: Config) -> None:
     """Refuse a pretraining checkpoint where only a finetuned one fits.
 
     MMEngine would load nothing of it and go on.
-
-    Args:
-        cfg: The config.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If ``load_from`` of a downstream model is a checkpoint of
-            pretraining.
     """
     path = cfg.get('load_from')
     if not path or '://' in path or cfg.get('resume'):
@@ -161,12 +137,8 @@ def _is_downstream(cfg: Config) -> bool:
 def starts_from_scratch(cfg: Config) -> bool:
     """Whether a downstream model is given no weights at all.
 
-    Args:
-        cfg: The config, after :func:`set_resume`.
-
-    Returns:
-        True if nothing is resumed, loaded or named in ``init_cfg``; False for
-        pretraining, which starts like that.
+    Nothing is resumed, loaded or named in ``init_cfg``. Pretraining starts
+    like that, and is not meant.
     """
     if not _is_downstream(cfg):
         return False
@@ -175,14 +147,10 @@ def starts_from_scratch(cfg: Config) -> bool:
 
 
 def use_amp(cfg: Config) -> None:
-    """Train in mixed precision: bfloat16 where the device has it.
+    """Train in mixed precision, in bfloat16 where the device has it.
 
-    Args:
-        cfg: Changed in place: type and dtype of ``optim_wrapper``.
-
-    Raises:
-        ValueError: If the optimizer wrapper is of a type of its own, which
-            must not be replaced.
+    Changes type and dtype of ``optim_wrapper``, unless it is of a type of its
+    own: that is a ValueError.
     """
     known = ('OptimWrapper', 'AmpOptimWrapper', 'bimm_mm.CPUAmpOptimWrapper')
     wrapper = cfg.optim_wrapper
@@ -214,15 +182,7 @@ def check_device(cfg: Config) -> None:
 
 
 def use_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate with the batch size.
-
-    Args:
-        cfg: Changed in place.
-
-    Raises:
-        ValueError: If the config does not say for which batch size its
-            learning rate was written.
-    """
+    """Scale the learning rate with the batch size, if the base is known."""
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise ValueError(
             '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '

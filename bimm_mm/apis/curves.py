@@ -18,13 +18,9 @@ Series = dict[int, float]
 
 @dataclass(frozen=True)
 class AreaProgress:
-    """Losses of one area on the validation set.
+    """Losses of an area at the first and last validation.
 
-    Args:
-        area: Name of the area.
-        start: At the first validation.
-        end: At the last.
-        mean: Loss of always predicting the target's mean.
+    ``mean`` is the loss of always predicting the target's mean.
     """
 
     area: str
@@ -49,9 +45,6 @@ def read_scalars(work_dir: str | Path) -> dict[str, Series]:
 
     Returns:
         Value by step, by name.
-
-    Raises:
-        FileNotFoundError: If there is no log of a training run.
     """
     series: dict[str, Series] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
@@ -75,18 +68,7 @@ def read_scalars(work_dir: str | Path) -> dict[str, Series]:
 
 
 def read_progress(work_dir: str | Path) -> list[AreaProgress]:
-    """First and last validation of every area.
-
-    Args:
-        work_dir: Where ``tools/train.py`` wrote.
-
-    Returns:
-        One entry per area.
-
-    Raises:
-        FileNotFoundError: If there is no log.
-        ValueError: If no validation was logged.
-    """
+    """First and last validation of every area, from a work directory."""
     series = read_scalars(work_dir)
     progress = []
     for name, mse in series.items():
@@ -109,9 +91,6 @@ def save_curves(work_dir: str | Path, path: str | Path) -> Path:
     Args:
         work_dir: Where ``tools/train.py`` wrote.
         path: PNG file to write.
-
-    Returns:
-        The file.
 
     Raises:
         FileNotFoundError: If there is no log.

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,66 @@ from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
 
+ENCODER = 'encoder'
+TRIVIAL = ('motion-energy', 'middle-frame')
+SPLITS = ('train', 'val', 'test')
+LEVELS = ('clip', 'frame', 'token')
+POOLS = ('cls', 'avg')
+NO_CHECKPOINT = 'none'
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """What to extract, and how.
+
+    Args:
+        kind: ``'encoder'``, or a trivial feature to compare with:
+            ``'motion-energy'`` or ``'middle-frame'``, one per clip.
+        split: Which dataset of the config: ``'train'``, ``'val'``, ``'test'``.
+        pipeline: Whose transforms, ``'val'`` or ``'test'``; by default those
+            of ``'test'`` for the split ``'test'``, else of ``'val'``, also for
+            training samples.
+        level: ``'clip'`` (D,), ``'frame'`` (t, D), the mean over space of
+            each tubelet, or ``'token'`` (t, h, w, D) per sample.
+        pool: Level ``'clip'`` only: ``'cls'``, the class token, or ``'avg'``,
+            the mean of the patch tokens; by default the class token if there
+            is one.
+        blocks: After how many blocks, each in 1..depth; by default after the
+            last.
+        half: Store float16 and not float32.
+        batch_size: Samples at a time; by default that of the config's loader.
+        workers: Processes that decode; by default those of the config's
+            loader.
+        device: By default ``'cuda'`` if there is one, else ``'cpu'``.
+        amp: Run the encoder in bfloat16 autocast.
+        skip_bad: Leave out files that cannot be read, and list them;
+            otherwise they are an error.
+        seed: Of the random weights, if there is no checkpoint.
+    """
+
+    kind: str = ENCODER
+    split: str = 'val'
+    pipeline: str | None = None
+    level: str = 'clip'
+    pool: str | None = None
+    blocks: tuple[int, ...] = ()
+    half: bool = False
+    batch_size: int | None = None
+    workers: int | None = None
+    device: str | None = None
+    amp: bool = False
+    skip_bad: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for value, known in (
+            (self.kind, (ENCODER, *TRIVIAL)),
+            (self.level, LEVELS),
+            (self.pool, (None, *POOLS)),
+        ):
+            if value not in known:
+                raise ValueError(f'{value!r}: choose from {known}')
+
 
 class EncoderFeatures:
     """From packed inputs to features after any block of an encoder.
@@ -37,12 +97,7 @@ class EncoderFeatures:
         cfg: A classification config with our encoder.
         checkpoint: Of pretraining or finetuning; None: random weights of the
             seed, which is said.
-        level: ``'clip'``, ``'frame'`` or ``'token'``.
-        pool: ``'cls'``, ``'avg'`` or None.
-        blocks: After how many blocks; none: after the last.
-        device: Where to compute.
-        amp: Whether to compute in bfloat16 autocast.
-        seed: Of random weights.
+        options: Level, blocks, pooling, device, precision and seed.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -51,37 +106,30 @@ class EncoderFeatures:
     """
 
     def __init__(
-        self,
-        cfg: Config,
-        *,
-        checkpoint: str | None,
-        level: str,
-        pool: str | None,
-        blocks: Sequence[int],
-        device: str,
-        amp: bool,
-        seed: int,
+        self, cfg: Config, checkpoint: str | None, options: FeatureOptions
     ) -> None:
         if checkpoint is not None:
             check_checkpoint(checkpoint)
-        self.device, self.level, self.amp = torch.device(device), level, amp
+        default = 'cuda' if torch.cuda.is_available() else 'cpu'
+        self.device = torch.device(options.device or default)
+        self.level, self.amp, seed = options.level, options.amp, options.seed
         model = _build(cfg, seed)
         self.backbone: BIMMVisionTransformer = model.backbone
         depth = self.backbone.depth
-        self.blocks = list(dict.fromkeys(blocks)) or [depth]
+        self.blocks = list(dict.fromkeys(options.blocks)) or [depth]
         for block in self.blocks:
             if not 1 <= block <= depth:
                 raise ValueError(
                     f'block {block}: the encoder has {depth} blocks, so '
                     f'choose from 1..{depth}'
                 )
-        has_token = self.backbone.cls_token is not None
-        if pool == 'cls' and not (has_token and level == 'clip'):
+        whole = self.backbone.cls_token is not None and self.level == 'clip'
+        self.pool = options.pool or ('cls' if whole else 'avg')
+        if self.pool == 'cls' and not whole:
             raise ValueError(
                 'pool=cls needs an encoder with a class token, which has no '
                 'place in time or space, and level=clip: use pool=avg'
             )
-        self.pool = pool or ('cls' if has_token and level == 'clip' else 'avg')
         if checkpoint is None:
             print_log(
                 f'NO CHECKPOINT: features of random weights, seed {seed}',
@@ -99,11 +147,11 @@ class EncoderFeatures:
             'checkpoint_sha256': checkpoint and sha256_of_file(checkpoint),
             'model_sha256': hashlib.sha256(text.encode()).hexdigest(),
             'seed': None if checkpoint else seed,
-            'level': level,
+            'level': self.level,
             'blocks': self.blocks,
             'depth': depth,
             'pool': self.pool,
-            'amp': amp,
+            'amp': self.amp,
         }
 
     @torch.no_grad()
@@ -116,10 +164,6 @@ class EncoderFeatures:
         Returns:
             By name, ``'features'``, or ``'features_block<K>'`` where there
             are several blocks: float32 (B, D), (B, t, D) or (B, t, h, w, D).
-
-        Raises:
-            ValueError: If a sample has several views at another level than
-                clip, or its shape does not fit the encoder.
         """
         batch = {'inputs': inputs, 'data_samples': None}
         x, views = self._views(self.preprocessor(batch)['inputs'])
@@ -225,14 +269,8 @@ def trivial_features(kind: str, inputs: list[Tensor]) -> dict[str, np.ndarray]:
 def motion_energy(views: Tensor) -> Tensor:
     """How much every cell of an 8x8 grid changes from frame to frame.
 
-    The absolute difference of adjacent sampled frames, gray (mean of the
-    channels), averaged in each cell.
-
-    Args:
-        views: (M, C, T, H, W), T at least 2.
-
-    Returns:
-        (M, 64 (T - 1)).
+    The absolute difference of adjacent frames of (M, C, T, H, W), gray (mean
+    of the channels), averaged in each cell: (M, 64 (T - 1)).
     """
     if views.shape[2] < 2:
         raise ValueError(

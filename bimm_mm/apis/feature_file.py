@@ -31,14 +31,7 @@ _SAME = (
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a dataset.
-
-    Args:
-        arrays: By name, each (N, ...).
-        labels: (N,), int64, classes from 0.
-        paths: N, relative to the dataset's folder.
-        meta: Where they come from, as in the file.
-    """
+    """Arrays (N, ...) by name, N labels, paths, and where they come from."""
 
     arrays: Mapping[str, np.ndarray]
     labels: np.ndarray
@@ -75,15 +68,7 @@ def write_features(features: Features, path: str | Path) -> None:
 
 
 def read_features(path: str | Path) -> Features:
-    """Read a feature file; nothing in it is executed.
-
-    Args:
-        path: Written by :func:`write_features`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is something else.
-    """
+    """Read a feature file; nothing in it is executed."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f'there is no feature file {path}: write one with '
@@ -107,13 +92,8 @@ def read_features(path: str | Path) -> Features:
 def check_same_kind(train: Features, val: Features) -> None:
     """Refuse to train on one kind of features and to test on another.
 
-    Args:
-        train: To train on.
-        val: To test on.
-
-    Raises:
-        ValueError: If checkpoint, model, level, block, pooling or size
-            differ, or a sample is in both.
+    A ValueError tells whether checkpoint, model, level, block, pooling or
+    size differ, or a sample is in both.
     """
     kinds = []
     for features in (train, val):

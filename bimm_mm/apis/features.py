@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -24,7 +23,13 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from bimm_mm.apis.encoder_features import EncoderFeatures, trivial_features
+from bimm_mm.apis.encoder_features import (
+    ENCODER,
+    NO_CHECKPOINT,
+    EncoderFeatures,
+    FeatureOptions,
+    trivial_features,
+)
 from bimm_mm.apis.feature_file import Features
 from bimm_mm.datasets.transforms import SafeDecode
 from bimm_mm.utils.list_file import (
@@ -35,60 +40,10 @@ from bimm_mm.utils.list_file import (
 from bimm_mm.utils.video import UndecodableVideoError
 from bimm_mm.version import __version__
 
-ENCODER = 'encoder'
-TRIVIAL = ('motion-energy', 'middle-frame')
-SPLITS = ('train', 'val', 'test')
-LEVELS = ('clip', 'frame', 'token')
-POOLS = ('cls', 'avg')
-NO_CHECKPOINT = 'none'
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
 _PATH_KEYS = ('filename', 'img_path', 'frame_dir')
 _Extractor = Callable[[list[Tensor]], dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureOptions:
-    """What to extract, and how.
-
-    Args:
-        kind: ``'encoder'``, or a trivial feature to compare with:
-            ``'motion-energy'`` or ``'middle-frame'``, one per clip.
-        split: Which dataset of the config: ``'train'``, ``'val'``, ``'test'``.
-        pipeline: Whose transforms, ``'val'`` or ``'test'``; by default those
-            of ``'test'`` for the split ``'test'``, else of ``'val'``, also for
-            training samples.
-        level: ``'clip'`` (D,), ``'frame'`` (t, D), the mean over space of
-            each tubelet, or ``'token'`` (t, h, w, D) per sample.
-        pool: Level ``'clip'`` only: ``'cls'``, the class token, or ``'avg'``,
-            the mean of the patch tokens; by default the class token if there
-            is one.
-        blocks: After how many blocks, each in 1..depth; by default after the
-            last.
-        half: Store float16 and not float32.
-        batch_size: Samples at a time; by default that of the config's loader.
-        workers: Processes that decode; by default those of the config's
-            loader.
-        device: By default ``'cuda'`` if there is one, else ``'cpu'``.
-        amp: Run the encoder in bfloat16 autocast.
-        skip_bad: Leave out files that cannot be read, and list them;
-            otherwise they are an error.
-        seed: Of the random weights, if there is no checkpoint.
-    """
-
-    kind: str = ENCODER
-    split: str = 'val'
-    pipeline: str | None = None
-    level: str = 'clip'
-    pool: str | None = None
-    blocks: Sequence[int] = ()
-    half: bool = False
-    batch_size: int | None = None
-    workers: int | None = None
-    device: str | None = None
-    amp: bool = False
-    skip_bad: bool = False
-    seed: int = 0
 
 
 class _Sample(NamedTuple):
@@ -117,9 +72,6 @@ def extract_features(
         checkpoint: Of pretraining or finetuning; None or ``'none'``: random
             weights, which is said, or a trivial feature.
         options: What to extract, and how.
-
-    Returns:
-        Every sample that is not skipped.
 
     Raises:
         FileNotFoundError: If the checkpoint or a list file does not exist.
@@ -154,17 +106,7 @@ def _extractor(
 ) -> tuple[_Extractor, dict[str, Any]]:
     """What makes features of inputs, and where they come from."""
     if options.kind == ENCODER:
-        encoder = EncoderFeatures(
-            cfg,
-            checkpoint=checkpoint,
-            level=options.level,
-            pool=options.pool,
-            blocks=options.blocks,
-            device=options.device
-            or ('cuda' if torch.cuda.is_available() else 'cpu'),
-            amp=options.amp,
-            seed=options.seed,
-        )
+        encoder = EncoderFeatures(cfg, checkpoint, options)
         return encoder, encoder.meta
     if checkpoint or options.level != 'clip' or options.pool or options.blocks:
         raise ValueError(

@@ -33,13 +33,7 @@ _Size = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model, such as ``'dorsal encoder'``.
-
-    Args:
-        name: What it is.
-        macs: Multiply-adds of one forward pass of one sample.
-        params: Parameters, those shared with another part included.
-    """
+    """Multiply-adds of one forward pass, and parameters, of a model's part."""
 
     name: str
     macs: int
@@ -50,12 +44,8 @@ class Part:
 class Complexity:
     """What one forward pass of a model costs, for one clip or image.
 
-    Args:
-        model: Its class.
-        size: Frames, height and width (T, H, W) of the input.
-        parts: What it consists of.
-        shared: Parameters that two parts share.
-        omitted: What is not counted, '' if nothing.
+    ``size`` is the input's (T, H, W); ``shared`` are parameters that two
+    parts have in common; ``omitted`` is what is not counted.
     """
 
     model: str
@@ -66,12 +56,12 @@ class Complexity:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of all parts."""
+        """Of all parts."""
         return sum(part.macs for part in self.parts)
 
     @property
     def params(self) -> int:
-        """Parameters of all parts, shared ones once."""
+        """Of all parts, shared ones once."""
         return sum(part.params for part in self.parts) - self.shared
 
 

@@ -44,10 +44,9 @@ class ProbeOptions:
             among ``CHOICES_OF_C`` by five-fold cross-validation inside the
             training set.
         groups: Regular expression; training samples whose paths match with
-            the same text, such as clips of one video, stay together in that
-            cross-validation. None: samples are independent.
+            the same text, such as clips of one video, stay together there.
         pca: Principal components that the linear probe sees; 0: all features.
-        k: Neighbors of k-NN; fewer if there are fewer training samples.
+        k: Neighbors of k-NN, or as many as there are training samples.
         temperature: k-NN weighs a neighbor's vote with exp(cosine similarity
             / temperature), as DINO does with 0.07; None: equal votes.
         seed: Of the inner folds.
@@ -198,10 +197,7 @@ def _votes(distances: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean over folds, and how sure it is.
-
-    Args:
-        scores: At least one result of :func:`probe_features`.
+    """Mean over folds, results of :func:`probe_features`, and how sure it is.
 
     Returns:
         In percent: ``top1``; ``top1_std``, the sample standard deviation over
@@ -236,19 +232,12 @@ class Fold(NamedTuple):
 
 
 def find_folds(train: str, val: str) -> list[Fold]:
-    """Find list files such as ``splits/fold{}_train.txt``.
+    """Find list files such as ``splits/fold{}_train.txt``, by number.
 
     Args:
         train: Path of the training lists; ``{}`` stands for the number or
             name of the fold.
         val: Path of the validation lists.
-
-    Returns:
-        In the order of their numbers.
-
-    Raises:
-        FileNotFoundError: If there are none, or one has no other half.
-        ValueError: If a path has not exactly one ``{}``, in the file name.
     """
     for pattern in (train, val):
         if pattern.count('{}') != 1 or '{}' not in Path(pattern).name:
@@ -277,19 +266,7 @@ def find_folds(train: str, val: str) -> list[Fold]:
 
 
 def split_fold(features: Features, fold: Fold) -> tuple[Features, Features]:
-    """Choose the samples of a fold.
-
-    Args:
-        features: Of all samples.
-        fold: The lists.
-
-    Returns:
-        Features to train on and to test on.
-
-    Raises:
-        ValueError: If there is no feature, or more than one, for a path of a
-            list, or a path is in both lists.
-    """
+    """The features to train on and to test on, of those of all samples."""
     counts = Counter(features.paths)
     rows = {path: row for row, path in enumerate(features.paths)}
     halves = []
