@@ -246,7 +246,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not done:
                 print(shlex.join(step.command(args.gpus)))
         return 0
-    failed = run_steps(args.once, args.gpus)
+    try:
+        failed = run_steps(args.once, args.gpus)
+    except KeyboardInterrupt:
+        print('\nstopped: the same command goes on from here')
+        return 130
     for name, steps in args.steps.items():
         why = next((failed[s.name] for s in steps if s.name in failed), None)
         print(f'{name}: {f"FAILED, {why}" if why else "done"}')
