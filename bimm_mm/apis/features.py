@@ -37,12 +37,12 @@ from bimm_mm.utils.list_file import (
     find_list_files,
     type_name,
 )
+from bimm_mm.utils.samples import find_label, find_path
 from bimm_mm.utils.video import UndecodableVideoError
 from bimm_mm.version import __version__
 
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
-_PATH_KEYS = ('filename', 'img_path', 'frame_dir')
 _Extractor = Callable[[list[Tensor]], dict[str, np.ndarray]]
 
 
@@ -144,8 +144,8 @@ class _Samples(Dataset[_Sample]):
         """Decode one sample; a file that cannot be read is no error here."""
         info = self.dataset.get_data_info(index)
         path = self._path(info, index)
-        label = info.get('gt_label', info.get('label'))
-        if label is None or np.ndim(label) or int(label) < 0:
+        label = find_label(info)
+        if label is None or label < 0:
             raise ValueError(
                 f'{path} has the label {label!r}: a probe needs exactly one '
                 'class, from 0, for each sample'
@@ -153,15 +153,14 @@ class _Samples(Dataset[_Sample]):
         try:
             inputs = self.pipeline(info)['inputs']
         except UndecodableVideoError as error:
-            return _Sample(index, path, int(label), None, error.reason)
+            return _Sample(index, path, label, None, error.reason)
         except FileNotFoundError as error:
-            return _Sample(index, path, int(label), None, str(error))
-        return _Sample(index, path, int(label), inputs)
+            return _Sample(index, path, label, None, str(error))
+        return _Sample(index, path, label, inputs)
 
     def _path(self, info: Mapping[str, Any], index: int) -> str:
         """Relative to the dataset's folder, or ``#<index>`` without a file."""
-        names = [info[key] for key in _PATH_KEYS if key in info]
-        name = names[0] if names else f'#{index}'
+        name = find_path(info) or f'#{index}'
         inside = [each for each in self.folders if name.startswith(each)]
         return name.removeprefix(inside[0]) if inside else name
 
