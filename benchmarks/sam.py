@@ -28,38 +28,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator
+from segment_anything import (
+    SamAutomaticMaskGenerator,
+    modeling,
+    sam_model_registry,
+)
 from torch import Tensor, nn
 
 from benchmarks import measures
 from bimm_mm.contours.sam import MaskGenerator, MaskOptions, Masks, load_sam
-from bimm_mm.contours.sam.load import Architecture, build_sam
 
 PHOTOS = ('astronaut', 'coffee', 'chelsea', 'rocket')
-MODELS: dict[str, dict[str, Any]] = {
-    'tiny': dict(width=64, depth=2, heads=2, grid=16, global_blocks=(1,)),
-    'small': dict(width=192, depth=4, heads=3, grid=32, global_blocks=(3,)),
-    'vit_b': dict(
-        width=768, depth=12, heads=12, grid=64, global_blocks=(2, 5, 8, 11)
-    ),
-    'vit_h': dict(
-        width=1280, depth=32, heads=16, grid=64, global_blocks=(7, 15, 23, 31)
-    ),
-}
-DECODER: dict[str, Any] = dict(
-    channels=256,
-    mask_channels=16,
-    layers=2,
-    decoder_mlp=2048,
-    masks=3,
-    iou_depth=3,
-    iou_width=256,
-)
+# Of the two that segment-anything has none: width, depth, heads and grid.
+SMALL = {'tiny': (64, 2, 2, 16), 'small': (192, 4, 3, 32)}
 # Share of masks that each filter keeps where weights are random.
 KEEP = 0.5
 
@@ -68,7 +55,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = measures.parser(__doc__, rounds=3)
     parser.add_argument('video', nargs='?', help='default: photographs')
-    parser.add_argument('--model', choices=MODELS, default='small')
+    models = ('tiny', 'small', 'vit_b', 'vit_h')
+    parser.add_argument('--model', choices=models, default='small')
     parser.add_argument('--weights', help='a SAM checkpoint')
     parser.add_argument('--frames', type=int, default=2)
     parser.add_argument('--points', type=int, default=16, help='per side')
@@ -106,11 +94,39 @@ def read_frames(args: argparse.Namespace) -> list[np.ndarray]:
     return found
 
 
-def random_sam(name: str) -> nn.Module:
+def small_sam(name: str) -> Any:
+    """The official modules with a smaller encoder and a smaller input."""
+    width, depth, heads, grid = SMALL[name]
+    decoder = modeling.TwoWayTransformer(
+        depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8
+    )
+    return modeling.Sam(
+        modeling.ImageEncoderViT(
+            img_size=16 * grid,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=14,
+            global_attn_indexes=(depth - 1,),
+        ),
+        modeling.PromptEncoder(
+            embed_dim=256,
+            image_embedding_size=(grid, grid),
+            input_image_size=(16 * grid, 16 * grid),
+            mask_in_chans=16,
+        ),
+        modeling.MaskDecoder(transformer_dim=256, transformer=decoder),
+    ).eval()
+
+
+def random_sam(name: str) -> Any:
     """A SAM of these sizes whose masks are blobs, not noise."""
     torch.manual_seed(0)
-    sizes = dict(MODELS[name], mlp=4 * MODELS[name]['width'])
-    model = build_sam(Architecture(**DECODER, window=14, patch=16, **sizes))
+    model: Any = (
+        small_sam(name) if name in SMALL else sam_model_registry[name]()
+    )
     decoder = model.mask_decoder
     with torch.no_grad():
         for block in model.image_encoder.blocks:

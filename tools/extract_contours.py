@@ -7,6 +7,7 @@ Interrupted or killed, it goes on where it was when run again.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import random
 import re
@@ -232,7 +233,10 @@ def command_of(args: argparse.Namespace) -> str:
 
 
 def estimate(
-    config: ExtractionConfig, jobs: Sequence[Job], device: str, args
+    config: ExtractionConfig,
+    jobs: Sequence[Job],
+    device: str,
+    args: argparse.Namespace,
 ) -> None:
     """Measure random jobs for a while and say how long all will take."""
     done, pending = split_done(config, jobs)
@@ -271,7 +275,10 @@ def estimate(
 
 
 def extract(
-    config: ExtractionConfig, jobs: Sequence[Job], device: str, args
+    config: ExtractionConfig,
+    jobs: Sequence[Job],
+    device: str,
+    args: argparse.Namespace,
 ) -> Stats:
     """Make what is missing, here or on a Ray cluster."""
     if args.ray is None:
@@ -377,7 +384,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     decord.logging.set_level(decord.logging.QUIET)
     # Names of files need not be UTF-8.
-    sys.stdout.reconfigure(errors='backslashreplace')
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         status = run(args)
     except (ImportError, OSError, ValueError) as error:

@@ -54,8 +54,7 @@ def extract_with_ray(
 
     Files are the same as from one process. The workers write them: all
     machines must have the same folders under the same names, and the same
-    packages. A worker that dies is replaced and its jobs are done again; jobs
-    with which three workers died are reported as failed.
+    packages. A worker that dies is replaced and its jobs are done again.
 
     Args:
         config: What to make; its manifest is written first.
@@ -71,7 +70,7 @@ def extract_with_ray(
         The sum of all jobs.
 
     Raises:
-        ValueError: If there is no cluster or it is too small.
+        ValueError: If no cluster answers, or it is too small.
         ExtractionError: If a file cannot be written or the detector does not
             work.
     """
@@ -83,7 +82,7 @@ def extract_with_ray(
     try:
         if started_here:
             _connect(address)
-        threads = _fit(workers, gpus_per_worker, threads)
+        threads = _threads(workers, gpus_per_worker, threads)
         results = _map(config, pending, workers, gpus_per_worker, threads)
         stats += sum(show_progress(results, pending), Stats())
     finally:
@@ -111,24 +110,19 @@ class Worker:
         self.extractor: Extractor | None = None
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Extract pickled ``jobs``.
+        """Extract pickled jobs; gives their pickled :class:`Stats`.
 
-        Returns:
-            Pickled ``result``: the jobs' :class:`Stats`, or the error that is
-            to end the run. Raised here, Ray would try again.
+        An error that is to end the run is given instead: raised here, Ray
+        would try again.
         """
         try:
             result: Any = self._extract(map(pickle.loads, batch['job']))
         except (ImportError, OSError, ValueError) as error:
-            where = f'{socket.gethostname()}: {error}'
-            result = type(error)(where)
-        return {
-            'number': [batch['number'].tolist()],
-            'result': [pickle.dumps(result)],
-        }
+            result = type(error)(f'{socket.gethostname()}: {error}')
+        numbers = batch['number'].tolist()
+        return {'numbers': [numbers], 'result': [pickle.dumps(result)]}
 
     def _extract(self, jobs: Iterator[Job]) -> Stats:
-        # Built here: after an error in the constructor Ray tries again.
         if self.extractor is None:
             os.chdir(self.folder)
             torch.set_num_threads(self.threads)
@@ -140,30 +134,34 @@ class Worker:
 
 
 def _connect(address: str) -> None:
-    """Start a cluster or join one."""
+    """Join a cluster or start one."""
+    host, colon, port = address.removeprefix('ray://').rpartition(':')
+    if colon and port.isdigit():
+        # Ray would wait for minutes for a cluster that does not answer.
+        try:
+            socket.create_connection((host.strip('[]'), int(port)), 10).close()
+        except OSError as error:
+            raise ValueError(
+                f'no Ray cluster answers at {address} ({error}): start one '
+                'with "ray start --head"'
+            ) from error
     # Only jobs and counts pass through Ray's memory; its default does not
     # fit into the shared memory of a container.
-    own = dict(object_store_memory=100 * 2**20, include_dashboard=False)
+    own: dict[str, Any] = dict(object_store_memory=100 * 2**20)
     # Workers also find a package that is a checkout and not installed.
     paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH')]
     found = os.pathsep.join(filter(None, paths))
-    try:
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={'env_vars': {'PYTHONPATH': found}},
-            **(own if address == 'local' else {}),
-        )
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f'no Ray cluster answers at {address!r} ({error}): start one with '
-            '"ray start --head", or leave the address out to start one for '
-            'this run'
-        ) from error
+    ray.init(
+        address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=False if address == 'local' else None,
+        runtime_env={'env_vars': {'PYTHONPATH': found}},
+        **(own if address == 'local' else {}),
+    )
 
 
-def _fit(workers: int, gpus: float, threads: int | None) -> int:
+def _threads(workers: int, gpus: float, threads: int | None) -> int:
     """Cores for each worker; Ray would wait for ever for what is not there."""
     there = ray.cluster_resources()
     cores = there.get('CPU', 0)
@@ -189,7 +187,7 @@ def _map(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # A block whose workers died shall not end the run.
+    # Jobs whose workers died shall not end the run.
     context.max_errored_blocks = -1
     # Pickled: file names need not be text that Arrow can hold.
     items = [
@@ -197,17 +195,13 @@ def _map(
         for number, job in enumerate(jobs)
     ]
     blocks = -(-len(items) // threads)
-    dataset = ray.data.from_items(items, override_num_blocks=blocks)
-    dataset = dataset.map_batches(
+    device = 'cuda' if gpus else 'cpu'
+    results = ray.data.from_items(
+        items, override_num_blocks=blocks
+    ).map_batches(
         Worker,
-        batch_size=None,
-        fn_constructor_args=(
-            config,
-            'cuda' if gpus else 'cpu',
-            threads,
-            os.getcwd(),
-        ),
-        # One task at a time: a second would fall with the first.
+        fn_constructor_args=(config, device, threads, os.getcwd()),
+        # One block at a time: a second would fall with the first.
         compute=ray.data.ActorPoolStrategy(
             size=min(workers, blocks), max_tasks_in_flight_per_actor=1
         ),
@@ -216,11 +210,11 @@ def _map(
         ray_remote_args_fn=lambda: dict(max_task_retries=DEATHS - 1),
     )
     left = dict(enumerate(jobs))
-    for row in dataset.iter_rows():
+    for row in results.iter_rows():
         result = pickle.loads(row['result'])
         if isinstance(result, Exception):
             raise result
-        for number in row['number']:
+        for number in row['numbers']:
             del left[number]
         yield result
     reason = (

@@ -22,8 +22,8 @@ from bimm_mm.contours.jobs import find_jobs
 from bimm_mm.contours.ray_extract import extract_with_ray
 
 ROOT = Path(__file__).resolve().parents[2]
-# Kills its process at pictures that are 40 px wide, the first time at those
-# that are 48 px wide, and fails at those that are 56 px wide.
+# Kills its process at pictures that are 40 px wide, fails at those that are 56
+# px wide.
 DEADLY = """
 import os, signal
 from pathlib import Path
@@ -35,12 +35,11 @@ class Deadly(SobelDetector):
         self.folder = folder
 
     def detect(self, frames):
-        width, seen = frames.shape[3], Path(self.folder, 'seen')
-        if width == 56:
+        if frames.shape[3] == 56:
             raise RuntimeError('no more memory')
-        if width == 40 or width == 48 and not seen.exists():
-            if width == 48:
-                seen.touch()
+        if frames.shape[3] == 40:
+            with Path(self.folder, 'deaths').open('a') as deaths:
+                deaths.write('x')
             os.kill(os.getpid(), signal.SIGKILL)
         return super().detect(frames)
 """
@@ -98,11 +97,11 @@ def test_two_workers_give_the_files_of_one_process(
 
 
 @pytest.mark.slow
-def test_jobs_of_workers_that_died_are_done_again_or_given_up(
+def test_jobs_whose_workers_die_are_tried_again_and_given_up(
     cluster, tmp_path, write_pictures, monkeypatch
 ):
     monkeypatch.setattr(ray_extract, 'DEATHS', 2)
-    write_pictures(tmp_path / 'data', [32, 48, 40, 33])
+    write_pictures(tmp_path / 'data', [32, 40, 33])
     config = make(
         tmp_path / 'data',
         tmp_path / 'out',
@@ -112,10 +111,10 @@ def test_jobs_of_workers_that_died_are_done_again_or_given_up(
     jobs = find_jobs(config.data_root, group=1)
     stats = extract_with_ray(config, jobs, workers=1, threads=1)
     [(path, reason)] = stats.failed
-    assert path == jobs[2].paths[0]
+    assert path == jobs[1].paths[0]
     assert '2 worker processes died while they had it' in reason
-    assert (tmp_path / 'seen').exists()
-    names = ['0.png.zip', '1.png.zip', '3.png.zip', 'manifest.json']
+    assert (tmp_path / 'deaths').read_text() == 'xx'
+    names = ['0.png.zip', '2.png.zip', 'manifest.json']
     assert sorted(os.listdir(tmp_path / 'out')) == names
 
 
@@ -138,3 +137,8 @@ def test_a_cluster_without_gpus_is_refused_at_once(
     jobs = find_jobs(config.data_root)
     with pytest.raises(ValueError, match=r'99 GPUs each do not fit.*fewer'):
         extract_with_ray(config, jobs, workers=1, gpus_per_worker=99)
+
+
+def test_no_cluster_at_the_address():
+    with pytest.raises(ValueError, match=r'no Ray cluster answers at .*:9'):
+        ray_extract._connect('127.0.0.1:9')

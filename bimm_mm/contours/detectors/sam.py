@@ -26,26 +26,23 @@ class SamDetector(Detector):
     its highest over the masks, relative to the frame's highest.
 
     Args:
-        weights (str): A SAM checkpoint; its size is read off it.
-        size (str, optional): ``'vit_b'``, ``'vit_l'`` or ``'vit_h'``, which
-            the checkpoint then must be. Defaults to None: any.
-        points_per_side (int): See :class:`MaskOptions`, also for those below.
-        pred_iou_thresh (float): See there.
-        stability_score_thresh (float): See there.
-        stability_score_offset (float): See there.
-        box_nms_thresh (float): See there.
-        boundary (str): See there. With ``'binary'``, lines are not thinned.
-        dtype (str): See there.
-        points_per_batch (int, optional): Prompts decoded at a time, of all
-            frames together. Defaults to what is fast on the device.
-        compile (bool): Whether to compile the networks, which takes a minute
-            and pays for whole datasets on a GPU. Defaults to False.
-        device (str): Where contours are computed and returned.
+        weights: A SAM checkpoint; its size is read off it.
+        points_per_side: See :class:`MaskOptions`, also for those below.
+        pred_iou_thresh: See there.
+        stability_score_thresh: See there.
+        stability_score_offset: See there.
+        box_nms_thresh: See there.
+        boundary: See there. With ``'binary'``, lines are not thinned.
+        dtype: See there.
+        points_per_batch: Prompts decoded at a time, of all frames together.
+            None takes what is fast on the device.
+        compile: Whether to compile the networks, which takes a minute and
+            pays for whole datasets on a GPU.
+        device: Where contours are computed and returned.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
         ImportError: If segment-anything is not installed.
-        ValueError: If it is no SAM, of another size, or an option is wrong.
+        ValueError: If it is no SAM, or an option is wrong.
     """
 
     hint = HINT
@@ -54,7 +51,6 @@ class SamDetector(Detector):
         self,
         *,
         weights: str,
-        size: str | None = None,
         points_per_side: int = 16,
         pred_iou_thresh: float = 0.88,
         stability_score_thresh: float = 0.95,
@@ -76,7 +72,7 @@ class SamDetector(Detector):
             boundary=boundary,
             dtype=dtype,
         )
-        loaded = load_sam(weights, size=size)
+        loaded = load_sam(weights)
         self.size, self.sha256 = loaded.size, loaded.sha256
         self.thinned = boundary == 'binary'
         self.generator = MaskGenerator(

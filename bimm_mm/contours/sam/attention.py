@@ -1,12 +1,18 @@
-"""Attention between few tokens and many positions of a picture.
+"""Cross attention between a prompt's few tokens and an image's many.
 
-N frames, P prompts of each, B = N * P, K image positions, T tokens of a
-prompt, D channels, h heads of c channels, J = h * T.
+SAM's mask decoder lets 7 prompt tokens and 4096 image tokens attend to each
+other. The official module projects the image tokens for every prompt. Here
+the projection is applied to the prompt tokens instead, for
 
-Nothing is projected at the image positions: what the official model multiplies
-with them is multiplied with the tokens instead, (W k) . q = k . (W^T q).
-Tokens, scores and what depends on the place are fp32; only the positions may
-be of another dtype.
+    (W k) . q = k . (W^T q),
+
+so that nothing of the size of the image is multiplied with W. That needs the
+weights of the projections as matrices: these modules are not called but read.
+
+N frames, P prompts of each, B = N * P, K image tokens, T prompt tokens, D
+channels, h heads of c channels, J = h * T. Prompt tokens, attention scores and
+the projected position encoding are fp32; the image tokens may be of another
+dtype.
 """
 
 from __future__ import annotations
@@ -21,149 +27,170 @@ if TYPE_CHECKING:
     from segment_anything.modeling.transformer import Attention
 
 
-class Image(NamedTuple):
-    """What all prompts of a frame share.
+class SharedImage(NamedTuple):
+    """Image tokens of frames before a prompt has changed them.
+
+    All prompts of a frame share them and their projections.
 
     Args:
-        positions (Tensor): (N, K, D).
-        keys (Tensor): (N, h, K, c), for tokens that ask the image first.
-        values (Tensor): (N, h, K, c), what they are told.
-        queries (Tensor): (N, h * c, K), for the image that asks them first.
+        tokens: (N, K, D).
+        keys: (N, h, K, c), for token-to-image attention.
+        values: (N, h, K, c), likewise.
+        queries: (N, h * c, K), for image-to-token attention.
     """
 
-    positions: Tensor
+    tokens: Tensor
     keys: Tensor
     values: Tensor
     queries: Tensor
 
 
 class CrossAttention(nn.Module):
-    """Attention between tokens and the image, computed at the tokens.
+    """Attention in either direction, computed at the prompt tokens.
+
+    Token-to-image attention: queries from the prompt tokens, keys and values
+    from the image. Image-to-token attention: the other way round.
 
     Args:
-        official (Attention): Where the weights are taken from.
-        place (Tensor): (K, D), encoding of the image positions.
-        image_asks (bool): Whether the image is the query, or the tokens.
+        official: Whose projections are used.
+        position: (K, D), position encoding of the image tokens.
+        image_to_token: The direction.
     """
 
-    at_place: Tensor
+    projected_position: Tensor
 
     def __init__(
-        self, official: Attention, place: Tensor, *, image_asks: bool
+        self, official: Attention, position: Tensor, *, image_to_token: bool
     ) -> None:
         super().__init__()
-        self.heads = official.num_heads
-        self.scale = (official.internal_dim // self.heads) ** -0.5
-        self.v_proj, self.out = official.v_proj, official.out_proj
-        asking, asked = official.q_proj, official.k_proj
-        self.image = asking if image_asks else asked
-        self.token = asked if image_asks else asking
+        self.num_heads: int = official.num_heads
+        self.scale = (official.internal_dim // self.num_heads) ** -0.5
+        self.v_proj: nn.Linear = official.v_proj
+        self.out_proj: nn.Linear = official.out_proj
+        query, key = official.q_proj, official.k_proj
+        self.image_proj: nn.Linear = query if image_to_token else key
+        self.token_proj: nn.Linear = key if image_to_token else query
         with torch.no_grad():
-            here = F.linear(place, self.image.weight, self.image.bias)
-        # (h, c, K): the projection of the encoding, the same for all.
-        here = here.T.unflatten(0, (self.heads, -1)).contiguous()
-        self.register_buffer('at_place', here, persistent=False)
+            projected = self.image_proj(position)
+        # (K, h * c) -> (h, c, K), the same for all frames and prompts.
+        projected = projected.T.unflatten(0, (self.num_heads, -1))
+        self.register_buffer(
+            'projected_position', projected.contiguous(), persistent=False
+        )
 
-    def split(self, x: Tensor) -> Tensor:
+    def split_heads(self, x: Tensor) -> Tensor:
         """(B, L, h * c) -> (B, h, L, c)."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
-    def project(self, positions: Tensor) -> Tensor:
-        """(N, K, D) -> (N, K, h * c), projected with their encoding."""
-        place = self.at_place.flatten(0, 1).T
-        return F.linear(positions, self.image.weight) + place
+    def project_image(self, image: Tensor) -> Tensor:
+        """(N, K, D) -> (N, K, h * c), with the position encoding."""
+        position = self.projected_position.flatten(0, 1).T
+        # Without the bias, which the projected position has.
+        return F.linear(image, self.image_proj.weight) + position
 
-    def values(self, positions: Tensor) -> Tensor:
-        """(N, K, D) -> (N, K, h * c)."""
-        return self.v_proj(positions)
-
-    def told_shared(self, tokens: Tensor, image: Image) -> Tensor:
-        """Tokens (B, T, D) ask positions that prompts share: (B, T, D)."""
-        # (N, h, P * T, c): prompts of a frame are more tokens of it.
-        queries = self.token(tokens).unflatten(0, (len(image.keys), -1))
-        queries = self.split(queries.flatten(1, 2))
-        found = F.scaled_dot_product_attention(
+    def token_to_shared_image(
+        self, tokens: Tensor, image: SharedImage
+    ) -> Tensor:
+        """Prompt tokens (B, T, D) attend to shared image tokens: (B, T, D)."""
+        # (B, T, h * c) -> (N, h, P * T, c): all prompts of a frame are
+        # queries of one attention over its image.
+        queries = self.token_proj(tokens).unflatten(0, (len(image.keys), -1))
+        queries = self.split_heads(queries.flatten(1, 2))
+        context = F.scaled_dot_product_attention(
             queries, image.keys, image.values
         )
-        found = found.transpose(1, 2).flatten(2)
-        return self.out(found).view(tokens.shape)
+        # (N, h, P * T, c) -> (N, P * T, h * c)
+        context = context.transpose(1, 2).flatten(2)
+        return self.out_proj(context).view(tokens.shape)
 
-    def told(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Tokens (B, T, D) ask positions (B, K, D): (B, T, D)."""
-        weights = self._scores(tokens, positions).softmax(2)
-        context = torch.bmm(weights.to(positions.dtype), positions)
+    def token_to_image(self, tokens: Tensor, image: Tensor) -> Tensor:
+        """Prompt tokens (B, T, D) attend to image (B, K, D): (B, T, D)."""
+        weights = self._scores(tokens, image).softmax(2)
+        context = torch.bmm(weights.to(image.dtype), image)
         # (B, J, D) -> (B, h, T, D)
-        context = context.to(tokens.dtype).unflatten(1, (self.heads, -1))
-        # The values of the mean: weights sum to one, so the bias stays.
-        value = self.v_proj.weight.unflatten(0, (self.heads, -1))
-        found = torch.einsum('bhtd,hcd->bthc', context, value).flatten(2)
-        return self.out(found + self.v_proj.bias)
+        context = context.to(tokens.dtype).unflatten(1, (self.num_heads, -1))
+        # The mean of the values is the value of the mean. Attention weights
+        # sum to one, so that the bias is added once.
+        value = self.v_proj.weight.unflatten(0, (self.num_heads, -1))
+        context = torch.einsum('bhtd,hcd->bthc', context, value).flatten(2)
+        return self.out_proj(context + self.v_proj.bias)
 
-    def weights(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """How much positions (B, K, D) take of tokens (B, T, D): (B, J, K)."""
-        return self._over_tokens(self._scores(tokens, positions))
+    def image_to_token_weights(self, tokens: Tensor, image: Tensor) -> Tensor:
+        """Attention (B, J, K) of image (B, K, D) over tokens (B, T, D)."""
+        return self._softmax_over_tokens(self._scores(tokens, image))
 
-    def shared_weights(self, tokens: Tensor, image: Image) -> Tensor:
-        """As :meth:`weights`, of positions that prompts share."""
-        spread = self._spread(tokens).unflatten(0, (len(image.queries), -1))
-        scores = torch.bmm(spread.flatten(1, 2), image.queries)
-        return self._over_tokens(scores.view(len(tokens), -1, scores.shape[2]))
+    def shared_image_to_token_weights(
+        self, tokens: Tensor, image: SharedImage
+    ) -> Tensor:
+        """As :meth:`image_to_token_weights`, for shared image tokens."""
+        # (B, J, h * c) -> (N, P * J, h * c): one product per frame.
+        keys = self._block_diagonal(tokens)
+        keys = keys.unflatten(0, (len(image.queries), -1)).flatten(1, 2)
+        scores = torch.bmm(keys, image.queries)
+        scores = scores.view(len(tokens), -1, scores.shape[2])
+        return self._softmax_over_tokens(scores)
 
-    def change(
+    def image_update(
         self,
         weights: Tensor,
         tokens: Tensor,
         dtype: torch.dtype,
         onto: Tensor | None = None,
     ) -> Tensor:
-        """What positions are told.
+        """Output of image-to-token attention.
 
         Args:
-            weights (Tensor): (B, J, K).
-            tokens (Tensor): (B, T, D).
-            dtype (torch.dtype): Of the positions.
-            onto (Tensor, optional): (B, K, D) that it is added to, in place.
+            weights: (B, J, K), see :meth:`image_to_token_weights`.
+            tokens: (B, T, D), of which the values are made.
+            dtype: Of the image tokens.
+            onto: (B, K, D), image tokens to which it is added in place.
 
         Returns:
-            Tensor: (B, K, D).
+            (B, K, D).
         """
-        values = self.split(self.v_proj(tokens))
-        out = self.out.weight.unflatten(1, (self.heads, -1))
+        values = self.split_heads(self.v_proj(tokens))
+        # The output projection of every token's value: (B, h, T, c) times
+        # (D, h, c), as (B, J, D).
+        out = self.out_proj.weight.unflatten(1, (self.num_heads, -1))
         rows = torch.einsum('bhtc,dhc->bhtd', values, out).flatten(1, 2)
         # Weights sum to one per head, so that the bias comes out once.
-        rows = (rows + self.out.bias / self.heads).to(dtype)
+        rows = (rows + self.out_proj.bias / self.num_heads).to(dtype)
         weights = weights.to(dtype).transpose(1, 2)
         if onto is None:
             return torch.bmm(weights, rows)
         return onto.baddbmm_(weights, rows)
 
-    def _scores(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """(B, T, D) times (B, K, D), each head: (B, J, K) fp32."""
-        asking = self._asking(tokens)  # (B, h, T, c)
-        weight = self.image.weight.unflatten(0, (self.heads, -1))
-        pulled = torch.einsum('bhtc,hcd->bhtd', asking, weight).flatten(1, 2)
-        # (h, B * T, K), a product per head, then (B, J, K).
-        by_head = asking.transpose(0, 1).flatten(1, 2)
-        at_place = torch.bmm(by_head, self.at_place)
-        at_place = at_place.unflatten(1, (len(tokens), -1)).transpose(0, 1)
-        at_place = at_place.flatten(1, 2)
-        keys = positions.transpose(1, 2)
-        if positions.dtype == at_place.dtype:
-            return at_place.baddbmm_(pulled, keys)
-        return at_place.add_(torch.bmm(pulled.to(keys.dtype), keys))
+    def _scores(self, tokens: Tensor, image: Tensor) -> Tensor:
+        """Scaled products of (B, T, D) and (B, K, D): (B, J, K) fp32."""
+        projected = self._project_tokens(tokens)  # (B, h, T, c)
+        weight = self.image_proj.weight.unflatten(0, (self.num_heads, -1))
+        # W^T q of every head: (B, J, D).
+        pulled = torch.einsum('bhtc,hcd->bhtd', projected, weight)
+        pulled = pulled.flatten(1, 2)
+        # The position's part, one product per head: (h, B * T, c) times
+        # (h, c, K), then (h, B * T, K) -> (B, J, K).
+        by_head = projected.transpose(0, 1).flatten(1, 2)
+        scores = torch.bmm(by_head, self.projected_position)
+        scores = scores.unflatten(1, (len(tokens), -1)).transpose(0, 1)
+        scores = scores.flatten(1, 2)
+        keys = image.transpose(1, 2)
+        if image.dtype == scores.dtype:
+            return scores.baddbmm_(pulled, keys)
+        return scores.add_(torch.bmm(pulled.to(keys.dtype), keys))
 
-    def _spread(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) -> (B, J, h * c), projected, zero but in its head."""
-        x = self._asking(tokens)
-        eye = torch.eye(self.heads, dtype=x.dtype, device=x.device)
+    def _block_diagonal(self, tokens: Tensor) -> Tensor:
+        """(B, T, D) -> (B, J, h * c), projected, zero but in its own head."""
+        x = self._project_tokens(tokens)
+        eye = torch.eye(self.num_heads, dtype=x.dtype, device=x.device)
+        # (B, h, T, c) -> (B, h, T, h, c) -> (B, h * T, h * c)
         x = x[:, :, :, None] * eye[:, None, :, None]
         return x.flatten(3).flatten(1, 2)
 
-    def _asking(self, tokens: Tensor) -> Tensor:
+    def _project_tokens(self, tokens: Tensor) -> Tensor:
         """(B, T, D) -> (B, h, T, c), projected and scaled."""
-        return self.split(self.token(tokens)) * self.scale
+        return self.split_heads(self.token_proj(tokens)) * self.scale
 
-    def _over_tokens(self, scores: Tensor) -> Tensor:
-        """Softmax of (B, J, K) over the tokens of each head."""
-        scores = scores.unflatten(1, (self.heads, -1))
+    def _softmax_over_tokens(self, scores: Tensor) -> Tensor:
+        """Softmax of (B, J, K) over the T tokens of each head."""
+        scores = scores.unflatten(1, (self.num_heads, -1))
         return scores.softmax(2).flatten(1, 2)

@@ -18,10 +18,10 @@ def probability_boundary(logits: Tensor) -> Tensor:
     lines of their own.
 
     Args:
-        logits (Tensor): (M, H, W), positive within the mask; H, W > 1.
+        logits: (M, H, W), positive within the mask; H, W > 1.
 
     Returns:
-        Tensor: (M, H, W), not negative.
+        (M, H, W), not negative.
     """
     x = F.pad(logits.sigmoid(), (1, 1, 1, 1), mode='reflect')
     rows = x[:, 2:] + 2 * x[:, 1:-1] + x[:, :-2]
@@ -38,32 +38,32 @@ def binary_boundary(logits: Tensor) -> Tensor:
     What lies beyond the frame counts as neither.
 
     Args:
-        logits (Tensor): (M, H, W), positive within the mask.
+        logits: (M, H, W), positive within the mask.
 
     Returns:
-        Tensor: (M, H, W) of 0 and 1.
+        (M, H, W) of 0 and 1.
     """
     outside = (logits <= 0).to(logits.dtype)
     near = F.max_pool2d(outside[:, None], 3, stride=1, padding=1)[:, 0]
     return near - outside
 
 
-def strongest(strength: Tensor, frame: Tensor, onto: Tensor) -> None:
+def raise_maximum(strength: Tensor, frame: Tensor, onto: Tensor) -> None:
     """Raise the maps of frames to the maximum over their masks.
 
     Args:
-        strength (Tensor): (M, H, W).
-        frame (Tensor): (M,) int64, the frame of each mask.
-        onto (Tensor): (N, H, W), changed in place.
+        strength: (M, H, W).
+        frame: (M,) int64, the frame of each mask.
+        onto: (N, H, W), changed in place.
     """
     index = frame[:, None, None].expand_as(strength)
     onto.scatter_reduce_(0, index, strength, 'amax')
 
 
-def relative(maps: Tensor) -> Tensor:
+def normalize(maps: Tensor) -> Tensor:
     """(N, H, W) divided by each frame's maximum; 0 where that is 0."""
     highest = maps.amax((1, 2), keepdim=True)
     return torch.where(highest > 0, maps / highest, 0.0)
 
 
-OUTLINES = {'probability': probability_boundary, 'binary': binary_boundary}
+BOUNDARIES = {'probability': probability_boundary, 'binary': binary_boundary}

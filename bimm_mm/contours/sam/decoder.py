@@ -1,11 +1,11 @@
-"""SAM's mask decoder for many prompts of the same picture.
+"""SAM's mask decoder for many prompts of the same image.
 
-N frames, P prompts of each, B = N * P, K = G * G image positions, T tokens of
-a prompt, D channels, h heads, J = h * T.
+N frames, P prompts of each, B = N * P, K = G * G image tokens, T prompt
+tokens, D channels, h heads, J = h * T.
 
-Before the first layer has written to them, the positions of a frame are the
-same for all its prompts, and are projected once. From then on they are of the
-chosen dtype; the few tokens stay fp32.
+Before the first layer has changed them, the image tokens of a frame are the
+same for all its prompts and are projected once. From then on they are of the
+chosen dtype; the few prompt tokens stay fp32.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.contours.sam.attention import CrossAttention, Image
+from bimm_mm.contours.sam.attention import CrossAttention, SharedImage
 
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
@@ -27,23 +26,23 @@ class Decoded(NamedTuple):
     """What the transformer makes of prompts.
 
     Args:
-        iou (Tensor): (B, 3) fp32, IoU that each mask is predicted to have.
-        masks (Tensor): (B, 3, D), a token for each mask.
-        positions (Tensor): (B, K, D).
+        iou: (B, 3) fp32, IoU that each mask is predicted to have.
+        masks: (B, 3, D), a token for each mask.
+        image: (B, K, D), the image tokens of each prompt.
     """
 
     iou: Tensor
     masks: Tensor
-    positions: Tensor
+    image: Tensor
 
 
 class Decoder(nn.Module):
-    """The official decoder's transformer; the weights are shared.
+    """The official decoder's transformer, which shares its weights.
 
     Args:
-        official (MaskDecoder): Where the weights are taken from.
-        prompts (PromptEncoder): Likewise.
-        dtype (torch.dtype): Of the image positions; all else is fp32.
+        official: Whose modules are used.
+        prompts: Whose position encoding is used.
+        dtype: Of the image tokens; all else is fp32.
     """
 
     def __init__(
@@ -53,142 +52,154 @@ class Decoder(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        place = prompts.get_dense_pe()[0].flatten(1).T.detach()
+        # (1, D, G, G) -> (K, D)
+        position = prompts.get_dense_pe()[0].flatten(1).T.detach()
         transformer = official.transformer
-        self.layers = nn.ModuleList(
-            Layer(layer, place, dtype) for layer in transformer.layers
+        first, *rest = (
+            DecoderLayer(layer, position, dtype)
+            for layer in transformer.layers
         )
+        self.first, self.rest = first, nn.ModuleList(rest)
         self.last = CrossAttention(
-            transformer.final_attn_token_to_image, place, image_asks=False
+            transformer.final_attn_token_to_image,
+            position,
+            image_to_token=False,
         )
-        self.last_norm = transformer.norm_final_attn
-        self.no_mask = prompts.no_mask_embed
-        self.iou_token = official.iou_token
-        self.mask_tokens = official.mask_tokens
-        self.iou_head = official.iou_prediction_head
+        self.last_norm: nn.LayerNorm = transformer.norm_final_attn
+        self.no_mask: nn.Embedding = prompts.no_mask_embed
+        self.iou_token: nn.Embedding = official.iou_token
+        self.mask_tokens: nn.Embedding = official.mask_tokens
+        self.iou_head: nn.Module = official.iou_prediction_head
 
-    def share(self, embedding: Tensor) -> Image:
+    def share(self, embedding: Tensor) -> SharedImage:
         """(N, D, G, G) of the encoder -> what all prompts share."""
-        positions = embedding.flatten(2).transpose(1, 2) + self.no_mask.weight
-        positions = positions.contiguous()
-        asked, asking = self.layers[0].to_image, self.layers[0].from_image
-        keys, values = asked.project(positions), asked.values(positions)
-        return Image(
-            positions=positions,
-            keys=asked.split(keys).contiguous(),
-            values=asked.split(values).contiguous(),
-            queries=asking.project(positions).transpose(1, 2).contiguous(),
+        tokens = embedding.flatten(2).transpose(1, 2) + self.no_mask.weight
+        tokens = tokens.contiguous()
+        to_image, to_token = self.first.to_image, self.first.to_token
+        keys = to_image.split_heads(to_image.project_image(tokens))
+        values = to_image.split_heads(to_image.v_proj(tokens))
+        queries = to_token.project_image(tokens).transpose(1, 2)
+        return SharedImage(
+            tokens=tokens,
+            keys=keys.contiguous(),
+            values=values.contiguous(),
+            queries=queries.contiguous(),
         )
 
-    def forward(self, image: Image, points: Tensor) -> Decoded:
+    def forward(self, image: SharedImage, points: Tensor) -> Decoded:
         """Decode the same prompts for every frame.
 
         Args:
-            image (Image): Of :meth:`share`.
-            points (Tensor): (P, 2, D), the prompt encoder's tokens.
+            image: Of :meth:`share`.
+            points: (P, 2, D), the prompt encoder's tokens.
 
         Returns:
-            Decoded: For B = N * P prompts, frame by frame.
+            For B = N * P prompts, frame by frame.
         """
         fixed = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([fixed.expand(len(points), -1, -1), points], 1)
-        tokens = tokens.repeat(len(image.positions), 1, 1)
-        queries, positions = self.layers[0].first(tokens, image)
-        for layer in self.layers[1:]:
-            queries, positions = layer(queries, positions, tokens)
-        queries = queries + self.last.told(queries + tokens, positions)
-        queries = self.last_norm(queries)
-        # Token 1 makes the single mask, which is not wanted here.
+        prompts = torch.cat([fixed.expand(len(points), -1, -1), points], 1)
+        prompts = prompts.repeat(len(image.tokens), 1, 1)
+        tokens, image_tokens = self.first.forward_shared(prompts, image)
+        for layer in self.rest:
+            tokens, image_tokens = layer(tokens, image_tokens, prompts)
+        tokens = tokens + self.last.token_to_image(
+            tokens + prompts, image_tokens
+        )
+        tokens = self.last_norm(tokens)
+        # Token 0 predicts the IoUs. Token 1 makes the single mask, which is
+        # not wanted here.
         return Decoded(
-            iou=self.iou_head(queries[:, 0])[:, 1:],
-            masks=queries[:, 2 : 1 + len(self.mask_tokens.weight)],
-            positions=positions,
+            iou=self.iou_head(tokens[:, 0])[:, 1:],
+            masks=tokens[:, 2 : 1 + len(self.mask_tokens.weight)],
+            image=image_tokens,
         )
 
 
-class Layer(nn.Module):
-    """Tokens ask each other, then the image; then the image asks them.
+class DecoderLayer(nn.Module):
+    """Self-attention of the prompt tokens, then both cross attentions.
 
     Args:
-        official (TwoWayAttentionBlock): Where the weights are taken from.
-        place (Tensor): (K, D), encoding of the image positions.
-        dtype (torch.dtype): Of the image positions.
+        official: Whose modules are used.
+        position: (K, D), position encoding of the image tokens.
+        dtype: Of the image tokens.
     """
 
     def __init__(
         self,
         official: TwoWayAttentionBlock,
-        place: Tensor,
+        position: Tensor,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.official, self.dtype = official, dtype
+        self.dtype = dtype
+        self.self_attn: nn.Module = official.self_attn
+        self.skip_position: bool = official.skip_first_layer_pe
         self.to_image = CrossAttention(
-            official.cross_attn_token_to_image, place, image_asks=False
+            official.cross_attn_token_to_image, position, image_to_token=False
         )
-        self.from_image = CrossAttention(
-            official.cross_attn_image_to_token, place, image_asks=True
+        self.to_token = CrossAttention(
+            official.cross_attn_image_to_token, position, image_to_token=True
         )
+        self.mlp: nn.Module = official.mlp
+        self.norm1: nn.LayerNorm = official.norm1
+        self.norm2: nn.LayerNorm = official.norm2
+        self.norm3: nn.LayerNorm = official.norm3
+        # Of the image tokens alone.
+        self.norm4: nn.LayerNorm = official.norm4.to(dtype)
 
-    def first(self, tokens: Tensor, image: Image) -> tuple[Tensor, Tensor]:
-        """The layer for positions that prompts still share.
+    def forward_shared(
+        self, prompts: Tensor, image: SharedImage
+    ) -> tuple[Tensor, Tensor]:
+        """Run the first layer, for image tokens that prompts still share.
 
         Args:
-            tokens (Tensor): (B, T, D).
-            image (Image): Of N frames.
+            prompts: (B, T, D).
+            image: Of N frames.
 
         Returns:
-            tuple: (B, T, D) tokens and (B, K, D) positions.
+            (B, T, D) prompt tokens and (B, K, D) image tokens.
         """
-        queries = self._among(tokens, tokens)
-        told = self.to_image.told_shared(queries + tokens, image)
-        queries = self._think(queries + told)
-        weights = self.from_image.shared_weights(queries + tokens, image)
-        change = self.from_image.change(weights, queries, self.dtype)
-        change.unflatten(0, (len(image.positions), -1)).add_(
-            image.positions[:, None]
+        tokens = self._self_attention(prompts, prompts)
+        attended = self.to_image.token_to_shared_image(tokens + prompts, image)
+        tokens = self._mlp(tokens + attended)
+        weights = self.to_token.shared_image_to_token_weights(
+            tokens + prompts, image
         )
-        return queries, self._norm_positions(change)
+        update = self.to_token.image_update(weights, tokens, self.dtype)
+        # (B, K, D) -> (N, P, K, D): each prompt changes its own copy.
+        update.unflatten(0, (len(image.tokens), -1)).add_(
+            image.tokens[:, None]
+        )
+        return tokens, self.norm4(update)
 
     def forward(
-        self, queries: Tensor, positions: Tensor, tokens: Tensor
+        self, tokens: Tensor, image: Tensor, prompts: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Any later layer.
+        """Run any later layer.
 
         Args:
-            queries (Tensor): (B, T, D), tokens so far.
-            positions (Tensor): (B, K, D); overwritten.
-            tokens (Tensor): (B, T, D), tokens at the start.
+            tokens: (B, T, D), prompt tokens so far.
+            image: (B, K, D), image tokens; overwritten.
+            prompts: (B, T, D), prompt tokens at the start.
 
         Returns:
-            tuple: (B, T, D) tokens and (B, K, D) positions.
+            (B, T, D) prompt tokens and (B, K, D) image tokens.
         """
-        queries = self._among(queries, tokens)
-        told = self.to_image.told(queries + tokens, positions)
-        queries = self._think(queries + told)
-        weights = self.from_image.weights(queries + tokens, positions)
-        changed = self.from_image.change(
-            weights, queries, self.dtype, onto=positions
+        tokens = self._self_attention(tokens, prompts)
+        attended = self.to_image.token_to_image(tokens + prompts, image)
+        tokens = self._mlp(tokens + attended)
+        weights = self.to_token.image_to_token_weights(tokens + prompts, image)
+        image = self.to_token.image_update(
+            weights, tokens, self.dtype, onto=image
         )
-        return queries, self._norm_positions(changed)
+        return tokens, self.norm4(image)
 
-    def _among(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """Tokens ask each other."""
-        attention, norm = self.official.self_attn, self.official.norm1
-        if self.official.skip_first_layer_pe:
-            return norm(attention(queries, queries, queries))
-        named = queries + tokens
-        return norm(queries + attention(named, named, queries))
+    def _self_attention(self, tokens: Tensor, prompts: Tensor) -> Tensor:
+        if self.skip_position:
+            return self.norm1(self.self_attn(tokens, tokens, tokens))
+        queries = tokens + prompts
+        return self.norm1(tokens + self.self_attn(queries, queries, tokens))
 
-    def _think(self, queries: Tensor) -> Tensor:
-        """Normalize what was added, and the MLP."""
-        queries = self.official.norm2(queries)
-        up, down = self.official.mlp.lin1, self.official.mlp.lin2
-        more = down(self.official.mlp.act(up(queries)))
-        return self.official.norm3(queries + more)
-
-    def _norm_positions(self, x: Tensor) -> Tensor:
-        """(B, K, D) -> (B, K, D), in fp32 within the kernel."""
-        norm = self.official.norm4
-        weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-        return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+    def _mlp(self, tokens: Tensor) -> Tensor:
+        tokens = self.norm2(tokens)
+        return self.norm3(tokens + self.mlp(tokens))

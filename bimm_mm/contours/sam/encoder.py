@@ -23,63 +23,66 @@ ROWS = 8
 
 
 class Encoder(nn.Module):
-    """The official encoder's weights in other modules, which it shares.
+    """The official encoder's modules in others, which share their weights.
 
     Args:
-        official (ImageEncoderViT): Where the weights are taken from.
-        dtype (torch.dtype): Of attention and MLPs, nearly all of the work.
-            What they are added up in, norms, patches and neck are fp32.
+        official: Whose modules are used.
+        dtype: Of attention and MLPs, nearly all of the work. The residual
+            stream, norms, patch embedding and neck are fp32.
     """
 
     def __init__(self, official: ImageEncoderViT, dtype: torch.dtype) -> None:
         super().__init__()
-        self.side = official.img_size
-        self.embed = official.patch_embed.proj
-        self.position = official.pos_embed
+        self.side: int = official.img_size
+        self.patch_embed: nn.Module = official.patch_embed
+        self.pos_embed: nn.Parameter = official.pos_embed
         self.blocks = nn.ModuleList(
             Block(block, dtype) for block in official.blocks
         )
-        self.neck = official.neck
+        self.neck: nn.Module = official.neck
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, 3, 16 G, 16 G) normalized frames -> (N, D, G, G)."""
-        x = self.embed(frames).permute(0, 2, 3, 1) + self.position
+        x = self.patch_embed(frames) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         return self.neck(x.permute(0, 3, 1, 2))
 
 
 class Block(nn.Module):
-    """A transformer block, attending within windows or everywhere.
+    """A transformer block with attention in windows, or everywhere.
 
     Args:
-        official (Block): Where the weights are taken from.
-        dtype (torch.dtype): Of attention and MLP.
+        official: Whose modules are used.
+        dtype: Of attention and MLP.
     """
 
     def __init__(self, official: OfficialBlock, dtype: torch.dtype) -> None:
         super().__init__()
-        self.norm1, self.norm2 = official.norm1, official.norm2
-        self.window = official.window_size
-        self.attention = Attention(official.attn).to(dtype)
-        self.mlp, self.dtype = official.mlp.to(dtype), dtype
+        self.dtype = dtype
+        self.norm1: nn.LayerNorm = official.norm1
+        self.norm2: nn.LayerNorm = official.norm2
+        self.window_size: int = official.window_size
+        self.attn = Attention(official.attn).to(dtype)
+        self.mlp: nn.Module = official.mlp.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, G, G, E) -> (N, G, G, E)."""
         x = x + self._attend(self.norm1(x).to(self.dtype))
-        hidden = F.gelu(self.mlp.lin1(self.norm2(x).to(self.dtype)))
-        return x + self.mlp.lin2(hidden)
+        return x + self.mlp(self.norm2(x).to(self.dtype))
 
     def _attend(self, x: Tensor) -> Tensor:
-        if not self.window:
-            return self.attention(x)
-        n, side, s = len(x), x.shape[1], self.window
+        if not self.window_size:
+            return self.attn(x)
+        n, side, s = len(x), x.shape[1], self.window_size
         # Padding takes part in attention, as in the official model.
         missing = -side % s
         x = F.pad(x, (0, 0, 0, missing, 0, missing))
+        # Window partition: (N, rows, S, columns, S, E) -> (N * windows, S, S,
+        # E), and back.
         count = (side + missing) // s
         x = x.unflatten(2, (count, s)).unflatten(1, (count, s)).transpose(2, 3)
-        x = self.attention(x.reshape(n * count**2, s, s, -1))
+        x = self.attn(x.reshape(n * count**2, s, s, -1))
         x = x.view(n, count, count, s, s, -1).transpose(2, 3)
         x = x.reshape(n, count * s, count * s, -1)
         return x[:, :side, :side]
@@ -89,16 +92,22 @@ class Attention(nn.Module):
     """Attention with a bias for distance in rows and for that in columns.
 
     Args:
-        official (Attention): Where the weights are taken from.
+        official: Whose projections and tables are used.
     """
+
+    rel_pos_h: Tensor
+    rel_pos_w: Tensor
+    one_hot: Tensor
 
     def __init__(self, official: Official) -> None:
         super().__init__()
-        self.heads, self.scale = official.num_heads, official.scale
-        self.qkv, self.proj = official.qkv, official.proj
+        self.num_heads: int = official.num_heads
+        self.scale: float = official.scale
+        self.qkv: nn.Linear = official.qkv
+        self.proj: nn.Linear = official.proj
         side = (len(official.rel_pos_h) + 1) // 2
-        place = torch.arange(side)
-        distance = place[:, None] - place + side - 1
+        index = torch.arange(side)
+        distance = index[:, None] - index + side - 1
         # (S, S, d): of a query in row y and a key in row k, and of columns.
         for name in ('rel_pos_h', 'rel_pos_w'):
             table = getattr(official, name).detach()
@@ -106,32 +115,34 @@ class Attention(nn.Module):
                 name, table[distance.to(table.device)], persistent=False
             )
         eye = torch.eye(side, device=official.rel_pos_h.device)
-        where = [eye.repeat_interleave(side, 0), eye.repeat(side, 1)]
+        rows, columns = eye.repeat_interleave(side, 0), eye.repeat(side, 1)
         # (S * S, 2 S): row and column of every key, one-hot.
-        self.register_buffer('where', torch.cat(where, 1), persistent=False)
+        one_hot = torch.cat([rows, columns], 1)
+        self.register_buffer('one_hot', one_hot, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, S, S, E) -> (B, S, S, E)."""
         shape = x.shape
         qkv = self.qkv(x.flatten(1, 2))
-        # (3, B, h, S * S, d)
-        qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # (B, S * S, 3 * h * d) -> (3, B, h, S * S, d)
+        qkv = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
+        # (B, h, S * S, d) -> (B, h, S, S, d)
         grid = q.unflatten(2, (shape[1], shape[2]))
         rows = torch.einsum('bhyxd,ykd->bhyxk', grid, self.rel_pos_h)
         columns = torch.einsum('bhyxd,xkd->bhyxk', grid, self.rel_pos_w)
         if x.device.type == 'cpu':
-            out = self._by_rows(grid, k, v, rows, columns)
+            out = self._masked(grid, k, v, rows, columns)
         else:
             out = self._joined(q, k, v, rows.flatten(2, 3), columns)
+        # (B, h, S * S, d) -> (B, S * S, h * d)
         out = out.transpose(1, 2).reshape(shape[0], -1, shape[3])
-        out = self.proj(out)
-        return out.view(shape)
+        return self.proj(out).view(shape)
 
-    def _by_rows(
+    def _masked(
         self, grid: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
     ) -> Tensor:
-        """The bias as a mask, for some rows of queries at a time.
+        """Attention with the bias as a mask, some rows of queries at a time.
 
         On the CPU this is faster than :meth:`_joined`, whose products are
         three times as wide.
@@ -139,6 +150,8 @@ class Attention(nn.Module):
         parts = []
         for start in range(0, grid.shape[2], ROWS):
             part = slice(start, start + ROWS)
+            # (B, h, rows, S, S, S): of queries in rows and columns, then of
+            # keys in rows and columns.
             bias = rows[:, :, part, :, :, None] + columns[:, :, part, :, None]
             parts.append(
                 F.scaled_dot_product_attention(
@@ -154,16 +167,16 @@ class Attention(nn.Module):
     def _joined(
         self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
     ) -> Tensor:
-        """The bias as more channels: no attention map is ever stored.
+        """Attention with the bias as more channels: no map is ever stored.
 
         [q, bias of rows, bias of columns] times [k, row one-hot, column
         one-hot] is q times k plus the bias of k's row and column.
         """
         q = torch.cat([q * self.scale, rows, columns.flatten(2, 3)], 3)
-        where = self.where.expand(*k.shape[:2], -1, -1)
-        k = torch.cat([k, where], 3)
-        width = v.shape[3]
+        k = torch.cat([k, self.one_hot.expand(*k.shape[:2], -1, -1)], 3)
+        channels = v.shape[3]
         # Kernels want a multiple of 8 channels, the same in all three.
         full = -(-q.shape[3] // 8) * 8
         q, k, v = (F.pad(t, (0, full - t.shape[3])) for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :width]
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return out[..., :channels]

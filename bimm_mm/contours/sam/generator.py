@@ -18,7 +18,6 @@ from torchvision.ops import batched_nms
 from bimm_mm.contours.sam import boundary
 from bimm_mm.contours.sam.decoder import Decoded, Decoder
 from bimm_mm.contours.sam.encoder import Encoder
-from bimm_mm.contours.sam.options import DTYPES, MaskOptions
 from bimm_mm.contours.sam.resize import Size, input_size, to_frame, to_input
 from bimm_mm.contours.sam.upscale import Upscale
 
@@ -28,9 +27,70 @@ if TYPE_CHECKING:
 # Masks of the frame's size are made for so many pixels at a time. Measuring
 # them needs about 6 bytes a pixel, drawing their contours about 40.
 PIXELS = {'cpu': 1 << 21, 'cuda': 1 << 27}
-# Image positions, 4096 for a prompt, decoded at a time. Few on the CPU: large
+# Image tokens, 4096 for a prompt, decoded at a time. Few on the CPU: large
 # pieces of memory go back to the system, and come back as slowly as products.
-POSITIONS = {'cpu': 1 << 12, 'cuda': 1 << 20}
+IMAGE_TOKENS = {'cpu': 1 << 12, 'cuda': 1 << 20}
+
+
+DTYPES = {
+    'fp32': torch.float32,
+    'bf16': torch.bfloat16,
+    'fp16': torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Settings of SAM's mask generation, named as there.
+
+    Args:
+        points_per_side: Points along each edge of the grid of prompts; each
+            gives three masks.
+        pred_iou_thresh: Masks whose IoU is predicted above this are kept; 0
+            keeps all.
+        stability_score_thresh: Masks whose stability, the IoU of the masks
+            at two cutoffs, is at least this are kept; 0 keeps all.
+        stability_score_offset: Distance of these cutoffs from 0.
+        box_nms_thresh: Of two masks of a frame whose boxes overlap by an IoU
+            above this, the one of lower predicted IoU is dropped.
+        dtype: ``'fp32'``, or ``'bf16'`` or ``'fp16'`` for the network.
+        boundary: ``'probability'`` draws the slope of the mask's
+            probability, ``'binary'`` its outermost pixels.
+
+    Raises:
+        ValueError: If a value is out of range or unknown.
+    """
+
+    points_per_side: int = 16
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    dtype: str = 'fp32'
+    boundary: str = 'probability'
+
+    def __post_init__(self) -> None:
+        known: dict[str, list[str]] = {
+            'dtype': list(DTYPES),
+            'boundary': list(boundary.BOUNDARIES),
+        }
+        for name, choices in known.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f'{name} {getattr(self, name)!r} is unknown, choose one '
+                    f'of {choices}'
+                )
+        if self.points_per_side < 1:
+            raise ValueError(
+                'points_per_side must be at least 1, got '
+                f'{self.points_per_side}'
+            )
+        # A negative offset would make a score above 1, which keeps all.
+        if self.stability_score_offset < 0:
+            raise ValueError(
+                'stability_score_offset must not be negative, got '
+                f'{self.stability_score_offset}'
+            )
 
 
 @dataclass
@@ -38,13 +98,13 @@ class Masks:
     """Masks of several frames.
 
     Args:
-        logits (Tensor): (M, L, L), positive within the mask.
-        frame (Tensor): (M,) int64, ascending: the frame of each.
-        point (Tensor): (M,) int64, the prompt of each, rows first.
-        iou (Tensor): (M,) fp32, as predicted.
-        stability (Tensor): (M,) fp32.
-        boxes (Tensor): (M, 4) fp32, first and last column and row as x0, y0,
-            x1, y1; zeros for an empty mask.
+        logits: (M, L, L), positive within the mask.
+        frame: (M,) int64, ascending: the frame of each.
+        point: (M,) int64, the prompt of each, rows first.
+        iou: (M,) fp32, as predicted.
+        stability: (M,) fp32.
+        boxes: (M, 4) fp32, first and last column and row as x0, y0, x1, y1;
+            zeros for an empty mask.
     """
 
     logits: Tensor
@@ -66,13 +126,12 @@ class MaskGenerator:
     """The masks of ``SamAutomaticMaskGenerator`` without crops.
 
     Args:
-        sam (Sam): The official model; its modules move to the device and the
-            dtype.
-        options (MaskOptions): Which masks are kept.
-        device (torch.device): Where all is computed.
-        points_per_batch (int, optional): Prompts decoded at a time, of all
-            frames together. Defaults to what is fast on the device.
-        compiled (bool): Whether to compile the networks. Defaults to False.
+        sam: The official model; its modules move to the device and the dtype.
+        options: Which masks are kept.
+        device: Where all is computed.
+        points_per_batch: Prompts decoded at a time, of all frames together.
+            None takes what is fast on the device.
+        compiled: Whether to compile the networks.
 
     Raises:
         ValueError: If ``points_per_batch`` is less than 1.
@@ -98,7 +157,7 @@ class MaskGenerator:
         sam = sam.to(device).requires_grad_(False).eval()
         self.side = sam.image_encoder.img_size
         grid = self.side // sam.image_encoder.patch_embed.proj.stride[0]
-        default = max(POSITIONS[kind] // grid**2, 1)
+        default = max(IMAGE_TOKENS[kind] // grid**2, 1)
         self.prompts = points_per_batch or default
         self.mean, self.std = sam.pixel_mean, sam.pixel_std
         prompts = _Prompts(sam, options.points_per_side)
@@ -123,12 +182,12 @@ class MaskGenerator:
         """Masks of frames.
 
         Args:
-            frames (Tensor): (N, 3, H, W) uint8 RGB, on any device.
+            frames: (N, 3, H, W) uint8 RGB, on any device.
 
         Returns:
-            Masks: Of all frames; of each in the order of falling IoU.
+            Of all frames; of each in the order of falling IoU.
         """
-        size = tuple(frames.shape[-2:])
+        size = (frames.shape[-2], frames.shape[-1])
         embedding = self.encode(frames.to(self.device))
         found = self.candidates(embedding, self.tokens(size))
         logits, frame, point, iou = found
@@ -150,11 +209,11 @@ class MaskGenerator:
         at most 3 L L numbers for a prompt of a frame.
 
         Args:
-            embedding (Tensor): (N, D, G, G), of :meth:`encode`.
-            tokens (Tensor): (all prompts, 2, D).
+            embedding: (N, D, G, G), of :meth:`encode`.
+            tokens: (all prompts, 2, D).
 
         Returns:
-            tuple: Logits (M, L, L), frame, prompt and predicted IoU (M,).
+            Logits (M, L, L), frame, prompt and predicted IoU (M,).
         """
         image = self.decoder.share(embedding)
         step = max(self.prompts // len(embedding), 1)
@@ -178,11 +237,11 @@ class MaskGenerator:
 
     def draw(self, decoded: Decoded, prompts: Tensor) -> Tensor:
         """Logits (M, 3, L, L) of some prompts (M,) of those decoded."""
-        positions, masks = decoded.positions, decoded.masks
+        image, masks = decoded.image, decoded.masks
         if not len(prompts):
-            side = 4 * round(positions.shape[1] ** 0.5)
+            side = 4 * round(image.shape[1] ** 0.5)
             return masks.new_empty(0, masks.shape[1], side, side)
-        return self.upscale(positions[prompts], masks[prompts])
+        return self.upscale(image[prompts], masks[prompts])
 
     def measure(self, logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         """Stability (M,) and boxes (M, 4) of masks, see :class:`Masks`."""
@@ -219,15 +278,15 @@ class MaskGenerator:
         """Contour strength of frames: the maximum over their masks.
 
         Args:
-            masks (Masks): Of :meth:`__call__`.
-            count (int): N, frames.
-            size (Size): H and W.
+            masks: Of :meth:`__call__`.
+            count: N, frames.
+            size: H and W.
 
         Returns:
-            Tensor: (N, H, W) fp32 in [0, 1]; 1 for the strongest pixel of a
+            (N, H, W) fp32 in [0, 1]; 1 for the strongest pixel of a
             frame, all 0 where it has no mask.
         """
-        outline = boundary.OUTLINES[self.options.boundary]
+        draw = boundary.BOUNDARIES[self.options.boundary]
         maps = torch.zeros(count, *size, device=self.device)
         if not len(masks):
             return maps
@@ -235,9 +294,9 @@ class MaskGenerator:
         for logits, frame in zip(
             masks.logits.split(step), masks.frame.split(step), strict=True
         ):
-            strength = outline(self.in_frame(logits, size))
-            boundary.strongest(strength, frame, onto=maps)
-        return boundary.relative(maps)
+            strength = draw(self.in_frame(logits, size))
+            boundary.raise_maximum(strength, frame, onto=maps)
+        return boundary.normalize(maps)
 
     def in_frame(self, logits: Tensor, size: Size) -> Tensor:
         """Masks (M, L, L) in the size of the frame, (M, H, W) fp32."""
@@ -257,8 +316,8 @@ class _Prompts:
     """Tokens of the points of a grid over a frame.
 
     Args:
-        sam (Sam): The official model.
-        per_side (int): Points along each edge.
+        sam: The official model.
+        per_side: Points along each edge.
     """
 
     def __init__(self, sam: Sam, per_side: int) -> None:
@@ -272,6 +331,7 @@ class _Prompts:
         along = (torch.arange(self.per_side).double() + 0.5) / self.per_side
         height, width = input_size(size, self.side)
         y, x = torch.meshgrid(along * height, along * width, indexing='ij')
+        # (per side, per side, 2) -> (prompts, one point each, 2)
         points = torch.stack([x, y], 2).view(-1, 1, 2).to(self.device)
         labels = torch.ones(points.shape[:2], device=self.device)
         tokens, _ = self.encoder((points, labels), boxes=None, masks=None)
@@ -292,6 +352,6 @@ def _measure(logits: Tensor, offset: float) -> tuple[Tensor, Tensor]:
 
 def _ends(held: Tensor) -> tuple[Tensor, Tensor]:
     """First and last True of rows (M, L), fp32; crossed where none is."""
-    place = torch.arange(held.shape[1], device=held.device).float()
-    first = torch.where(held, place, float(held.shape[1])).amin(1)
-    return first, torch.where(held, place, -1.0).amax(1)
+    index = torch.arange(held.shape[1], device=held.device).float()
+    first = torch.where(held, index, float(held.shape[1])).amin(1)
+    return first, torch.where(held, index, -1.0).amax(1)

@@ -33,18 +33,18 @@ def to_input(
     so it is less than one in a hundred.
 
     Args:
-        frames (Tensor): (N, 3, H, W) uint8.
-        side (int): S.
-        mean (Tensor): (3, 1, 1), of pixels in 0 to 255.
-        std (Tensor): (3, 1, 1).
+        frames: (N, 3, H, W) uint8.
+        side: S.
+        mean: (3, 1, 1), of pixels in 0 to 255.
+        std: (3, 1, 1).
 
     Returns:
-        Tensor: (N, 3, S, S) fp32.
+        (N, 3, S, S) fp32.
 
     Raises:
         ValueError: If a frame is so narrow that nothing would be left of it.
     """
-    size = tuple(frames.shape[-2:])
+    size = (frames.shape[-2], frames.shape[-1])
     height, width = input_size(size, side)
     if not height or not width:
         raise ValueError(
@@ -66,12 +66,12 @@ def to_frame(logits: Tensor, size: Size, side: int) -> Tensor:
     padding to H x W, are one matrix per edge.
 
     Args:
-        logits (Tensor): (M, L, L).
-        size (Size): H and W.
-        side (int): S.
+        logits: (M, L, L).
+        size: H and W.
+        side: S.
 
     Returns:
-        Tensor: (M, H, W) fp32.
+        (M, H, W) fp32.
     """
     inner = input_size(size, side)
     down, across = (
@@ -88,11 +88,11 @@ def edge_map(
     """(edge, low): from a mask's edge to the frame's, fp32.
 
     Args:
-        low (int): L, pixels along the mask.
-        side (int): S, pixels along SAM's input.
-        cut (int): How many of these are not padding.
-        edge (int): H or W.
-        device (torch.device): Where it is needed.
+        low: L, pixels along the mask.
+        side: S, pixels along SAM's input.
+        cut: How many of these are not padding.
+        edge: H or W.
+        device: Where it is needed.
     """
     eye = torch.eye(low, dtype=torch.float64)[None]
     large = F.interpolate(eye, size=side, mode='linear')[..., :cut]

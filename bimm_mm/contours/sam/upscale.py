@@ -1,6 +1,6 @@
-"""From SAM's image positions to masks, without pictures in between.
+"""From SAM's image tokens to masks, without pictures in between.
 
-M prompts, K = G * G image positions, D channels, C masks of a prompt.
+M prompts, K = G * G image tokens, D channels, C masks of a prompt.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -20,58 +19,65 @@ gelu_ = torch.ops.aten.gelu_
 class Upscale(nn.Module):
     """Upscaling by four and the product with each mask's own weights.
 
-    A transposed convolution of stride 2 over 2 x 2 is a linear layer to four
-    pixels. All stays (positions, pixels, channels) up to the logits, which
-    alone are laid out as pictures.
+    All stays (tokens, pixels, channels) up to the logits, which alone are laid
+    out as pictures.
 
     Args:
-        official (MaskDecoder): Where the weights are taken from.
-        dtype (torch.dtype): Of the positions. The masks' own weights and
-            their product with the pixels, the logits, are fp32.
+        official: Whose weights are used.
+        dtype: Of the image tokens. The masks' own weights and their product
+            with the pixels, the logits, are fp32.
     """
 
     def __init__(self, official: MaskDecoder, dtype: torch.dtype) -> None:
         super().__init__()
         first, norm, _, second, _ = official.output_upscaling
-        self.eps = norm.eps
-        for name, value in (('weight', norm.weight), ('bias', norm.bias)):
-            self.register_buffer(
-                f'norm_{name}', value.detach().to(dtype), persistent=False
-            )
-        for name, layer in (('first', first), ('second', second)):
-            # (in, out, 2, 2) -> (4 * out, in)
-            weight = layer.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)
-            weight = weight.to(dtype).contiguous()
-            self.register_buffer(f'{name}_weight', weight, persistent=False)
-            bias = layer.bias.detach().repeat(4).to(dtype)
-            self.register_buffer(f'{name}_bias', bias, persistent=False)
+        self.first = _as_linear(first).to(dtype)
+        self.second = _as_linear(second).to(dtype)
+        self.norm = nn.LayerNorm(first.out_channels, eps=norm.eps)
+        self.norm.load_state_dict(norm.state_dict())
+        self.norm.to(norm.weight.device, dtype).requires_grad_(False)
         # The first is that of the single mask, which is not wanted here.
-        heads = official.output_hypernetworks_mlps[1:]
-        self.heads = nn.ModuleList(heads)
+        self.heads = nn.ModuleList(official.output_hypernetworks_mlps[1:])
 
-    def forward(self, positions: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, image: Tensor, masks: Tensor) -> Tensor:
         """Logits of masks.
 
         Args:
-            positions (Tensor): (M, K, D).
-            masks (Tensor): (M, C, D) fp32, the masks' tokens.
+            image: (M, K, D).
+            masks: (M, C, D) fp32, the masks' tokens.
 
         Returns:
-            Tensor: (M, C, 4 G, 4 G) fp32.
+            (M, C, 4 G, 4 G) fp32.
         """
-        channels = len(self.norm_weight)
-        x = F.linear(positions, self.first_weight, self.first_bias)
-        x = x.unflatten(2, (4, channels))
-        x = F.layer_norm(
-            x, (channels,), self.norm_weight, self.norm_bias, self.eps
+        # (M, K, 4 * channels) -> (M, K * 4, channels): each token becomes
+        # four pixels.
+        x = self.first(image).unflatten(2, (4, -1)).flatten(1, 2)
+        x = gelu_(self.norm(x))
+        # (M, K * 4, 4 * channels) -> (M, K * 16, channels)
+        x = gelu_(self.second(x)).unflatten(2, (4, -1)).flatten(1, 2)
+        weights = torch.stack(
+            [head(masks[:, i]) for i, head in enumerate(self.heads)], 1
         )
-        x = gelu_(x).flatten(1, 2)
-        x = gelu_(F.linear(x, self.second_weight, self.second_bias))
-        # (M, K * 16, channels / 2)
-        x = x.unflatten(2, (4, -1)).flatten(1, 2)
-        heads = [head(masks[:, i]) for i, head in enumerate(self.heads)]
-        heads = torch.stack(heads, 1)
-        return _as_pictures(torch.bmm(heads, x.to(heads.dtype).mT))
+        return _as_pictures(torch.bmm(weights, x.to(weights.dtype).mT))
+
+
+def _as_linear(layer: nn.ConvTranspose2d) -> nn.Linear:
+    """A transposed convolution over 2 x 2 pixels at stride 2, token by token.
+
+    It is linear from the channels of a token to those of four pixels.
+    """
+    linear = nn.Linear(
+        layer.in_channels,
+        4 * layer.out_channels,
+        device=layer.weight.device,
+    )
+    with torch.no_grad():
+        # (in, out, 2, 2) -> (2 * 2 * out, in)
+        weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        linear.weight.copy_(weight)
+        assert layer.bias is not None
+        linear.bias.copy_(layer.bias.repeat(4))
+    return linear.requires_grad_(False)
 
 
 def _as_pictures(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,9 +12,7 @@ import torch
 
 pytest.importorskip('segment_anything', reason='SAM is not installed')
 
-from segment_anything import SamPredictor
-
-from bimm_mm.contours.sam.load import Architecture, build_sam
+from segment_anything import SamPredictor, modeling
 
 SIDE = 256
 
@@ -33,31 +32,43 @@ class Picture:
         return self.array.shape[0], self.array.shape[1]
 
 
+def _build(window: int) -> torch.nn.Module:
+    """The official modules in sizes that a CPU computes at once."""
+    return modeling.Sam(
+        modeling.ImageEncoderViT(
+            img_size=SIDE,
+            embed_dim=64,
+            depth=2,
+            num_heads=2,
+            out_chans=64,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=window,
+            global_attn_indexes=(1,),
+        ),
+        modeling.PromptEncoder(
+            embed_dim=64,
+            image_embedding_size=(SIDE // 16, SIDE // 16),
+            input_image_size=(SIDE, SIDE),
+            mask_in_chans=8,
+        ),
+        modeling.MaskDecoder(
+            transformer_dim=64,
+            transformer=modeling.TwoWayTransformer(
+                depth=2, embedding_dim=64, num_heads=8, mlp_dim=128
+            ),
+            iou_head_hidden_dim=64,
+        ),
+    ).eval()
+
+
 @pytest.fixture(scope='session')
 def make_sam():
     """Build a small SAM; no weight is left at its initial 0 or 1."""
 
     def make(seed: int = 0, window: int = 7) -> torch.nn.Module:
         torch.manual_seed(seed)
-        model = build_sam(
-            Architecture(
-                width=64,
-                depth=2,
-                heads=2,
-                grid=SIDE // 16,
-                patch=16,
-                mlp=256,
-                window=window,
-                global_blocks=(1,),
-                channels=64,
-                mask_channels=8,
-                layers=2,
-                decoder_mlp=128,
-                masks=3,
-                iou_depth=3,
-                iou_width=64,
-            )
-        )
+        model = _build(window)
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if 'rel_pos' in name or 'pos_embed' in name:

@@ -254,7 +254,7 @@ def test_compiled_parts(make_sam, pictures):
 
     compiled.compile(backend=backend)
     counts = set()
-    for now in (frames, frames.flip(3), 255 - frames, frames // 2):
+    for now in (frames, frames.flip(3), 255 - frames):
         masks, expected = compiled(now), plain(now)
         torch.testing.assert_close(
             masks.logits, expected.logits, rtol=0, atol=1e-3
@@ -262,23 +262,6 @@ def test_compiled_parts(make_sam, pictures):
         counts.add(len(masks))
     assert len(counts) > 1
     assert len(graphs) == 3
-
-
-@pytest.mark.slow
-def test_compiled(make_sam, pictures):
-    """With the compiler's own code, which takes it a minute."""
-    frames = pictures['frame'].frames
-    options = replace(OPEN, points_per_side=4, pred_iou_thresh=2)
-    masks, expected = (
-        MaskGenerator(
-            make_sam(), options=options, device=CPU, compiled=compiled
-        )(frames)
-        for compiled in (True, False)
-    )
-    assert len(masks) == len(expected) > 0
-    torch.testing.assert_close(
-        masks.logits, expected.logits, rtol=0, atol=1e-3
-    )
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_attention_on_a_gpu(small_sam):
             )
             return shown['out']
 
-        ours._by_rows = lambda grid, k, v, r, c, f=joined: f(grid, k, v, r, c)
+        ours._masked = lambda grid, k, v, r, c, f=joined: f(grid, k, v, r, c)
         with torch.no_grad():
             found = ours(x)
             expected = block.attn(x)
@@ -162,5 +162,8 @@ def test_masks_are_drawn_in_parts(small_sam, pictures):
         found.append((masks, generator.contours(masks, 1, size)))
     (masks, contours), (whole, expected) = found
     assert len(masks) == len(whole) > 0
-    assert_close(masks.stability, whole.stability, equal_nan=True)
+    # A pixel in thousands may be on either side of a cutoff.
+    assert_close(
+        masks.stability, whole.stability, rtol=0, atol=1e-3, equal_nan=True
+    )
     assert_close(contours, expected, rtol=0, atol=1e-5)
