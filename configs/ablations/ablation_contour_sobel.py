@@ -7,8 +7,7 @@ model = dict(
     ventral=dict(areas=[_base_.v1, v2, _base_.ventral.areas[-1]]),
     dorsal=dict(areas=[_base_.v1, v2, _base_.dorsal.areas[-1]]),
 )
-guarded, enlarge, load, crop, pack = _base_.train_pipeline
-init, sample, grid, decode = guarded.transforms
-guarded = dict(guarded, transforms=[init, sample, decode])
-train_pipeline = [guarded, enlarge, crop, pack]
+decode, enlarge, load, crop, pack = _base_.train_pipeline
+decode.transforms.pop(2)  # no contours whose frames are to be met
+train_pipeline = [decode, enlarge, crop, pack]
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

@@ -3,10 +3,8 @@
 _base_ = '../_base_/ablation_ucf101.py'
 
 contour_root = 'data/ucf101/contours_structured'
-guarded, enlarge, load, crop, pack = _base_.train_pipeline
-init, sample, grid, decode = guarded.transforms
-grid = dict(grid, contour_root=contour_root)
-guarded = dict(guarded, transforms=[init, sample, grid, decode])
-load = dict(load, contour_root=contour_root, detector='structured')
-train_pipeline = [guarded, enlarge, load, crop, pack]
+train_pipeline = _base_.train_pipeline
+decode, enlarge, load, crop, pack = train_pipeline
+decode.transforms[2].update(contour_root=contour_root)
+load.update(contour_root=contour_root, detector='structured')
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

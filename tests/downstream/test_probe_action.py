@@ -25,9 +25,9 @@ def action_config(data_root: Path, toy_arch: dict, toy_config) -> Path:
         dataset = cfg.val_dataloader.dataset
         dataset.ann_file = str(source / 'all.txt')
         dataset.data_prefix.video = str(source / 'videos_sq')
-        guarded, resize, crop = dataset.pipeline[:3]
+        decode, resize, crop = dataset.pipeline[:3]
         # 8 frames over the 52 of each clip.
-        guarded.transforms[1].update(clip_len=8, frame_interval=6)
+        decode.transforms[1].update(clip_len=8, frame_interval=6)
         resize.scale = (64, 64)
         crop.crop_size = 64
 
