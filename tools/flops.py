@@ -82,16 +82,16 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def count(args: argparse.Namespace) -> dict[str, Any]:
+def count(args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Count what the command line asks for: tables under their names."""
     if args.config is not None:
         cfg = load_config(args.config, args.cfg_options)
-        return {args.config: describe(count_config(cfg, args.shape))}
-    joint = {
-        name: describe(count_config(load_config(CONFIGS / 'bimm' / name)))
-        for name in JOINT
-    }
-    return {'Table 4': table_4(), **joint}
+        return part_table(args.config, count_config(cfg, args.shape))
+    tables = {'Table 4, inference, 16 x 224 x 224, 400 classes': table_4()}
+    for name in JOINT:
+        cfg = load_config(CONFIGS / 'bimm' / name)
+        tables |= part_table(name, count_config(cfg))
+    return tables
 
 
 def table_4() -> list[dict[str, Any]]:
@@ -107,107 +107,41 @@ def table_4() -> list[dict[str, Any]]:
     for method, backbone, gflops, views, params, model in TABLE_4:
         ours = counts[model] if model else (None, None)
         rows.append(
-            dict(
-                method=method,
-                backbone=backbone,
-                views=views,
-                paper_gflops=gflops,
-                gflops=ours[0],
-                paper_params=params,
-                params=ours[1],
-            )
+            {
+                'method': method,
+                'backbone': backbone,
+                'views': views,
+                'GFLOPs, paper': gflops,
+                'GFLOPs, ours': ours[0],
+                'M params, paper': params,
+                'M params, ours': ours[1],
+            }
         )
     return rows
 
 
-def describe(work: Complexity) -> dict[str, Any]:
-    """One model as plain numbers: GFLOPs and millions of parameters."""
-    return dict(
-        model=work.model,
-        shape=list(work.size),
-        gflops=work.macs / 1e9,
-        params=work.params / 1e6,
-        shared_params=work.shared / 1e6,
-        not_counted=work.omitted,
-        parts=[
-            dict(name=p.name, gflops=p.macs / 1e9, params=p.params / 1e6)
-            for p in work.parts
-        ],
-    )
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns but the first are aligned to the right."""
-    align = ['left', *['right'] * (len(header) - 1)]
-    return tabulate(
-        rows, header, 'pipe', colalign=align, disable_numparse=True
-    )
-
-
-def show_table_4(rows: Sequence[dict[str, Any]]) -> str:
-    """Table 4 as text; other encoders have only the paper's numbers."""
-    header = [
-        f'{what}, {whose}'
-        for what in ('GFLOPs', 'params')
-        for whose in ('paper', 'ours')
+def part_table(name: str, work: Complexity) -> dict[str, list[dict[str, Any]]]:
+    """One model part by part, under a title."""
+    rows: list[tuple[str, float | None, float]] = [
+        (part.name, part.macs / 1e9, part.params / 1e6) for part in work.parts
     ]
-    lines = [
-        (
-            row['method'],
-            row['backbone'],
-            f'{row["paper_gflops"]} x {row["views"]}',
-            f'{row["gflops"]:.1f} x {row["views"]}'
-            if row['gflops']
-            else 'not our encoder',
-            f'{row["paper_params"]} M',
-            f'{row["params"]:.1f} M' if row['params'] else '',
-        )
-        for row in rows
-    ]
-    return markdown(['method', 'backbone', *header], lines)
-
-
-def show_model(work: dict[str, Any]) -> str:
-    """One model as text, part by part."""
-    whole, saved = work['gflops'], work['shared_params']
-    lines = [
-        (
-            part['name'],
-            f'{part["gflops"]:.2f}',
-            f'{100 * part["gflops"] / whole:.1f} %',
-            f'{part["params"]:.2f} M',
-        )
-        for part in work['parts']
-    ]
-    if saved:
-        shared = ('shared blocks, counted twice', '', '', f'-{saved:.2f} M')
-        lines.append(shared)
-    params = f'{work["params"]:.2f} M'
-    lines.append(('total', f'{whole:.2f}', '100.0 %', params))
-    text = markdown(('part', 'GFLOPs', 'share', 'params'), lines)
-    if saved:
-        alone = work['params'] + saved
-        text += (
-            f'\n\nSharing saves {saved:.1f} M of {alone:.1f} M parameters, '
-            f'{100 * saved / alone:.1f} %.'
-        )
-    if work['not_counted']:
-        text += f'\n\nNot counted: {work["not_counted"]}.'
-    return text
+    if work.shared:
+        rows.append(('shared blocks, counted twice', None, -work.shared / 1e6))
+    rows.append(('total', work.macs / 1e9, work.params / 1e6))
+    shape = ' x '.join(map(str, work.size))
+    title = f'{name}, {work.model}, one input of {shape}'
+    if work.omitted:
+        title += f', {work.omitted} not counted'
+    header = ('part', 'GFLOPs', 'M params')
+    return {title: [dict(zip(header, row, strict=True)) for row in rows]}
 
 
 def main() -> None:
     """Print the tables, and write them where ``--json`` says."""
     args = parse_args()
-    for name, content in args.result.items():
-        if name == 'Table 4':
-            print('Table 4, inference, 16 x 224 x 224, clips x crops:\n')
-            print(show_table_4(content))
-        else:
-            shape = ' x '.join(map(str, content['shape']))
-            print(f'{name}, {content["model"]}, one input of {shape}:\n')
-            print(show_model(content))
-        print()
+    for title, rows in args.result.items():
+        table = tabulate(rows, 'keys', 'pipe', floatfmt='.2f')
+        print(f'{title}:\n\n{table}\n')
     print(
         'GFLOPs: billions of multiply-adds of one forward pass, in matrix '
         'products,\nconvolutions and attention; biases, norms, softmax and '
