@@ -10,6 +10,8 @@ import argparse
 import re
 from pathlib import Path
 
+from bimm_mm.utils.files import write_text
+
 SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 Labels = dict[str, int]  # by path, as in a list file
 Fold = tuple[Labels, Labels]  # to train on, to test on
@@ -144,10 +146,9 @@ def read_list(path: Path) -> Labels:
 
 
 def write_list(clips: Labels, path: Path) -> Path:
-    """Write a list file; the opposite of :func:`read_list`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a list file in one piece; the opposite of :func:`read_list`."""
     lines = [f'{clip} {label}\n' for clip, label in clips.items()]
-    path.write_text(''.join(lines), encoding='utf-8')
+    write_text(''.join(lines), path)
     return path
 
 

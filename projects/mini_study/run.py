@@ -240,9 +240,8 @@ def run_all(
                     run = futures.pop(future)
                     outcomes[run] = future.result()
                     counted = sum(o == 'finished' for o in outcomes.values())
-                    print(
-                        f'[{counted}/{len(runs)}] {run.name}: {outcomes[run]}'
-                    )
+                    told = f'[{counted}/{len(runs)}] {run.name}'
+                    print(f'{told}: {outcomes[run]}', flush=True)
                 begin(pool)
         except KeyboardInterrupt:
             print('stopping; the same command goes on from here')

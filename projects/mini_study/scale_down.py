@@ -109,18 +109,15 @@ def pretraining(
     cfg = _kept(released(name))
     shrink_model(cfg.model, numbers)
     if 'ventral' in cfg.model:
-        cfg.model.ventral_checkpoint = (
-            None if ventral_checkpoint is None else str(ventral_checkpoint)
-        )
+        stage = ventral_checkpoint and str(ventral_checkpoint)
+        cfg.model.ventral_checkpoint = stage
     # A stage without time is pretrained on pictures.
     branch = cfg.model.get('dorsal', cfg.model)
     length = branch.backbone.get('num_frames', 1)
     pack = [dict(type='bimm_mm.PackClipInputs')]
-    watched = _dataset(
-        numbers, clips.videos, clips.test, pack, length=length, num_clips=1
-    )
-    train = _dataset(numbers, clips.videos, clips.train, pack, length=length)
-    _set_training(cfg, numbers, recipe, clips, train, steps or recipe.steps)
+    train = _dataset(numbers, clips.videos, clips.train, length, pack)
+    watched = _dataset(numbers, clips.videos, clips.test, length, pack, 1)
+    _set_training(cfg, numbers, recipe, train, steps or recipe.steps)
     cfg.train_dataloader.collate_fn = dict(type='default_collate')
     cfg.val_dataloader = dict(
         batch_size=recipe.batch_size,
@@ -134,7 +131,7 @@ def pretraining(
     cfg.custom_hooks.append(dict(type='bimm_mm.FirstValHook'))
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook',
-        interval=max(1, recipe.epochs // 10),
+        interval=max(1, cfg.train_cfg.max_epochs // 10),
         # So that one is whole when the run is stopped while it saves.
         max_keep_ckpts=2,
     )
@@ -174,13 +171,11 @@ def finetuning(
     cfg = _kept(load_config(FINETUNING))
     shrink_model(cfg.model, numbers)
     cfg.model.backbone.update(_readout(method))
-    cfg.model.backbone.init_cfg = None
-    if checkpoint is not None:
-        cfg.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=str(checkpoint)
-        )
-    else:
+    if checkpoint is None:
+        cfg.model.backbone.init_cfg = None
         cfg.optim_wrapper.paramwise_cfg.layer_decay = 1.0
+    else:
+        cfg.model.backbone.init_cfg.checkpoint = str(checkpoint)
     cfg.model.cls_head.in_channels = numbers.arch.embed_dims
     labels = read_list(clips.train) | read_list(clips.test)
     cfg.model.cls_head.num_classes = max(labels.values()) + 1
@@ -190,35 +185,29 @@ def finetuning(
         dict(type='FormatShape', input_format='NCTHW'),
         dict(type='PackActionInputs', meta_keys=('filename', 'img_shape')),
     ]
-    train = _dataset(numbers, clips.videos, clips.train, pack, length=length)
-    tested = _dataset(
-        numbers,
-        clips.videos,
-        clips.test,
-        pack,
-        length=length,
-        num_clips=numbers.test_clips,
-    )
-    _set_training(cfg, numbers, recipe, clips, train, recipe.steps)
+    train = _dataset(numbers, clips.videos, clips.train, length, pack)
+    _set_training(cfg, numbers, recipe, train, recipe.steps)
     cfg.train_dataloader.collate_fn = dict(type='pseudo_collate')
     cfg.val_dataloader = dict(
         batch_size=recipe.batch_size,
         num_workers=numbers.num_workers,
         sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=tested,
+        dataset=_dataset(
+            numbers, clips.videos, clips.test, length, pack, numbers.test_clips
+        ),
     )
     cfg.val_evaluator = dict(type='AccMetric')
     # mmaction2's accuracy of a batch cannot read bfloat16.
     cfg.custom_hooks.append(
         dict(type='bimm_mm.FullPrecisionHook', modules=['cls_head'])
     )
-    cfg.train_cfg.val_interval = recipe.epochs
-    # None after the last epoch: a run that is stopped while it tests goes on
-    # from an earlier one and tests again.
+    epochs = cfg.train_cfg.max_epochs
+    cfg.train_cfg.val_interval = epochs
+    # One in the middle, none after the last epoch: a run that is stopped while
+    # it tests goes on from there and tests again.
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook',
-        interval=max(1, math.ceil(recipe.epochs / 3)),
-        max_keep_ckpts=2,
+        interval=epochs // 2 + 1,
         save_last=False,
     )
     return _finished(cfg, seed)
@@ -249,22 +238,26 @@ def shrink_model(model: dict[str, Any], numbers: Config) -> None:
             node['source'] = 'sobel'
 
 
-def repeats(clips: int, recipe: Mapping[str, Any], steps: float) -> int:
-    """How often a list is gone through in one epoch.
+def schedule(
+    clips: int, recipe: Mapping[str, Any], steps: float
+) -> tuple[int, int]:
+    """Cut a run into epochs.
 
     Args:
-        clips: Length of the list.
-        recipe: ``batch_size`` and ``epochs``.
+        clips: Length of the list of clips.
+        recipe: ``batch_size``, and about how many ``epochs``.
         steps: Wanted in all epochs together.
 
     Returns:
-        Such that there are about as many steps, and at least two per epoch,
-        which a warm-up needs.
+        How often an epoch goes through the list, such that it has at least
+        two steps, which a warm-up needs, and the number of epochs, at least
+        three. The steps are those that are wanted, up to half an epoch.
     """
-    samples = steps * recipe['batch_size'] / recipe['epochs']
-    return max(
-        round(samples / clips), math.ceil(2 * recipe['batch_size'] / clips)
+    batch, epochs = recipe['batch_size'], recipe['epochs']
+    times = max(
+        round(steps * batch / epochs / clips), math.ceil(2 * batch / clips)
     )
+    return times, max(3, round(steps / (times * clips // batch)))
 
 
 def _kept(cfg: Config) -> Config:
@@ -285,14 +278,13 @@ def _set_training(
     cfg: Config,
     numbers: Config,
     recipe: Config,
-    clips: Clips,
     dataset: dict[str, Any],
     steps: float,
 ) -> None:
     """Data, learning rate and schedule of either kind of training."""
+    count = len(read_list(Path(dataset['ann_file'])))
+    times, epochs = schedule(count, recipe, steps)
     dataset = _in_memory(numbers, dataset)
-    count = len(read_list(clips.train))
-    times = repeats(count, recipe, steps)
     cfg.train_dataloader = dict(
         batch_size=recipe.batch_size,
         num_workers=numbers.num_workers,
@@ -306,10 +298,10 @@ def _set_training(
         ),
     )
     cfg.optim_wrapper.optimizer.lr = recipe.lr
-    cfg.train_cfg = dict(by_epoch=True, max_epochs=recipe.epochs)
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=epochs)
     cfg.val_cfg = dict()
     warm_up, cosine = cfg.param_scheduler
-    warm_up.end = cosine.begin = max(1, round(WARM_UP * recipe.epochs))
+    warm_up.end = cosine.begin = max(1, round(WARM_UP * epochs))
     # chosen: five points of a curve per epoch, over the axis of steps
     interval = times * count // recipe.batch_size // 5
     cfg.default_hooks.logger = dict(
@@ -330,9 +322,8 @@ def _dataset(
     numbers: Config,
     videos: Path,
     ann_file: Path,
-    pack: list[dict],
-    *,
     length: int,
+    pack: list[dict],
     num_clips: int | None = None,
 ) -> dict[str, Any]:
     """Random crops of one clip, or the middle of ``num_clips`` of them."""

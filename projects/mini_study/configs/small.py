@@ -11,8 +11,8 @@ watched_clips = 64  # chosen: training clips that the curves are measured on
 num_workers = 4  # chosen: per run, frames are decoded once
 compile = False
 
-# A run is cut into epochs of equal length: a validation after each, and the
-# first one is the warm-up (Table 8 and Table 9: 5 % of all epochs).
+# A run is cut into about as many epochs of equal length: a validation after
+# each, and the first one is the warm-up (Table 8 and Table 9: 5 % of epochs).
 # chosen: steps and learning rate have not been tuned.
 pretrain = dict(steps=4000, epochs=20, batch_size=64, lr=6e-4)
 # chosen: about 200 passes over 96 clips.
