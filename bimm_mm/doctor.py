@@ -32,7 +32,7 @@ SETUP = 'run "bash tools/setup_env.sh", which installs the tested set'
 HEADLESS = (
     'run "pip uninstall -y opencv-python opencv-contrib-python '
     'opencv-contrib-python-headless opencv-python-headless" and then '
-    '"pip install opencv-python-headless"'
+    '"pip install opencv-contrib-python-headless"'
 )
 # What an error says, and what helps; the first that fits is shown. Groups of
 # the pattern stand for {0}, {1}, ...
@@ -68,7 +68,7 @@ REMEDIES = (
 
 # What pip calls a module.
 PACKAGES = {
-    'cv2': 'opencv-python-headless',
+    'cv2': 'opencv-contrib-python-headless',
     'mmaction': 'mmaction2',
     'mmcv': 'mmcv-lite',
     'mmseg': 'mmsegmentation',

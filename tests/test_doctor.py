@@ -71,7 +71,7 @@ def test_without_any_library_each_remedy_is_named(bare):
     assert found['mmdet'].startswith('note')
     for name, package in {
         'torch': 'torch',
-        'OpenCV': 'opencv-python-headless',
+        'OpenCV': 'opencv-contrib-python-headless',
         'mmaction2': '--no-deps mmaction2',
         'mmcv.ops': 'torch',
     }.items():
@@ -84,7 +84,7 @@ def test_without_any_library_each_remedy_is_named(bare):
     [
         (
             'libGL.so.1: cannot open shared object file: No such file',
-            'pip install opencv-python-headless',
+            'pip install opencv-contrib-python-headless',
         ),
         ('libxcb.so.1: cannot open shared object', 'system library libxcb'),
         ("No module named 'pkg_resources'", "pip install 'setuptools<81'"),
@@ -125,7 +125,7 @@ def test_two_builds_of_opencv_are_named_and_prints_are_kept_out(bare):
     assert 'hello' not in done.stdout
     found = seen(done.stdout)['OpenCV']
     assert found.startswith('FAIL') and 'contrib-python 4.11.0' in found
-    assert 'pip install opencv-python-headless' in found
+    assert 'pip install opencv-contrib-python-headless' in found
 
 
 def test_a_check_that_hangs_is_given_up(bare, monkeypatch):
