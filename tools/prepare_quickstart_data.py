@@ -101,7 +101,7 @@ def package_folder(module: str, package: str) -> Path:
         FileNotFoundError: If it is not installed.
     """
     spec = importlib.util.find_spec(module)
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
             f'the quickstart takes its data from {package}, which is not '
             f'installed: run tools/setup_env.sh, or pip install {package}'
@@ -153,7 +153,7 @@ def write_clip(videos: Path, part: Part, folder: Path) -> str:
     name = f'{Path(part.video).stem}_{part.start:03d}.mp4'
     writer = cv2.VideoWriter(
         str(folder / name),
-        cv2.VideoWriter_fourcc(*'mp4v'),
+        cv2.VideoWriter.fourcc(*'mp4v'),
         reader.get_avg_fps(),
         (_SIDE, _SIDE),
     )
@@ -174,6 +174,8 @@ def write_photo(path: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if photo is None:
+        raise OSError(f'OpenCV cannot read {path}')
     if photo.shape[0] > photo.shape[1]:
         photo = photo.swapaxes(0, 1)
     target = folder / f'{path.stem}.jpg'

@@ -131,7 +131,7 @@ def follow(command: list[str]) -> int:
     Returns:
         int: Its exit code.
     """
-    last = deque(maxlen=40)
+    last: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
         command,
         env=_environment(),
@@ -139,6 +139,7 @@ def follow(command: list[str]) -> int:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
+        assert process.stdout is not None
         for line in process.stdout:
             last.append(line)
             # Lines with the losses and the time left; the rest is in the log.

@@ -47,9 +47,10 @@ def cache_formatted_configs(module: ModuleType, run: Run) -> None:
     def formatted(text: str, style: tuple[tuple[str, Any], ...]) -> Any:
         return format_code(text, style_config=dict(style))
 
-    module.FormatCode = lambda text, style_config: formatted(
-        text, tuple(style_config.items())
-    )
+    def format_once(text: str, style_config: Mapping[str, Any]) -> Any:
+        return formatted(text, tuple(style_config.items()))
+
+    vars(module)['FormatCode'] = format_once
 
 
 def defer_transformers(module: ModuleType, run: Run) -> None:
@@ -114,7 +115,7 @@ def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
     module gets a view of NumPy with the names; NumPy itself stays as it is.
     """
     run(module)
-    module.np = NumpyView('numpy')
+    vars(module)['np'] = NumpyView('numpy')
 
 
 def load_opencv_first(module: ModuleType, run: Run) -> None:
