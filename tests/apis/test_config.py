@@ -45,26 +45,17 @@ def gpu(monkeypatch):
 
 
 def test_options_override(config):
-    cfg = load_config(
-        config, {'train_dataloader.batch_size': 2, 'randomness.seed': 5}
-    )
+    options = {'train_dataloader.batch_size': 2, 'randomness.seed': 5}
+    cfg = load_config(config, options)
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.randomness.seed == 5
 
 
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r'no config file .*nowhere\.py'
-    ):
+def test_misspelled_names_are_told_with_a_remedy(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'config file .*nowhere\.py'):
         load_config(tmp_path / 'nowhere.py')
-
-
-def test_misspelled_option_is_named_with_a_remedy(config):
     with pytest.raises(ValueError, match="did you mean 'train_dataloader'"):
         load_config(config, {'train_dataloder.batch_size': 2})
-
-
-def test_misspelled_name_in_the_file_is_named(config):
     config.write_text(TEXT + "optim_wraper = dict(type='X')\n")
     with pytest.raises(ValueError, match="did you mean 'optim_wrapper'"):
         load_config(config)

@@ -207,49 +207,44 @@ def test_options_that_make_no_sense_are_refused(extract, options, message):
         extract(**options)
 
 
-def no_encoder(cfg: Config) -> None:
-    cfg.model.backbone = dict(type='mmaction.ResNet3d')
-
-
-def no_split(cfg: Config) -> None:
-    cfg.val_dataloader = None
-
-
-def joined(cfg: Config) -> None:
-    dataset = cfg.val_dataloader.dataset
-    cfg.val_dataloader.dataset = dict(
-        type='mmengine.ConcatDataset', datasets=[dataset]
-    )
-
-
-def no_samples(cfg: Config) -> None:
-    cfg.val_dataloader.dataset.indices = 0
-
-
-def no_list(cfg: Config) -> None:
-    cfg.val_dataloader.dataset.ann_file = 'nowhere.txt'
-
-
-def several_labels(cfg: Config) -> None:
-    dataset = cfg.val_dataloader.dataset
-    dataset.update(multi_class=True, num_classes=6)
-
-
 @pytest.mark.parametrize(
     ('change', 'error', 'message'),
     [
-        (no_encoder, ValueError, 'with backbone mmaction.ResNet3d'),
-        (no_split, ValueError, 'no val_dataloader'),
-        (joined, ValueError, 'is a ConcatDataset'),
-        (no_samples, ValueError, 'the val set of the config is empty'),
-        (no_list, FileNotFoundError, r'list file nowhere\.txt'),
-        (several_labels, ValueError, 'exactly one class'),
+        (
+            {'model.backbone': dict(type='mmaction.ResNet3d')},
+            ValueError,
+            'with backbone mmaction.ResNet3d',
+        ),
+        ({'val_dataloader': None}, ValueError, 'no val_dataloader'),
+        (
+            {'val_dataloader.dataset': dict(type='Joined', _delete_=True)},
+            ValueError,
+            'is a Joined',
+        ),
+        (
+            {'val_dataloader.dataset.indices': 0},
+            ValueError,
+            'the val set of the config is empty',
+        ),
+        (
+            {'val_dataloader.dataset.ann_file': 'nowhere.txt'},
+            FileNotFoundError,
+            r'list file nowhere\.txt',
+        ),
+        (
+            {
+                'val_dataloader.dataset.multi_class': True,
+                'val_dataloader.dataset.num_classes': 6,
+            },
+            ValueError,
+            'exactly one class',
+        ),
     ],
 )
 def test_configs_that_do_not_serve_are_refused(
     cfg, extract, change, error, message
 ):
-    change(cfg)
+    cfg.merge_from_dict(change)
     with pytest.raises(error, match=message):
         extract()
 

@@ -12,7 +12,6 @@ import torch
 from bimm_mm.apis.pictures import (
     area_pictures,
     caption,
-    draw_branch,
     picture_rows,
     save_pictures,
     split_branches,
@@ -126,15 +125,3 @@ def test_files_one_for_images_and_one_per_clip(make_outputs, area, tmp_path):
     heights = [cv2.imread(str(path)).shape[0] for path in paths]
     # Two rows more in the dorsal branch.
     assert heights[1] == heights[2] > heights[0]
-
-
-def test_figure_has_a_cell_per_row_and_frame(make_outputs, area):
-    outputs = make_outputs('V1', 'MT')
-    areas = dict.fromkeys(outputs, area)
-    figure = draw_branch(
-        areas, outputs, lambda x: x[0, [0, 2, 3]], title='dorsal'
-    )
-    assert len(figure.axes) == 6 * 3
-    shown = np.asarray(figure.axes[2].images[0].get_array())
-    wanted = outputs['V1'].clips.pixels[0, :, 3].movedim(0, -1)
-    assert shown == pytest.approx(wanted.numpy(), abs=1e-6)
