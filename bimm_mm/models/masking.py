@@ -57,9 +57,9 @@ class Masking(BaseModule):
 
         Args:
             batch: Number of samples B.
-            grid: Tokens over time, height and width.
-            device: Where to draw.
-            generator: Source of randomness. Defaults to the device's own.
+            grid: Tokens along time, height and width.
+            device: Where to draw. The CPU if None.
+            generator: Source of randomness. The device's own if None.
 
         Returns:
             Visible (B, Nv) and hidden (B, Nh) positions.
@@ -83,6 +83,7 @@ class Masking(BaseModule):
                 'at least one token must stay visible and one be hidden: '
                 'change the ratio or use a larger input'
             )
+        # The order of random numbers is a random permutation, per sample.
         noise = torch.rand(batch, count, **_source(device, generator))
         order = noise.argsort(dim=1)
         return order[:, hidden:], order[:, :hidden]
@@ -125,6 +126,8 @@ class TubeMasking(Masking):
         times, height, width = grid
         area = height * width
         places = self._split(batch, area, device, generator)
+        # The same places in every time slot: (t, 1) + (B, 1, n), flattened
+        # to (B, t * n).
         start = area * torch.arange(times, device=device)[:, None]
         visible, hidden = (
             (start + place[:, None, :]).flatten(1) for place in places
@@ -181,8 +184,8 @@ class RunningCellMasking(BaseModule):
     has the encoder's features of; here it does not.
 
     Args:
-        ratio: Share of tokens left out: 0, 0.25, 0.5 or 0.75. 0 leaves none
-            out and draws no random number. Defaults to 0.5, as published.
+        ratio: Share of tokens left out: 0, 0.25, 0.5 (as published) or 0.75.
+            0 leaves none out and draws no random number.
 
     Raises:
         ValueError: If ``ratio`` is no such share.
@@ -212,8 +215,8 @@ class RunningCellMasking(BaseModule):
 
         Args:
             indices: Visible (B, Nv) and hidden (B, Nh).
-            grid: Tokens over time, height and width.
-            generator: Source of randomness. Defaults to the device's own.
+            grid: Tokens along time, height and width.
+            generator: Source of randomness. The device's own if None.
 
         Returns:
             The same visible and fewer hidden positions.
@@ -223,10 +226,11 @@ class RunningCellMasking(BaseModule):
         if count == hidden.shape[1]:
             return indices
         draw = _source(hidden.device, generator)
+        # Which of the 4 patterns each sample starts with, (B, 1).
         start = torch.randint(4, (len(hidden), 1), **draw)
         left_out = (_cell_place(hidden, grid) + start) % 4 < 4 * self.ratio
         # Random among equals: where the number has to be evened out, no
-        # place is favoured.
+        # place is favored.
         order = (left_out + torch.rand(hidden.shape, **draw)).argsort(dim=1)
         return indices._replace(hidden=hidden.gather(1, order[:, :count]))
 
@@ -234,16 +238,16 @@ class RunningCellMasking(BaseModule):
 def _source(
     device: torch.device | None, generator: torch.Generator | None
 ) -> dict[str, Any]:
-    """Arguments of torch's draws.
+    """Collect the arguments of torch's random functions.
 
-    Beside a batch of any size torch.compile does not trace generator=None.
+    torch.compile with dynamic batch sizes does not trace generator=None.
     """
     draw: dict[str, Any] = dict(device=device)
     return draw if generator is None else draw | dict(generator=generator)
 
 
 def _cell_place(tokens: Tensor, grid: Size) -> Tensor:
-    """Place in its 2 x 2 cell, row by row, plus the time slot."""
+    """Number of each token in its 2 x 2 cell, 0 to 3, plus the time slot."""
     _, height, width = grid
     time = tokens // (height * width)
     row, column = tokens // width % height, tokens % width

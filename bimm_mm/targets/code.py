@@ -67,7 +67,8 @@ class CodeTarget(Target):
                 f'{list(FRAMES)}'
             )
         self.frames = frames
-        # In a tuple, so that it is no submodule.
+        # In a tuple, so that it is no submodule: no parameters to train, to
+        # save or to synchronize.
         self._tokenizer = (MODELS.build(tokenizer),)
 
     @property
@@ -80,7 +81,7 @@ class CodeTarget(Target):
         self.tokenizer.load()
 
     def map_patch(self, patch: Size) -> Size:
-        """A token in codes: frames, rows and columns.
+        """Convert a patch to codes: frames, rows and columns.
 
         Raises:
             ValueError: If the tokenizer's stride does not divide the patch.
@@ -97,24 +98,25 @@ class CodeTarget(Target):
         return frames, patch[1] // stride, patch[2] // stride
 
     def out_channels(self, patch: Size) -> int:
-        """P x K: for each code of a token a score of every class."""
+        """Count P x K: for each code of a token a score of every class."""
         return super().out_channels(patch) * self.tokenizer.num_codes
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
-        """Codes of every frame, (B, 1, T, h, w), int64."""
+        """Find the codes of every frame, (B, 1, T, h, w), int64."""
         return self._codes(clips.pixels)
 
     @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Codes by token, (B, N, P), int64; see :meth:`Target.raw`."""
+        """Find the codes of every token, (B, N, P), int64."""
         token_grid(clips.size, patch)
         cells = self.map_patch(patch)
+        # Only the frames whose codes are predicted are encoded.
         pixels = clips.pixels[:, :, :: patch[0] // cells[0]]
         return patchify(self._codes(pixels), cells)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy, the mean over codes, in fp32.
+        """Compute the cross-entropy, the mean over codes, in fp32.
 
         Args:
             prediction: (B, Ns, P * K), scores of classes.
@@ -127,28 +129,29 @@ class CodeTarget(Target):
         return F.cross_entropy(scores.flatten(0, 2), target.flatten())
 
     def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """``accuracy``: share of codes that are right, in [0, 1]."""
+        """Compute ``accuracy``: the share of codes that are right."""
         right = self.to_tokens(prediction.detach()) == target
         return {'accuracy': right.float().mean()}
 
     def to_tokens(self, prediction: Tensor) -> Tensor:
-        """The likeliest codes (B, n, P), int64, of scores (B, n, P * K)."""
+        """Choose the likeliest codes (B, n, P) of scores (B, n, P * K)."""
         return self._by_class(prediction).argmax(dim=-1)
 
     def visualize(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Each code in its own color; see :meth:`Target.visualize`."""
+        """Show each code in its own color; see :meth:`Target.visualize`."""
         frames, rows, columns = self.map_patch(patch)
         grid = token_grid(size, patch)
         colors = self.tokenizer.colors().to(tokens.device)
+        # (B, N, P, 3) to (B, t, h, w, frames, rows, columns, 3)
         maps = colors[tokens].unflatten(1, grid)
         maps = maps.unflatten(4, (frames, rows, columns))
-        # (B, 3, t, frames, h, rows, w, columns)
+        # to (B, 3, t, frames, h, rows, w, columns)
         maps = maps.permute(0, 7, 1, 4, 2, 5, 3, 6)
         maps = maps.flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return F.interpolate(maps, size=size, mode='nearest').movedim(1, -1)
 
     def extra_repr(self) -> str:
-        """The frames, for ``print(model)``."""
+        """Show the option when the model is printed."""
         return f'frames={self.frames!r}'
 
     def _codes(self, pixels: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class ContourTarget(Target):
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
-        """Contour strength (B, 1, T, H, W).
+        """Return contour strength (B, 1, T, H, W).
 
         Raises:
             ValueError: If ``source='map'`` and no contours were loaded.
@@ -109,18 +109,19 @@ class ContourTarget(Target):
         return None, clip_moments(values)[1]
 
     def to_rgb(self, maps: Tensor) -> Tensor:
-        """Contours in gray, (B, 3, T, H, W)."""
+        """Show contours in gray, (B, 3, T, H, W)."""
         return maps.expand(-1, 3, -1, -1, -1)
 
 
 def _blur(contour: Tensor, sigma: float) -> Tensor:
-    """Contours (B, 1, T, H, W), blurred frame by frame."""
+    """Blur contours (B, 1, T, H, W) frame by frame."""
     frames = smooth(contour.flatten(0, 2), gaussian(sigma))
     return frames.view_as(contour)
 
 
 @lru_cache(maxsize=1)
 def _report_deviation() -> None:
+    """Say once in the log that this is not what the paper does."""
     print_log(
         "ContourTarget: source='sobel' replaces SAM's contours by Sobel "
         'edges: a deviation from the paper, which its footnote 3 allows',
@@ -130,7 +131,7 @@ def _report_deviation() -> None:
 
 
 def sobel(picture: Tensor) -> Tensor:
-    """Sobel edges, relative to the 99th percentile of their own frame.
+    """Compute Sobel edges, relative to their frame's 99th percentile.
 
     A step of height s has the magnitude s before that division. The
     percentile is that of every third pixel of every third row: exact
@@ -144,6 +145,7 @@ def sobel(picture: Tensor) -> Tensor:
         (B, 1, T, H, W) in [0, 1].
     """
     frames = F.pad(picture.flatten(0, 1), (1, 1, 1, 1), mode='reflect')
+    # Both filters are separable: smooth one way, differ the other way.
     smooth = _smooth(frames, 2)
     dx = smooth[..., 2:] - smooth[..., :-2]
     dy = _smooth(frames[..., 2:, :] - frames[..., :-2, :], 3)

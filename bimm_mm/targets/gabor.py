@@ -114,7 +114,7 @@ class GaborTarget(Target):
         self.channels = orientations * len(waves)
 
     def map_patch(self, patch: Size) -> Size:
-        """A token in cells; frames of a tubelet become one.
+        """Convert a patch to cells; frames of a tubelet become one.
 
         Raises:
             ValueError: If the cell does not divide the patch.
@@ -129,7 +129,7 @@ class GaborTarget(Target):
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
-        """Pooled magnitudes (B, S * O, T, H / cell, W / cell).
+        """Compute pooled magnitudes (B, S * O, T, H / cell, W / cell).
 
         Raises:
             ValueError: If the cell does not divide height and width.
@@ -142,9 +142,10 @@ class GaborTarget(Target):
 
     @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Tokens before normalization; see :meth:`Target.raw`."""
+        """Make tokens before normalization; see :meth:`Target.raw`."""
         cells = self.map_patch(patch)
         token_grid(clips.size, patch)
+        # (B, C, T, ...) to (B, C, t, tubelet, ...), and its mean.
         maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
         return patchify(maps, cells)
 
@@ -154,10 +155,11 @@ class GaborTarget(Target):
         return mean, var.sqrt().clamp_min(FLAT)
 
     def to_rgb(self, maps: Tensor) -> Tensor:
-        """Hue: the strongest orientation; brightness: its magnitude."""
+        """Show the strongest orientation as hue, its magnitude as value."""
         size = (len(self.bank.wavelengths), self.bank.orientations)
         waves = maps.unflatten(1, size).clamp_min(0)
         energy, orientation = waves.square().sum(1).max(1, keepdim=True)
+        # Hue in [0, 6): each color is a trapezoid around its own hue.
         hue = orientation * (6 / self.bank.orientations)
         shift = torch.tensor([0, 4, 2], device=maps.device)
         wheel = (hue + shift.view(1, 3, 1, 1, 1)) % 6
@@ -165,7 +167,7 @@ class GaborTarget(Target):
 
 
 class Bank(NamedTuple):
-    """The numbers that define Gabor maps; see ``GaborTarget``."""
+    """Numbers that define Gabor maps; see :class:`GaborTarget`."""
 
     orientations: int
     wavelengths: tuple[float, ...]
@@ -176,8 +178,6 @@ class Bank(NamedTuple):
 
     def check(self) -> None:
         """Raise a ValueError that names the first number out of range."""
-        if self.orientations < 1:
-            raise ValueError(f'orientations={self.orientations} must be >= 1')
         if not self.wavelengths or min(self.wavelengths) <= 2:
             raise ValueError(
                 f'wavelengths={list(self.wavelengths)} must be one or more, '
@@ -197,7 +197,7 @@ class Bank(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """The filters of one wavelength, for one picture size."""
+    """Filters of one wavelength, for one picture size."""
 
     columns: Tensor  # (taps * K,), which columns of the picture
     along_x: Tensor  # ((2F + 1) * n, taps): cos and sin of each pair, g
@@ -210,7 +210,7 @@ class Matrices(NamedTuple):
 
 
 def gabor(picture: Tensor, bank: Bank) -> Tensor:
-    """Magnitudes, averaged over cells, each cell divided by its length.
+    """Filter pictures, average over cells, divide cells by their length.
 
     Args:
         picture: (B, 1, T, H, W), brightness, fp32; the cell divides H and W.
@@ -227,6 +227,8 @@ def gabor(picture: Tensor, bank: Bank) -> Tensor:
             for matrices in _matrices(bank, height, width, picture.device)
         ]
     )  # (S, O, cells of a strip, K * N, cells along y)
+    # Strips side by side: (N, S, O, cells y, K, cells of a strip), of which
+    # the last strip may reach beyond the border.
     maps = maps.unflatten(3, (-1, batch * frames)).permute(4, 0, 1, 5, 3, 2)
     maps = maps.flatten(4).flatten(1, 2)[..., : width // bank.cell]
     length = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
@@ -239,15 +241,20 @@ def _cells(columns: Tensor, m: Matrices) -> Tensor:
     pairs, height, _ = m.along_y.shape
     strips = columns.index_select(0, m.columns)
     strips = strips.view(m.along_x.shape[1], -1)  # (taps, K * N * H)
+    # Along x: cos and sin of every pair, then the envelope alone.
     rows = (m.along_x @ strips).view(2 * pairs + 1, -1, height)
+    # Along y, each pair with its own filters: (F, 2, n * K * N, 2, h).
     waves = rows[:-1].view(pairs, -1, height) @ m.along_y
     waves = waves.view(pairs, 2, rows.shape[1], 2, -1)
     cos_cos, cos_sin = waves[:, 0].unbind(2)  # (F, n * K * N, h)
     sin_cos, sin_sin = waves[:, 1].unbind(2)
     cos_cos = cos_cos - m.dc * (rows[-1] @ m.envelope)
+    # The formulas of the module: orientation o, and pi - o.
     near = _length(cos_cos - sin_sin, cos_sin + sin_cos, m)
     mirrored = _length(cos_cos + sin_sin, cos_sin - sin_cos, m)
     cells = torch.cat([near @ m.pool, mirrored @ m.pool])[m.order]
+    # Along y the product with ``pool`` took the mean; along x it is left:
+    # n positions are cells of ``per_cell`` positions.
     per_cell = m.pool.shape[0] // m.pool.shape[1]
     outputs = m.along_x.shape[0] // (2 * pairs + 1)
     cells = cells.unflatten(1, (outputs // per_cell, per_cell, -1))
@@ -255,7 +262,7 @@ def _cells(columns: Tensor, m: Matrices) -> Tensor:
 
 
 def _length(even: Tensor, odd: Tensor, m: Matrices) -> Tensor:
-    """Quadrature magnitude; overwrites both arguments."""
+    """Quadrature magnitude of both filters; overwrites its arguments."""
     return even.square_().add_(odd.square_().mul_(m.odd)).sqrt_()
 
 
@@ -263,7 +270,8 @@ def _length(even: Tensor, odd: Tensor, m: Matrices) -> Tensor:
 def _matrices(
     bank: Bank, height: int, width: int, device: torch.device
 ) -> tuple[Matrices, ...]:
-    """The matrices of every wavelength, built once per size and device."""
+    """Build the matrices of every wavelength, once per size and device."""
+    # Built first while validating, they must still serve in training.
     with torch.inference_mode(False):
         return tuple(
             Matrices(
@@ -274,6 +282,7 @@ def _matrices(
 
 
 def _build(bank: Bank, scale: int, height: int, width: int) -> Matrices:
+    """Build the matrices of one wavelength, in fp64 up to the last step."""
     stride = bank.strides[scale]
     offsets, g, along_x, along_y = filters(bank, scale)
     dc = along_x[:, 0].sum(1) * along_y[:, 0].sum(1) / g.sum() ** 2
@@ -284,6 +293,7 @@ def _build(bank: Bank, scale: int, height: int, width: int) -> Matrices:
     )
     columns, along_x = _strips(bank, along_x, stride, offsets, width)
     rows = _positions(height, stride, offsets)
+    # (F * 2, h, H) to (F, H, 2h), to be multiplied from the right.
     along_y = _place(along_y.flatten(0, 1), _reflect(rows, height), height)
     along_y = along_y.unflatten(0, (-1, 2)).flatten(1, 2).mT
     envelope = _place(g[None], _reflect(rows, height), height)[0].mT

@@ -2,7 +2,7 @@
 
 B clips, T frames, H x W pixels, 3 colors x K bins = C; cells of c x c pixels.
 
-Exact: for images, the numbers of a token are those of mmpretrain's
+Matches the paper: for images, the numbers of a token are those of mmpretrain's
 ``HOGGenerator`` (SlowFast's ``HOGLayerC``), in another order. Our reading: a
 tubelet's histogram is the mean of those of its frames, as for Gabor features.
 """
@@ -52,17 +52,16 @@ class HOGTarget(Target):
             weights.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If ``window`` is below 2.
     """
 
     def __init__(
         self, bins: int = 9, *, cell: int = 8, window: int | None = 16
     ) -> None:
         super().__init__(None)
-        if bins < 1 or cell < 1 or (window is not None and window < 2):
+        if window is not None and window < 2:
             raise ValueError(
-                f'HOGTarget: bins={bins}, cell={cell} and window={window} '
-                'must be at least 1, 1 and 2 (or window=None)'
+                f'HOGTarget: window={window} must be at least 2, or None'
             )
         self.bins = bins
         self.cell = cell
@@ -70,7 +69,7 @@ class HOGTarget(Target):
         self.channels = 3 * bins
 
     def map_patch(self, patch: Size) -> Size:
-        """A token in cells; frames of a tubelet become one.
+        """Convert a patch to cells; frames of a tubelet become one.
 
         Raises:
             ValueError: If neither of cell and patch divides the other.
@@ -86,7 +85,7 @@ class HOGTarget(Target):
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
-        """Histograms (B, 3 * K, T, H / cell, W / cell), each of length 1.
+        """Compute histograms (B, 3 * K, T, H / cell, W / cell).
 
         Raises:
             ValueError: If cell or window do not divide height and width.
@@ -97,26 +96,28 @@ class HOGTarget(Target):
 
     @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Tokens before normalization; see :meth:`Target.raw`."""
+        """Make tokens before normalization; see :meth:`Target.raw`."""
         cells = self.map_patch(patch)
         token_grid(clips.size, patch)
+        # (B, C, T, ...) to (B, C, t, tubelet, ...), and its mean.
         maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
+        # Tokens smaller than a cell share its histogram.
         for dim, edge in ((3, patch[1]), (4, patch[2])):
             if edge < self.cell:
                 maps = maps.repeat_interleave(self.cell // edge, dim)
         return patchify(maps, cells)
 
     def to_rgb(self, maps: Tensor) -> Tensor:
-        """Brightness: how much one orientation stands out, 0 to 1."""
+        """Show as brightness how much one orientation stands out."""
         colors = maps.unflatten(1, (3, self.bins))
         return colors.amax(2).mean(1, keepdim=True).expand(-1, 3, -1, -1, -1)
 
     def extra_repr(self) -> str:
-        """The options, for ``print(model)``."""
+        """Show the options when the model is printed."""
         return f'bins={self.bins}, cell={self.cell}, window={self.window}'
 
     def _histograms(self, clips: ClipBatch) -> Tensor:
-        """Votes, summed per cell and bin, over their length."""
+        """Sum votes per cell and bin, and divide by their length."""
         right, down = (
             clips.maps(f'sobel {axis}', partial(_sobel, clips, axis))
             for axis in 'xy'
@@ -135,6 +136,7 @@ class HOGTarget(Target):
 
     def _by_cell(self, maps: Tensor) -> Tensor:
         """(B, 3, T, H, W) to (B, 3, T, H / cell, W / cell, cell^2)."""
+        # (B, 3, T, h, cell, w, cell)
         maps = maps.unflatten(4, (-1, self.cell))
         maps = maps.unflatten(3, (-1, self.cell))
         return maps.transpose(4, 5).flatten(5)

@@ -54,7 +54,7 @@ class PixelTarget(Target):
         std: Its deviation.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If ``norm`` is unknown.
     """
 
     norms = {
@@ -73,8 +73,6 @@ class PixelTarget(Target):
         std: Sequence[float] = (0.229, 0.224, 0.225),
     ) -> None:
         super().__init__(norm)
-        if every < 1:
-            raise ValueError(f'PixelTarget: every={every} must be at least 1')
         self.every = every
         self.mean: Tensor
         self.std: Tensor
@@ -96,7 +94,7 @@ class PixelTarget(Target):
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
-        """RGB in [0, 1] of the frames predicted, (B, 3, T / every, H, W)."""
+        """Return the frames predicted, (B, 3, T / every, H, W)."""
         pixels = clips.pixels.float().detach()
         if self.every == 1:
             return pixels

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bimm_mm.models import MaskedBranch
+from bimm_mm.models import BIMM, Area, MaskedBranch, MultiDecoderHead
+from bimm_mm.registry import MODELS
 
 
 @pytest.fixture(params=['ventral', 'dorsal'])
@@ -134,28 +135,10 @@ def test_two_areas_of_one_name(ventral_cfg):
         MaskedBranch(**ventral_cfg)
 
 
-def test_area_without_a_name(ventral_cfg):
-    del ventral_cfg['areas'][1]['name']
-    with pytest.raises(ValueError, match=r'area 1 .* has no name'):
-        MaskedBranch(**ventral_cfg)
-
-
 def test_no_area(ventral_cfg):
     ventral_cfg['areas'] = []
     with pytest.raises(ValueError, match='at least one area'):
         MaskedBranch(**ventral_cfg)
-
-
-def test_image_size_not_divisible_by_the_patch(ventral_cfg):
-    ventral_cfg['backbone']['img_size'] = 100
-    with pytest.raises(ValueError, match=r'100.*patches of \(1, 16, 16\)'):
-        MaskedBranch(**ventral_cfg)
-
-
-def test_clip_not_divisible_by_the_patch(dorsal_cfg, make_clips):
-    branch = MaskedBranch(**dorsal_cfg)
-    with pytest.raises(ValueError, match=r'\(3, 64, 64\).*\(2, 16, 16\)'):
-        branch(make_clips(frames=3))
 
 
 @pytest.mark.parametrize('key', ['maskign', 'area'])
@@ -167,3 +150,44 @@ def test_mistyped_key_is_named(ventral_cfg, key):
 def test_unknown_mode(ventral_cfg, make_clips):
     with pytest.raises(ValueError, match="'loss' or 'predict'"):
         MaskedBranch(**ventral_cfg)(make_clips(frames=1), mode='tensor')
+
+
+def test_parts_are_replaced_by_name_in_the_config(ventral_cfg, make_clips):
+    @MODELS.register_module()
+    class DoubledArea(Area):
+        def loss(self, output):
+            return 2 * super().loss(output)
+
+    @MODELS.register_module()
+    class CountingHead(MultiDecoderHead):
+        def metrics(self, outputs):
+            return {'areas': torch.tensor(len(outputs))}
+
+    @MODELS.register_module()
+    class NamedBranch(MaskedBranch):
+        pass
+
+    try:
+        first, *others = ventral_cfg['areas']
+        doubled = dict(first, type='bimm_mm.DoubledArea')
+        changed = dict(
+            ventral_cfg,
+            type='bimm_mm.NamedBranch',
+            areas=[doubled, *others],
+            head=dict(type='bimm_mm.CountingHead'),
+        )
+        model = BIMM(changed, dorsal=ventral_cfg, share_blocks=0)
+    finally:
+        for name in ('DoubledArea', 'CountingHead', 'NamedBranch'):
+            MODELS.module_dict.pop(name)
+    assert type(model.ventral) is NamedBranch
+    assert type(model.dorsal) is MaskedBranch
+    plain = model.dorsal
+    plain.load_state_dict(model.ventral.state_dict())
+    losses = []
+    for branch in (model.ventral, plain):
+        torch.manual_seed(0)
+        losses.append(branch(make_clips(frames=1)))
+    assert losses[0]['areas'] == len(ventral_cfg['areas'])
+    assert losses[0]['loss_V1'] == 2 * losses[1]['loss_V1']
+    assert losses[0]['loss_V2'] == losses[1]['loss_V2']

@@ -1,14 +1,20 @@
-"""Layers against textbook formulas in fp64."""
+"""Layers against textbook formulas, convolutions and loops."""
+
+from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from mmpretrain.models.utils import build_2d_sincos_position_embedding
 
 from bimm_mm.models.layers.transformer import (
     Attention,
     Block,
     DropPath,
+    PatchEmbed,
+    position_table,
     xavier_init,
 )
 
@@ -132,22 +138,6 @@ def test_drop_path_leaves_both_residuals_out():
     assert torch.equal(block(x), x)
 
 
-@pytest.mark.parametrize('rate', [1.0, -0.1])
-def test_impossible_drop_path_is_refused(rate):
-    with pytest.raises(ValueError, match='drop_path='):
-        Block(DIM, num_heads=HEADS, drop_path=rate)
-
-
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match=r'embed_dims=24 .* num_heads=5'):
-        Block(DIM, num_heads=5)
-
-
-def test_mistyped_options_are_refused():
-    with pytest.raises(TypeError, match='drop_pth'):
-        Block(DIM, num_heads=HEADS, drop_pth=0.1)
-
-
 @pytest.mark.parametrize('key_bias', [True, False])
 def test_names_are_those_of_timm_and_videomae(key_bias):
     layers = ['norm1', 'norm2', 'attn.proj', 'mlp.fc1', 'mlp.fc2']
@@ -178,3 +168,197 @@ def test_xavier_init_leaves_other_layers_alone():
     before = conv.weight.clone()
     conv.apply(xavier_init)
     assert torch.equal(conv.weight, before)
+
+
+def make(video, in_channels=3, patch=8):
+    return PatchEmbed(
+        24,
+        patch=(2 if video else 1, patch, patch),
+        in_channels=in_channels,
+        video=video,
+    )
+
+
+def convolved(embed, x, video):
+    """(B, N, D) by the convolution itself."""
+    maps = embed.proj(x if video else x.squeeze(2))
+    return maps.flatten(2).transpose(1, 2)
+
+
+def clip(video, channels=3):
+    return torch.randn(2, channels, 4 if video else 1, 24, 40)
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('video', [True, False])
+def test_all_patches_are_the_convolution(video, channels):
+    embed, x = make(video, channels), clip(video, channels)
+    assert embed.proj.weight.ndim == (5 if video else 4)
+    torch.testing.assert_close(
+        embed(x), convolved(embed, x, video), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize('video', [True, False])
+def test_visible_patches_are_convolution_then_gather(video):
+    embed, x = make(video), clip(video)
+    count = 30 if video else 15
+    visible = torch.stack([torch.randperm(count)[:5] for _ in range(2)])
+    full = convolved(embed, x, video)
+    expected = torch.stack([full[b, visible[b]] for b in range(2)])
+    torch.testing.assert_close(
+        embed(x, visible), expected, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_gradients_are_those_of_convolution_then_gather():
+    embed, x = make(video=True), clip(video=True)
+    visible = torch.tensor([[0, 7, 29], [3, 3, 12]])
+    parameters = list(embed.parameters())
+    full = convolved(embed, x, video=True)
+    expected = torch.stack([full[b, visible[b]] for b in range(2)])
+    expected = torch.autograd.grad(expected.square().sum(), parameters)
+    grads = torch.autograd.grad(embed(x, visible).square().sum(), parameters)
+    torch.testing.assert_close(grads, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_grid():
+    assert make(video=True).grid((16, 24, 40)) == (8, 3, 5)
+    assert make(video=False).grid((1, 8, 8)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize('shape', [(3,), (1, 3), (3, 3)])
+def test_indices_of_another_batch_are_refused(shape):
+    visible = torch.zeros(shape, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r'visible must be \(batch=2'):
+        make(video=True)(clip(video=True), visible)
+
+
+def test_initial_weight_is_xavier_of_the_flattened_matrix():
+    torch.manual_seed(0)
+    embed = make(video=True, patch=16)
+    bound = (6 / (24 + 3 * 2 * 16 * 16)) ** 0.5
+    assert embed.proj.weight.abs().max() <= bound
+    assert embed.proj.weight.std().item() == pytest.approx(
+        bound / 3**0.5, rel=0.02
+    )
+    assert not embed.proj.bias.any()
+
+
+def videomae_table(count, dim):
+    """One position per token of the clip, sine and cosine in turn."""
+    table = np.zeros((count, dim))
+    for p in range(count):
+        for j in range(dim):
+            angle = p / 10000 ** (2 * (j // 2) / dim)
+            table[p, j] = math.sin(angle) if j % 2 == 0 else math.cos(angle)
+    return table
+
+
+def mae_table(height, width, dim):
+    """Column in the first half, row in the second; sines, then cosines."""
+    table = np.zeros((height * width, dim))
+    quarter = dim // 4
+    for row in range(height):
+        for column in range(width):
+            for half, position in enumerate((column, row)):
+                for k in range(quarter):
+                    angle = position / 10000 ** (k / quarter)
+                    start = half * dim // 2 + k
+                    token = row * width + column
+                    table[token, start] = math.sin(angle)
+                    table[token, start + quarter] = math.cos(angle)
+    return table
+
+
+@pytest.mark.parametrize('grid', [(1, 1, 1), (2, 3, 5), (8, 14, 14)])
+def test_video_table_is_videomaes(grid):
+    table = position_table(grid, 48, video=True)
+    expected = videomae_table(math.prod(grid), 48)
+    assert table.dtype == torch.float32
+    np.testing.assert_allclose(table, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('grid', [(1, 1, 1), (1, 3, 5), (1, 14, 14)])
+def test_image_table_is_maes(grid):
+    table = position_table(grid, 48, video=False)
+    assert table.dtype == torch.float32
+    np.testing.assert_allclose(table, mae_table(*grid[1:], 48), atol=1e-6)
+
+
+def test_mmpretrains_table_has_the_halves_exchanged():
+    """Its row comes first, MAE's column does; the numbers are the same."""
+    theirs = build_2d_sincos_position_embedding(14, 768)[0]
+    ours = position_table((1, 14, 14), 768, video=False)
+    # Theirs is computed in fp32.
+    torch.testing.assert_close(ours.roll(384, 1), theirs, atol=2e-6, rtol=0)
+    assert not torch.allclose(ours, theirs, atol=0.1)
+
+
+def test_same_table_is_computed_once():
+    first = position_table((2, 3, 4), 48, video=True)
+    assert position_table((2, 3, 4), 48, video=True) is first
+    assert position_table((2, 3, 4), 48, video=True, device='cpu') is first
+    assert position_table((2, 4, 3), 48, video=True) is not first
+    assert position_table((2, 3, 4), 96, video=True).shape == (24, 96)
+    image = position_table((1, 3, 4), 48, video=False)
+    assert position_table((1, 3, 4), 48, video=True) is not image
+
+
+def test_table_lies_on_the_asked_device():
+    table = position_table((2, 2, 2), 48, video=True, device='meta')
+    assert table.device.type == 'meta'
+
+
+def test_table_made_in_inference_mode_serves_in_training():
+    weight = torch.ones(6, 48, requires_grad=True)
+    with torch.inference_mode():
+        table = position_table((1, 2, 3), 48, video=True)
+    (weight * table).sum().backward()
+    torch.testing.assert_close(weight.grad, table)
+
+
+@pytest.mark.parametrize('video', [True, False])
+def test_compiled_table_for_changing_grids(video):
+    def add(x):
+        return x + position_table((1, *x.shape[:2]), 48, video=video).view(
+            *x.shape[:2], 48
+        )
+
+    compiled = torch.compile(add, backend='eager', fullgraph=True)
+    for height, width in [(2, 3), (4, 3), (4, 6), (5, 5)]:
+        x = torch.randn(height, width, 48)
+        torch.testing.assert_close(compiled(x), add(x))
+
+
+def _linear(table: torch.Tensor, length: int) -> torch.Tensor:
+    """Interpolate along the first axis, sample by sample, ends held."""
+    old = len(table)
+    rows = []
+    for index in range(length):
+        at = (index + 0.5) * old / length - 0.5
+        at = min(max(at, 0.0), old - 1.0)
+        low = int(at)
+        high = min(low + 1, old - 1)
+        share = at - low
+        rows.append((1 - share) * table[low] + share * table[high])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize(
+    ('video', 'source', 'grid'),
+    [(False, (1, 3, 3), (1, 5, 2)), (True, (2, 3, 2), (4, 3, 5))],
+)
+def test_interpolated_table_is_linear_along_each_side(video, source, grid):
+    table = position_table(source, 8, video=video).view(*source, 8)
+    for axis in range(3):
+        table = table.transpose(0, axis)
+        table = _linear(table, grid[axis]).transpose(0, axis)
+    found = position_table(grid, 8, video=video, source=source)
+    torch.testing.assert_close(found, table.reshape(-1, 8))
+
+
+def test_own_grid_needs_no_interpolation():
+    computed = position_table((1, 4, 4), 8, video=False)
+    same = position_table((1, 4, 4), 8, video=False, source=(1, 4, 4))
+    assert torch.equal(computed, same)

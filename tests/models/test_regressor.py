@@ -289,7 +289,6 @@ def test_regressor_that_nobody_reads(dorsal_cfg):
     [
         (dict(keys='hidden'), "keys='hidden' is unknown"),
         (dict(depth=0), 'depth=0'),
-        (dict(num_heads=5), 'not divisible by num_heads=5'),
     ],
 )
 def test_bad_options(options, message):

@@ -136,10 +136,3 @@ def test_parameters_of_the_full_size():
 def test_wrong_input_is_told(neck, inputs):
     with pytest.raises(ValueError, match=r'needs one of \(B, 16, h, w\)'):
         neck(inputs)
-
-
-def test_wrong_options_are_told():
-    with pytest.raises(ValueError, match='in_channels=18'):
-        SimpleFPN(18)
-    with pytest.raises(TypeError, match='out_channel'):
-        MODELS.build(dict(type='bimm_mm.SimpleFPN', out_channel=256))

@@ -230,17 +230,9 @@ def test_file_of_something_else(tmp_path):
         VQGANTokenizer(path, **SMALL).load()
 
 
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (dict(dtype='float16'), r"dtype='float16'.*bfloat16"),
-        (dict(chunk=0), 'chunk=0'),
-        (dict(ch=16), 'ch=16 must be a multiple of 32'),
-    ],
-)
-def test_bad_options(change, message):
-    with pytest.raises(ValueError, match=message):
-        VQGANTokenizer(None, **{**SMALL, **change})
+def test_unknown_dtype():
+    with pytest.raises(ValueError, match=r"dtype='float16'.*bfloat16"):
+        VQGANTokenizer(None, dtype='float16', **SMALL)
 
 
 def test_pictures_that_the_stride_does_not_divide():

@@ -3,8 +3,8 @@
 Shapes: B batch, N tokens, Nv visible, L = N plus 1 with a class token, D
 width.
 
-Exact: the encoder of MaskFeat (and of BEiT and SimMIM) but for its position
-table, which is learned there and computed here.
+Matches the paper: the encoder of MaskFeat (and of BEiT and SimMIM) but for
+its position table, which is learned there and computed here.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class MultiScaleDecoder(TransformerDecoder):
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Predict hidden tokens, as :meth:`TransformerDecoder.forward`."""
+        """Predict hidden tokens as :meth:`TransformerDecoder.forward`."""
         x = self._sequence(tokens, indices, grid)
         if self.scale == 0.5:
             return self._coarse(x, indices, grid)

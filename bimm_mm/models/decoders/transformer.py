@@ -88,8 +88,7 @@ class LinearDecoder(Decoder):
         predict: ``'hidden'`` or ``'visible'``.
 
     Raises:
-        ValueError: If ``predict`` is neither, or ``decoder_dims`` is not
-            divisible by ``num_heads``.
+        ValueError: If ``predict`` is neither.
     """
 
     def __init__(
@@ -112,11 +111,6 @@ class LinearDecoder(Decoder):
         if predict not in ('hidden', 'visible'):
             raise ValueError(
                 f"predict must be 'hidden' or 'visible', got {predict!r}"
-            )
-        if decoder_dims % num_heads:
-            raise ValueError(
-                f'decoder_dims={decoder_dims} is not divisible by '
-                f'num_heads={num_heads}'
             )
         self.num_heads = num_heads
         self.value = nn.Linear(in_channels, decoder_dims)
@@ -146,6 +140,7 @@ class LinearDecoder(Decoder):
         if self.predict == 'visible':
             patches = tokens[:, -indices.visible.shape[1] :]
             return self.pred(self.out(self.value(patches)))
+        # The queries know nothing but the places of the hidden tokens.
         query = self.mask_token + self.position(indices.hidden, grid)
         gathered = F.scaled_dot_product_attention(
             self._heads(self.query(query)),

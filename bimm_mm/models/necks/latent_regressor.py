@@ -37,11 +37,6 @@ class CrossAttention(nn.Module):
 
     def __init__(self, embed_dims: int, *, num_heads: int) -> None:
         super().__init__()
-        if embed_dims % num_heads:
-            raise ValueError(
-                f'the encoder width {embed_dims} is not divisible by '
-                f'num_heads={num_heads}, the heads of the regressor'
-            )
         self.num_heads = num_heads
         self.query = nn.Linear(embed_dims, embed_dims)
         self.key = nn.Linear(embed_dims, embed_dims, bias=False)
@@ -71,7 +66,7 @@ class RegressorLayer(nn.Module):
     Args:
         embed_dims: Width D.
         num_heads: Heads; must divide ``embed_dims``.
-        mlp_ratio: Hidden width of the MLP by ``embed_dims``.
+        mlp_ratio: Hidden width of the MLP over ``embed_dims``.
         layer_scale: Initial value of the learned scale of both residual
             branches; None for no scale.
     """
@@ -133,17 +128,17 @@ class LatentRegressor(BaseModule):
     Args:
         embed_dims: Width D of the encoder, and of the latents.
         video: Whether positions are those of a video or of an image.
-        depth: Layers. Defaults to 4, as CAE for ViT-B.
-        num_heads: Heads. Defaults to 12, as CAE for ViT-B.
-        mlp_ratio: Hidden width of the MLP by D.
+        depth: Number of layers; CAE has 4 for ViT-B.
+        num_heads: Attention heads; CAE has 12 for ViT-B.
+        mlp_ratio: Hidden width of the MLP over D.
         keys: What is attended to. ``'visible'``: the encoder's output.
             ``'all'``: the hidden tokens too, as CAE, which hides 75 tokens of
             196; in a video 1408 of 1568 are hidden.
-        layer_scale: Initial scale of the residual branches; CAE has 0.1. If
-            None, no scale.
+        layer_scale: Initial scale of the residual branches; CAE has 0.1. No
+            scale if None.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If ``keys`` is unknown or ``depth`` is below 1.
     """
 
     def __init__(
@@ -187,19 +182,20 @@ class LatentRegressor(BaseModule):
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Latents of the hidden tokens.
+        """Compute latents of the hidden tokens.
 
         Args:
             tokens: (B, C + Nv, D), the encoder's output.
             indices: Visible and hidden positions.
-            grid: Tokens over time, height and width.
+            grid: Tokens along time, height and width.
 
         Returns:
             (B, Nh, D).
         """
         place = self._position(indices.hidden, grid, tokens.shape[2])
         places = self._position(indices.visible, grid, tokens.shape[2])
-        # The class token, if there is one, has no place, as in the encoder.
+        # The class token, if there is one, has no place, as in the encoder:
+        # zeros in front of the (B, Nv, D).
         places = F.pad(places, (0, 0, tokens.shape[1] - places.shape[1], 0))
         x = self.mask_token.repeat(*place.shape[:2], 1)
         if self.keys == 'all':
@@ -209,7 +205,7 @@ class LatentRegressor(BaseModule):
         return self.norm(x)
 
     def _others(self, tokens: Tensor, x: Tensor) -> Tensor:
-        """What is attended to, (B, L, D)."""
+        """Tokens to attend to, (B, L, D)."""
         if self.keys == 'visible':
             return tokens
         return torch.cat([tokens, x.to(tokens.dtype)], dim=1)

@@ -34,14 +34,9 @@ class SimpleFPN(BaseModule):
     1x1 and a 3x3 convolution. Level 64 is every second pixel of level 32.
 
     Args:
-        in_channels: Channels C of the map, divisible by 4. Defaults to 768,
-            the width of ViT-B.
+        in_channels: Channels C of the map; 768 is the width of ViT-B.
         out_channels: Channels of each level.
-        init_cfg: See mmengine's ``BaseModule``. If None, PyTorch's
-            initialization.
-
-    Raises:
-        ValueError: ``in_channels`` is not divisible by 4.
+        init_cfg: See mmengine's ``BaseModule``.
     """
 
     def __init__(
@@ -52,11 +47,6 @@ class SimpleFPN(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if in_channels % 4:
-            raise ValueError(
-                f'in_channels={in_channels} must be divisible by 4: level 4 '
-                'halves it twice'
-            )
         self.in_channels = in_channels
         self.scales = nn.ModuleList(
             _scale(in_channels, stride) for stride in STRIDES

@@ -126,14 +126,14 @@ class MultiDecoderHead(BaseModule):
         backbone: The encoder, see :class:`Area`.
 
     Raises:
-        ValueError: If there is no area, one has no name, or two share one.
+        ValueError: If there is no area, or two have the same name.
     """
 
     def __init__(
         self, areas: list[dict], *, backbone: BIMMVisionTransformer
     ) -> None:
         super().__init__()
-        _check_names([area.get('name') for area in areas])
+        _check_names([area['name'] for area in areas])
         default = dict(type='bimm_mm.Area', backbone=backbone)
         self.areas = ModuleDict(
             {area['name']: MODELS.build({**default, **area}) for area in areas}
@@ -198,15 +198,10 @@ class MultiDecoderHead(BaseModule):
         }
 
 
-def _check_names(names: list[str | None]) -> None:
+def _check_names(names: list[str]) -> None:
     """Refuse areas that cannot be told apart in the log."""
     if not names:
         raise ValueError('areas is empty: give at least one area to predict')
-    if None in names:
-        raise ValueError(
-            f'area {names.index(None)} (from 0) has no name: give it one, '
-            "such as name='V1'; it names the loss in the log"
-        )
     doubles = [name for name, count in Counter(names).items() if count > 1]
     if doubles:
         raise ValueError(

@@ -51,20 +51,20 @@ class VQGANTokenizer(nn.Module):
             random weights, always the same, and says so: for tests only.
         num_codes: Size K of the codebook.
         code_dims: Numbers Z of a code.
-        ch: See :class:`VQGANEncoder`, as all down to ``z_channels``.
-        ch_mult: Defaults to (1, 1, 2, 2, 4), a stride of 16.
-        num_res_blocks:
-        attn_resolutions:
-        resolution: Defaults to 256. Pictures of any size fit.
-        z_channels:
-        sha256: What the file's SHA-256 must be, 64 hexadecimal digits. If
-            None, not checked.
+        ch: See :class:`VQGANEncoder`.
+        ch_mult: See :class:`VQGANEncoder`; the default has a stride of 16.
+        num_res_blocks: See :class:`VQGANEncoder`.
+        attn_resolutions: See :class:`VQGANEncoder`.
+        resolution: See :class:`VQGANEncoder`; pictures of any size fit.
+        z_channels: See :class:`VQGANEncoder`.
+        sha256: What the file's SHA-256 must be, 64 hexadecimal digits. It is
+            not checked if None.
         dtype: Of the encoder, ``'float32'`` or ``'bfloat16'``; codes are
             compared in fp32 in any case.
         chunk: How many pictures are encoded at once, which bounds the memory.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If ``dtype`` is neither of the two.
     """
 
     def __init__(
@@ -89,8 +89,6 @@ class VQGANTokenizer(nn.Module):
                 f'VQGANTokenizer: dtype={dtype!r} is unknown, choose one of '
                 f'{list(DTYPES)}'
             )
-        if chunk < 1:
-            raise ValueError(f'VQGANTokenizer: chunk={chunk} must be positive')
         self.checkpoint = checkpoint
         self.sha256 = sha256
         self.dtype = DTYPES[dtype]
@@ -142,7 +140,7 @@ class VQGANTokenizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Codes of pictures.
+        """Find the codes of pictures.
 
         Args:
             pictures: (B, 3, H, W), RGB in [0, 1]; H and W are multiples of the
@@ -177,7 +175,7 @@ class VQGANTokenizer(nn.Module):
         return torch.cat(codes)
 
     def nearest(self, latents: Tensor) -> Tensor:
-        """Code nearest to each latent.
+        """Find the code nearest to each latent.
 
         Args:
             latents: (B, Z, h, w).
@@ -186,6 +184,7 @@ class VQGANTokenizer(nn.Module):
             (B, h, w), int64.
         """
         codebook = self.quantize.get_parameter('embedding.weight')
+        # One row per place of the map: (B * h * w, Z).
         flat = latents.movedim(1, -1).reshape(-1, latents.shape[1])
         with torch.autocast(latents.device.type, enabled=False):
             # |z - e|^2 without |z|^2, which is the same for all codes.
@@ -196,7 +195,7 @@ class VQGANTokenizer(nn.Module):
         return nearest.view(len(latents), *latents.shape[2:])
 
     def colors(self) -> Tensor:
-        """A color for each code, for pictures: (K, 3), in [0, 1].
+        """Give each code a color, (K, 3) in [0, 1], for pictures.
 
         The first three principal components of the codebook, so that similar
         codes look alike.
@@ -205,7 +204,9 @@ class VQGANTokenizer(nn.Module):
         codes = self.quantize.get_parameter('embedding.weight').float()
         centered = codes - codes.mean(0)
         _, _, axes = torch.linalg.svd(centered, full_matrices=False)
+        # A codebook of one or two numbers has no third component.
         score = F.pad(centered @ axes[:3].T, (0, max(3 - len(axes), 0)))
+        # Ranks, not scores: colors are then spread evenly.
         rank = score.argsort(dim=0).argsort(dim=0)
         return rank / max(len(rank) - 1, 1)
 
@@ -355,9 +356,6 @@ class VQGANEncoder(nn.Module):
             for pictures of ``resolution``.
         resolution: Side of the pictures in the tokenizer's training.
         z_channels: Channels of the latents.
-
-    Raises:
-        ValueError: If ``ch`` is no multiple of 32.
     """
 
     def __init__(
@@ -371,11 +369,6 @@ class VQGANEncoder(nn.Module):
         z_channels: int,
     ) -> None:
         super().__init__()
-        if ch % _GROUPS:
-            raise ValueError(
-                f'VQGAN: ch={ch} must be a multiple of {_GROUPS}, the groups '
-                'of its norms'
-            )
         widths = [ch, *(ch * factor for factor in ch_mult)]
         last = len(ch_mult) - 1
         self.conv_in = _conv(3, ch, 3)
