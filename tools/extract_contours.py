@@ -38,8 +38,8 @@ from bimm_mm.contours.extract import (
     default_threads,
     extract_all,
     extract_contours,
-    show_progress,
     split_done,
+    sum_of,
 )
 from bimm_mm.contours.jobs import Job, find_jobs
 from bimm_mm.contours.manifest import MANIFEST
@@ -258,7 +258,7 @@ def estimate(
             lambda _: time.monotonic() < start + args.dry_run, order
         )
         results = extract_all(extractor, drawn, threads=args.threads)
-        stats = sum(show_progress(results, pending), Stats())
+        stats = sum_of(results, pending)
         seconds = time.monotonic() - start
     files = sum(len(job.paths) for job in pending)
     scale = files / stats.total

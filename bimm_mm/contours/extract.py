@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -21,15 +20,12 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from itertools import islice
 from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
 from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.detectors import build_detector
@@ -42,15 +38,13 @@ from bimm_mm.contours.format import (
 )
 from bimm_mm.contours.jobs import DoneIndex, Job
 from bimm_mm.contours.manifest import MANIFEST, Manifest
+from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     Video,
     media_file,
     read_image,
 )
-
-# Seconds between lines of progress where the output is no terminal.
-_INTERVAL = 60
 
 
 class ExtractionError(ValueError):
@@ -344,7 +338,7 @@ def extract_contours(
     extractor = Extractor(config, device=device)
     extractor.manifest.write(config.contour_root)
     results = extract_all(extractor, jobs, threads=threads)
-    stats = sum(show_progress(results, jobs), Stats())
+    stats = sum_of(results, jobs)
     remove_drafts(config, jobs)
     return stats
 
@@ -383,38 +377,16 @@ def extract_all(
                 extractor.stop()
 
 
-def show_progress(
-    results: Iterable[Stats], jobs: Sequence[Job]
-) -> Iterator[Stats]:
-    """Show how far an extraction is, on standard error.
-
-    A bar with the time left in a terminal, a line per minute in a log.
-
-    Args:
-        results: Of jobs, as they end.
-        jobs: All of them.
-
-    Yields:
-        The results.
-    """
-    console = Console(stderr=True)
-    bar = Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=console,
-        disable=not console.is_terminal,
+def sum_of(results: Iterable[Stats], jobs: Iterable[Job]) -> Stats:
+    """Add up results of jobs as they come, and show how far they are."""
+    files = sum(len(job.paths) for job in jobs)
+    shown = track(
+        results,
+        total=files,
+        title='contours',
+        amount=lambda stats: stats.total,
     )
-    total = sum(len(job.paths) for job in jobs)
-    task, told = bar.add_task('contours', total=total), time.monotonic()
-    with bar:
-        for stats in results:
-            bar.advance(task, stats.total)
-            if bar.disable and time.monotonic() - told > _INTERVAL:
-                told = time.monotonic()
-                left = timedelta(seconds=bar.tasks[task].time_remaining or 0)
-                done = f'{bar.tasks[task].completed:.0f} of {total} files'
-                console.print(f'{done}, {left} left', soft_wrap=True)
-            yield stats
+    return sum(shown, Stats())
 
 
 def remove_drafts(config: ExtractionConfig, jobs: Iterable[Job]) -> None:

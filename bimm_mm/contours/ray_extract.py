@@ -20,8 +20,8 @@ from bimm_mm.contours.extract import (
     Stats,
     extract_all,
     remove_drafts,
-    show_progress,
     split_done,
+    sum_of,
 )
 from bimm_mm.contours.jobs import Job
 
@@ -57,8 +57,8 @@ def extract_with_ray(
     packages. A worker that dies is replaced and its jobs are done again.
 
     Args:
-        config: What to make; its manifest is written first.
-        jobs: What of; finished ones are left as they are.
+        config: See :func:`bimm_mm.contours.extract.extract_contours`.
+        jobs: See there.
         workers: Processes, at least 1.
         gpus_per_worker: 0 for the CPU, 0.5 where two workers share a GPU.
         threads: Cores for each worker, and jobs that it reads at once. None:
@@ -70,9 +70,8 @@ def extract_with_ray(
         The sum of all jobs.
 
     Raises:
-        ValueError: If no cluster answers, or it is too small.
-        ExtractionError: If a file cannot be written or the detector does not
-            work.
+        ValueError: If no cluster answers or it is too small, a file cannot be
+            written, or the detector does not work.
     """
     Extractor(config, device='cpu').manifest.write(config.contour_root)
     stats, pending = split_done(config, jobs)
@@ -84,7 +83,7 @@ def extract_with_ray(
             _connect(address)
         threads = _threads(workers, gpus_per_worker, threads)
         results = _map(config, pending, workers, gpus_per_worker, threads)
-        stats += sum(show_progress(results, pending), Stats())
+        stats += sum_of(results, pending)
     finally:
         if started_here:
             ray.shutdown()
@@ -95,11 +94,7 @@ def extract_with_ray(
 class Worker:
     """Extracts some jobs at a time, for ``map_batches``.
 
-    Args:
-        config: What to make.
-        device: Of the detector, as this process sees it.
-        threads: Jobs that are read at once, and threads on the CPU.
-        folder: Working directory of the run: paths may be relative.
+    It works in the ``folder`` of the run, for paths may be relative.
     """
 
     def __init__(
@@ -145,9 +140,11 @@ def _connect(address: str) -> None:
                 f'no Ray cluster answers at {address} ({error}): start one '
                 'with "ray start --head"'
             ) from error
-    # Only jobs and counts pass through Ray's memory; its default does not
-    # fit into the shared memory of a container.
-    own: dict[str, Any] = dict(object_store_memory=100 * 2**20)
+    own: dict[str, Any] = {}
+    if address == 'local':
+        # Only jobs and counts pass through Ray's memory; its default does
+        # not fit into the shared memory of a container.
+        own = dict(object_store_memory=100 * 2**20, include_dashboard=False)
     # Workers also find a package that is a checkout and not installed.
     paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH')]
     found = os.pathsep.join(filter(None, paths))
@@ -155,9 +152,8 @@ def _connect(address: str) -> None:
         address,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        include_dashboard=False if address == 'local' else None,
         runtime_env={'env_vars': {'PYTHONPATH': found}},
-        **(own if address == 'local' else {}),
+        **own,
     )
 
 

@@ -21,7 +21,7 @@ from mmengine.logging import print_log
 from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import check_list_file, find_list_files, type_name
-from bimm_mm.utils.progress import ProgressLine
+from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import UndecodableVideoError, Video, media_name
 
 _GIB = 2**30
@@ -209,13 +209,11 @@ class InMemoryVideoDataset(DatasetWrapper):
                 return error.with_traceback(None)
 
         good, bad = {}, {}
-        with (
-            ThreadPoolExecutor(self.num_threads) as pool,
-            ProgressLine(len(paths), title=title, unit='videos') as progress,
-        ):
-            results = zip(paths, pool.map(attempt, paths), strict=True)
-            for done, (path, result) in enumerate(results, 1):
-                progress.update(done, title)
+        with ThreadPoolExecutor(self.num_threads) as pool:
+            results = track(
+                pool.map(attempt, paths), total=len(paths), title=title
+            )
+            for path, result in zip(paths, results, strict=True):
                 if isinstance(result, UndecodableVideoError):
                     bad[path] = result
                 else:

@@ -26,7 +26,6 @@ from bimm_mm.contours.extract import (
     Stats,
     extract_all,
     extract_contours,
-    show_progress,
     split_done,
 )
 from bimm_mm.contours.jobs import Job, find_jobs
@@ -274,14 +273,3 @@ def test_jobs_are_taken_as_threads_become_free(make, media):
     next(results)
     assert len(taken) <= 4
     assert len(list(results)) == 98 and len(taken) == 99
-
-
-def test_progress_in_a_log_is_a_line_now_and_then(monkeypatch, capsys):
-    jobs = [Job((f'{i}.mp4',), video=True) for i in range(4)]
-    results = [Stats(files=1)] * 4
-    assert list(show_progress(results, jobs)) == results
-    assert not capsys.readouterr().err.strip()
-    monkeypatch.setattr(module, '_INTERVAL', -1)
-    list(show_progress(results, jobs))
-    lines = capsys.readouterr().err.split('\n')
-    assert lines[1].startswith('2 of 4 files, ') and 'left' in lines[1]
