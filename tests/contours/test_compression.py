@@ -89,10 +89,8 @@ def test_settings_are_the_options() -> None:
     ('options', 'fault'),
     [
         ({'density': 0}, r'density=0 .*above 0.*None'),
-        ({'density': 1.2}, r'density=1\.2'),
         ({'density': float('nan')}, r'density=nan'),
         ({'levels': 1}, r'levels=1: .*2 to 256'),
-        ({'levels': 257}, r'levels=257'),
         ({'levels': 3.5}, r'levels=3\.5'),
     ],
 )

@@ -24,7 +24,6 @@ from bimm_mm.contours.extract import (
     ExtractionError,
     Extractor,
     Stats,
-    extract_all,
     extract_contours,
     split_done,
 )
@@ -263,13 +262,3 @@ def test_errors_of_the_detector_end_the_run(
     with pytest.raises(ExtractionError, match=message):
         extract_contours(config, find_jobs(str(media))[::-1], threads=2)
     assert os.listdir(config.contour_root) == ['manifest.json']
-
-
-def test_jobs_are_taken_as_threads_become_free(make, media):
-    taken = []
-    gone = Job((str(media / 'gone.mp4'),), video=True)
-    jobs = (taken.append(i) or gone for i in range(99))
-    results = extract_all(Extractor(make(), device='cpu'), jobs, threads=2)
-    next(results)
-    assert len(taken) <= 4
-    assert len(list(results)) == 98 and len(taken) == 99

@@ -94,25 +94,6 @@ def test_largest_side_of_webp(tmp_path: Path, made: dict) -> None:
         write_contours(path, [longer], [0], **made)
 
 
-def test_an_image_costs_little_more_than_its_contour(
-    tmp_path: Path, made: dict
-) -> None:
-    rng = np.random.default_rng(0)
-    frame = (rng.random((200, 300)) > 0.96).astype(np.uint8) * 255
-    settings = {
-        'detector': 'sam',
-        'weights': 'a' * 32 + '0b1c' * 8,
-        'packing': {'thin': True, 'density': 0.04, 'levels': 4},
-        'stride': 1,
-        'side': 256,
-    }
-    path = tmp_path / 'a.zip'
-    write_contours(
-        str(path), [frame], [0], settings=settings, source=made['source']
-    )
-    assert path.stat().st_size - len(encode_contour(frame)) < 500
-
-
 def test_nearest_frame(stored: str) -> None:
     with ContourFile(stored) as file:
         assert 3 in file and 4 not in file

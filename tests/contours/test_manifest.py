@@ -140,11 +140,3 @@ def test_other_formats_are_refused(root: str) -> None:
     Path(root, 'manifest.json').write_text('{"format": 3}')
     with pytest.raises(ContourError, match=r'format 3.*reads format 2'):
         Manifest.read(root)
-
-
-def test_manifest_that_json_cannot_hold() -> None:
-    for settings in ({'detector': 'a'}, {'stride': 1}, {}):
-        with pytest.raises(ValueError, match=r'stride|detector'):
-            Manifest(settings, COMMAND)
-    with pytest.raises(ValueError, match='JSON'):
-        Manifest({**SETTINGS, 'a': {1, 2}}, COMMAND)

@@ -149,15 +149,3 @@ def test_names_that_are_not_utf8_are_listed(extract, folder, capsys):
     assert extract('data', '--out', 'out', *FAST) == 0
     [line] = (folder / 'out' / 'failed.txt').read_bytes().splitlines()
     assert line.startswith(name + b'\t')
-
-
-def test_folder_of_other_settings_is_refused(extract, folder, digests):
-    assert extract('data', '--out', 'out', *FAST, '--folder', 'a b') == 0
-    before = digests(folder / 'out')
-    message = r'(?s)other settings.*side: 96 != 64.*--out'
-    with pytest.raises(AssertionError, match=message):
-        extract('data', '--out', 'out', *FAST, '--side', '64')
-    assert digests(folder / 'out') == before
-    (folder / 'file').touch()
-    with pytest.raises(AssertionError, match=r"'file' is a file"):
-        extract('data', '--out', 'file', *FAST)

@@ -97,16 +97,6 @@ def test_attention_on_a_gpu(small_sam):
         assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_tokens(generator, official, small_sam):
-    size = official['picture'].size
-    points = official['points']
-    expected, _ = small_sam.prompt_encoder(
-        (points, torch.ones(len(points), 1)), None, None
-    )
-    # Sines of up to a hundred periods.
-    assert_close(generator.tokens(size), expected, rtol=0, atol=1e-4)
-
-
 def test_decoder(generator, official):
     """Logits and IoU of every prompt, in batches that do not divide them."""
     tokens = generator.tokens(official['picture'].size)
