@@ -3,103 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import decord
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 
+from bimm_mm.models import MaskedBranch
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
+from tests.toy_configs import TOKENIZER, shrink_model, shrink_sizes
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / 'configs' / 'mam2'
-FRAMES, SIDE, WIDTH = 8, 64, 96
-STEPS = 200  # of overfitting
-ARCH = dict(embed_dims=WIDTH, depth=2, num_heads=4)
-TOKENIZER = dict(
-    checkpoint=None,
-    dtype='float32',
-    ch=32,
-    ch_mult=(1, 1, 1, 1, 1),
-    num_res_blocks=1,
-    z_channels=8,
-    code_dims=8,
-    num_codes=32,
-)
-
-
-def steps_of(pipeline: list[dict]) -> Iterator[dict]:
-    """All transforms, nested ones included."""
-    for step in pipeline:
-        yield step
-        yield from steps_of(step.get('transforms', []))
-
-
-def shrink_pipeline(pipeline: list[dict]) -> None:
-    for step in steps_of(pipeline):
-        if step['type'] == 'SampleFrames':
-            step.update(clip_len=FRAMES)
-        for key in ('size', 'input_size', 'scale'):
-            if step.get(key) == 224:
-                step[key] = SIDE
-            elif step.get(key) == (224, 224):
-                step[key] = (SIDE, SIDE)
-
-
-def shrink_model(cfg: Config) -> None:
-    """MAM2 in its own form, small."""
-    cfg.model.backbone.update(arch=ARCH, img_size=SIDE, num_frames=FRAMES)
-    cfg.model.masking.ratio = 0.75
-    cfg.model.regressor.update(depth=1, num_heads=4)
-    for area in cfg.model.areas:
-        area.after_block = 2
-        area.decoder.update(depth=1, decoder_dims=WIDTH, num_heads=4)
-    cfg.model.areas[0].target.tokenizer.update(TOKENIZER)
-
-
-@pytest.fixture
-def toy(data_root, tmp_path) -> Callable[[str], Config]:
-    """A pretraining config at toy size, over four real clips."""
-    lines = (data_root / 'pretrain_videos.txt').read_text().splitlines()
-    listed = tmp_path / 'list.txt'
-    listed.write_text('\n'.join(lines[:40:10]) + '\n')
-
-    def load(name: str) -> Config:
-        cfg = Config.fromfile(FOLDER / f'pretrain_mam2_{name}.py')
-        init_default_scope(cfg.default_scope)
-        shrink_model(cfg)
-        dataset = cfg.train_dataloader.dataset.dataset
-        dataset.ann_file = str(listed)
-        dataset.data_prefix.video = str(data_root)
-        shrink_pipeline(dataset.pipeline)
-        return cfg
-
-    return load
-
-
-def two_steps(cfg: Config, model: torch.nn.Module) -> list[dict]:
-    loader = cfg.train_dataloader
-    loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    optim = dict(cfg.optim_wrapper, type='OptimWrapper')
-    optim.pop('dtype', None)
-    wrapper = build_optim_wrapper(model, optim)
-    batches = iter(Runner.build_dataloader(loader, seed=0))
-    model.train()
-    logs = [model.train_step(next(batches), wrapper) for _ in range(2)]
-    assert all(log['loss'].isfinite() for log in logs)
-    return logs
+FOLDER = Path(__file__).resolve().parents[2] / 'configs' / 'mam2'
+K400 = FOLDER / 'pretrain_mam2_k400.py'
+FRAMES, SIDE, WIDTH = 8, 64, 96  # of overfitting
+STEPS = 200
 
 
 def test_what_the_abstract_says():
-    cfg = Config.fromfile(FOLDER / 'pretrain_mam2_k400.py')
+    cfg = Config.fromfile(K400)
     assert cfg.train_cfg.max_epochs == 400
     with torch.device('meta'):
         model = MODELS.build(dict(cfg.model, data_preprocessor=None))
@@ -114,54 +40,47 @@ def test_what_the_abstract_says():
     assert encoder == 86_227_200 + 12 * 768 + 768
 
 
-def test_two_steps_from_real_clips(toy):
-    cfg = toy('ucf101')
-    cfg.model.data_preprocessor = cfg.data_preprocessor
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    logs = two_steps(cfg, model)
-    assert set(logs[0]) == {
-        'loss',
-        'loss_appearance',
-        'loss_motion',
-        'appearance/accuracy',
+def test_two_steps_from_real_clips(train):
+    runner = train(FOLDER / 'pretrain_mam2_ucf101.py')
+    assert runner.iter == 2
+    logs = {
+        name: torch.tensor(scalar.data[0])
+        for name, scalar in runner.message_hub.log_scalars.items()
+        if name.startswith(('train/loss', 'train/appearance'))
     }
-    total = logs[0]['loss_appearance'] + logs[0]['loss_motion']
-    torch.testing.assert_close(logs[0]['loss'], total)
+    losses = ('train/loss_appearance', 'train/loss_motion')
+    assert set(logs) == {*losses, 'train/loss', 'train/appearance/accuracy'}
+    assert all(log.isfinite().all() for log in logs.values())
+    total = sum(logs[name] for name in losses)
+    torch.testing.assert_close(logs['train/loss'], total)
 
 
-@pytest.mark.parametrize('name', ['ssv2', 'hmdb51'])
-def test_finetuning_takes_the_encoder_and_trains(
-    toy, name, data_root, tmp_path
-):
+@pytest.mark.parametrize('name', ['k400', 'ssv2', 'ucf101', 'hmdb51'])
+def test_finetuning_takes_the_encoder(name, toy_model, tmp_path):
     cfg = Config.fromfile(FOLDER / f'finetune_mam2_{name}.py')
     init_cfg = cfg.model.backbone.init_cfg
     stage, file = Path(init_cfg.checkpoint).parts[-2:]
-    stem = stage.removeprefix('pretrain_mam2_')
-    first = toy(stem)
-    assert file == f'epoch_{first.train_cfg.max_epochs}.pth'
-    pretrained = MODELS.build(dict(first.model, data_preprocessor=None))
+    pretraining = Config.fromfile(FOLDER / f'{stage}.py')
+    assert file == f'epoch_{pretraining.train_cfg.max_epochs}.pth'
+    pretrained = toy_model(FOLDER / f'{stage}.py')
     checkpoint = tmp_path / file
     torch.save({'state_dict': pretrained.state_dict()}, checkpoint)
 
     importlib.import_module('mmaction.models')
     init_default_scope(cfg.default_scope)
     init_cfg.checkpoint = str(checkpoint)
-    cfg.model.backbone.update(arch=ARCH, img_size=SIDE, num_frames=FRAMES)
-    cfg.model.cls_head.in_channels = WIDTH
+    shrink_sizes(cfg.model)
+    shrink_model(cfg.model)
+    cfg.model.cls_head.in_channels = pretrained.backbone.embed_dims
     model = MODELS.build(cfg.model)
     model.init_weights()
+    state = model.backbone.state_dict()
     for key, value in pretrained.backbone.state_dict().items():
-        assert torch.equal(model.backbone.state_dict()[key], value), key
-    dataset = cfg.train_dataloader.dataset.dataset
-    dataset.ann_file = first.train_dataloader.dataset.dataset.ann_file
-    dataset.data_prefix.video = str(data_root)
-    shrink_pipeline(dataset.pipeline)
-    two_steps(cfg, model)
+        assert torch.equal(state[key], value), key
 
 
-def test_the_tokenizer_is_no_part_of_the_model(toy):
-    model = MODELS.build(dict(toy('k400').model, data_preprocessor=None))
+def test_the_tokenizer_is_no_part_of_the_model(toy_model):
+    model = toy_model(K400)
     tokenizer = model.head.areas['appearance'].target.tokenizer
     own = {id(parameter) for parameter in tokenizer.parameters()}
     assert own and own.isdisjoint(id(p) for p in model.parameters())
@@ -170,11 +89,10 @@ def test_the_tokenizer_is_no_part_of_the_model(toy):
     assert not [key for key in model.state_dict() if 'quant_conv' in key]
 
 
-def test_missing_tokenizer_is_told_before_training(toy):
-    cfg = toy('k400')
-    tokenizer = cfg.model.areas[0].target.tokenizer
-    tokenizer.checkpoint = 'not/there.ckpt'
-    model = MODELS.build(dict(cfg.model, data_preprocessor=None))
+def test_missing_tokenizer_is_told_before_training(toy_model):
+    model = toy_model(K400)
+    target = model.head.areas['appearance'].target
+    target.tokenizer.checkpoint = 'not/there.ckpt'
     with pytest.raises(FileNotFoundError, match=r'VQGAN.*not/there.ckpt'):
         model.init_weights()
 
@@ -202,8 +120,25 @@ def spread_codes(tokenizer: torch.nn.Module, clip: ClipBatch) -> None:
     codebook.copy_(latents[torch.randperm(len(latents))[: len(codebook)]])
 
 
+def small_mam2() -> MaskedBranch:
+    """MAM2 in its own form, of two blocks."""
+    model = Config.fromfile(FOLDER / 'pretrain_mam2_k400.py').model
+    model.backbone.update(
+        arch=dict(embed_dims=WIDTH, depth=2, num_heads=4),
+        img_size=SIDE,
+        num_frames=FRAMES,
+    )
+    model.masking.ratio = 0.75
+    model.regressor.update(depth=1, num_heads=4)
+    for area in model.areas:
+        area.after_block = 2
+        area.decoder.update(depth=1, decoder_dims=WIDTH, num_heads=4)
+    model.areas[0].target.tokenizer.update(TOKENIZER)
+    return MODELS.build(dict(model, data_preprocessor=None))
+
+
 @pytest.mark.slow
-def test_overfits_eight_real_clips(toy, data_root):
+def test_overfits_eight_real_clips(data_root):
     """Both losses fall, more than half of the codes are right.
 
     It takes eleven seconds on one core of its own.
@@ -211,7 +146,7 @@ def test_overfits_eight_real_clips(toy, data_root):
     clip = eight_clips(data_root)
     assert len(clip.inputs) == 8
     torch.manual_seed(0)
-    model = MODELS.build(dict(toy('k400').model, data_preprocessor=None))
+    model = small_mam2()
     target = model.head.areas['appearance'].target
     spread_codes(target.tokenizer, clip)
     codes = target(clip, model.backbone.patch)
