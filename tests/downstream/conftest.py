@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,5 +95,26 @@ def run_script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
         return _run(ROOT / 'tools' / name, *arguments, cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch) -> Callable[..., dict[str, float]]:
+    """Test a checkpoint with tools/test.py; returns the metrics.
+
+    It runs in this process, whose libraries are imported already. As a
+    process of its own it is run by ``test_action.py``.
+    """
+
+    def run(config: Path, checkpoint: Path, *options: str) -> dict:
+        out = tmp_path / 'result.json'
+        given = (config, checkpoint, '--out', out, '--work-dir', 'test')
+        monkeypatch.setattr(
+            sys, 'argv', list(map(str, ('', *given, *options)))
+        )
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+        return json.loads(out.read_text())
 
     return run

@@ -269,8 +269,7 @@ def _losses(folder: Path) -> list[float]:
     return losses
 
 
-def _check_result(path: Path) -> None:
-    result = json.loads(path.read_text())
+def _check_result(result: dict[str, float]) -> None:
     assert set(result) == {'acc/top1', 'acc/top5', 'acc/mean1'}
     assert all(0 <= value <= 1 for value in result.values())
     assert result['acc/top5'] >= result['acc/top1']
@@ -281,15 +280,14 @@ def test_uniform_sampling_trains_and_tests(
     shrink: Callable[[Config], None],
     toy_config: Callable[..., Path],
     run_script: Callable[..., subprocess.CompletedProcess],
+    evaluate: Callable[..., dict[str, float]],
     tmp_path: Path,
 ) -> None:
     config = toy_config(_path('ssv2'), shrink)
     run_script('train.py', config, '--work-dir=work', '--amp')
     work = tmp_path / 'work'
     assert len(_losses(work)) == 8
-    last = work / 'epoch_2.pth'
-    run_script('test.py', config, last, '--out=result.json')
-    _check_result(tmp_path / 'result.json')
+    _check_result(evaluate(config, work / 'epoch_2.pth'))
 
 
 def _launch(script: str, *arguments: object, cwd: Path) -> str:
@@ -339,4 +337,4 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
     last = work / 'epoch_2.pth'
     test = ('dist_test.sh', config, last, 2, '--out=result.json')
     _launch(*test, cwd=tmp_path)
-    _check_result(tmp_path / 'result.json')
+    _check_result(json.loads((tmp_path / 'result.json').read_text()))

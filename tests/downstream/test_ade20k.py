@@ -214,7 +214,13 @@ def test_long_picture_is_padded_to_one_window(segmentor):
 
 @pytest.mark.slow
 def test_toy_run(
-    data_root, joint_checkpoint, toy_arch, toy_config, run_script, tmp_path
+    data_root,
+    joint_checkpoint,
+    toy_arch,
+    toy_config,
+    run_script,
+    evaluate,
+    tmp_path,
 ):
     """Streets in 11 classes, from the joint checkpoint as it is."""
     root = data_root / 'seg_mini/camvid11'
@@ -256,14 +262,7 @@ def test_toy_run(
     assert 'positions of 1 x 8 x 8 tokens interpolated to 1 x 12 x 12' in log
     assert list((tmp_path / 'run').glob('best_mIoU_iter_*.pth'))
 
-    run_script(
-        'test.py',
-        config,
-        tmp_path / 'run/iter_4.pth',
-        '--work-dir=test',
-        '--out=result.json',
-    )
-    result = json.loads((tmp_path / 'result.json').read_text())
+    result = evaluate(config, tmp_path / 'run/iter_4.pth')
     assert set(result) == {'aAcc', 'mIoU', 'mAcc'}
     assert all(0 <= value <= 100 for value in result.values())
     # The last validation in training is this test.

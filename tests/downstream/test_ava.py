@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +108,7 @@ def test_toy_run(
     toy_config: Callable,
     toy_arch: dict,
     run_script: Callable,
+    evaluate: Callable,
     data_root: Path,
     tmp_path: Path,
 ) -> None:
@@ -117,9 +117,7 @@ def test_toy_run(
     said = trained.stdout + trained.stderr
     assert 'dorsal.backbone' in said
     assert 'loss_action_cls' in said
-    options = ('--out', 'result.json', '--amp')
-    run_script('test.py', path, 'work/epoch_1.pth', *options)
-    result = json.loads((tmp_path / 'result.json').read_text())
+    result = evaluate(path, tmp_path / 'work/epoch_1.pth', '--amp')
     # All of the toy's actions are numbered as movements of a person.
     for name in ('mAP/overall', 'mAP/person_movement'):
         assert 0 <= result[name] <= 1

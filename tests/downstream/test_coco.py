@@ -93,7 +93,7 @@ def use_size(cfg: Config, side: int) -> None:
 
 
 def test_trains_and_tests_from_the_joint_checkpoint(
-    toy_config, run_script, shrink, joint_checkpoint, tmp_path
+    toy_config, run_script, evaluate, shrink, joint_checkpoint, tmp_path
 ):
     path = str(toy_config(CONFIG, shrink))
     work = tmp_path / 'work'
@@ -103,9 +103,7 @@ def test_trains_and_tests_from_the_joint_checkpoint(
     assert 'ventral.backbone.' in log
     check_losses(work)
     (best,) = work.glob('best_coco_bbox_mAP_epoch_1.pth')
-    result = tmp_path / 'result.json'
-    run_script('test.py', path, str(best), '--out', str(result))
-    metrics = json.loads(result.read_text())
+    metrics = evaluate(path, best)
     for name in ('coco/bbox_mAP', 'coco/segm_mAP'):
         # -1 is what COCO's evaluation gives where there are no boxes.
         assert 0.0 <= metrics[name] <= 1.0, name

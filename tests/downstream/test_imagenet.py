@@ -157,7 +157,13 @@ def test_targets_of_mixed_pictures_are_those_of_the_formula(cfg):
 
 @pytest.mark.slow
 def test_toy_run(
-    data_root, joint_checkpoint, toy_arch, toy_config, run_script, tmp_path
+    data_root,
+    joint_checkpoint,
+    toy_arch,
+    toy_config,
+    run_script,
+    evaluate,
+    tmp_path,
 ):
     """20 classes of 64-pixel photos, from the joint checkpoint as it is."""
     folder = data_root / 'image_mini/tiny20'
@@ -196,10 +202,7 @@ def test_toy_run(
     assert f'tensors from {joint_checkpoint} (ventral.backbone.*' in log
 
     checkpoint = tmp_path / 'run/epoch_2.pth'
-    run_script(
-        'test.py', config, checkpoint, '--work-dir=test', '--out=result.json'
-    )
-    result = json.loads((tmp_path / 'result.json').read_text())
+    result = evaluate(config, checkpoint)
     assert set(result) == {'accuracy/top1', 'accuracy/top5'}
     assert 0 <= result['accuracy/top1'] <= result['accuracy/top5'] <= 100
     # The validation in training is this test.
