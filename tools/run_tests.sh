@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Environment, lint, tests; arguments go to pytest.
+# Environment, lint, types, tests; arguments go to pytest.
 #
 #   bash tools/run_tests.sh [-k masking] [tests/targets] ...
 set -euo pipefail
@@ -10,6 +10,7 @@ bin=${VENV:-.venv}/bin
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 "$bin/codespell" .
+"$bin/mypy"
 # Threads that spin while they wait cost more than they win wherever anything
 # else runs beside them, two test processes for example.
 export OMP_WAIT_POLICY=passive
