@@ -56,15 +56,17 @@ def _samples(count: int) -> list[dict]:
 
 @pytest.fixture
 def make_runner(tmp_path: Path) -> Callable[..., Runner]:
-    """Make runners that train ``Noisy`` on 6 samples, 3 steps an epoch."""
+    """Make runners that train on 6 samples, 3 steps an epoch."""
 
     def make(
         *,
         name: str = 'run',
         epochs: int = 2,
+        model: BaseModel | None = None,
         hooks: list | None = None,
         samples: list[dict] | None = None,
         evaluator: list | None = None,
+        lr: float = 0.1,
         **kwargs,
     ) -> Runner:
         samples = samples or _samples(6)
@@ -83,11 +85,11 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
             )
         torch.manual_seed(0)
         return Runner(
-            model=Noisy(),
+            model=model or Noisy(),
             work_dir=str(tmp_path / name),
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr)),
             custom_hooks=hooks or [],
             randomness=dict(seed=3),
             experiment_name=f'toy_{next(_run)}',

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import torch
 from mmengine.dataset import default_collate
-from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
@@ -49,18 +48,6 @@ def evaluate(rank: int) -> dict[str, float]:
     return metric.evaluate(4)
 
 
-class Keep(Hook):
-    """Keeps the loss of every step, exactly."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-
-    def after_train_iter(
-        self, runner, batch_idx, data_batch=None, outputs=None
-    ) -> None:
-        self.losses.append(outputs['loss'].item())
-
-
 DIAGNOSIS = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=2)
 BRANCH = dict(
     type='bimm_mm.MaskedBranch',
@@ -91,7 +78,6 @@ def train(folder: str, hooks: list[dict]) -> list[float]:
     rng = torch.Generator().manual_seed(0)
     size = (8, 1, 3, 1, 32, 32)
     images = torch.randint(256, size, generator=rng, dtype=torch.uint8)
-    keep = Keep()
     # Unless told, mmengine gives the wrapper a GPU.
     wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
     runner = Runner(
@@ -105,7 +91,7 @@ def train(folder: str, hooks: list[dict]) -> list[float]:
         ),
         train_cfg=dict(by_epoch=False, max_iters=4),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
-        custom_hooks=[*hooks, keep],
+        custom_hooks=hooks,
         launcher='pytorch',
         randomness=dict(seed=3, diff_rank_seed=True),
         experiment_name=f'{len(hooks)}_hooks',
@@ -113,7 +99,8 @@ def train(folder: str, hooks: list[dict]) -> list[float]:
     )
     runner.train()
     assert isinstance(runner.model, MMDistributedDataParallel)
-    return keep.losses
+    losses = runner.message_hub.get_scalar('train/loss').data[0]
+    return losses.tolist()
 
 
 if __name__ == '__main__':

@@ -6,27 +6,23 @@ Oracles: separate backward passes, NumPy's singular values, the dense encoder.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import default_collate
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
 
 from bimm_mm.apis import read_scalars
 from bimm_mm.engine import DiagnosisHook
 from bimm_mm.engine.hooks import diagnosis
 from bimm_mm.models import BIMM, MaskedBranch
-from bimm_mm.registry import HOOKS
 from bimm_mm.structures import ClipBatch
 
-HOOK = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=4)
+HOOK = dict(type='bimm_mm.DiagnosisHook', interval=4, batch_size=4)
 AREAS = ['ventral_V1', 'ventral_V4', 'dorsal_V1', 'dorsal_MT']
 
 
@@ -194,84 +190,55 @@ def test_features_are_those_of_the_dense_encoder(clips: ClipBatch) -> None:
     torch.testing.assert_close(found['ventral_block3'], last[:, -16:])
 
 
-class Clips(Dataset):
+def _clips() -> list[dict]:
     """Six random clips of four frames."""
-
-    def __len__(self) -> int:
-        return 6
-
-    def __getitem__(self, index: int) -> dict:
-        rng = torch.Generator().manual_seed(index)
-        size = (1, 3, 4, 32, 32)
-        clip = torch.randint(256, size, generator=rng, dtype=torch.uint8)
-        return dict(inputs=clip, data_samples=index)
-
-
-class Keep(Hook):
-    """Keeps the losses of every step, exactly."""
-
-    def __init__(self) -> None:
-        self.losses: list[dict[str, float]] = []
-
-    def after_train_iter(
-        self, runner, batch_idx, data_batch=None, outputs=None
-    ) -> None:
-        self.losses.append({k: v.item() for k, v in outputs.items()})
-
-
-Run = Callable[..., tuple[list, dict, Path]]
-_number = itertools.count()
+    rng = torch.Generator().manual_seed(0)
+    size = (6, 1, 3, 4, 32, 32)
+    clips = torch.randint(256, size, generator=rng, dtype=torch.uint8)
+    return [dict(inputs=clip, data_samples=0) for clip in clips]
 
 
 @pytest.fixture
-def train(tmp_path: Path) -> Run:
-    """Train 5 steps; gives the losses, the final weights and the folder."""
+def train(make_runner: Callable[..., Runner]) -> Callable[..., Runner]:
+    """Train 6 steps."""
 
-    def run(
-        hooks: Sequence[dict], *, model: BaseModel | None = None, lr=1e-3
-    ) -> tuple[list, dict, Path]:
-        keep, number = Keep(), next(_number)
-        runner = Runner(
-            model=_model('bimm') if model is None else model,
-            work_dir=str(tmp_path / str(number)),
-            train_dataloader=dict(
-                dataset=Clips(),
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=default_collate,
-                batch_size=2,
-                num_workers=0,
-            ),
-            train_cfg=dict(by_epoch=False, max_iters=5),
-            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=lr)),
-            custom_hooks=[*map(HOOKS.build, map(dict, hooks)), keep],
+    def run(model: BaseModel, *hooks: dict, lr: float = 1e-3) -> Runner:
+        name = f'{type(model).__name__}_{len(hooks)}'
+        backends = [dict(type='LocalVisBackend')]
+        runner = make_runner(
+            name=name,
+            model=model,
+            samples=_clips(),
+            hooks=list(hooks),
+            lr=lr,
             visualizer=dict(
-                type='Visualizer',
-                vis_backends=[dict(type='LocalVisBackend')],
-                name=f'diagnosis_{number}',
+                type='Visualizer', vis_backends=backends, name=name
             ),
-            default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
-            randomness=dict(seed=3),
-            experiment_name=f'diagnosis_{number}',
         )
-        trained = runner.train()
-        return keep.losses, trained.state_dict(), Path(runner.work_dir)
+        runner.train()
+        return runner
 
     return run
 
 
-def _curves(work_dir: Path) -> dict[str, dict[int, float]]:
-    series = read_scalars(work_dir)
+def _curves(runner: Runner) -> dict[str, dict[int, float]]:
+    series = read_scalars(runner.work_dir)
     return {k: v for k, v in series.items() if k.startswith('diagnosis/')}
 
 
-def test_run_with_hook_equals_one_without_bit_by_bit(train: Run) -> None:
-    losses, weights, work_dir = train([HOOK])
-    plain_losses, plain_weights, _ = train([])
-    assert len(losses) == 5
-    assert losses == plain_losses
-    for name, weight in weights.items():
-        assert torch.equal(weight, plain_weights[name]), name
-    curves = _curves(work_dir)
+def test_run_with_hook_equals_one_without_bit_by_bit(
+    train: Callable[..., Runner],
+) -> None:
+    runner, plain = train(_model('bimm'), HOOK), train(_model('bimm'))
+    losses, wanted = (
+        run.message_hub.get_scalar('train/loss').data[0]
+        for run in (runner, plain)
+    )
+    assert len(losses) == 6 and losses.tolist() == wanted.tolist()
+    weights = plain.model.state_dict()
+    for name, weight in runner.model.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+    curves = _curves(runner)
     pairs = [f'{a}__{b}' for a, b in itertools.combinations(AREAS, 2)]
     branches = [f'{b}_block{i}' for b in ('ventral', 'dorsal') for i in '123']
     assert set(curves) == {
@@ -280,16 +247,17 @@ def test_run_with_hook_equals_one_without_bit_by_bit(train: Run) -> None:
         *(f'diagnosis/cosine/{pair}' for pair in pairs),
         *(f'diagnosis/{block}/effective_rank' for block in branches),
     }
-    assert all(list(curve) == [0, 2, 4, 5] for curve in curves.values())
-    pictures = list(work_dir.rglob('diagnosis_*.png'))
-    assert len(pictures) == 4
+    assert all(list(curve) == [0, 4, 6] for curve in curves.values())
+    pictures = list(Path(runner.work_dir).rglob('diagnosis_*.png'))
+    assert len(pictures) == 3
     assert cv2.imread(str(pictures[0])).std() > 10
 
 
-def test_only_training_changes_the_numbers(train: Run) -> None:
+def test_only_training_changes_the_numbers(
+    train: Callable[..., Runner],
+) -> None:
     # One area: no cosine.
-    *_, work_dir = train([HOOK], model=_model('single'), lr=0.0)
-    curves = _curves(work_dir)
+    curves = _curves(train(_model('single'), HOOK, lr=0.0))
     assert len(curves) == 2 + 3
     for curve in curves.values():
         assert len(set(curve.values())) == 1
@@ -306,8 +274,10 @@ class Other(BaseModel):
         raise AssertionError('the run should not get here')
 
 
-def test_what_cannot_be_measured_is_refused(train: Run) -> None:
+def test_what_cannot_be_measured_is_refused(
+    train: Callable[..., Runner],
+) -> None:
     with pytest.raises(ValueError, match=r'bimm_mm\.BIMM on rank 0, not Oth'):
-        train([HOOK], model=Other())
+        train(Other(), HOOK)
     with pytest.raises(ValueError, match=r'at least 1, got 0 and 8'):
         DiagnosisHook(interval=0)

@@ -87,23 +87,6 @@ def test_bfloat16_predictions_are_scored_in_double():
     assert metric.evaluate(4)['V1/mse'] == pytest.approx(loss, rel=1e-9)
 
 
-def test_ranks_are_added_before_dividing(monkeypatch):
-    rng = np.random.default_rng(0)
-    mine, other = _batch(rng, 5), _batch(rng, 2)
-    metric, elsewhere = AreaLoss(), AreaLoss()
-    metric.process({}, [_outputs(V1=mine)])
-    elsewhere.process({}, [_outputs(V1=other, V2=other)])
-    monkeypatch.setattr(
-        'bimm_mm.engine.metrics.all_gather_object',
-        lambda sums: [sums, elsewhere._sums],
-    )
-    metrics = metric.evaluate(7)
-    loss, mean = _numpy([mine, other])
-    assert metrics['V1/mse'] == pytest.approx(loss, rel=1e-9)
-    assert metrics['V1/mean_mse'] == pytest.approx(mean, rel=1e-6)
-    assert 'V2/mse' in metrics
-
-
 def test_prefix_and_empty_evaluation():
     rng = np.random.default_rng(0)
     metric = AreaLoss(prefix='toy')

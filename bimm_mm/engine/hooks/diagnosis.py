@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -303,6 +301,10 @@ def plot(
     names: Sequence[str], cosines: np.ndarray, ranks: Mapping[str, float]
 ) -> np.ndarray:
     """Picture (H, W, 3), uint8 RGB, of the cosines and the effective ranks."""
+    # Importing matplotlib takes a third of a second, for every other hook too.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     left, right = figure.subplots(1, 2)
     left.set_title('Cosine of gradients at the shared blocks')
