@@ -58,7 +58,8 @@ def command(study: Study, run: Run) -> list[str]:
     tools = ROOT / 'tools'
     if run.kind in TRAININGS:
         amp = [] if torch.cuda.is_available() else ['--amp']
-        flags = ['--work-dir', str(folder), '--resume', *amp]
+        resume = ['--resume', *map(str, newest_checkpoint(folder))]
+        flags = ['--work-dir', str(folder), *resume, *amp]
         return [sys.executable, f'{tools}/train.py', str(config), *flags]
     before = study.needs(run)
     weights = str(study.folder(before[0]) / WEIGHTS) if before else 'none'
@@ -140,11 +141,20 @@ def execute(
         return f'{type(error).__name__}: {error}'
 
 
+def newest_checkpoint(folder: Path) -> list[Path]:
+    """The last checkpoint of a training, or none.
+
+    MMEngine notes its whole path, which is another one in a moved folder.
+    """
+    noted = find_latest_checkpoint(str(folder))
+    return [folder / Path(noted).name] if noted else []
+
+
 def keep_weights(folder: Path) -> None:
     """Keep the last checkpoint's weights alone, which need less room."""
-    newest = find_latest_checkpoint(str(folder))
+    (newest,) = newest_checkpoint(folder)
     draft = folder / f'{WEIGHTS}.tmp'
-    torch.save({'state_dict': read_state_dict(str(newest))}, draft)
+    torch.save({'state_dict': read_state_dict(newest)}, draft)
     draft.rename(folder / WEIGHTS)
     for path in folder.glob('epoch_*.pth'):
         path.unlink()

@@ -332,7 +332,7 @@ def test_both_stages_together_take_the_references_time(study) -> None:
 
 def test_a_folder_holds_one_study(study, ucf_folder, lists) -> None:
     other = read_size('toy', {'pretrain.lr': 1.0})
-    with pytest.raises(ValueError, match='study with other numbers'):
+    with pytest.raises(ValueError, match='other numbers'):
         Study(study.home, ucf_folder, lists, numbers=other)
 
 
@@ -451,16 +451,19 @@ def test_from_real_clips_to_the_tables(
 ) -> None:
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     home = tmp_path / 'home'
-    # Three seconds are enough for no run.
+    # No run takes three seconds.
     assert run.main([*real_flags, '--minutes', '0.05']) == 0
     assert '7 runs to do' in capsys.readouterr().out
     assert not list(home.rglob('result.json'))
 
-    # SIGTERM in the middle of a training, and on from its last epoch.
+    # SIGTERM in the middle of a training, and on in a folder that was moved.
     stage = home / 'clips/pretrain_ventral_in1k/seed0-fold0/ventral'
     _terminate_when((stage / 'last_checkpoint').is_file)
     run.main(real_flags)
     assert not (stage / 'result.json').is_file()
+    moved = home.rename(tmp_path / 'moved')
+    home, stage = moved, moved / stage.relative_to(home)
+    real_flags[2] = f'--home={home}'
     assert run.main([*real_flags, '--jobs', '2']) == 0
     assert 'resumed epoch: ' in (stage / 'log.txt').read_text()
     assert '0 runs to do' in capsys.readouterr().out
@@ -481,8 +484,7 @@ def test_from_real_clips_to_the_tables(
     trivial = {'middle-frame', 'motion-energy', 'most frequent class'}
     assert {*scores.method} == {'bimm', 'scratch', *trivial}
     assert len(scores) == 3 * 2 + 2 * 2 + 1
-    page = (home / 'report.md').read_text()
-    assert 'bimm - scratch' in page
+    assert 'bimm - scratch' in (home / 'report.md').read_text()
     assert (home / 'curves.png').stat().st_size > 1000
 
 
