@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,15 +72,6 @@ def toy_data(data_root, tmp_path_factory) -> Path:
     jobs = [Job((path,), video=path in clips) for path in (*clips, *photos)]
     assert extract_contours(config, jobs, threads=1).files == len(jobs)
     return toy
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """For tensors so small that threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

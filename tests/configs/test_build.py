@@ -147,8 +147,3 @@ def test_builds_at_full_size(path, tmp_path):
             init_default_scope(dataset.get('_scope_', cfg.default_scope))
             _read_contours(dataset.pipeline, tmp_path)
             Compose(dataset.pipeline)
-
-
-def test_every_name_of_a_config_is_one_folder_of_results():
-    names = [p.stem for p in LEAVES if 'quickstart' not in p.parts]
-    assert len(set(names)) == len(names)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from mmengine.config import Config
-
 from bimm_mm.datasets import InMemoryVideoDataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,25 +47,3 @@ def test_two_iterations_and_the_same_losses(
         for run in (memory, plain)
     ]
     assert losses[0].tolist() == losses[1].tolist()
-
-
-@pytest.mark.parametrize('part', ['train', 'val', 'test'])
-def test_finetuning_data_from_memory(data_root, toy_data, part) -> None:
-    base = CONFIGS / '_base_' / 'datasets' / 'ucf101_finetune.py'
-    cfg = Config.fromfile(base)
-    loader = cfg[f'{part}_dataloader']
-    plain = loader.dataset if part != 'train' else loader.dataset.dataset
-    plain.update(
-        _scope_='mmaction',
-        ann_file=str(toy_data / 'clips.txt'),
-        data_prefix=dict(
-            video=str(data_root / 'action_mini' / 'ut_interaction' / 'videos')
-        ),
-    )
-    dataset = InMemoryVideoDataset(plain, side=64, bad_videos='error')
-    sample = dataset[3]
-    clips = sample if part == 'train' else [sample]
-    assert len(clips) == (2 if part == 'train' else 1)
-    views = {'train': 1, 'val': 1, 'test': 15}[part]
-    for clip in clips:
-        assert clip['inputs'].shape == (views, 3, 16, 224, 224)

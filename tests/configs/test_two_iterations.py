@@ -16,6 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from bimm_mm.apis import read_scalars
 from bimm_mm.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -36,6 +37,11 @@ STRUCTURES = (  # MAM2 is in test_mam2.py
     'bimm/pretrain_ventral_in1k',
     'bimm/pretrain_ventral_ucf101',
 )
+DIAGNOSED = (
+    'ablations/ablation_sharing_all',  # two branches, the same blocks
+    'baselines/pretrain_localmim_in1k',  # four areas of one branch
+    'mam2/pretrain_mam2_ucf101',  # a regressor before the areas
+)
 
 
 @pytest.mark.parametrize('stem', STRUCTURES)
@@ -53,6 +59,26 @@ def test_trains_two_iterations(stem, train, monkeypatch):
         # Scaled targets: predicting the mean costs about 1, noise more.
         assert len(values) == runner.iter
         assert all(math.isfinite(v) and 0 < v < 40 for v in values)
+
+
+@pytest.mark.parametrize('stem', DIAGNOSED)
+def test_diagnosis_of_the_areas(stem, train, monkeypatch):
+    """Any pretraining config can switch it on."""
+    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
+    path = CONFIGS / f'{stem}.py'
+    hooks = Config.fromfile(path).custom_hooks
+    hook = dict(type='bimm_mm.DiagnosisHook', interval=1, batch_size=2)
+    runner = train(path, custom_hooks=[*hooks, hook])
+    curves = read_scalars(runner.work_dir)
+    areas = {
+        key.removeprefix('train/loss_')
+        for key in runner.message_hub.log_scalars
+        if key.startswith('train/loss_')
+    }
+    for area in areas:
+        norms = curves[f'diagnosis/{area}/gradient_norm']
+        assert list(norms) == [*range(runner.iter + 1)]
+        assert min(norms.values()) > 0
 
 
 def _omnimae_losses(train, tmp_path, name, epochs, **changes):
