@@ -36,7 +36,7 @@ from bimm_mm.contours.format import (
     fingerprint,
     write_contours,
 )
-from bimm_mm.contours.jobs import DoneIndex, Job
+from bimm_mm.contours.jobs import DoneIndex, Job, remove_drafts
 from bimm_mm.contours.manifest import MANIFEST, Manifest
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
@@ -308,7 +308,6 @@ class Extractor:
                 'room, or a folder that can be written to, and run the same '
                 'command again; what is finished stays'
             ) from error
-        self.done.add(out)
         return Stats(files=1, frames=len(indices), bytes=size)
 
 
@@ -339,7 +338,7 @@ def extract_contours(
     extractor.manifest.write(config.contour_root)
     results = extract_all(extractor, jobs, threads=threads)
     stats = sum_of(results, jobs)
-    remove_drafts(config, jobs)
+    tidy_up(config, jobs)
     return stats
 
 
@@ -389,17 +388,18 @@ def sum_of(results: Iterable[Stats], jobs: Iterable[Job]) -> Stats:
     return sum(shown, Stats())
 
 
-def remove_drafts(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
+def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
     """Remove what killed processes left of the files of some jobs.
 
     At the end of an extraction: at its start another process may be writing
     the manifest.
     """
-    done = DoneIndex()
-    for job in jobs:
-        for path in job.paths:
-            done.remove_drafts(config.contour_path(path))
-    done.remove_drafts(os.path.join(config.contour_root, MANIFEST))
+    remove_drafts(
+        [
+            *(config.contour_path(path) for job in jobs for path in job.paths),
+            os.path.join(config.contour_root, MANIFEST),
+        ]
+    )
 
 
 def split_done(

@@ -9,9 +9,9 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
-from threading import Lock
+from pathlib import Path
 
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
@@ -107,12 +107,6 @@ def is_image(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in IMAGES
 
 
-@dataclass
-class _Folder:
-    names: set[str] = field(default_factory=set)
-    drafts: dict[str, list[str]] = field(default_factory=dict)
-
-
 class DoneIndex:
     """Contour files that exist, by one listing per folder.
 
@@ -121,51 +115,38 @@ class DoneIndex:
     """
 
     def __init__(self) -> None:
-        self._folders: dict[str, _Folder] = {}
-        self._lock = Lock()
+        self._listings: dict[str, frozenset[str]] = {}
 
     def __contains__(self, path: str) -> bool:
         folder, name = os.path.split(path)
-        return name in self._folder(folder).names
+        if folder not in self._listings:
+            self._listings[folder] = frozenset(_names(folder))
+        return name in self._listings[folder]
 
-    def add(self, path: str) -> None:
-        """Note a file that was written."""
+
+def remove_drafts(paths: Iterable[str]) -> None:
+    """Remove what killed processes left of some files.
+
+    Args:
+        paths: The files that the processes were going to write.
+    """
+    folders: dict[str, set[str]] = {}
+    for path in paths:
         folder, name = os.path.split(path)
-        self._folder(folder).names.add(name)
-
-    def remove_drafts(self, path: str) -> None:
-        """Remove what a killed process left of a file.
-
-        Args:
-            path: The file that the process was going to write.
-        """
-        folder, name = os.path.split(path)
-        for draft in self._folder(folder).drafts.pop(name, ()):
-            draft_path = os.path.join(folder, draft)
-            # Another process may have finished or removed it meanwhile.
-            if os.path.exists(draft_path):
-                os.remove(draft_path)
-
-    def _folder(self, path: str) -> _Folder:
-        with self._lock:
-            if path not in self._folders:
-                self._folders[path] = _list(path)
-            return self._folders[path]
+        folders.setdefault(folder, set()).add(name)
+    for folder, wanted in folders.items():
+        for name in _names(folder):
+            draft = _DRAFT.fullmatch(name)
+            if draft and draft['name'] in wanted:
+                # Another process may have finished or removed it meanwhile.
+                Path(folder, name).unlink(missing_ok=True)
 
 
-def _list(path: str) -> _Folder:
-    folder = _Folder()
+def _names(folder: str) -> list[str]:
     try:
-        with os.scandir(path or '.') as entries:
-            names = [entry.name for entry in entries]
+        return os.listdir(folder or '.')
     except FileNotFoundError:
-        return folder
-    for name in names:
-        if draft := _DRAFT.fullmatch(name):
-            folder.drafts.setdefault(draft['name'], []).append(name)
-        else:
-            folder.names.add(name)
-    return folder
+        return []
 
 
 def _listed(list_file: str, base: str) -> list[str]:

@@ -19,9 +19,9 @@ from bimm_mm.contours.extract import (
     Extractor,
     Stats,
     extract_all,
-    remove_drafts,
     split_done,
     sum_of,
+    tidy_up,
 )
 from bimm_mm.contours.jobs import Job
 
@@ -87,7 +87,7 @@ def extract_with_ray(
     finally:
         if started_here:
             ray.shutdown()
-    remove_drafts(config, jobs)
+    tidy_up(config, jobs)
     return stats
 
 
