@@ -64,7 +64,8 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
         epochs: int = 2,
         model: BaseModel | None = None,
         hooks: list | None = None,
-        samples: list[dict] | None = None,
+        samples: list[dict] | dict | None = None,
+        sampler: str = 'DefaultSampler',
         evaluator: list | None = None,
         lr: float = 0.1,
         **kwargs,
@@ -72,7 +73,7 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
         samples = samples or _samples(6)
         loader = dict(
             dataset=samples,
-            sampler=dict(type='DefaultSampler', shuffle=False),
+            sampler=dict(type=sampler, shuffle=False),
             collate_fn=default_collate,
             batch_size=2,
         )

@@ -157,9 +157,7 @@ def test_steps_are_those_of_one_group_per_tensor():
 @pytest.mark.parametrize(
     ('paramwise', 'words'),
     [
-        (dict(), 'layer_decay'),
         (dict(layer_dacay=0.7), 'layer_dacay'),
-        (dict(layer_decay=0.7, num_layers=12), 'num_layers'),
         (dict(layer_decay=1.5), r'\(0, 1\]'),
     ],
 )

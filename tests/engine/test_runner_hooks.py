@@ -101,12 +101,6 @@ def test_resumed_run_does_not(train):
     assert train(epochs=2, resume=True) == [6]
 
 
-def test_run_without_validation_is_left_alone(make_runner):
-    runner = make_runner(epochs=1, hooks=[FirstValHook()])
-    runner.train()
-    assert runner.iter == 3
-
-
 class Nothing(BaseMetric):
     default_prefix = ''
 
