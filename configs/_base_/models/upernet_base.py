@@ -1,6 +1,6 @@
 # ViT-B in UperNet (Sec. 4.2), whose sizes are those of MAE's UperNet.
 # Classes and input size are the data set's: the leaf gives them.
-width = 768
+embed_dims = 768
 norm_cfg = dict(type='SyncBN', requires_grad=True)  # chosen: as MAE
 
 model = dict(
@@ -16,13 +16,13 @@ model = dict(
     # Strides 4, 8, 16 and 32 from four maps of stride 16.
     neck=dict(
         type='Feature2Pyramid',  # chosen: as MAE
-        embed_dim=width,
+        embed_dim=embed_dims,
         rescales=[4, 2, 1, 0.5],
         norm_cfg=norm_cfg,
     ),
     decode_head=dict(
         type='UPerHead',
-        in_channels=[width] * 4,
+        in_channels=[embed_dims] * 4,
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),  # chosen: as MAE
         channels=768,  # chosen: as MAE
@@ -33,7 +33,7 @@ model = dict(
     ),
     auxiliary_head=dict(
         type='FCNHead',
-        in_channels=width,
+        in_channels=embed_dims,
         in_index=2,
         channels=256,  # chosen: as MAE
         num_convs=1,

@@ -9,7 +9,7 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 image_size = 1024  # chosen: as ViTDet
-width = 768  # of ViT-B (Sec. A.1)
+embed_dims = 768  # of ViT-B (Sec. A.1)
 
 model = dict(
     data_preprocessor=dict(
@@ -35,7 +35,7 @@ model = dict(
             checkpoint='work_dirs/pretrain_joint_k400/epoch_800.pth',
         ),
     ),
-    neck=dict(_delete_=True, type='bimm_mm.SimpleFPN', in_channels=width),
+    neck=dict(_delete_=True, type='bimm_mm.SimpleFPN', in_channels=embed_dims),
 )
 
 train_pipeline = [
@@ -92,7 +92,6 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=16)  # chosen: mmdet's usual total
 
-warmup_epochs = None  # of the other benchmarks
 param_scheduler = [
     dict(
         type='LinearLR',
