@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip('ray', reason='Ray is an extra')
@@ -77,56 +79,55 @@ def make(data: Path, out: Path, **changes) -> ExtractionConfig:
 def test_two_workers_give_the_files_of_one_process(
     cluster, data_root, tmp_path, write_pictures, digests, monkeypatch
 ):
-    write_pictures(tmp_path / 'data', [32, 33, 40])
-    for name in ('eat', 'want'):
-        source = data_root / 'clips' / 'asl_gestures' / f'{name}.mkv'
-        shutil.copy(source, tmp_path / 'data')
+    """One file is finished, one broken, and one kills its workers."""
+    monkeypatch.setattr(ray_extract, 'DEATHS', 2)
+    write_pictures(tmp_path / 'data', [32, 40, 33])
+    source = data_root / 'clips' / 'asl_gestures' / 'eat.mkv'
+    shutil.copy(source, tmp_path / 'data')
     (tmp_path / 'data/broken.mp4').write_bytes(source.read_bytes()[:2000])
     # A relative path, which Ray's processes must see as this one does.
     monkeypatch.chdir(tmp_path)
-    jobs = find_jobs('data', group=2)
-    expected = extract_contours(make(Path('data'), Path('one')), jobs)
-    assert expected.files == 5 and len(expected.failed) == 1
-    config = make(Path('data'), Path('two'))
-    # One file is finished, and must stay as it is.
-    extract_contours(config, jobs[-1:])
-    stats = extract_with_ray(config, jobs, workers=2, threads=1)
-    assert (stats.files, stats.skipped) == (4, 1)
-    assert stats.failed == expected.failed
-    assert digests(tmp_path / 'two') == digests(tmp_path / 'one')
-
-
-@pytest.mark.slow
-def test_jobs_whose_workers_die_are_tried_again_and_given_up(
-    cluster, tmp_path, write_pictures, monkeypatch
-):
-    monkeypatch.setattr(ray_extract, 'DEATHS', 2)
-    write_pictures(tmp_path / 'data', [32, 40, 33])
-    config = make(
-        tmp_path / 'data',
-        tmp_path / 'out',
-        detector='deadly_detector.Deadly',
-        options={'folder': str(tmp_path)},
+    jobs = find_jobs('data', group=1)
+    deadly = [job for job in jobs if job.paths == ('data/1.png',)]
+    one, two = (
+        make(
+            Path('data'),
+            Path(name),
+            detector='deadly_detector.Deadly',
+            options={'folder': str(tmp_path)},
+        )
+        for name in ('one', 'two')
     )
-    jobs = find_jobs(config.data_root, group=1)
-    stats = extract_with_ray(config, jobs, workers=1, threads=1)
-    [(path, reason)] = stats.failed
-    assert path == jobs[1].paths[0]
+    harmless = [job for job in jobs if job not in deadly]
+    expected = extract_contours(one, harmless)
+    assert expected.files == 3 and len(expected.failed) == 1
+    extract_contours(two, harmless[-1:])
+    stats = extract_with_ray(two, jobs, workers=2, threads=1)
+    assert (stats.files, stats.skipped) == (2, 1)
+    assert digests(tmp_path / 'two') == digests(tmp_path / 'one')
+    broken, (path, reason) = stats.failed
+    assert [broken] == expected.failed and path == 'data/1.png'
     assert '2 worker processes died while they had it' in reason
     assert (tmp_path / 'deaths').read_text() == 'xx'
-    names = ['0.png.zip', '2.png.zip', 'manifest.json']
-    assert sorted(os.listdir(tmp_path / 'out')) == names
 
 
-@pytest.mark.slow
-def test_errors_of_workers_end_the_run(cluster, tmp_path, write_pictures):
-    write_pictures(tmp_path / 'data', [32, 56, 35])
+def test_errors_of_workers_end_the_run(
+    cluster, tmp_path, write_pictures, one_thread, monkeypatch
+):
+    """What a worker gives back is raised; nothing else is raised in it."""
+    monkeypatch.chdir(tmp_path)  # as the worker does, and back
+    write_pictures(tmp_path / 'data', [56])
     config = make(
         tmp_path / 'data', tmp_path / 'out', detector='deadly_detector.Deadly'
     )
-    jobs = find_jobs(config.data_root, group=1)
-    with pytest.raises(ExtractionError, match='no more memory'):
-        extract_with_ray(config, jobs, workers=1, threads=1)
+    [job] = find_jobs(config.data_root)
+    worker = ray_extract.Worker(config, 'cpu', 1, str(tmp_path))
+    batch = {'job': [pickle.dumps(job)], 'number': np.array([7])}
+    answer = worker(batch)
+    assert answer['numbers'] == [[7]]
+    error = pickle.loads(answer['result'][0])
+    assert isinstance(error, ExtractionError)
+    assert 'no more memory' in str(error)
 
 
 def test_a_cluster_without_gpus_is_refused_at_once(
