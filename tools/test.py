@@ -17,8 +17,8 @@ from bimm_mm.apis import (
     check_checkpoint,
     check_data_files,
     load_config,
-    log_provenance,
     set_work_dir,
+    write_provenance,
 )
 from bimm_mm.utils.files import write_json
 from bimm_mm.utils.processes import end_processes
@@ -78,7 +78,7 @@ def main() -> None:
     )
     if args.out and args.out.endswith('.pkl'):
         runner.test_evaluator.metrics.append(DumpResults(args.out))
-    log_provenance(runner, 'test')
+    write_provenance(runner, runner.test_dataloader.dataset)
     metrics = runner.test()
     if args.out and args.out.endswith('.json') and is_main_process():
         write_json(metrics, args.out)

@@ -16,12 +16,12 @@ from bimm_mm.apis import (
     check_load_from,
     describe_batch,
     load_config,
-    log_provenance,
     set_resume,
     set_work_dir,
     starts_from_scratch,
     use_amp,
     use_auto_scale_lr,
+    write_provenance,
 )
 from bimm_mm.utils.processes import end_processes
 
@@ -92,7 +92,7 @@ def main() -> None:
         runner.logger.warning(
             'no init_cfg, load_from or --resume: training from scratch'
         )
-    log_provenance(runner, 'train')
+    write_provenance(runner, runner.train_dataloader.dataset)
     runner.train()
     end_processes()
 

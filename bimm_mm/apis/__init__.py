@@ -37,7 +37,7 @@ _MODULES = {
         'split_fold',
         'summary',
     ),
-    'provenance': ('log_provenance',),
+    'provenance': ('write_provenance',),
     'inference': ('init_model', 'load_batch', 'reconstruct'),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}

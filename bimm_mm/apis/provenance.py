@@ -1,4 +1,4 @@
-"""What a run was started with, as one line of its log."""
+"""What a training or a test was started with, as a file beside its log."""
 
 from __future__ import annotations
 
@@ -7,55 +7,54 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
+import torch
+from mmengine.dist import get_world_size, master_only
 from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
+from bimm_mm.utils.files import write_text
 from bimm_mm.version import __version__
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
-def log_provenance(runner: Runner, task: Literal['train', 'test']) -> None:
-    """Write into the log what MMEngine does not write.
+@master_only
+def write_provenance(runner: Runner, dataset: Dataset) -> None:
+    """Write ``provenance.json`` into the folder of the runner's log.
 
-    MMEngine's log has the machine, the versions of libraries and the config.
-    This line adds the command, the revision of this code and the number of
-    samples: ``provenance: {"task": "train", "command": ..., ...}``.
+    It has the command, the revision of this code, the machine, the number of
+    samples of the dataset and the config.
 
     Args:
-        runner: Its data loader is built if it is not yet.
-        task: What the runner is about to do.
+        runner: Not started yet.
+        dataset: What it is about to train or to test on.
     """
-    train = task == 'train'
-    loader = runner.train_dataloader if train else runner.test_dataloader
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else 'CPU'
     record = {
-        'task': task,
         'command': shlex.join(['python', *sys.argv]),
-        'revision': revision(),
-        'samples': len(loader.dataset),
+        'revision': _revision(),
+        'machine': f'{get_world_size()} x {device}, torch {torch.__version__}',
+        'samples': len(dataset),  # type: ignore[arg-type]
+        'config': runner.cfg.to_dict(),
     }
-    runner.logger.info(f'provenance: {json.dumps(record)}')
+    text = json.dumps(record, indent=2, default=str)
+    write_text(text, Path(runner.log_dir) / 'provenance.json')
 
 
-def revision() -> str:
-    """Version and git revision of this code; '+' where it was changed."""
-    top = _git('rev-parse', '--show-toplevel')
-    if top is None or Path(top) != _PACKAGE.parent:
+def _revision() -> str:
+    """Version and git revision of this code; '-dirty' where it was changed."""
+    describe = ['git', '-C', str(_ROOT), 'describe', '--always', '--dirty']
+    if not (_ROOT / '.git').exists():
         return f'{__version__}, not in a git checkout'
-    changed = '+' if _git('status', '--porcelain', '-uno') else ''
-    return f'{__version__}, git {_git("rev-parse", "HEAD")}{changed}'
-
-
-def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ['git', '-C', str(_PACKAGE), *arguments],
+        found = subprocess.run(
+            [*describe, '--abbrev=40', '--exclude=*'],
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f'{__version__}, git cannot be asked'
+    return f'{__version__}, git {found.stdout.strip()}'

@@ -13,71 +13,70 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import StrictUndefined, Template
 
-from bimm_mm.utils.files import sha256_of_file
-from projects.paper_tables.match import Leaderboard, match
-from projects.paper_tables.provenance import Result, Run, gather, is_older
-from projects.paper_tables.tables import PAPER, read_tables
+from bimm_mm.utils.files import sha256_of_file, write_text
+
+from .match import Match, RejectedRun, read_results
+from .provenance import Result
+from .tables import PAPER, TableFile, read_tables
 
 
-def render(board: Leaderboard) -> str:
+def tabulate(file: TableFile, matched: list[Match]) -> pd.DataFrame:
+    """Figures of the paper and ours in per cent, by table, row and metric.
+
+    Of several results, which are numbered from 1, the latest counts.
+    """
+    lines = []
+    for table, row in file.rows():
+        for metric in table.metrics:
+            cell = (table.name, row.name, metric.benchmark)
+            found = [n for n, m in enumerate(matched, 1) if cell in m.cells]
+            metrics = matched[found[-1] - 1].result.metrics if found else {}
+            ours = metrics.get(metric.key, float('nan')) * metric.scale
+            paper = row.values.get(metric.title)
+            lines.append((*cell[:2], metric.title, paper, ours, found))
+    names = ['table', 'row', 'metric', 'paper', 'ours', 'results']
+    frame = pd.DataFrame(lines, columns=names).set_index(names[:3])
+    frame['paper'] = frame['paper'].astype(float)
+    return frame.assign(difference=frame['ours'] - frame['paper'])
+
+
+def render(
+    file: TableFile,
+    matched: list[Match],
+    others: list[Match],
+    rejected: list[RejectedRun],
+) -> str:
     """The page: tables with a result, the runs behind them, other runs."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    template = Template(
+        Path(__file__).with_name('leaderboard.html').read_text('utf-8'),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-        lstrip_blocks=True,
     )
-    numbers = {path: number for number, path in enumerate(board.results, 1)}
-    return environment.get_template('leaderboard.html').render(
-        board=board,
-        tables=_tables(board, numbers),
-        format=_format,
-        time=_time,
+    return template.render(
+        file=file,
+        figures=tabulate(file, matched).loc,
+        results=[match.result for match in matched],
+        others=others,
+        rejected=rejected,
         digest=_digest,
     )
-
-
-def _tables(board: Leaderboard, numbers: dict[str, int]) -> list[dict]:
-    """The tables with a result, row by row."""
-    shown = []
-    figures = board.figures().groupby(['file', 'table'])
-    for file in board.files:
-        for table in file.tables:
-            here = figures.get_group((str(file.path), table.name))
-            if here['ours'].isna().all():
-                continue
-            cells = here.groupby('row')
-            rows = []
-            for row in table.rows:
-                own = cells.get_group(row.name)
-                used = {numbers[str(r.path)] for r in own['results'].sum()}
-                values = own[['paper', 'ours', 'difference']].to_numpy()
-                rows.append((row, values, sorted(used)))
-            shown.append({'file': file, 'table': table, 'rows': rows})
-    return shown
-
-
-def _format(value: float, sign: str = '') -> str:
-    return '' if pd.isna(value) else f'{value:{sign}.1f}'
 
 
 def _digest(result: Result) -> str:
     """SHA-256 of the checkpoint that was tested, if it is still there."""
     checkpoint = result.stages[-1].checkpoint
-    if checkpoint.is_file() and is_older(checkpoint, result.path.stem):
-        return sha256_of_file(checkpoint)
+    if checkpoint.is_file():
+        written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
+        if f'{written:%Y%m%d_%H%M%S}' <= result.path.stem:
+            return sha256_of_file(checkpoint)
     return 'gone or written anew since'
-
-
-def _time(runs: Sequence[Run]) -> timedelta:
-    return timedelta(seconds=sum(run.seconds for run in runs))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,26 +88,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add('work_dirs', nargs='+', type=Path, help='where to look for results')
     add('--out', type=Path, default=Path('leaderboard'), help='a folder')
-    add('--tables', type=Path, nargs='+', default=[PAPER], help='of tables')
+    add('--tables', type=Path, default=PAPER, help='a file of tables')
     args = parser.parse_args(arguments)
     for folder in args.work_dirs:
         if not folder.is_dir():
             parser.error(f'there is no folder {folder}')
     try:
-        files = [read_tables(path) for path in args.tables]
-    except ValueError as error:
+        file = read_tables(args.tables)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    board = match(gather(args.work_dirs), files)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'leaderboard.html').write_text(render(board), encoding='utf-8')
-    figures = board.figures().drop(columns='results')
-    figures.to_csv(args.out / 'leaderboard.csv', index=False)
+    matched, others, rejected = read_results(args.work_dirs, file)
+    page = render(file, matched, others, rejected)
+    write_text(page, args.out / 'leaderboard.html')
+    tabulate(file, matched).to_csv(args.out / 'leaderboard.csv')
     print(
-        f'{len(board.results)} result(s) in tables, {len(board.unmatched)} of '
-        f'other runs, {len(board.rejected)} rejected; see {args.out}'
+        f'{len(matched)} result(s) in tables, {len(others)} of other runs, '
+        f'{len(rejected)} rejected; see {args.out}'
     )
-    for rejected in board.rejected:
-        print(f'rejected {rejected.path}: {rejected.reason}')
+    for run in rejected:
+        print(f'rejected {run.path}: {run.reason}')
     return 0
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from projects.paper_tables.provenance import RejectedRun, Result, Run, Stage
-from projects.paper_tables.tables import Row, Table, TableFile, read_config
+from .provenance import Result, Run, Stage, read_result
+from .tables import Row, Table, TableFile, last_checkpoint, read_config
 
 # A run needs this share of a data set: videos vanish from the web.
 SHARE = 0.9
@@ -39,178 +38,112 @@ _PATH = re.compile(
 )
 # Not compared where a run resumed: all weights are its checkpoint's.
 _START = re.compile(r'(load_from|model\.backbone\.init_cfg)(\.|$)')
-_ABSENT = '(absent)'
-# File, table, row and benchmark.
-Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
-class UnmatchedRun:
-    """A result of no row, the row nearest to it, and how they differ."""
+class Match:
+    """The rows that a result belongs to, and how it differs from others."""
 
     result: Result
-    nearest: str
-    differences: list[str]
+    cells: list[tuple[str, str, str]]  # table, row and benchmark
+    nearest: str  # of all rows
+    differences: list[str]  # from that one
 
 
-@dataclass
-class Leaderboard:
-    """Results beside the paper's."""
+@dataclass(frozen=True)
+class RejectedRun:
+    """A file of metrics that does not count, and why."""
 
-    files: list[TableFile]
-    # The latest one last.
-    matched: dict[Key, list[Result]] = field(default_factory=dict)
-    unmatched: list[UnmatchedRun] = field(default_factory=list)
-    rejected: list[RejectedRun] = field(default_factory=list)
-
-    @property
-    def results(self) -> dict[str, Result]:
-        """Results in tables by path, each once, in order."""
-        found = {
-            str(r.path): r for cell in self.matched.values() for r in cell
-        }
-        return dict(sorted(found.items()))
-
-    def figures(self) -> pd.DataFrame:
-        """One line per row and metric.
-
-        Returns:
-            The columns ``file``, ``table``, ``row``, ``metric``, the figures
-            ``paper`` and ``ours`` in per cent, their ``difference``, and
-            the ``results`` behind ours, of which the latest counts.
-        """
-        lines = []
-        for file, table, row in _rows(self.files):
-            for metric in table.metrics:
-                key = _key(file, table, row, metric.benchmark)
-                found = self.matched.get(key, [])
-                ours = found[-1].metrics[metric.key] if found else None
-                paper = row.values.get(metric.title)
-                scaled = None if ours is None else ours * metric.scale
-                lines.append([*key[:3], metric.title, paper, scaled, found])
-        names = ['file', 'table', 'row', 'metric', 'paper', 'ours', 'results']
-        frame = pd.DataFrame(lines, columns=names)
-        frame = frame.astype({'paper': float, 'ours': float})
-        frame.insert(6, 'difference', frame['ours'] - frame['paper'])
-        return frame
+    path: Path
+    reason: str
 
 
-def match(
-    results: Iterable[Result | RejectedRun], files: Iterable[TableFile]
-) -> Leaderboard:
-    """Put every result where it belongs."""
-    board = Leaderboard(list(files))
-    for result in results:
-        if isinstance(result, RejectedRun):
-            board.rejected.append(result)
+def read_results(
+    folders: Iterable[Path], file: TableFile
+) -> tuple[list[Match], list[Match], list[RejectedRun]]:
+    """Results of rows, of no row, and rejected ones, in the order of time."""
+    matched: list[Match] = []
+    others: list[Match] = []
+    rejected: list[RejectedRun] = []
+    found = {path for folder in folders for path in folder.rglob('*.json')}
+    # MMEngine writes the metrics of a test to <time>/<time>.json.
+    tests = [path for path in found if path.stem == path.parent.name]
+    for path in sorted(tests, key=lambda path: (path.stem, path)):
+        try:
+            result = read_result(path)
+        except Exception as error:
+            # Whatever is missing or damaged is said on the page.
+            rejected.append(RejectedRun(path, str(error)))
         else:
-            _match(result, board)
-    for found in board.matched.values():
-        found.sort(key=lambda result: result.path.stem)
-    return board
+            match = _match(result, file)
+            (matched if match.cells else others).append(match)
+    return matched, others, rejected
 
 
-def _match(result: Result, board: Leaderboard) -> None:
-    keys, others = [], []
-    for file, table, row in _rows(board.files):
-        for benchmark in row.finetune:
-            key = _key(file, table, row, benchmark)
-            unlike = list(_differences(result, file, row, benchmark))
-            if unlike:
-                # Compared first by how many trainings there are.
-                stages = abs(len(row.stages) + 1 - len(result.stages))
-                others.append((stages, len(unlike), key, unlike))
-            elif reason := _impossible(result, table, benchmark):
-                board.rejected.append(RejectedRun(result.path, reason))
-                return
-            else:
-                keys.append(key)
-    for key in keys:
-        board.matched.setdefault(key, []).append(result)
-    if not keys:
-        nothing = (0, 0, ('', '-', 'no row', '-'), ['no row has a config'])
-        _, _, (_, name, row_name, benchmark), unlike = min(
-            others, default=nothing
-        )
-        nearest = f'{row_name} of table {name}, {benchmark}'
-        board.unmatched.append(UnmatchedRun(result, nearest, unlike))
+def _match(result: Result, file: TableFile) -> Match:
+    unlike = {
+        (table.name, row.name, name): [
+            *_unlike(result, file, table, row, name)
+        ]
+        for table, row in file.rows()
+        for name in row.finetune
+    }
+    cells = [cell for cell in unlike if not unlike[cell]]
+    near = min(unlike, key=lambda cell: len(unlike[cell]))
+    nearest = f'{near[1]} of table {near[0]}, {near[2]}'
+    return Match(result, cells, nearest, unlike[near])
 
 
-def _rows(files: list[TableFile]) -> Iterator[tuple[TableFile, Table, Row]]:
-    for file in files:
-        for table in file.tables:
-            for row in table.rows:
-                yield file, table, row
-
-
-def _key(file: TableFile, table: Table, row: Row, benchmark: str) -> Key:
-    return str(file.path), table.name, row.name, benchmark
-
-
-def _impossible(result: Result, table: Table, benchmark: str) -> str:
-    """Which figure of a table no run can have, '' if there is none."""
-    for metric in table.metrics:
-        value = result.metrics.get(metric.key)
-        if metric.benchmark == benchmark and not (
-            value is not None and 0 <= value * metric.scale <= 100
-        ):
-            return f'its {metric.key} is {value}'
-    return ''
-
-
-def _differences(
-    result: Result, file: TableFile, row: Row, benchmark: str
+def _unlike(
+    result: Result, file: TableFile, table: Table, row: Row, benchmark: str
 ) -> Iterator[str]:
     """What a result does differently from a row on a benchmark."""
     options = tuple(row.options.items())
     final = read_config(row.finetune[benchmark], options)
     plans = [*map(read_config, row.stages), final]
     if len(result.stages) != len(plans):
-        names = ', '.join(s.checkpoint.parent.name for s in result.stages)
-        yield (
-            f'{len(result.stages)} training(s) instead of {len(plans)}: '
-            f'{names or "none"}'
-        )
-        return
-    for stage, plan in zip(result.stages, plans, strict=True):
-        for line in _unlike(stage, plan, _samples(plan, file)):
+        yield f'{len(result.stages)} training(s) instead of {len(plans)}'
+    # The last ones are those that may have the same task.
+    for stage, plan in zip(result.stages[::-1], plans[::-1], strict=False):
+        for line in _stage_differences(stage, plan, _samples(plan, file)):
             yield f'{stage.checkpoint.parent.name}: {line}'
-    test = result.test
-    lines = compare(_part(test.config, _TEST), _part(final, _TEST))
-    lines += _too_few(test, file.benchmarks[benchmark].test)
+    lines = _compare(_part(result.test.config, _TEST), _part(final, _TEST))
+    lines += _too_few(result.test, file.benchmarks[benchmark].test)
+    for metric in table.metrics:
+        value = result.metrics.get(metric.key, float('nan'))
+        possible = 0 <= value * metric.scale <= 100
+        if metric.benchmark == benchmark and not possible:
+            lines.append(f'its {metric.key} is {value}')
     yield from (f'test: {line}' for line in lines)
 
 
-def _unlike(stage: Stage, plan: Mapping[str, Any], size: int) -> Iterator[str]:
+def _stage_differences(
+    stage: Stage, plan: Mapping[str, Any], size: int
+) -> Iterator[str]:
     """What a training did differently from the config of a row."""
-    unit = 'epoch' if 'train_cfg.max_epochs' in plan else 'iter'
-    due = plan[f'train_cfg.max_{unit}s']
+    last = last_checkpoint(plan)
     reached = stage.runs[-1].saved[-1]
-    if stage.checkpoint.name != f'{unit}_{due}.pth':
-        yield f'{stage.checkpoint.name} instead of {unit}_{due}.pth'
-    elif reached != due:
-        yield f'it ended at {unit} {reached} of {due}'
+    if stage.checkpoint.name != last:
+        yield f'{stage.checkpoint.name} instead of {last}'
+    elif not last.endswith(f'_{reached}.pth'):
+        yield f'it ended at {reached}, before {last}'
     for run in stage.runs:
         there, wanted = _part(run.config, _TRAIN), _part(plan, _TRAIN)
-        if run.resumed:
-            for part in (there, wanted):
-                for key in list(filter(_START.match, part)):
-                    del part[key]
-        yield from compare(there, wanted)
+        for part in (there, wanted) if run.resumed else ():
+            for key in list(filter(_START.match, part)):
+                del part[key]
+        yield from _compare(there, wanted)
         yield from _too_few(run, size)
 
 
-def compare(run: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    """Where a run's config departs from a row's, both by dotted key.
-
-    Returns:
-        Such as ``'train_cfg.max_epochs: 2 instead of 100'``.
-    """
-    return [
-        f'{key}: {run.get(key, _ABSENT)} instead of {row.get(key, _ABSENT)}'
-        for key in sorted({*run, *row})
-        if run.get(key, _ABSENT) != row.get(key, _ABSENT)
-    ]
+def _compare(run: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """Where configs differ: ``'train_cfg.max_epochs: 2 instead of 100'``."""
+    lines = []
+    for key in sorted({*run, *row}):
+        ours, wanted = (part.get(key, '(absent)') for part in (run, row))
+        if ours != wanted:
+            lines.append(f'{key}: {ours} instead of {wanted}')
+    return lines
 
 
 def _part(config: Mapping[str, Any], keys: re.Pattern[str]) -> dict[str, Any]:
@@ -229,14 +162,9 @@ def _part(config: Mapping[str, Any], keys: re.Pattern[str]) -> dict[str, Any]:
 
 def _samples(plan: Mapping[str, Any], file: TableFile) -> int:
     """Samples of the data set that a config trains on, 0 if not known."""
-    texts = [
-        str(value)
-        for key, value in plan.items()
-        if key.startswith('train_dataloader.')
-    ]
+    texts = [str(v) for k, v in plan.items() if k.startswith('train_data')]
     for benchmark in file.benchmarks.values():
-        folder = benchmark.folder
-        if folder and any(text.startswith(folder) for text in texts):
+        if any(text.startswith(benchmark.folder) for text in texts):
             return benchmark.train
     return 0
 

@@ -6,7 +6,6 @@ Rows that share a stage of pretraining share its run. A row that fails does not
 stop the others.
 
 Examples:
-    python -m projects.paper_tables.run_table --list
     python -m projects.paper_tables.run_table 7f --gpus 8
     python -m projects.paper_tables.run_table 7f --rows 0.5 0.75 --gpus 8
     python -m projects.paper_tables.run_table 1 --rows BIMM --print --gpus 8
@@ -19,21 +18,18 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from projects.paper_tables.provenance import (
-    DAMAGED,
-    is_older,
-    metric_files,
-    read_run,
-)
-from projects.paper_tables.tables import (
+from .tables import (
     PAPER,
     Row,
     Table,
+    last_checkpoint,
     read_config,
     read_tables,
     start_key,
@@ -48,68 +44,94 @@ class Step:
 
     task: Literal['train', 'test']
     config: Path
-    work_dir: Path
     checkpoint: Path  # what a training writes last, and a test reads
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the config
-    needs: Step | None = None
+    options: tuple[str, ...]  # of the config
+    needs: Step | None
 
     @property
     def name(self) -> str:
         """Such as ``'test finetune_k400'``."""
-        return f'{self.task} {self.work_dir.name}'
+        return f'{self.task} {self.checkpoint.parent.name}'
+
+    @property
+    def metrics(self) -> Path:
+        """What a test writes."""
+        return self.checkpoint.with_suffix('.json')
 
     def command(self, gpus: int) -> list[str]:
         """The command line, for one process per GPU."""
-        tool = TOOLS / f'{self.task}.py'
-        command = ['python', _short(tool), _short(self.config)]
-        if gpus > 1:
-            tool = TOOLS / f'dist_{self.task}.sh'
-            command[:2] = ['bash', _short(tool)]
-        if self.task == 'test':
-            command.append(str(self.checkpoint))
-        if gpus > 1:
-            command.append(str(gpus))
-        command += ['--work-dir', str(self.work_dir)]
-        if self.task == 'train':
+        train, several = self.task == 'train', gpus > 1
+        tool = TOOLS / (
+            f'dist_{self.task}.sh' if several else f'{self.task}.py'
+        )
+        return [
+            *('bash' if several else 'python', os.path.relpath(tool)),
+            os.path.relpath(self.config),
+            *([] if train else [str(self.checkpoint)]),
+            *([str(gpus)] if several else []),
+            *('--work-dir', str(self.checkpoint.parent)),
             # From the last checkpoint, or from the start if there is none.
-            command.append('--resume')
-        if self.options:
-            command.append('--cfg-options')
-            command += [f'{key}={val}' for key, val in self.options.items()]
-        return command
+            *(['--resume'] if train else ['--out', str(self.metrics)]),
+            *(['--cfg-options', *self.options] if self.options else []),
+        ]
 
-    def status(self) -> Literal['done', 'to do']:
+    def is_done(self) -> bool:
         """Whether its result is there, and not of an older checkpoint."""
-        last = self.work_dir / 'last_checkpoint'
+        # MMEngine names a checkpoint there once it is complete.
+        last = self.checkpoint.with_name('last_checkpoint')
         if not (self.checkpoint.is_file() and last.is_file()):
-            return 'to do'
+            return False
         if self.task == 'train':
-            # MMEngine names a checkpoint there once it is complete.
-            whole = Path(last.read_text().strip()).name == self.checkpoint.name
-            return 'done' if whole else 'to do'
-        for path in metric_files(self.work_dir):
-            try:
-                read = str(read_run(path.parent, 'test').config['load_from'])
-            except (KeyError, *DAMAGED):
-                continue
-            same = Path(read).name == self.checkpoint.name
-            if same and is_older(self.checkpoint, path.stem):
-                return 'done'
-        return 'to do'
+            return Path(last.read_text().strip()).name == self.checkpoint.name
+        written = self.checkpoint.stat().st_mtime
+        return (
+            self.metrics.is_file() and self.metrics.stat().st_mtime >= written
+        )
 
 
-def row_steps(row: Row, work_dirs: Path) -> list[Step]:
-    """Stages of a row's pretraining, then its finetunings and tests."""
-    steps: list[Step] = []
+@cache
+def run(step: Step, gpus: int, only_print: bool) -> str:
+    """Run a step that is not done after what it needs, each once.
+
+    Returns:
+        Why it has no result, '' if it has one.
+    """
+    after = ''
+    if step.needs:
+        after = f', after "{step.needs.name}"'
+        if failure := run(step.needs, gpus, only_print):
+            return failure
+    done = step.is_done()
+    print(f'# {step.name}{after}{": done before" if done else ""}', flush=True)
+    if done:
+        return ''
+    command = step.command(gpus)
+    print(shlex.join(command), flush=True)
+    if only_print:
+        return ''
+    if command[0] == 'python':
+        command[0] = sys.executable
+    # The runs import this checkout, as the launchers' do.
+    paths = [str(TOOLS.parent), os.environ.get('PYTHONPATH', '')]
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
+    code = subprocess.run(command, env=env, check=False).returncode
+    if code == 0 and step.is_done():
+        return ''
+    where = step.checkpoint.parent
+    return f'{step.name} ended with exit code {code}, see the log in {where}'
+
+
+def row_tests(row: Row, work_dirs: Path) -> list[Step]:
+    """The tests of a row, one for each benchmark, with all that they need."""
+    before = None
     for config in row.stages:
-        before = steps[-1] if steps else None
-        steps.append(_training(config, work_dirs, {}, before))
-    last = steps[-1]
+        before = _training(config, work_dirs, {}, before)
+    tests = []
     for config in row.finetune.values():
-        train = _training(config, work_dirs, row.options, last)
-        parts = (train.work_dir, train.checkpoint, train.options)
-        steps += [train, Step('test', config, *parts, needs=train)]
-    return steps
+        train = _training(config, work_dirs, row.options, before)
+        parts = (config, train.checkpoint, train.options)
+        tests.append(Step('test', *parts, needs=train))
+    return tests
 
 
 def _training(
@@ -120,147 +142,66 @@ def _training(
     if before is not None:
         key = start_key(plan)
         if key is None:
-            raise ValueError(
-                f'{config} names no checkpoint to start from: give it '
-                'model.backbone.init_cfg.checkpoint'
-            )
+            raise ValueError(f'{config} names no checkpoint to start from')
         # Finetunings of several pretrainings need work directories each.
         if Path(plan[key]).parts[-2:] != before.checkpoint.parts[-2:]:
-            name = f'{name}_from_{before.work_dir.name}'
+            name = f'{name}_from_{before.checkpoint.parent.name}'
         if plan[key] != str(before.checkpoint):
             options = {**options, key: before.checkpoint}
-    unit = 'epoch' if 'train_cfg.max_epochs' in plan else 'iter'
-    last = f'{unit}_{plan[f"train_cfg.max_{unit}s"]}.pth'
-    work_dir = folder / name
-    return Step('train', config, work_dir, work_dir / last, options, before)
+    texts = tuple(f'{key}={value}' for key, value in options.items())
+    checkpoint = folder / name / last_checkpoint(plan)
+    return Step('train', config, checkpoint, texts, before)
 
 
-def unique(steps: Iterable[Step]) -> list[Step]:
-    """Every step once; rows share stages of pretraining."""
-    seen: dict[str, Step] = {}
-    for step in steps:
-        if seen.setdefault(step.name, step) != step:
-            raise ValueError(
-                f'two different runs would write to {step.work_dir}: give one '
-                'of the configs another name'
-            )
-    return list(seen.values())
-
-
-def select(table: Table, names: Sequence[str] | None) -> list[Row]:
-    """Rows with configs; a whole name goes before a part of one."""
+def select(table: Table, names: Sequence[str]) -> list[Row]:
+    """Rows with configs that have one of these names, or this method."""
     rows = [row for row in table.rows if row.finetune]
-    chosen: list[Row] = []
-    for name in names or []:
-        exact = [r for r in rows if name in (r.name, r.texts['method'])]
-        part = [r for r in rows if name.lower() in r.name.lower()]
-        if not (exact or part):
-            there = '", "'.join(row.name for row in rows)
-            raise ValueError(
-                f'no row of table {table.name} with a config is called '
-                f'"{name}": choose "{there}"'
-            )
-        chosen += exact or part
-    return [row for row in rows if names is None or row in chosen]
+    known = {name for row in rows for name in (row.name, row.method)}
+    if unknown := set(names) - known:
+        there = [row.name for row in rows]
+        raise ValueError(f'no row with configs is {unknown}: choose {there}')
+    return [r for r in rows if not names or {r.name, r.method} & {*names}]
 
 
-def run_steps(steps: Sequence[Step], gpus: int) -> dict[str, str]:
-    """Run what is not done; a failure stops only what needs it.
-
-    Returns:
-        Why, by name of each step that has no result.
-    """
-    failed: dict[str, str] = {}
-    paths = [str(TOOLS.parent), os.environ.get('PYTHONPATH', '')]
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
-    for number, step in enumerate(steps, 1):
-        print(f'[{number}/{len(steps)}] {step.name}', flush=True)
-        if step.needs and step.needs.name in failed:
-            failed[step.name] = f'needs "{step.needs.name}"'
-        elif step.status() == 'done':
-            print('done before', flush=True)
-        else:
-            command = step.command(gpus)
-            print(shlex.join(command), flush=True)
-            if command[0] == 'python':
-                command[0] = sys.executable
-            code = subprocess.run(command, env=environment, check=False)
-            if code.returncode or step.status() != 'done':
-                failed[step.name] = (
-                    f'exit code {code.returncode}, see the log in '
-                    f'{step.work_dir}'
-                )
-        if step.name in failed:
-            print(f'FAILED: {failed[step.name]}', flush=True)
-    return failed
-
-
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line and the tables."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run or print."""
     parser = argparse.ArgumentParser(
         prog='python -m projects.paper_tables.run_table',
         description=__doc__.splitlines()[0],
     )
     add = parser.add_argument
-    add('table', nargs='?', help='its name, such as 7f')
-    add('--rows', nargs='+', help='names of rows or parts; default: all')
+    add('table', help='its name, such as 7f')
+    add('--rows', nargs='+', default=[], help='names or methods; default: all')
     add('--tables', type=Path, default=PAPER, help='a file of tables')
     add('--work-dirs', type=Path, default=Path('work_dirs'))
     add('--gpus', type=int, default=1, help='processes per run')
     add('--print', action='store_true', help='only print the commands')
-    add('--list', action='store_true', help='list tables and rows, and stop')
     args = parser.parse_args(arguments)
-    if not (args.table or args.list):
-        parser.error('name a table, or see them all with --list')
     try:
-        tables = {t.name: t for t in read_tables(args.tables).tables}
-        args.found = list(tables.values())
-        if not args.list:
-            if args.table not in tables:
-                raise ValueError(
-                    f'there is no table {args.table}: choose '
-                    f'{", ".join(tables)}'
-                )
-            rows = select(tables[args.table], args.rows)
-            args.steps = {r.name: row_steps(r, args.work_dirs) for r in rows}
-            args.once = unique(s for row in args.steps.values() for s in row)
-    except ValueError as error:
+        tables = read_tables(args.tables).tables
+        if args.table not in tables:
+            raise ValueError(f'no table {args.table}: choose {list(tables)}')
+        rows = select(tables[args.table], args.rows)
+        plan = {row.name: row_tests(row, args.work_dirs) for row in rows}
+        seen: dict[str, Step] = {}
+        for test in chain.from_iterable(plan.values()):
+            if seen.setdefault(test.name, test) != test:
+                raise ValueError(f'two different runs are "{test.name}"')
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    return args
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print or list."""
-    args = parse_args(arguments)
-    if args.list:
-        for table in args.found:
-            print(f'{table.name}: {table.title}')
-            for row in select(table, None):
-                print(f'    {row.name}')
-        return 0
-    if args.print:
-        for step in args.once:
-            after = f', after "{step.needs.name}"' if step.needs else ''
-            done = step.status() == 'done'
-            print(f'# {step.name}{after}{": done before" if done else ""}')
-            if not done:
-                print(shlex.join(step.command(args.gpus)))
-        return 0
+    run.cache_clear()
+    failures: dict[str, str] = {}
     try:
-        failed = run_steps(args.once, args.gpus)
+        for name, tests in plan.items():
+            found = [run(test, args.gpus, args.print) for test in tests]
+            failures[name] = '; '.join(filter(None, dict.fromkeys(found)))
     except KeyboardInterrupt:
         print('\nstopped: the same command goes on from here')
         return 130
-    for name, steps in args.steps.items():
-        why = next((failed[s.name] for s in steps if s.name in failed), None)
-        print(f'{name}: {f"FAILED, {why}" if why else "done"}')
-    return 1 if failed else 0
-
-
-def _short(path: Path) -> str:
-    """Relative to the current folder where that is possible."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    for name, why in failures.items():
+        if not args.print:
+            print(f'{name}: {f"FAILED, {why}" if why else "done"}')
+    return 1 if any(failures.values()) else 0
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ The format of a file of tables is explained at the top of ``tables.yml``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,11 +15,6 @@ import yaml
 from mmengine.config import Config
 
 PAPER = Path(__file__).with_name('tables.yml')
-# What a row may say of itself, to be shown in columns.
-_TEXTS = (
-    *('method', 'backbone', 'data', 'epochs', 'frames'),
-    *('target', 'gflops', 'parameters'),
-)
 # Where a config names the checkpoint that it starts from.
 _STARTS = ('model.ventral_checkpoint', 'model.backbone.init_cfg.checkpoint')
 
@@ -31,7 +26,7 @@ class Benchmark:
     train: int
     test: int
     finetune: Mapping[str, str]  # config by backbone
-    folder: str = ''  # where configs look for the training data
+    folder: str = '-'  # where configs look for the training data
 
 
 @dataclass(frozen=True)
@@ -48,23 +43,31 @@ class Metric:
 class Row:
     """A row of a table; without stages this project has no config of it."""
 
-    texts: Mapping[str, str]  # such as method and backbone
-    values: Mapping[str, float | None]  # the paper's, by title of the metric
+    method: str
+    backbone: str = ''
+    data: str = ''
+    epochs: str = ''
+    frames: str = ''
+    target: str = ''
+    gflops: str = ''
+    parameters: str = ''
+    note: str = ''
+    # The paper's figures by title of the metric.
+    values: Mapping[str, float | None] = field(default_factory=dict)
     stages: Sequence[Path] = ()  # configs of the pretraining, in order
     finetune: Mapping[str, Path] = field(default_factory=dict)  # by benchmark
     options: Mapping[str, Any] = field(default_factory=dict)  # of finetuning
-    note: str = ''
 
     @property
     def name(self) -> str:
         """What tells the row from others, such as 'BIMM ViT-B IN-1K 800'."""
-        shown = ('method', 'backbone', 'data', 'epochs')
-        return ' '.join(self.texts[key] for key in shown if key in self.texts)
+        texts = (self.method, self.backbone, self.data, self.epochs)
+        return ' '.join(filter(None, texts))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns say which text of a row stands under a heading."""
+    """A table; columns say which field of a row stands under a heading."""
 
     name: str
     title: str
@@ -76,111 +79,99 @@ class Table:
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of tables; one of toy size has no figures of a paper."""
+    """A file of tables."""
 
-    path: Path
     title: str
-    toy: bool
     benchmarks: Mapping[str, Benchmark]
-    tables: Sequence[Table]
+    tables: Mapping[str, Table]  # by name
+
+    def rows(self) -> list[tuple[Table, Row]]:
+        """All rows, with the table of each."""
+        tables = self.tables.values()
+        return [(table, row) for table in tables for row in table.rows]
 
 
-def read_tables(path: str | Path = PAPER) -> TableFile:
-    """Read and check a file of tables.
+def read_tables(path: Path = PAPER) -> TableFile:
+    """Read a file of tables.
 
     Raises:
-        ValueError: If it is not what it should be, or names a config that
-            does not exist; the message says where.
+        ValueError: If a row has an unknown or a wrong entry, names a config
+            that does not exist, or has the name of another.
     """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        benchmarks = {
-            name: Benchmark(**values)
-            for name, values in content['benchmarks'].items()
+    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    folder = (path.parent / content['configs']).resolve()
+    benchmarks = {k: Benchmark(**v) for k, v in content['benchmarks'].items()}
+    tables: dict[str, Table] = {}
+    for table in content['tables']:
+        metrics = [Metric(**metric) for metric in table['metrics']]
+        rows: dict[str, Row] = {}
+        for values in table['rows']:
+            try:
+                if 'options' in values:
+                    options = content['options'][values['options']]
+                    values = {**values, 'options': options}
+                row = _read_row(values, metrics, benchmarks, folder)
+                if rows.setdefault(row.name, row) is not row:
+                    raise ValueError(f'"{row.name}" stands twice')
+            except (LookupError, TypeError, ValueError, OSError) as error:
+                where = f'{path}: table {table["name"]}, row {values}'
+                what = f'{type(error).__name__}: {error}'
+                raise ValueError(f'{where}: {what}') from error
+        parts = {'metrics': metrics, 'rows': list(rows.values())}
+        tables[table['name']] = Table(**{**table, **parts})
+    return TableFile(content['title'], benchmarks, tables)
+
+
+def _read_row(
+    values: Mapping[str, Any],
+    metrics: Sequence[Metric],
+    benchmarks: Mapping[str, Benchmark],
+    folder: Path,
+) -> Row:
+    values = dict(values)
+    if 'values' in values:
+        titles = [metric.title for metric in metrics]
+        values['values'] = dict(zip(titles, values['values'], strict=True))
+    if 'pretrain' in values:
+        values['stages'] = _stages(folder, values.pop('pretrain'))
+        backbone = values.get('backbone', 'ViT-B')
+        finetune = {
+            metric.benchmark: benchmarks[metric.benchmark].finetune[backbone]
+            for metric in metrics
+            # What is "N/A" in the paper is not run.
+            if values.get('values', {}).get(metric.title, 0) is not None
         }
-        reader = _Reader(path, content, benchmarks)
-        tables = [reader.table(values) for values in content['tables']]
-        named = (content['title'], content['toy'])
-    except FileNotFoundError as error:
-        raise ValueError(f'there is no file of tables {path}') from error
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f'{path} is no file of tables: {error!r}') from error
-    _check_unique((table.name for table in tables), str(path))
-    return TableFile(path, *named, benchmarks, tables)
+        finetune |= values.get('finetune', {})
+        values['finetune'] = {k: _path(folder, v) for k, v in finetune.items()}
+    return Row(**values)
 
 
-@dataclass
-class _Reader:
-    """Turns the parsed YAML into dataclasses."""
+def _stages(folder: Path, name: str) -> list[Path]:
+    """Configs of a pretraining; each one names the stage before it."""
+    stages = [_path(folder, name)]
+    while key := start_key(config := read_config(stages[0])):
+        before = f'{Path(config[key]).parent.name}.py'
+        found = list(folder.rglob(before))
+        if len(found) != 1:
+            raise ValueError(f'{len(found)} configs are called {before}')
+        stages.insert(0, found[0])
+    return stages
 
-    path: Path
-    content: Mapping[str, Any]
-    benchmarks: Mapping[str, Benchmark]
 
-    def table(self, values: Mapping[str, Any]) -> Table:
-        where = f'{self.path}: table {values["name"]}'
-        metrics = [Metric(**metric) for metric in values['metrics']]
-        rows = [
-            self.row(row, metrics, f'{where}, row {row.get("method")}')
-            for row in values['rows']
-        ]
-        _check_unique((row.name for row in rows), where)
-        return Table(**{**values, 'metrics': metrics, 'rows': rows})
-
-    def row(
-        self, values: Mapping[str, Any], metrics: list[Metric], where: str
-    ) -> Row:
-        values = dict(values)
-        texts = {key: values.pop(key) for key in _TEXTS if key in values}
-        figures = values.pop('values', [])
-        if figures and (self.content['toy'] or len(figures) != len(metrics)):
-            raise ValueError(
-                f'{where} has {len(figures)} figures of the paper: give one '
-                'for each metric, and none in a file of toy size'
-            )
-        shown = dict(zip((m.title for m in metrics), figures, strict=False))
-        if 'options' in values:
-            known = self.content['options']
-            values['options'] = _choose(known, values['options'], where)
-        if 'pretrain' in values:
-            folder = (self.path.parent / self.content['configs']).resolve()
-            values['stages'] = _stages(folder, values.pop('pretrain'), where)
-            own = values.pop('finetune', {})
-            values['finetune'] = {
-                m.benchmark: _config(
-                    folder,
-                    own.get(m.benchmark) or self.usual(m, texts, where),
-                    where,
-                )
-                for m in metrics
-                if shown.get(m.title, 0) is not None
-            }
-        try:
-            return Row(texts, shown, **values)
-        except TypeError as error:
-            raise ValueError(f'{where}: {error}') from error
-
-    def usual(
-        self, metric: Metric, texts: Mapping[str, str], where: str
-    ) -> str:
-        """The finetuning config of a benchmark for the row's backbone."""
-        benchmark = _choose(self.benchmarks, metric.benchmark, where)
-        backbone = texts.get('backbone', 'ViT-B')
-        return _choose(benchmark.finetune, backbone, where)
+def _path(folder: Path, name: str) -> Path:
+    return (folder / f'{name}.py').resolve(strict=True)
 
 
 def flatten(value: Any, prefix: str = '') -> dict[str, Any]:
     """Values of a config by dotted key; an empty container is a value."""
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items, value = enumerate(value), list(value)
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value)) or []
+    if not value or not isinstance(value, Mapping):
+        return {prefix: value}
     flat: dict[str, Any] = {}
-    for key, inner in items:
+    for key, inner in value.items():
         flat |= flatten(inner, f'{prefix}.{key}' if prefix else str(key))
-    return flat or {prefix: value}
+    return flat
 
 
 @cache
@@ -198,39 +189,7 @@ def start_key(config: Mapping[str, Any]) -> str | None:
     return next((k for k in _STARTS if config.get(k) is not None), None)
 
 
-def _stages(folder: Path, name: str, where: str) -> list[Path]:
-    """Configs of a pretraining; each one names the stage before it."""
-    stages = [_config(folder, name, where)]
-    while key := start_key(config := read_config(stages[0])):
-        before = Path(config[key]).parent.name
-        found = list(folder.rglob(f'{before}.py'))
-        if len(found) != 1:
-            raise ValueError(
-                f'{where}: {stages[0]} starts from {config[key]}, but '
-                f'{len(found)} configs below {folder} are called {before}.py'
-            )
-        stages.insert(0, found[0])
-    return stages
-
-
-def _config(folder: Path, name: str, where: str) -> Path:
-    path = folder / f'{name}.py'
-    if not path.is_file():
-        raise ValueError(f'{where}: there is no config {path}')
-    return path
-
-
-def _choose(known: Mapping[str, Any], name: str, where: str) -> Any:
-    if name not in known:
-        raise ValueError(
-            f'{where}: {name!r} is unknown, choose {", ".join(sorted(known))}'
-        )
-    return known[name]
-
-
-def _check_unique(names: Iterable[str], where: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f'{where}: {name!r} stands twice')
-        seen.add(name)
+def last_checkpoint(config: Mapping[str, Any]) -> str:
+    """What a training writes last, such as ``'epoch_100.pth'``."""
+    unit = 'epoch' if 'train_cfg.max_epochs' in config else 'iter'
+    return f'{unit}_{config[f"train_cfg.max_{unit}s"]}.pth'
