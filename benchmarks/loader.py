@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             type='bimm_mm.InMemoryVideoDataset', side=args.side, dataset=plain
         )
         once = measures.clock(
-            lambda: datasets.update({KEPT: DATASETS.build(in_memory)})
+            lambda: datasets.update({KEPT: DATASETS.build(in_memory)}), args
         )
         loaders = {name: loader(x, args) for name, x in datasets.items()}
         times = measures.in_turn(

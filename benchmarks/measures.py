@@ -36,6 +36,12 @@ def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
     found.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
     )
+    found.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help="the process's seconds on CPUs, for a machine that others use; "
+        'with --threads 1',
+    )
     found.add_argument('--json', type=Path, help='write the numbers here')
     return found
 
@@ -58,16 +64,17 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=args.amp)
 
 
-def clock(run: Callable[[], object], device: str = 'cpu') -> float:
+def clock(run: Callable[[], object], args: argparse.Namespace) -> float:
     """Seconds that ``run`` takes, work on the device included."""
-    on_gpu = torch.device(device).type == 'cuda'
+    now = time.process_time if args.cpu_time else time.perf_counter
+    on_gpu = torch.device(args.device).type == 'cuda'
     if on_gpu:
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = now()
     run()
     if on_gpu:
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def in_turn(
@@ -77,7 +84,7 @@ def in_turn(
     times: Times = {name: [] for name in runs}
     for number in range(args.warmup + args.rounds):
         for name, run in runs.items():
-            seconds = clock(run, args.device)
+            seconds = clock(run, args)
             if number >= args.warmup:
                 times[name].append(seconds)
     return times

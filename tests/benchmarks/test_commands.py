@@ -41,7 +41,7 @@ def test_rounds_alternate_and_ratios_are_of_one_round(monkeypatch):
     called: list[str] = []
     clock = iter([9, 9, 2, 1, 6, 2, 4, 1])
 
-    def told(run, device):
+    def told(run, args):
         run()
         return next(clock)
 
