@@ -320,6 +320,7 @@ class Target(nn.Module):
             s // p * n for s, p, n in zip(size, patch, entries, strict=True)
         )
         maps = unpatchify(tokens, entries, (t, h, w))
+        # Maps coarser than pixels, such as cells, are shown as squares.
         rgb = F.interpolate(self.to_rgb(maps), size=size, mode='nearest')
         return rgb.clamp(0, 1).movedim(1, -1)
 

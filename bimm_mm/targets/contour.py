@@ -106,6 +106,7 @@ class ContourTarget(Target):
 
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 1)."""
+        # No shift: where there is no contour stays 0.
         return None, clip_moments(values)[1]
 
     def to_rgb(self, maps: Tensor) -> Tensor:
@@ -150,6 +151,7 @@ def sobel(picture: Tensor) -> Tensor:
     dx = smooth[..., 2:] - smooth[..., :-2]
     dy = _smooth(frames[..., 2:, :] - frames[..., :-2, :], 3)
     magnitude = dx.square_().add_(dy.square_()).sqrt_().div_(4)
+    # The smallest value that 99 % of the sample do not exceed.
     sample = magnitude[..., ::STEP, ::STEP].flatten(2)
     rank = math.ceil(QUANTILE * sample.shape[2])
     high = sample.kthvalue(rank, dim=2).values.clamp_(min=GRAY_LEVEL)

@@ -99,6 +99,7 @@ class PixelTarget(Target):
         if self.every == 1:
             return pixels
         frames = pixels.shape[2]
+        # Evenly from the first frame to the last, rounded down, as MAE-ST.
         chosen = torch.linspace(0, frames - 1, frames // self.every)
         return pixels[:, :, chosen.long().to(pixels.device)]
 
@@ -184,6 +185,7 @@ class MotionTarget(Target):
         """See :meth:`Target.statistics`; values (B, N, L, 3)."""
         if self.norm == 'patch':
             return _videomae_moments(values)
+        # No shift: what does not move stays 0.
         return None, clip_moments(values)[1]
 
     def to_rgb(self, maps: Tensor) -> Tensor:
@@ -198,6 +200,7 @@ class MotionTarget(Target):
                 'MotionTarget needs at least 2 frames, the clip has 1: a '
                 'still image has no motion, give this branch another target'
             )
+        # In place: concatenating would copy the whole clip once more.
         step = torch.empty_like(now)
         torch.sub(now[:, :, 1:], now[:, :, :-1], out=step[:, :, :-1])
         step[:, :, -1] = step[:, :, -2]

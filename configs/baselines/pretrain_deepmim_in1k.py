@@ -1,6 +1,6 @@
 # DeepMIM with ViT-B on ImageNet-1K, predicting pixels (Ren et al., 2023).
 #
-# Exact: four decoders of equal size after blocks 6, 8, 10 and 12, equal
+# Matches the paper: four decoders of equal size after blocks 6, 8, 10 and 12, equal
 # weights, MAE's masking and target. Our reading: the taps before the last one
 # have a LayerNorm of their own, which DeepMIM's code has not, and the decoders
 # are those that DeepMIM's code has for CLIP features.

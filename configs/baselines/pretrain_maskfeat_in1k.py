@@ -1,6 +1,6 @@
 # MaskFeat with ViT-B on ImageNet-1K (Wei et al., 2022).
 #
-# Exact: mask tokens inside the encoder, a linear layer for the hidden ones,
+# Matches the paper: mask tokens inside the encoder, a linear layer for the hidden ones,
 # the target and the loss: with the same weights, positions and mask the loss
 # is that of mmpretrain's MaskFeat. Our reading: 40 % of the patches are hidden
 # independently, where MaskFeat hides blocks of them; positions are computed,

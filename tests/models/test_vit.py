@@ -78,7 +78,7 @@ def test_hidden_pixels_never_reach_the_encoder(make):
     changed = torch.where(seen, x, 1e6 * torch.randn_like(x))
     assert not torch.equal(changed, x)
     after = encoder.encode(changed, visible, [1, 3])
-    assert all(torch.equal(before[tap], after[tap]) for tap in (1, 3))
+    assert all(torch.equal(before[count], after[count]) for count in (1, 3))
 
 
 @pytest.mark.parametrize('make', [image_encoder, video_encoder])
@@ -187,9 +187,9 @@ def test_autocast_keeps_the_residual_stream_in_fp32(make):
     with torch.autocast('cpu', torch.bfloat16):
         features = encoder.encode(x, visible, [1, 3])
     assert features[1].dtype == torch.float32
-    for tap in (1, 3):
+    for count in (1, 3):
         torch.testing.assert_close(
-            features[tap].float(), expected[tap], atol=0.1, rtol=0.05
+            features[count].float(), expected[count], atol=0.1, rtol=0.05
         )
     features[3].sum().backward()
     assert all(p.grad.isfinite().all() for p in encoder.parameters())

@@ -89,7 +89,7 @@ def test_no_gradient(target, clip):
     assert not target.maps(clip).requires_grad
 
 
-def test_stimulus_is_left_alone(target, clip):
+def test_clips_are_left_alone(target, clip):
     pixels, contour = clip.pixels.clone(), clip.contour.clone()
     first = target(clip, PATCH)
     assert torch.equal(target(clip, PATCH), first)

@@ -66,11 +66,14 @@ class MaskTokenViT(BIMMVisionTransformer):
 
     def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """All tokens (B, L, D), with their positions; the mask for hidden."""
+        # Unlike MAE, hidden patches enter: as one learned token, at their
+        # own positions.
         tokens = super()._embed(x, None)
         if visible is None:
             return tokens
         positions = self._positions(size_of(x), x.device)
         blank = (self.mask_token + positions).to(tokens.dtype)
+        # True at hidden tokens: (B, N, 1).
         count = positions.shape[0]
         hidden = torch.ones(len(x), count, 1, dtype=torch.bool)
         hidden = hidden.to(x.device).scatter(1, visible.unsqueeze(2), False)

@@ -134,6 +134,7 @@ class BIMMVisionTransformer(BaseModule):
         size = parse_arch(arch)
         self.embed_dims, self.depth, self.num_heads, _ = size
         self.key_bias = key_bias
+        # Video encoders have a Conv3d and VideoMAE's table of positions.
         self.video = tubelet_size > 1 or num_frames > 1
         self.patch = (tubelet_size, patch_size, patch_size)
         self.with_cp = with_cp
@@ -169,6 +170,7 @@ class BIMMVisionTransformer(BaseModule):
         height, width = (
             (img_size, img_size) if isinstance(img_size, int) else img_size
         )
+        # Input may have another size; this one is checked and reported.
         self.size = (num_frames, height, width)
         if isinstance(interpolate_from, int):
             interpolate_from = (num_frames, interpolate_from, interpolate_from)
@@ -205,6 +207,7 @@ class BIMMVisionTransformer(BaseModule):
             features after all blocks have passed the final norm.
         """
         features = self._residuals(x, visible, after_blocks)
+        # Inner blocks give the residual stream; areas have their own norm.
         if self.depth in features:
             features[self.depth] = self.norm(features[self.depth])
         return features
@@ -244,6 +247,7 @@ class BIMMVisionTransformer(BaseModule):
             depth + 1 for the final norm and all that is not this encoder's;
             and the number of levels, depth + 2.
         """
+        # As mmpretrain counts: 0 is the embedding, the head is the last.
         last = self.depth + 1
         if not param_name.startswith(prefix):
             return last, last + 1
@@ -284,6 +288,7 @@ class BIMMVisionTransformer(BaseModule):
         grid = self.grid(size_of(x))
         x = self._embed(x, visible)
         features = {}
+        # Blocks that nobody reads are not run.
         for index, block in enumerate(self.blocks[: max(after_blocks)]):
             if index in self.windowed_blocks:
                 x = self._run_in_windows(block, x, grid[1:])
@@ -325,6 +330,7 @@ class BIMMVisionTransformer(BaseModule):
         self, block: nn.Module, x: Tensor, attn_mask: Tensor | None = None
     ) -> Tensor:
         """Run a block, with or without keeping what it computes inside."""
+        # Where no gradient is asked for, there is nothing to recompute.
         if self.with_cp and x.requires_grad:
             return checkpoint(block, x, None, attn_mask, use_reentrant=False)
         return block(x, None, attn_mask)
@@ -344,6 +350,7 @@ class BIMMVisionTransformer(BaseModule):
         """Turn the residual stream after ``count`` blocks into features."""
         if count < self.depth:
             return _readout(x, grid, self.out_type)
+        # MAE and VideoMAE finetune with the norm after the mean.
         if self.out_type == 'avg':
             return self.norm(_readout(x, grid, 'avg'))
         return _readout(self.norm(x), grid, self.out_type)
@@ -431,6 +438,7 @@ def _readout(tokens: Tensor, grid: Size, out_type: str) -> Tensor:
         return tokens
     if out_type == 'cls_token':
         return tokens[:, 0]
+    # Without the class token, which stands first.
     patches = tokens[:, tokens.shape[1] - math.prod(grid) :]
     if out_type == 'avg':
         return patches.mean(1)

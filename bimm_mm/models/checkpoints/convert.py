@@ -176,6 +176,7 @@ def to_bimm(
         for key in state_dict
         if key.startswith(prefix)
     }
+    # A model finetuned with mean pooling has its last norm in the head.
     if 'norm.weight' not in names.values():
         names = {k: _as_final_norm(name) for k, name in names.items()}
     ours = {
@@ -185,7 +186,10 @@ def to_bimm(
     }
     dropped = [key for key in state_dict if names.get(key) not in ours]
     _check_dropped({key: state_dict[key] for key in dropped}, names)
+    # Rearrange: q, k and v in one matrix, layer scale folded in, biases in
+    # the form of this encoder.
     ours = _set_bias_form(_fold_layer_scale(_join_qkv(ours)), key_bias)
+    # A stored table of positions must be the computed one.
     for key in dropped:
         if names.get(key) == 'pos_embed':
             ours = adapt_to_stored(
@@ -198,6 +202,7 @@ def _recognise(
     state_dict: Mapping[str, Tensor], prefix: str | None
 ) -> tuple[Scheme, str]:
     """The naming scheme, and what precedes the encoder's keys."""
+    # Every place where a scheme's two tell-tale keys stand with one prefix.
     found = [
         (scheme, key[: -len(scheme.marker)])
         for scheme in SCHEMES
@@ -288,6 +293,7 @@ def _fold_layer_scale(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Scale of a branch, as mmsegmentation has it -> its last layer."""
     state = dict(state)
     for key in [key for key in state if key.endswith(('gamma_1', 'gamma_2'))]:
+        # scale * (W x + b) is (scale * W) x + scale * b.
         scale = state.pop(key)
         layer = 'attn.proj' if key.endswith('1') else 'mlp.fc2'
         stem = key[: -len('gamma_1')] + layer
@@ -343,6 +349,8 @@ def _computed(count: int, dim: int, video: bool) -> Tensor | None:
     """Our table for ``count`` tokens; None if an image is not square."""
     if video:
         return position_table((1, 1, count), dim, video=True)
+    # A stored table does not say its sides: images of pretraining are
+    # square.
     side = math.isqrt(count)
     if side * side != count:
         return None

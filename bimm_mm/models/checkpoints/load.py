@@ -63,6 +63,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             f'{path} cannot be read as a checkpoint; it may be cut off or '
             f'hold more than tensors: {_first_line(error)}'
         ) from error
+    # The weights may lie deeper in the file.
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and key in content:
             content = content[key]
@@ -108,6 +109,8 @@ def load_fully(
         ValueError: If a weight has another shape, or one is missing that is
             not under ``missing_ok``.
     """
+    # First what cannot be loaded at all, by shape, then what is missing:
+    # load_state_dict(strict=False) would pass over the latter.
     own = module.state_dict()
     wrong = [
         f'{key} is {tuple(state[key].shape)} there and '
@@ -190,6 +193,7 @@ def _find_prefix(
     there = sorted(
         key[: -len(_PATCH)] for key in state if key.endswith(_PATCH)
     )
+    # A joint checkpoint has two encoders: take the one of the same kind.
     if prefix is None:
         own = f'{_BRANCHES[video]}.backbone.'
         return own if own in there else None
@@ -207,6 +211,7 @@ def _check_kind(
     source: str,
 ) -> None:
     """Images and videos have patches of different dimensions."""
+    # A Conv3d's weight has five dimensions, a Conv2d's four.
     video = encoder[_PATCH].ndim == 5
     if video != backbone.video:
         raise ValueError(
@@ -286,6 +291,8 @@ def init_from_ventral(
     # A joint checkpoint holds the ventral branch under its own name.
     state = subtree(state, 'ventral.') or state
     ventral, dorsal = model.ventral, model.dorsal
+    # Stage 1 is an image branch: its encoder serves both, its decoders the
+    # ventral branch.
     encoder = subtree(state, 'backbone.')
     source = f'ventral checkpoint {checkpoint}'
     load_fully(
@@ -313,6 +320,7 @@ def _for_dorsal(
     inflate_patch_embed: bool,
 ) -> dict[str, Tensor]:
     """The ventral encoder's weights as the dorsal encoder can take them."""
+    # The image's patch embedding has no time: it is inflated or left out.
     state = {
         key: value
         for key, value in encoder.items()

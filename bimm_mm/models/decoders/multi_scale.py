@@ -102,6 +102,7 @@ class MultiScaleDecoder(TransformerDecoder):
             num_heads=num_heads,
         )
         self.scale = scale
+        # One linear layer for all places of a token, instead of the base's.
         self.pred = nn.Linear(decoder_dims // side, out_channels // side**2)
         first, second = Enlarge(decoder_dims), Enlarge(decoder_dims // 2)
         steps: dict[float, list[nn.Module]] = {
@@ -118,6 +119,7 @@ class MultiScaleDecoder(TransformerDecoder):
         x = self._sequence(tokens, indices, grid)
         if self.scale == 0.5:
             return self._coarse(x, indices, grid)
+        # A fine grid: each hidden token is enlarged by itself.
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
@@ -136,6 +138,7 @@ class MultiScaleDecoder(TransformerDecoder):
                 f'with even sides, got {order.shape[1]} of {grid}: leave out '
                 'decoder_masking and choose another input size'
             )
+        # All tokens are needed: neighbors of hidden ones may be visible.
         for block in self.blocks:
             x = block(x)
         x = self.norm(x[:, -order.shape[1] :])

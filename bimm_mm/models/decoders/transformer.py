@@ -120,6 +120,7 @@ class LinearDecoder(Decoder):
             self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dims))
             self.query = nn.Linear(decoder_dims, decoder_dims)
             self.key = nn.Linear(in_channels, decoder_dims)
+        # Weights as MAE and VideoMAE.
         self.apply(xavier_init)
         if predict == 'hidden':
             nn.init.normal_(self.mask_token, std=0.02)
@@ -138,6 +139,7 @@ class LinearDecoder(Decoder):
             (B, Nh, Q), or (B, Nv, Q) with ``predict='visible'``.
         """
         if self.predict == 'visible':
+            # The class token has no target.
             patches = tokens[:, -indices.visible.shape[1] :]
             return self.pred(self.out(self.value(patches)))
         # The queries know nothing but the places of the hidden tokens.
@@ -238,6 +240,7 @@ class TransformerDecoder(Decoder):
             (B, Nh, Q).
         """
         x = self._sequence(tokens, indices, grid)
+        # Hidden tokens stand last: they are the last block's only queries.
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)

@@ -135,6 +135,7 @@ class PatchEmbed(nn.Module):
         """Cut (B, C, T, H, W) into a view (B, t, h, w, C, q, p, p)."""
         t, h, w = self.grid(size_of(x))
         q, p, r = self.patch
+        # Each side is split into patches and places within the patch.
         x = x.reshape(len(x), self.in_channels, t, q, h, p, w, r)
         return x.permute(0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -147,6 +148,7 @@ def _take(patches: Tensor, visible: Tensor) -> Tensor:
             f'{tuple(visible.shape)}'
         )
     _, _, h, w = patches.shape[:4]
+    # The index of a token is (t * h + row) * w + column.
     row = torch.arange(len(visible), device=visible.device).unsqueeze(1)
     return patches[row, visible // (h * w), visible // w % h, visible % w]
 
@@ -224,6 +226,7 @@ def _resized(
     table = _table(source, dims, video, device)
     if source == grid:
         return table
+    # As a picture of D channels, which interpolation knows.
     volume = table.T.reshape(1, dims, *source)
     volume = F.interpolate(volume, grid, mode='trilinear')
     return volume.reshape(dims, -1).T.contiguous()
@@ -231,7 +234,9 @@ def _resized(
 
 def _table(grid: Size, dims: int, video: bool, device: torch.device) -> Tensor:
     t, h, w = grid
+    # fp64: with fp32 the angles of long clips would lose digits.
     index = torch.arange(t * h * w, dtype=torch.float64, device=device)
+    # (N, D / 2) sines and cosines, alternating for videos.
     if video:
         angles = _angles(index, dims // 2)
         table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
@@ -282,6 +287,7 @@ class DropPath(nn.Module):
         """Drop whole samples of ``x`` (B, ...) in training."""
         if not self.training or self.rate == 0.0:
             return x
+        # Dividing by ``keep`` leaves the expected value as it is.
         keep = 1.0 - self.rate
         kept = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
         return x * kept / keep
@@ -425,6 +431,7 @@ class Block(nn.Module):
                 f'num_queries={num_queries} must lie in 1..{x.shape[1]}, the '
                 'number of tokens'
             )
+        # All tokens are keys and values, but only the queries are updated.
         attended = self.attn(self.norm1(x), num_queries, attn_mask)
         if num_queries is not None:
             x = x[:, x.shape[1] - num_queries :]

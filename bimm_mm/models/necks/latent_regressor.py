@@ -112,6 +112,7 @@ class RegressorLayer(nn.Module):
             self.norm_key(others + places),
             self.norm_value(others),
         )
+        # CAE: the residual of the MLP starts behind the norm.
         x = self.norm(x)
         return x + second * self.mlp(x)
 
@@ -198,6 +199,7 @@ class LatentRegressor(BaseModule):
         # zeros in front of the (B, Nv, D).
         places = F.pad(places, (0, 0, tokens.shape[1] - places.shape[1], 0))
         x = self.mask_token.repeat(*place.shape[:2], 1)
+        # With CAE's keys the hidden tokens attend to each other as well.
         if self.keys == 'all':
             places = torch.cat([places, place], dim=1)
         for layer in self.layers:

@@ -76,6 +76,7 @@ class SimpleFPN(BaseModule):
             level(scale(inputs[0])).to(next(level.parameters()).dtype)
             for scale, level in zip(self.scales, self.levels, strict=True)
         ]
+        # mmdet's FPN makes its extra level so: every second pixel.
         top = F.max_pool2d(levels[-1], kernel_size=1, stride=2)
         return (*levels, top)
 
@@ -96,6 +97,7 @@ def _scale(width: int, stride: int) -> nn.Sequential:
     if stride == 32:
         # Rounding up keeps the last row and column of an odd map.
         return nn.Sequential(nn.MaxPool2d(2, ceil_mode=True))
+    # Each transposed convolution doubles the side and halves the channels.
     layers: list[nn.Module] = []
     for step in range({4: 2, 8: 1, 16: 0}[stride]):
         if step:

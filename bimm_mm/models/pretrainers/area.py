@@ -62,6 +62,7 @@ class Area(BaseModule):
         self.weight = weight
         self.patch = backbone.patch
         self.target = MODELS.build(target)
+        # With the encoder's final norm, a second one would be idle.
         self.norm = (
             nn.Identity()
             if after_block == backbone.depth
@@ -94,6 +95,8 @@ class Area(BaseModule):
             clips: What the target is made from.
         """
         prediction = self.decoder(self.norm(features), indices, grid)
+        # Targets are made for the whole grid, since they need whole frames,
+        # and only the scored tokens are kept.
         scored = self.decoder.scored(indices)
         target = self.target(clips, self.patch)  # (B, N, P)
         index = scored.unsqueeze(2).expand(-1, -1, target.shape[2])
@@ -134,6 +137,7 @@ class MultiDecoderHead(BaseModule):
     ) -> None:
         super().__init__()
         _check_names([area['name'] for area in areas])
+        # A config may name another class by ``type``.
         default = dict(type='bimm_mm.Area', backbone=backbone)
         self.areas = ModuleDict(
             {area['name']: MODELS.build({**default, **area}) for area in areas}

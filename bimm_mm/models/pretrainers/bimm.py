@@ -87,6 +87,8 @@ class BIMM(BasePretrainer):
                 f'{dorsal.embed_dims} with {dorsal.num_heads}: use the same '
                 'arch and key_bias, or share_blocks=0'
             )
+        # The same module in both lists: one set of weights and one gradient,
+        # to which both branches add.
         for index in range(count):
             ventral.blocks[index] = dorsal.blocks[index]
 

@@ -147,6 +147,7 @@ class MaskedBranch(BasePretrainer):
         if decoder_masking is not None:
             self.decoder_masking = MODELS.build(decoder_masking)
         if regressor is not None:
+            # As for decoders: a config never repeats what the encoder knows.
             encoder = dict(
                 embed_dims=self.backbone.embed_dims, video=self.backbone.video
             )
@@ -191,6 +192,8 @@ class MaskedBranch(BasePretrainer):
             'gradient and keep their initial weights',
             'current',
         )
+        # DistributedDataParallel waits for the gradient of every parameter
+        # that asks for one.
         for module in (*self.backbone.blocks[last:], self.backbone.norm):
             module.requires_grad_(False)
 
@@ -230,15 +233,20 @@ class MaskedBranch(BasePretrainer):
         Returns:
             Outputs by area name.
         """
+        # 1. Choose the tokens that the encoder does not see.
         grid = self.backbone.grid(clips.size)
         device = clips.inputs.device
         indices = self.sample_mask(len(clips.inputs), grid, device=device)
+        # 2. Encode the visible ones, up to the last area.
         features = self.backbone.encode(
             clips.inputs, indices.visible, self.head.after_blocks
         )
+        # 3. With a regressor, what follows the last block are its latents of
+        # the hidden tokens.
         if self.regressor is not None:
             last = self.backbone.depth
             features[last] = self.regressor(features[last], indices, grid)
+        # 4. Let every area decode its features and compute its target.
         return self.head(features, indices, grid, clips)
 
     def sample_mask(

@@ -1,6 +1,6 @@
 # MAE-ST with ViT-B (Feichtenhofer et al., 2022), 16 frames of 224 x 224.
 #
-# Exact: spacetime-agnostic masking, the decoder's size, which frames are
+# Matches the paper: spacetime-agnostic masking, the decoder's size, which frames are
 # predicted, how they are normalized, and the loss.
 # What differs: positions are computed (VideoMAE's table), MAE-ST learns one
 # table for space and one for time; the decoder gets the encoder's class token,

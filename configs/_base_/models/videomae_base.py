@@ -1,6 +1,6 @@
 # VideoMAE with ViT-B (Tong et al., 2022), 16 frames of 224 x 224 pixels.
 #
-# Exact: encoder, tube masking, decoder, target and loss. With the same weights
+# Matches the paper: encoder, tube masking, decoder, target and loss. With the same weights
 # and mask the loss is that of the published formula; 94,210,944 parameters.
 # One area, after the last block, so that nothing of BIMM's is left.
 model = dict(
