@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .provenance import Result, Run, Stage, read_result
+from .provenance import Result, Stage, read_result
 from .tables import Row, Table, TableFile, last_checkpoint, read_config
 
 # A run needs this share of a data set: videos vanish from the web.
@@ -81,13 +81,11 @@ def read_results(
 
 
 def _match(result: Result, file: TableFile) -> Match:
-    unlike = {
-        (table.name, row.name, name): [
-            *_unlike(result, file, table, row, name)
-        ]
-        for table, row in file.rows()
-        for name in row.finetune
-    }
+    unlike = {}
+    for table, row in file.rows():
+        for name in row.finetune:
+            lines = list(_unlike(result, file, table, row, name))
+            unlike[table.name, row.name, name] = lines
     cells = [cell for cell in unlike if not unlike[cell]]
     near = min(unlike, key=lambda cell: len(unlike[cell]))
     nearest = f'{near[1]} of table {near[0]}, {near[2]}'
@@ -108,7 +106,9 @@ def _unlike(
         for line in _stage_differences(stage, plan, _samples(plan, file)):
             yield f'{stage.checkpoint.parent.name}: {line}'
     lines = _compare(_part(result.test.config, _TEST), _part(final, _TEST))
-    lines += _too_few(result.test, file.benchmarks[benchmark].test)
+    size = file.benchmarks[benchmark].test
+    if result.test.samples < SHARE * size:
+        lines.append(f'{result.test.samples} samples instead of {size}')
     for metric in table.metrics:
         value = result.metrics.get(metric.key, float('nan'))
         possible = 0 <= value * metric.scale <= 100
@@ -133,7 +133,8 @@ def _stage_differences(
             for key in list(filter(_START.match, part)):
                 del part[key]
         yield from _compare(there, wanted)
-        yield from _too_few(run, size)
+        if run.samples < SHARE * size:
+            yield f'{run.samples} samples instead of {size}'
 
 
 def _compare(run: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
@@ -167,8 +168,3 @@ def _samples(plan: Mapping[str, Any], file: TableFile) -> int:
         if any(text.startswith(benchmark.folder) for text in texts):
             return benchmark.train
     return 0
-
-
-def _too_few(run: Run, size: int) -> list[str]:
-    few = run.samples < SHARE * size
-    return [f'{run.samples} samples instead of {size}'] if few else []

@@ -91,11 +91,7 @@ class Step:
 
 @cache
 def run(step: Step, gpus: int, only_print: bool) -> str:
-    """Run a step that is not done after what it needs, each once.
-
-    Returns:
-        Why it has no result, '' if it has one.
-    """
+    """Run what a step needs, then the step; '' or why it has no result."""
     after = ''
     if step.needs:
         after = f', after "{step.needs.name}"'

@@ -92,12 +92,7 @@ class TableFile:
 
 
 def read_tables(path: Path = PAPER) -> TableFile:
-    """Read a file of tables.
-
-    Raises:
-        ValueError: If a row has an unknown or a wrong entry, names a config
-            that does not exist, or has the name of another.
-    """
+    """Read a file of tables; a ValueError names a row that is wrong."""
     content = yaml.safe_load(path.read_text(encoding='utf-8'))
     folder = (path.parent / content['configs']).resolve()
     benchmarks = {k: Benchmark(**v) for k, v in content['benchmarks'].items()}
