@@ -71,8 +71,8 @@ main() {
         python=$(find_python)
         step "[1/4] environment $VENV of $("$python" -V)" "$python" -m venv "$VENV"
     fi
-    step '[2/4] libraries (3 GB to download, then 2 to 3 minutes)' "$PY" -m pip install --no-compile -r "$REQ/runtime.txt" -r "$REQ/optional.txt" -r "$REQ/tests.txt" -c "$REQ/constraints.txt"
-    step '[3/4] OpenMMLab and this package' "$PY" -m pip install --no-compile --no-deps --no-build-isolation -r "$REQ/openmmlab.txt" -e "$ROOT"
+    step '[2/4] libraries (3 GB to download, then 2 to 3 minutes)' "$PY" -m pip install -r "$REQ/runtime.txt" -r "$REQ/optional.txt" -r "$REQ/tests.txt" -c "$REQ/constraints.txt"
+    step '[3/4] OpenMMLab and this package' "$PY" -m pip install --no-deps --no-build-isolation -r "$REQ/openmmlab.txt" -e "$ROOT"
     step '[4/4] check' "$PY" -m bimm_mm.doctor
     made_from >"$VENV/.bimm_setup" && rm -f "$VENV/.unfinished"
     echo "environment ready: $VENV"
