@@ -19,7 +19,7 @@ model = dict(
     dorsal=_base_.dorsal,
     share_blocks=4,
     dorsal_weight=1.0,
-    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_10.pth',
+    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_8.pth',
 )
 data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor')
 
@@ -81,5 +81,4 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(type='bimm_mm.ResilientDataset', dataset=clips),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
-train_cfg = dict(by_epoch=True, max_epochs=8)
+train_cfg = dict(by_epoch=True, max_epochs=7)

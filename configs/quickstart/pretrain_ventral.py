@@ -58,5 +58,4 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(type='bimm_mm.ResilientDataset', dataset=photos),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
-train_cfg = dict(by_epoch=True, max_epochs=10)
+train_cfg = dict(by_epoch=True, max_epochs=8)
