@@ -1,10 +1,10 @@
 # DeepMIM with ViT-B on ImageNet-1K, predicting pixels (Ren et al., 2023).
 #
-# Matches the paper: four decoders of equal size after blocks 6, 8, 10 and 12, equal
-# weights, MAE's masking and target. Our reading: the taps before the last one
-# have a LayerNorm of their own, which DeepMIM's code has not, and the decoders
-# are those that DeepMIM's code has for CLIP features.
-# Warm-up, cosine, betas and weight decay are Table 8's.
+# Matches the paper: four decoders of equal size after blocks 6, 8, 10 and 12,
+# equal weights, MAE's masking and target. Our reading: the taps before the
+# last one have a LayerNorm of their own, which DeepMIM's code has not, and the
+# decoders are those that DeepMIM's code has for CLIP features. Warm-up,
+# cosine, betas and weight decay are Table 8's.
 _base_ = [
     '../_base_/models/mae_base.py',
     '../_base_/datasets/in1k_images.py',

@@ -1,10 +1,10 @@
 # LocalMIM with ViT-B on ImageNet-1K (Wang et al., 2023).
 #
-# Matches the paper: levels after blocks 2, 4, 10 and 12 with a LayerNorm each, one decoder
-# per level, HOG of cells of 4, 8, 16 and 32 pixels at scales 4, 2, 1 and 0.5,
-# a coarse place counts by its share of hidden patches, equal weights. Our
-# reading: the layers that enlarge (bimm_mm.MultiScaleDecoder), and no Gaussian
-# window.
+# Matches the paper: levels after blocks 2, 4, 10 and 12 with a LayerNorm each,
+# one decoder per level, HOG of cells of 4, 8, 16 and 32 pixels at scales 4, 2,
+# 1 and 0.5, a coarse place counts by its share of hidden patches, equal
+# weights. Our reading: the layers that enlarge (bimm_mm.MultiScaleDecoder),
+# and no Gaussian window.
 _base_ = [
     '../_base_/models/mae_base.py',
     '../_base_/datasets/in1k_images.py',

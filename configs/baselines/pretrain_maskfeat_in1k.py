@@ -1,10 +1,10 @@
 # MaskFeat with ViT-B on ImageNet-1K (Wei et al., 2022).
 #
-# Matches the paper: mask tokens inside the encoder, a linear layer for the hidden ones,
-# the target and the loss: with the same weights, positions and mask the loss
-# is that of mmpretrain's MaskFeat. Our reading: 40 % of the patches are hidden
-# independently, where MaskFeat hides blocks of them; positions are computed,
-# where MaskFeat learns them.
+# Matches the paper: mask tokens inside the encoder, a linear layer for the
+# hidden ones, the target and the loss: with the same weights, positions and
+# mask the loss is that of mmpretrain's MaskFeat. Our reading: 40 % of the
+# patches are hidden independently, where MaskFeat hides blocks of them;
+# positions are computed, where MaskFeat learns them.
 _base_ = [
     '../_base_/datasets/in1k_images.py',
     '../_base_/schedules/pretrain.py',

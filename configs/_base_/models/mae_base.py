@@ -1,8 +1,8 @@
 # MAE with ViT-B (He et al., 2022), 224 x 224 pixels.
 #
-# Matches the paper: encoder, masking, decoder, target and loss; with the same weights and
-# mask the loss is that of mmpretrain's MAE. Its decoder has a bias for keys
-# and a class token, as MAE's code.
+# Matches the paper: encoder, masking, decoder, target and loss; with the same
+# weights and mask the loss is that of mmpretrain's MAE. Its decoder has a bias
+# for keys and a class token, as MAE's code.
 decoder = dict(
     type='bimm_mm.TransformerDecoder',
     depth=8,  # MAE

@@ -1,12 +1,12 @@
 # MAE-ST with ViT-B (Feichtenhofer et al., 2022), 16 frames of 224 x 224.
 #
-# Matches the paper: spacetime-agnostic masking, the decoder's size, which frames are
-# predicted, how they are normalized, and the loss.
-# What differs: positions are computed (VideoMAE's table), MAE-ST learns one
-# table for space and one for time; the decoder gets the encoder's class token,
-# MAE-ST's has one of its own; 157 tokens are visible, 156 there; the repeated
-# crops are of one clip, there each is of a clip of its own. Our reading:
-# the epochs of Table 1 count each of the repeated crops.
+# Matches the paper: spacetime-agnostic masking, the decoder's size, which
+# frames are predicted, how they are normalized, and the loss. What differs:
+# positions are computed (VideoMAE's table), MAE-ST learns one table for space
+# and one for time; the decoder gets the encoder's class token, MAE-ST's has
+# one of its own; 157 tokens are visible, 156 there; the repeated crops are of
+# one clip, there each is of a clip of its own. Our reading: the epochs of
+# Table 1 count each of the repeated crops.
 model = dict(
     type='bimm_mm.MaskedBranch',
     backbone=dict(

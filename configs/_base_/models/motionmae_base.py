@@ -1,9 +1,9 @@
 # MotionMAE with ViT-B (Yang et al., 2022), 16 frames of 224 x 224 pixels.
 #
-# Matches the paper: two decoders of their own after the last block, one for pixels, one
-# for the absolute difference of adjacent frames, squared error for both,
-# weights 1:1. Our reading: "adjacent" is in the sampled clip, both targets are
-# normalized, positions are computed; MotionMAE learns them.
+# Matches the paper: two decoders of their own after the last block, one for
+# pixels, one for the absolute difference of adjacent frames, squared error for
+# both, weights 1:1. Our reading: "adjacent" is in the sampled clip, both
+# targets are normalized, positions are computed; MotionMAE learns them.
 decoder = dict(
     type='bimm_mm.TransformerDecoder',
     depth=4,  # MotionMAE: 4 does best

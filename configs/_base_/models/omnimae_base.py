@@ -1,10 +1,10 @@
 # OmniMAE with ViT-B (Girdhar et al., 2023), 16 frames of 224 x 224 pixels.
 #
-# Matches the paper: one encoder and one decoder for both, their sizes, batches of images
-# and of videos in turn, an image is two equal frames. Our reading: one batch
-# of images per batch of videos, as long as the videos last; VideoMAE's table
-# of positions; random masking; MAE's target; epochs count each repeated crop.
-# The log's loss is that of images and videos in turn.
+# Matches the paper: one encoder and one decoder for both, their sizes, batches
+# of images and of videos in turn, an image is two equal frames. Our reading:
+# one batch of images per batch of videos, as long as the videos last;
+# VideoMAE's table of positions; random masking; MAE's target; epochs count
+# each repeated crop. The log's loss is that of images and videos in turn.
 pixels = dict(
     name='pixels',
     after_block=12,

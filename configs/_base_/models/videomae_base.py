@@ -1,8 +1,9 @@
 # VideoMAE with ViT-B (Tong et al., 2022), 16 frames of 224 x 224 pixels.
 #
-# Matches the paper: encoder, tube masking, decoder, target and loss. With the same weights
-# and mask the loss is that of the published formula; 94,210,944 parameters.
-# One area, after the last block, so that nothing of BIMM's is left.
+# Matches the paper: encoder, tube masking, decoder, target and loss. With the
+# same weights and mask the loss is that of the published formula; 94,210,944
+# parameters. One area, after the last block, so that nothing of BIMM's is
+# left.
 model = dict(
     type='bimm_mm.MaskedBranch',
     backbone=dict(
