@@ -174,7 +174,7 @@ def table(tmp_path) -> Path:
     [
         ('method: a, pretrain: c', r"'a'.* FileNotFoundError.*c\.py"),
         ('method: a, values: [1, 2]', "'a'.* zip"),
-        ('method: a, valeus: [1]', "'a'.* TypeError.*'valeus'"),
+        ('method: a, valuez: [1]', "'a'.* TypeError.*'valuez'"),
         ('method: b', '"b" stands twice'),
     ],
 )
