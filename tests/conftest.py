@@ -56,8 +56,10 @@ def digests() -> Callable[[Path], dict[str, str]]:
 
 @pytest.fixture(scope='session', autouse=True)
 def _threads() -> None:
-    """As many threads as cores, at most four: test tensors are tiny."""
-    torch.set_num_threads(min(4, os.cpu_count() or 1))
+    """The cores of this process, at most four: test tensors are tiny."""
+    processes = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+    cores = (os.cpu_count() or 1) // processes
+    torch.set_num_threads(max(1, min(4, cores)))
 
 
 @pytest.fixture(autouse=True)

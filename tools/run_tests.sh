@@ -14,4 +14,5 @@ bin=${VENV:-.venv}/bin
 # Threads that spin while they wait cost more than they win wherever anything
 # else runs beside them, two test processes for example.
 export OMP_WAIT_POLICY=passive
-exec "$bin/python" -m pytest "$@"
+# One process per core; the tests of a file share what the file prepares.
+exec "$bin/python" -m pytest -n auto --maxprocesses 8 --dist loadfile "$@"
