@@ -345,9 +345,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed = True
         runs = study.left(leaves)
     minutes = minutes_left(study, runs)
-    print(
-        f'{study.home}: {len(runs)} runs to do, {minutes:.0f} min one by one'
-    )
+    needed = 'time not known yet'
+    if not math.isnan(minutes):
+        needed = f'{minutes:.0f} min one by one'
+    print(f'{study.home}: {len(runs)} runs to do, {needed}')
     return int(failed)
 
 
