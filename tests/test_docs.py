@@ -18,7 +18,7 @@ DOCS = sorted(
     + [path for name in FOLDERS for path in (ROOT / name).rglob('*.md')]
 )
 # What the README tells its reader to write.
-EXAMPLES = {'GrayTarget', 'configs/my_videos.py'}
+EXAMPLES = {'GrayTarget', 'bimm_mm/targets/gray.py', 'configs/my_videos.py'}
 REGISTRIES = [
     value
     for value in vars(registry).values()
