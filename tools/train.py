@@ -55,7 +55,8 @@ def parse_args() -> argparse.Namespace:
     )
     add_shared_arguments(
         parser,
-        example='train_dataloader.batch_size=2 model.dorsal.areas.0.weight=0.5',
+        example='train_dataloader.batch_size=2 '
+        'model.dorsal.areas.0.weight=0.5',
     )
     args = parser.parse_args()
     try:
