@@ -77,7 +77,9 @@ def test_progress_is_shown_and_the_reason_of_a_failure(quickstart, capfd):
     say = 'print("config"); print("Epoch(train) [1] eta: 0:01"); '
     assert quickstart.follow([sys.executable, '-c', say]) == 0
     assert capfd.readouterr().out == 'Epoch(train) [1] eta: 0:01\n'
-    assert quickstart.follow([sys.executable, '-c', say + '1 / 0']) == 1
+    # On a line of its own: a traceback may show the line that failed.
+    failing = f'{say}\n1 / 0'
+    assert quickstart.follow([sys.executable, '-c', failing]) == 1
     out, err = capfd.readouterr()
     assert out == 'Epoch(train) [1] eta: 0:01\n'
     assert 'config' in err
