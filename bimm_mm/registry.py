@@ -21,7 +21,7 @@ from mmengine.registry import Registry
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
-    locations=['bimm_mm.models', 'bimm_mm.targets', 'bimm_mm.datasets'],
+    locations=['bimm_mm.structures', 'bimm_mm.models', 'bimm_mm.targets'],
 )
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, locations=['bimm_mm.datasets']

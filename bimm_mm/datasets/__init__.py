@@ -5,7 +5,6 @@ configs, so that mmaction2 is needed only where videos are.
 """
 
 from bimm_mm.datasets.ava import AVAKeyframeDataset
-from bimm_mm.datasets.data_preprocessor import ClipDataPreprocessor
 from bimm_mm.datasets.in_memory import InMemoryVideoDataset
 from bimm_mm.datasets.samplers import (
     AlternatingSampler,
@@ -36,7 +35,6 @@ __all__ = [
     'AVAKeyframeDataset',
     'AlternatingSampler',
     'AppendFollowing',
-    'ClipDataPreprocessor',
     'DatasetWrapper',
     'EnsureMinSize',
     'EpochSampler',

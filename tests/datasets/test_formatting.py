@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.datasets import ClipDataPreprocessor, PackClipInputs
+from bimm_mm.datasets import PackClipInputs
 from bimm_mm.registry import MODELS
+from bimm_mm.structures import ClipDataPreprocessor
 
 
 def _crop(*shape: int, dtype: type = np.uint8) -> np.ndarray:

@@ -20,12 +20,12 @@ from bimm_mm.contours.format import ContourError, fingerprint, write_contours
 from bimm_mm.contours.manifest import Manifest
 from bimm_mm.datasets import (
     AppendFollowing,
-    ClipDataPreprocessor,
     LoadContour,
     SafeDecode,
     SnapToContourStride,
 )
 from bimm_mm.registry import DATASETS
+from bimm_mm.structures import ClipDataPreprocessor
 from bimm_mm.targets import MotionTarget
 
 CLIPS = ('asl_gestures/eat.mkv', 'asl_gestures/no.mkv')

@@ -11,6 +11,7 @@ from mmengine.optim import build_optim_wrapper
 
 import bimm_mm
 from bimm_mm.models import BIMM
+from bimm_mm.registry import MODELS
 from tests.golden import golden
 
 OPTIM = dict(
@@ -157,9 +158,13 @@ def test_sharing_needs_equal_blocks(build, ventral_cfg):
 
 
 def test_a_joint_step_runs_code_of_twelve_files_at_most():
-    """What a reader opens to understand one step, forward and backward."""
-    model = golden.toy_model(Path('configs/bimm/pretrain_joint_k400.py'))
-    clips = golden.clips(model.dorsal.backbone.size[0])
+    """What a reader opens to understand one step, from bytes to gradients."""
+    config = Path('configs/bimm/pretrain_joint_k400.py')
+    preprocess = MODELS.build(golden.resolved(config)['data_preprocessor'])
+    model = golden.toy_model(config)
+    shown = golden.clips(model.dorsal.backbone.size[0])
+    pictures = torch.cat([shown.pixels, shown.contour], dim=1)
+    batch = {'inputs': (255 * pictures).byte().unsqueeze(1)}
     files = set()
 
     def note(frame, event, _):
@@ -168,7 +173,8 @@ def test_a_joint_step_runs_code_of_twelve_files_at_most():
 
     sys.setprofile(note)
     try:
-        sum(model(clips, mode='loss').values()).backward()
+        losses = model(preprocess(batch)['inputs'], mode='loss')
+        sum(losses.values()).backward()
     finally:
         sys.setprofile(None)
     package = Path(bimm_mm.__file__).parent
