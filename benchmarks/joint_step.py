@@ -90,14 +90,8 @@ def parts(
     for branch, view in views:
         grid = branch.backbone.grid(view.size)
         device = view.inputs.device
-        fixed.append(
-            (
-                branch,
-                view,
-                grid,
-                branch.sample_mask(len(view.inputs), grid, device=device),
-            )
-        )
+        indices = branch.masking(len(view.inputs), grid, device=device)
+        fixed.append((branch, view, grid, indices))
 
     def encode(branch: MaskedBranch, view: ClipBatch, indices: Any) -> dict:
         return branch.backbone.encode(

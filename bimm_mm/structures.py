@@ -214,8 +214,7 @@ class TokenIndices(NamedTuple):
 
     Args:
         visible: (B, Nv), int64: tokens that enter the encoder.
-        hidden: (B, Nh), int64: tokens to be predicted. These are all others,
-            unless a decoder masking leaves some of them out.
+        hidden: (B, Nh), int64: all others, to be predicted.
     """
 
     visible: Tensor

@@ -162,7 +162,7 @@ def _masked_parts(
     encoder, grid = branch.backbone, branch.backbone.grid(size)
     meta = torch.device('meta')
     x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=meta)
-    indices = branch.sample_mask(1, grid, device=meta)
+    indices = branch.masking(1, grid, device=meta)
     features: dict[int, Tensor] = {}
 
     def encode() -> None:

@@ -13,7 +13,6 @@ from bimm_mm.models.masking import (
     ImageOrVideoMasking,
     Masking,
     RandomMasking,
-    RunningCellMasking,
     TubeMasking,
 )
 from bimm_mm.models.necks.latent_regressor import LatentRegressor
@@ -41,7 +40,6 @@ __all__ = [
     'MultiDecoderHead',
     'MultiScaleDecoder',
     'RandomMasking',
-    'RunningCellMasking',
     'SimpleFPN',
     'TokenDecoder',
     'TransformerDecoder',

@@ -27,8 +27,8 @@ def fix_draws(model, part):
         (model.dorsal, (2, 4, 4)),
         (model.ventral, (1, 4, 4)),
     ):
-        rng = torch.Generator().manual_seed(1)
-        whole = branch.masking(BATCH, grid, generator=rng)
+        torch.manual_seed(1)
+        whole = branch.masking(BATCH, grid)
         cut = TokenIndices(*(index[part] for index in whole))
         branch.masking.forward = lambda *_, cut=cut, **__: cut
     frames = torch.arange(BATCH)[part] % FRAMES

@@ -1,4 +1,4 @@
-"""The encoder with mask tokens, its decoder, and masking by what is shown."""
+"""The encoder with mask tokens and its decoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 
 from bimm_mm.models import (
     BIMMVisionTransformer,
-    ImageOrVideoMasking,
     MaskTokenViT,
     RandomMasking,
     TokenDecoder,
@@ -69,14 +68,3 @@ def test_decoder_maps_the_hidden_tokens(encoder):
         torch.testing.assert_close(actual[sample], expected)
     with pytest.raises(ValueError, match=r'MaskTokenViT'):
         decoder(tokens[:, :11], indices, (1, 4, 4))
-
-
-def test_masking_by_what_is_shown():
-    masking = ImageOrVideoMasking(
-        dict(type='bimm_mm.RandomMasking', ratio=0.75),
-        video=dict(type='bimm_mm.TubeMasking', ratio=0.5),
-    )
-    assert masking(3, (1, 4, 4)).hidden.shape == (3, 12)
-    hidden = masking(3, (2, 4, 4)).hidden
-    assert hidden.shape == (3, 16)
-    assert torch.equal(hidden[:, :8] + 16, hidden[:, 8:])

@@ -135,8 +135,8 @@ class MultiScaleDecoder(TransformerDecoder):
         if order.shape[1] != times * height * width or height % 2 or width % 2:
             raise ValueError(
                 f'MultiScaleDecoder(scale=0.5) needs all tokens of a grid '
-                f'with even sides, got {order.shape[1]} of {grid}: leave out '
-                'decoder_masking and choose another input size'
+                f'with even sides, got {order.shape[1]} of {grid}: choose '
+                'another input size'
             )
         # All tokens are needed: neighbors of hidden ones may be visible.
         for block in self.blocks:

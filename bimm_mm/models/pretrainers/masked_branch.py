@@ -11,19 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import AreaOutput, ClipBatch, Size, TokenIndices
-
-_READS = {
-    True: 'latents of hidden tokens',
-    False: 'features of visible tokens',
-}
+from bimm_mm.structures import AreaOutput, ClipBatch
 
 
 @MODELS.register_module()
@@ -115,9 +109,6 @@ class MaskedBranch(BasePretrainer):
         regressor: Config of a :class:`LatentRegressor`. It stands behind the
             last block: areas after that block decode its latents of the
             hidden tokens.
-        decoder_masking: Config of a :class:`RunningCellMasking`, which leaves
-            hidden tokens out of all decoders and losses. If None, every
-            hidden token is predicted.
         head: Config of another head than :class:`MultiDecoderHead`, without
             ``areas`` and ``backbone``.
         data_preprocessor: Config of a :class:`ClipDataPreprocessor`. If None,
@@ -135,7 +126,6 @@ class MaskedBranch(BasePretrainer):
         masking: dict,
         areas: list[dict],
         regressor: dict | None = None,
-        decoder_masking: dict | None = None,
         head: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -143,9 +133,7 @@ class MaskedBranch(BasePretrainer):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.masking = MODELS.build(masking)
-        self.decoder_masking = self.regressor = None
-        if decoder_masking is not None:
-            self.decoder_masking = MODELS.build(decoder_masking)
+        self.regressor = None
         if regressor is not None:
             # As for decoders: a config never repeats what the encoder knows.
             encoder = dict(
@@ -173,12 +161,10 @@ class MaskedBranch(BasePretrainer):
             if area.decoder.reads_latents != wanted:
                 found = type(area.decoder).__name__
                 raise ValueError(
-                    f'area {name!r}: its {found} decodes '
-                    + _READS[area.decoder.reads_latents]
-                    + f', but after block {area.after_block} there are '
-                    + _READS[wanted]
-                    + ': take a bimm_mm.LatentDecoder behind a regressor and '
-                    'any other decoder elsewhere'
+                    f'area {name!r} has a {found} after block '
+                    f'{area.after_block}: behind a regressor, which follows '
+                    'the last block, take a bimm_mm.LatentDecoder, and any '
+                    'other decoder elsewhere'
                 )
 
     def _freeze_unused(self) -> None:
@@ -236,7 +222,7 @@ class MaskedBranch(BasePretrainer):
         # 1. Choose the tokens that the encoder does not see.
         grid = self.backbone.grid(clips.size)
         device = clips.inputs.device
-        indices = self.sample_mask(len(clips.inputs), grid, device=device)
+        indices = self.masking(len(clips.inputs), grid, device=device)
         # 2. Encode the visible ones, up to the last area.
         features = self.backbone.encode(
             clips.inputs, indices.visible, self.head.after_blocks
@@ -248,21 +234,3 @@ class MaskedBranch(BasePretrainer):
             features[last] = self.regressor(features[last], indices, grid)
         # 4. Let every area decode its features and compute its target.
         return self.head(features, indices, grid, clips)
-
-    def sample_mask(
-        self, batch: int, grid: Size, *, device: torch.device | None = None
-    ) -> TokenIndices:
-        """Draw which tokens are visible, and which are decoded and scored.
-
-        Args:
-            batch: Number of samples.
-            grid: Tokens along time, height and width.
-            device: Where to draw. The CPU if None.
-
-        Returns:
-            What the masking hides, less what the decoder masking leaves out.
-        """
-        indices = self.masking(batch, grid, device=device)
-        if self.decoder_masking is None:
-            return indices
-        return self.decoder_masking(indices, grid)
