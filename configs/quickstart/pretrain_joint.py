@@ -81,4 +81,4 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(type='bimm_mm.ResilientDataset', dataset=clips),
 )
-train_cfg = dict(by_epoch=True, max_epochs=7)
+train_cfg = dict(by_epoch=True, max_epochs=6)
