@@ -37,8 +37,11 @@ from bimm_mm.utils.list_file import (
     find_list_files,
     type_name,
 )
-from bimm_mm.utils.samples import find_label, find_path
-from bimm_mm.utils.video import UndecodableVideoError
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    find_label,
+    find_path,
+)
 from bimm_mm.version import __version__
 
 # They repeat samples or replace them, and each is wanted once.

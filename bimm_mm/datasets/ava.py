@@ -17,8 +17,7 @@ from mmengine.logging import print_log
 
 from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.samples import media_path
-from bimm_mm.utils.video import media_name
+from bimm_mm.utils.video import media_name, media_path
 
 _ROW = (
     'A row is video,second,x1,y1,x2,y2,action,person with corners in shares '

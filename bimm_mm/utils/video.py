@@ -1,4 +1,4 @@
-"""Frames of videos and images, as training sees them, made small.
+"""Videos and images: which file is meant, and its frames made small.
 
 Shapes: H x W pixels of the file's frames, h x w of the shrunk ones.
 """
@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from types import TracebackType
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+from mmengine.structures import BaseDataElement
+
+# What a dataset knows about a sample, what a pipeline passes on, or a packed
+# data sample.
+Sample: TypeAlias = Mapping[str, Any] | BaseDataElement
+
+# bimm_mm.PackClipInputs; mmaction2; mmpretrain, mmdet and mmsegmentation;
+# mmaction2's datasets of frame folders.
+PATH_KEYS = ('path', 'filename', 'img_path', 'frame_dir')
+LABEL_KEYS = ('gt_label', 'label')
 
 # Decoded frames of full size that are held at once, per video.
 _CHUNK_BYTES = 64 * 2**20
@@ -35,6 +46,62 @@ class UndecodableVideoError(RuntimeError):
         return f'{self.path} cannot be decoded: {self.reason}'
 
 
+def find_path(sample: Sample) -> str | None:
+    """Path of the video or image of a sample; None if it names none."""
+    for key in PATH_KEYS:
+        if key in sample:
+            return str(sample.get(key))
+    return None
+
+
+def media_path(sample: Sample) -> str:
+    """Path of the video or image of a sample.
+
+    Raises:
+        KeyError: If it names none.
+    """
+    path = find_path(sample)
+    if path is None:
+        raise KeyError(
+            f'a sample has none of {", ".join(map(repr, PATH_KEYS))}; it has '
+            f'{sorted(sample.keys())}'
+        )
+    return path
+
+
+def find_label(sample: Mapping[str, Any]) -> int | None:
+    """Class of a sample; None if it has no class, or several."""
+    for key in LABEL_KEYS:
+        label = sample.get(key)
+        if isinstance(label, int | np.integer):
+            return int(label)
+    return None
+
+
+def media_name(path: str) -> str:
+    """The file that is meant: ``a.mp4`` where a list names ``a``.
+
+    That is how mmaction2's ``DecordInit`` reads lists.
+    """
+    return path if os.path.splitext(path)[1] else f'{path}.mp4'
+
+
+def media_file(path: str) -> str:
+    """The file that mmaction2 opens for a path; it exists and is not empty.
+
+    Raises:
+        UndecodableVideoError: If there is none.
+    """
+    file = media_name(path)
+    try:
+        if os.path.getsize(file):
+            return file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UndecodableVideoError(path, reason) from None
+    raise UndecodableVideoError(path, 'the file is empty')
+
+
 class Video:
     """Every ``stride``-th frame of a video. Use it in a ``with`` statement.
 
@@ -42,11 +109,11 @@ class Video:
     memory does not grow with the length of the video.
 
     Args:
-        path (str): The file; ``.mp4`` is added to a name without an ending,
-            as mmaction2 does.
-        stride (int): One of so many frames is read, from frame 0.
-        side (int): Their short side in pixels, at most.
-        limit (int, optional): Frames to read, at most.
+        path: The file; ``.mp4`` is added to a name without an ending, as
+            mmaction2 does.
+        stride: One of so many frames is read, from frame 0.
+        side: Their short side in pixels, at most.
+        limit: Frames to read, at most.
 
     Raises:
         UndecodableVideoError: If it is missing, empty or no video.
@@ -84,11 +151,7 @@ class Video:
                 yield shrink(frame, self._side)
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """The frames in batches, each (N, h, w, 3) with N at most ``size``.
-
-        Raises:
-            UndecodableVideoError: If one cannot be decoded.
-        """
+        """The frames in batches, each (N, h, w, 3) with N at most ``size``."""
         frames = self.frames()
         while batch := list(islice(frames, size)):
             yield np.stack(batch)
@@ -119,11 +182,11 @@ def read_image(path: str, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     picture of an animation.
 
     Args:
-        path (str): The file.
-        side (int): Short side in pixels, at most.
+        path: The file.
+        side: Short side in pixels, at most.
 
     Returns:
-        tuple: The image, shrunk, (h, w, 3) uint8 RGB, and its size (H, W).
+        The image, shrunk, (h, w, 3) uint8 RGB, and its size (H, W).
 
     Raises:
         UndecodableVideoError: If it is missing, empty or no image.
@@ -144,11 +207,11 @@ def shrink(frame: np.ndarray, side: int) -> np.ndarray:
     """Make a picture smaller, never larger, by the mean over areas.
 
     Args:
-        frame (np.ndarray): (H, W, 3) uint8.
-        side (int): Short side in pixels, at most.
+        frame: (H, W, 3) uint8.
+        side: Short side in pixels, at most.
 
     Returns:
-        np.ndarray: (h, w, 3) uint8, of the same proportions.
+        (h, w, 3) uint8, of the same proportions.
     """
     height, width = frame.shape[:2]
     short = min(height, width)
@@ -156,36 +219,6 @@ def shrink(frame: np.ndarray, side: int) -> np.ndarray:
         return frame
     size = (round(width * side / short), round(height * side / short))
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-
-
-def media_name(path: str) -> str:
-    """The file that is meant: ``a.mp4`` where a list names ``a``.
-
-    That is how mmaction2's ``DecordInit`` reads lists.
-    """
-    return path if os.path.splitext(path)[1] else f'{path}.mp4'
-
-
-def media_file(path: str) -> str:
-    """The file that mmaction2 opens for a path.
-
-    Args:
-        path (str): As listed, perhaps without an ending.
-
-    Returns:
-        str: The path of a file that exists and is not empty.
-
-    Raises:
-        UndecodableVideoError: If there is none.
-    """
-    file = media_name(path)
-    try:
-        if os.path.getsize(file):
-            return file
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UndecodableVideoError(path, reason) from None
-    raise UndecodableVideoError(path, 'the file is empty')
 
 
 def _reason(error: Exception, limit: int = 200) -> str:

@@ -3,11 +3,11 @@
 from bimm_mm.datasets.transforms.formatting import PackClipInputs
 from bimm_mm.datasets.transforms.loading import (
     AppendFollowing,
+    EnsureMinSize,
     LoadContour,
     SnapToContourStride,
 )
 from bimm_mm.datasets.transforms.processing import (
-    EnsureMinSize,
     GTBoxesOnly,
     ResizeToPatchMultiple,
     StillClip,

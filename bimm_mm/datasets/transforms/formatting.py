@@ -1,4 +1,7 @@
-"""From a sample of mmaction2 or mmpretrain to what the preprocessor takes.
+"""Samples as mmaction2 and mmpretrain keep them, packed for the preprocessor.
+
+Frames are (H, W, C) uint8 arrays: mmaction2 keeps a list of them under
+``imgs``, mmpretrain keeps one under ``img``.
 
 Shapes: R crops, C channels, T frames, H x W pixels.
 """
@@ -12,7 +15,39 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.samples import frame_indices, get_frames, media_path
+from bimm_mm.utils.video import media_path
+
+
+def get_frames(results: dict) -> list[np.ndarray]:
+    """Frames of a sample, each (H, W, C); one for an image.
+
+    Raises:
+        KeyError: If nothing was decoded yet.
+    """
+    if 'imgs' in results:
+        return results['imgs']
+    if 'img' in results:
+        return [results['img']]
+    raise KeyError(
+        'a sample has neither "imgs" nor "img": decode it first, inside '
+        'bimm_mm.SafeDecode'
+    )
+
+
+def set_frames(results: dict, frames: list[np.ndarray]) -> None:
+    """Put other frames, and their size, in the place of a sample's frames."""
+    if 'imgs' in results:
+        results['imgs'] = frames
+    else:
+        results['img'] = frames[0]
+    results['img_shape'] = frames[0].shape[:2]
+
+
+def frame_indices(results: dict) -> list[int] | None:
+    """Index in the video of every frame; None for an image."""
+    if 'frame_inds' not in results:
+        return None
+    return np.asarray(results['frame_inds']).ravel().tolist()
 
 
 @TRANSFORMS.register_module()

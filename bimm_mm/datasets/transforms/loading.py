@@ -1,4 +1,4 @@
-"""Which frames of a video are decoded, and contours as a fourth channel.
+"""Which frames are decoded, their least size, contours as a fourth channel.
 
 Shapes: T frames, H x W pixels.
 """
@@ -10,20 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
+import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from bimm_mm.contours.format import ContourError, ContourFile, contour_path
 from bimm_mm.contours.manifest import Manifest
-from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.samples import (
+from bimm_mm.datasets.transforms.formatting import (
     frame_indices,
     get_frames,
-    media_path,
     set_frames,
 )
-from bimm_mm.utils.video import media_name
+from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.video import media_name, media_path
 
 
 @TRANSFORMS.register_module()
@@ -119,6 +119,44 @@ class SnapToContourStride(BaseTransform):
                 'LoadContour(nearest=True), or extract with --stride 1'
             )
         results['frame_inds'] = indices // self.stride * self.stride
+        return results
+
+
+@TRANSFORMS.register_module()
+class EnsureMinSize(BaseTransform):
+    """Enlarge frames whose short side is below ``size``; leave others alone.
+
+    mmaction2's ``MultiScaleCrop`` rounds a crop within 2 px of its
+    ``input_size`` up to it. On a video of 222 or 223 px that is larger than
+    the frame, offsets turn negative, and the crop is a sliver of 2 px.
+
+    Args:
+        size: Shortest side that passes unchanged, in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f'size must be at least 1 px, got {size}')
+        self.size = size
+
+    def transform(self, results: dict) -> dict:
+        """Resize the frames if they are too small.
+
+        Args:
+            results: A sample with frames.
+
+        Returns:
+            The same sample.
+        """
+        frames = get_frames(results)
+        height, width = frames[0].shape[:2]
+        short = min(height, width)
+        if short < self.size:
+            size = (
+                round(width * self.size / short),
+                round(height * self.size / short),
+            )
+            set_frames(results, [mmcv.imresize(f, size) for f in frames])
         return results
 
 

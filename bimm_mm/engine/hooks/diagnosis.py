@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from bimm_mm.datasets import MixedDataset
+from bimm_mm.datasets.samplers import seeded
 from bimm_mm.engine.metrics import area_metrics
 from bimm_mm.models.pretrainers.bimm import BIMM
 from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
 from bimm_mm.registry import HOOKS
 from bimm_mm.structures import ClipBatch
-from bimm_mm.utils.random_state import preserve_state
 
 Pretrainer = MaskedBranch | BIMM
 # One tensor per parameter; None where the loss does not reach it.
@@ -331,6 +332,34 @@ def _branches(model: Pretrainer) -> dict[str, MaskedBranch]:
     if isinstance(model, BIMM):
         return {'ventral_': model.ventral, 'dorsal_': model.dorsal}
     return {'': model}
+
+
+@contextmanager
+def preserve_state(model: nn.Module, seed: int) -> Iterator[None]:
+    """Seed all random numbers, evaluate; put everything back afterwards.
+
+    Inside, the model is in evaluation mode: no drop path, and batch norms
+    keep their statistics. Gradients are recorded, but nobody may call
+    ``backward``, which would write into ``.grad``; ``torch.autograd.grad``
+    does not.
+
+    Args:
+        model: The model, on one device.
+        seed: At least 0.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    device = next(model.parameters()).device
+    cuda = [device] if device.type == 'cuda' else []
+    with seeded(seed), torch.random.fork_rng(cuda), torch.enable_grad():
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 def _unwrap(model: nn.Module) -> Pretrainer:

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.samples import find_path
+from bimm_mm.utils.video import find_path
 
 
 @HOOKS.register_module()

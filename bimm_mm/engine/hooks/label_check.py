@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.samples import find_label, find_path
+from bimm_mm.utils.video import find_label, find_path
 
 
 @HOOKS.register_module()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.utils.random_state import seeded
+from bimm_mm.datasets.samplers import seeded
 
 
 def _numbers() -> tuple[float, float, float]:
