@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bimm_mm.models import BIMMVisionTransformer, MaskedBranch
-from bimm_mm.models.pretrainers.area import Area
-from bimm_mm.structures import ClipBatch
+from bimm_mm.structures import ClipBatch, Size
 
 # Where classifiers keep what follows the encoder. Heads of detectors and
 # segmentors work on boxes or on larger maps and are not counted.
@@ -28,7 +27,6 @@ _HEADS = {
     'Recognizer3D': 'cls_head',
     'ImageClassifier': 'head',
 }
-_Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Complexity:
     """
 
     model: str
-    size: _Size
+    size: Size
     parts: tuple[Part, ...]
     shared: int = 0
     omitted: str = ''
@@ -72,12 +70,17 @@ def multiply_adds(run: Callable[[], object]) -> int:
     Biases, norms, softmax, activations, sums and means do not: what the
     papers on masked video modeling call FLOPs leaves them out as well.
     """
+    return _count(run)[0]
+
+
+def _count(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
+    """Multiply-adds, and what the function returned."""
     # On the CPU the counter has no formula for fused attention, only for the
     # two products that it consists of.
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        run()
-    return counter.get_total_flops() // 2
+        result = run(*arguments)
+    return counter.get_total_flops() // 2, result
 
 
 def count_config(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
@@ -109,25 +112,24 @@ def count_config(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
                 f'model.backbone.type={encoder!r}: only models with '
                 'bimm_mm.BIMMVisionTransformer as backbone are counted'
             )
-        return _count_dense(model, kind, size)
+        return _count_downstream(model, kind, size)
 
 
-def _count_dense(
+def _count_downstream(
     config: dict[str, Any], kind: str, given: Sequence[int] | None
 ) -> Complexity:
     """Encoder with all tokens, and the head of a classifier."""
     encoder = _on_meta(config['backbone'])
     size = _input_size(encoder, given)
     x = torch.empty(1, encoder.patch_embed.in_channels, *size, device='meta')
-    parts = [
-        Part('encoder', multiply_adds(lambda: encoder(x)), _params(encoder))
-    ]
-    if kind not in _HEADS or config.get('neck') is not None:
-        return Complexity(kind, size, tuple(parts), omitted='neck and head')
-    head, features = _on_meta(config[_HEADS[kind]]), encoder(x)
-    macs = multiply_adds(lambda: head(features))
-    parts.append(Part('head', macs, _params(head)))
-    return Complexity(kind, size, tuple(parts))
+    macs, features = _count(encoder, x)
+    parts = [Part('encoder', macs, _params(encoder))]
+    counted = kind in _HEADS and config.get('neck') is None
+    if counted:
+        head = _on_meta(config[_HEADS[kind]])
+        parts.append(Part('head', _count(head, features)[0], _params(head)))
+    omitted = '' if counted else 'neck and head'
+    return Complexity(kind, size, tuple(parts), omitted=omitted)
 
 
 def _count_pretraining(
@@ -139,79 +141,52 @@ def _count_pretraining(
     names = ['dorsal', 'ventral'] if kind == 'BIMM' else ['']
     branches = [getattr(model, name) if name else model for name in names]
     size = _input_size(branches[0].backbone, given)
-    pixels, contour = torch.zeros(1, 3, *size), torch.zeros(1, 1, *size)
-    clips = ClipBatch(pixels, pixels, contour, pixels)
-    parts, targets = [], 0
+    # Targets are computed on real pixels: they are cheap, and turn autocast
+    # off, which ``meta`` does not know.
+    pixels = torch.zeros(1, 3, *size)
+    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1], following=pixels)
+    parts, macs, params = [], 0, 0
     for name, branch in zip(names, branches, strict=True):
         if name == 'ventral':
             clips = model.sample_frame(clips)
         parts += _masked_parts(branch, clips.size, f'{name} '.lstrip())
-        areas = config[name]['areas'] if name else config['areas']
-        targets += sum(
-            _target_macs(area['target'], clips, branch) for area in areas
-        )
-    parts.append(Part('targets', targets, sum(map(_target_params, branches))))
+        for area in (config[name] if name else config)['areas']:
+            target = MODELS.build(area['target'])
+            macs += _count(target, clips, branch.backbone.patch)[0]
+            params += _params(target)
+    parts.append(Part('targets', macs, params))
     whole = sum(part.params for part in parts)
     return Complexity(kind, size, tuple(parts), shared=whole - _params(model))
 
 
-def _masked_parts(
-    branch: MaskedBranch, size: _Size, prefix: str
-) -> list[Part]:
+def _masked_parts(branch: MaskedBranch, size: Size, prefix: str) -> list[Part]:
     """Encoder on the visible tokens, regressor, every area's decoder."""
-    encoder, grid = branch.backbone, branch.backbone.grid(size)
+    encoder, regressor = branch.backbone, branch.regressor
+    grid = encoder.grid(size)
     meta = torch.device('meta')
     x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=meta)
     indices = branch.masking(1, grid, device=meta)
-    features: dict[int, Tensor] = {}
-
-    def encode() -> None:
-        features.update(
-            encoder.encode(x, indices.visible, branch.head.after_blocks)
-        )
-
-    macs = multiply_adds(encode)
+    macs, features = _count(
+        encoder.encode, x, indices.visible, branch.head.after_blocks
+    )
     parts = [Part(f'{prefix}encoder', macs, _params(encoder))]
-    if branch.regressor is not None:
-        last, regressor = encoder.depth, branch.regressor
-
-        def regress() -> None:
-            features[last] = regressor(features[last], indices, grid)
-
-        macs = multiply_adds(regress)
+    if regressor is not None:
+        last = encoder.depth
+        macs, features[last] = _count(regressor, features[last], indices, grid)
         parts.append(Part(f'{prefix}regressor', macs, _params(regressor)))
-    for name, area in branch.head.areas.items():
-
-        def decode(area: Area = area) -> None:
-            area.decoder(area.norm(features[area.after_block]), indices, grid)
-
-        own = _params(area) - _params(area.target)
-        parts.append(
-            Part(f'{prefix}{name} decoder', multiply_adds(decode), own)
-        )
+    for name, area in branch.areas.items():
+        tokens = area.norm(features[area.after_block])
+        macs, _ = _count(area.decoder, tokens, indices, grid)
+        params = _params(area) - _params(area.target)
+        parts.append(Part(f'{prefix}{name} decoder', macs, params))
     return parts
-
-
-def _target_macs(
-    config: dict[str, Any], clips: ClipBatch, branch: MaskedBranch
-) -> int:
-    """A target, computed on real pixels.
-
-    Targets are cheap, and turn autocast off, which ``meta`` does not know.
-    """
-    target = MODELS.build(config)
-    return multiply_adds(lambda: target(clips, branch.backbone.patch))
-
-
-def _target_params(branch: MaskedBranch) -> int:
-    return sum(_params(area.target) for area in branch.head.areas.values())
 
 
 def _input_size(
     encoder: BIMMVisionTransformer, given: Sequence[int] | None
-) -> _Size:
-    """The input that is counted, if the encoder's patch divides it."""
-    frames, height, width = encoder.size if given is None else given
+) -> Size:
+    frames, height, width = given or encoder.size
+    # Refuses what the patch does not divide.
     encoder.grid((frames, height, width))
     return frames, height, width
 
