@@ -4,22 +4,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from mmengine.config import DictAction
 from mmengine.dist import init_dist, is_distributed, is_main_process
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
-from bimm_mm.apis.encoder_features import (
-    ENCODER,
-    LEVELS,
-    POOLS,
-    SPLITS,
-    TRIVIAL,
-    FeatureOptions,
-)
 from bimm_mm.apis.feature_file import write_features
-from bimm_mm.apis.features import extract_features
+from bimm_mm.apis.features import KINDS, extract_features
 from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
 
@@ -27,13 +20,13 @@ def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
     """Flags that ``tools/probe.py`` has as well."""
     parser.add_argument(
         '--pipeline',
-        choices=SPLITS[1:],
-        help="whose transforms; default: the test set's for the test set, "
-        "else the validation set's, for training samples too",
+        choices=('val', 'test'),
+        help="whose transforms and batch size; default: the test set's for "
+        "the test set, else the validation set's, for training samples too",
     )
     parser.add_argument(
         '--pool',
-        choices=POOLS,
+        choices=('cls', 'avg'),
         help='class token or mean of the patch tokens; default: the class '
         'token if there is one',
     )
@@ -45,15 +38,7 @@ def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
         dest='blocks',
         help='after how many blocks, one or several; default: after the last',
     )
-    parser.add_argument(
-        '--batch-size', type=int, help="default: that of the config's loader"
-    )
-    parser.add_argument(
-        '--workers', type=int, help="default: those of the config's loader"
-    )
-    parser.add_argument(
-        '--device', help='default: cuda if there is one, else cpu'
-    )
+    parser.add_argument('--device', help='default: the GPU if there is one')
     parser.add_argument(
         '--amp', action='store_true', help='run the encoder in bfloat16'
     )
@@ -73,19 +58,14 @@ def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
         nargs='+',
         action=DictAction,
         help='override parts of the config, such as '
-        'val_dataloader.dataset.ann_file=all.txt',
+        'val_dataloader.batch_size=4',
     )
 
 
-def feature_options(
-    args: argparse.Namespace, **changes: object
-) -> FeatureOptions:
-    """Options from the flags, some of them replaced."""
-    names = FeatureOptions.__dataclass_fields__
-    flags = {
-        name: value for name, value in vars(args).items() if name in names
-    }
-    return FeatureOptions(**{**flags, **changes})
+def feature_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of :func:`extract_features` from the shared flags."""
+    names = ('pipeline', 'pool', 'blocks', 'device', 'amp', 'skip_bad', 'seed')
+    return {name: getattr(args, name) for name in names}
 
 
 def parse_args() -> argparse.Namespace:
@@ -101,24 +81,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, help='the .npz file')
     parser.add_argument(
         '--features',
-        choices=(ENCODER, *TRIVIAL),
-        default=ENCODER,
-        dest='kind',
+        choices=KINDS,
+        default='encoder',
         help='trivial features are to be compared with; default: encoder',
     )
     parser.add_argument(
         '--split',
-        choices=SPLITS,
+        choices=('train', 'val', 'test'),
         default='val',
         help='which dataset of the config; default: val',
     )
-    parser.add_argument(
-        '--level',
-        choices=LEVELS,
-        default='clip',
-        help='one vector per clip, per tubelet or per token; default: clip',
-    )
-    parser.add_argument('--half', action='store_true', help='store float16')
     add_feature_arguments(parser)
     parser.add_argument(
         '--launcher',
@@ -143,7 +115,11 @@ def main() -> None:
             if not is_distributed():
                 init_dist(args.launcher)
         features = extract_features(
-            cfg, args.checkpoint, feature_options(args)
+            cfg,
+            None if args.checkpoint == 'none' else args.checkpoint,
+            kind=args.features,
+            split=args.split,
+            **feature_options(args),
         )
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'extract_features.py: error: {error}') from None

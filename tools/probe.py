@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,16 @@ from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
-from bimm_mm.apis.encoder_features import (
-    ENCODER,
-    NO_CHECKPOINT,
-    SPLITS,
-    TRIVIAL,
-    FeatureOptions,
-)
 from bimm_mm.apis.feature_file import Features, check_same_kind, read_features
-from bimm_mm.apis.features import extract_features
+from bimm_mm.apis.features import KINDS, extract_features
 from bimm_mm.apis.probe import (
     METHODS,
-    ProbeOptions,
     find_folds,
     probe_features,
-    split_fold,
+    select_listed,
     summary,
 )
 from bimm_mm.utils.files import write_json
-
-_RANDOM = 'random'
-# Name of the fold, training set, validation set.
-_Folds = list[tuple[str, Features, Features]]
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,146 +57,102 @@ def parse_args() -> argparse.Namespace:
         help='default: both',
     )
     parser.add_argument('--out', help='JSON file of all results')
-    linear = parser.add_argument_group('linear probe')
-    linear.add_argument(
+    parser.add_argument(
         '--c',
         type=float,
-        help='inverse strength of the L2 penalty; default: chosen by '
-        'cross-validation inside the training set',
+        help="inverse strength of the linear probe's L2 penalty; default: "
+        'chosen by cross-validation inside the training set',
     )
-    linear.add_argument(
+    parser.add_argument(
         '--groups',
         help='regular expression: training samples whose paths match with '
         'the same text, such as clips of one video, stay together in that '
         'cross-validation',
     )
-    linear.add_argument(
-        '--pca', type=int, default=0, help='components; default: no PCA'
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='processes that fit; default: 1'
     )
-    linear.add_argument(
-        '--jobs', type=int, default=1, help='processes; default: 1'
-    )
-    knn = parser.add_argument_group('k-NN')
-    knn.add_argument('--k', type=int, default=20, help='default: 20')
-    knn.add_argument(
-        '--temperature',
-        type=float,
-        help='weigh votes by exp(similarity / temperature), as DINO with '
-        '0.07; default: equal votes',
+    parser.add_argument(
+        '--k', type=int, default=20, help='neighbors of k-NN; default: 20'
     )
     group = parser.add_argument_group('with a config and a checkpoint')
     group.add_argument(
         '--features',
         nargs='+',
-        choices=[ENCODER, _RANDOM, *TRIVIAL],
-        default=[ENCODER],
+        choices=KINDS,
+        default=['encoder'],
         help='what to compare; default: encoder',
     )
     group.add_argument(
         '--split',
-        choices=SPLITS,
-        help='which dataset has all samples of the folds; default: val',
+        choices=('train', 'val', 'test'),
+        default='val',
+        help='which dataset to test on after training on train, or which has '
+        'all samples of the folds; default: val',
     )
     add_feature_arguments(group)
     return parser.parse_args()
 
 
-def sources(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
-    """Name and folds of every feature to probe."""
-    if any(name.endswith('.npz') for name in args.sources):
-        yield from from_files(args)
-    elif len(args.sources) == 2:
-        yield from from_config(args)
-    else:
+def sources(args: argparse.Namespace) -> Iterator[tuple[str, list[Features]]]:
+    """Name and features: of all samples, or of training and validation."""
+    files = any(name.endswith('.npz') for name in args.sources)
+    if len(args.sources) != 2 and not (files and args.folds):
         raise ValueError(
-            'give feature files ending with .npz, or a config and a '
+            'give two feature files ending with .npz, of training and of '
+            'validation, any number of them with --folds, or a config and a '
             f'checkpoint, not {" ".join(args.sources)}'
         )
-
-
-def from_files(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
-    """Read feature files."""
-    if args.folds:
+    if files and args.folds:
         for name in args.sources:
-            yield Path(name).stem, cut(read_features(name), args)
-        return
-    if len(args.sources) != 2:
-        raise ValueError(
-            f'{len(args.sources)} feature files: give two, of training and '
-            'of validation, or --folds'
-        )
-    train, val = map(read_features, args.sources)
-    check_same_kind(train, val)
-    if train.meta.get('pipeline') != val.meta.get('pipeline'):
-        print('note: training and validation had different transforms')
-    yield train.meta['features'], [('', train, val)]
-
-
-def from_config(args: argparse.Namespace) -> Iterator[tuple[str, _Folds]]:
-    """Extract every feature that was asked for."""
-    if args.split and not args.folds:
-        raise ValueError('--split goes with --folds: it names all samples')
-    config, checkpoint = args.sources
-    cfg = load_config(config, args.cfg_options)
-    splits = [args.split or 'val'] if args.folds else ['train', 'val']
-    if args.folds:  # before anything is extracted
-        find_folds(*args.folds)
-    for kind in args.features:
-        weights = checkpoint if kind == ENCODER else NO_CHECKPOINT
-        found = [
-            extract_features(cfg, weights, options_of(kind, split, args))
-            for split in splits
-        ]
-        if args.folds:
-            yield kind, cut(found[0], args)
-        else:
-            train, val = found
-            check_same_kind(train, val)
-            yield kind, [('', train, val)]
-
-
-def options_of(
-    kind: str, split: str, args: argparse.Namespace
-) -> FeatureOptions:
-    """Options of one extraction; --pool and --block are the encoder's."""
-    if kind in TRIVIAL:
-        return feature_options(
-            args, kind=kind, split=split, pool=None, blocks=()
-        )
-    return feature_options(args, kind=ENCODER, split=split)
-
-
-def cut(features: Features, args: argparse.Namespace) -> _Folds:
-    """The folds of all samples."""
-    return [
-        (fold.name, *split_fold(features, fold))
-        for fold in find_folds(*args.folds)
-    ]
+            yield Path(name).stem, [read_features(name)]
+    elif files:
+        train, val = map(read_features, args.sources)
+        yield train.meta['features'], [train, val]
+    else:
+        config, checkpoint = args.sources
+        cfg = load_config(config, args.cfg_options)
+        weights = None if checkpoint == 'none' else checkpoint
+        splits = [args.split] if args.folds else ['train', args.split]
+        options = feature_options(args)
+        for kind in args.features:
+            found = [
+                extract_features(
+                    cfg, weights, kind=kind, split=split, **options
+                )
+                for split in splits
+            ]
+            yield kind, found
 
 
 def evaluate(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Probe every feature by every method."""
-    names = ProbeOptions.__dataclass_fields__
-    options = ProbeOptions(**{name: getattr(args, name) for name in names})
+    names = ('c', 'groups', 'k', 'seed', 'jobs')
+    options = {name: getattr(args, name) for name in names}
+    # Missing lists are found before anything is extracted.
+    lists = find_folds(*args.folds) if args.folds else {}
     results = []
-    for source, folds in sources(args):
-        for name in folds[0][1].arrays:
-            for method in args.method:
-                scores = [
-                    probe_features(
-                        train,
-                        val,
-                        method=method,
-                        name=name,
-                        fold=fold,
-                        options=options,
-                    )
-                    for fold, train, val in folds
-                ]
-                meta = dict(folds[0][1].meta)
-                meta.pop('config_text', None)
-                result = {'source': source, 'array': name, 'method': method}
-                results.append({**result, **summary(scores), 'meta': meta})
+    for source, found in sources(args):
+        folds = {
+            fold: [select_listed(found[0], file) for file in files]
+            for fold, files in lists.items()
+        } or {'': found}
+        for train, val in folds.values():
+            check_same_kind(train, val)
+        meta = dict(found[0].meta)
+        meta.pop('config_text', None)
+        for name, method in product(found[0].arrays, args.method):
+            scores = [
+                {
+                    'fold': fold,
+                    **probe_features(
+                        train, val, method=method, name=name, **options
+                    ),
+                }
+                for fold, (train, val) in folds.items()
+            ]
+            result = {'source': source, 'array': name, 'method': method}
+            results.append({**result, **summary(scores), 'meta': meta})
     return results
 
 
@@ -217,13 +162,13 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
     for result in results:
         std, top5 = result['top1_std'], result['top5']
         low, high = result['top1_interval']
+        spread = '' if std is None else f' +- {std:.1f}'
         rows.append(
             {
                 'features': result['source'],
                 'array': result['array'],
                 'method': result['method'],
-                'top-1': f'{result["top1"]:.1f}'
-                + ('' if std is None else f' +- {std:.1f}'),
+                'top-1': f'{result["top1"]:.1f}{spread}',
                 '95 %': f'{low:.1f} to {high:.1f}',
                 'top-5': '' if top5 is None else f'{top5:.1f}',
                 'folds': ' '.join(f'{f["top1"]:.1f}' for f in result['folds']),

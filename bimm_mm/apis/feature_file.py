@@ -1,7 +1,7 @@
 """Features of a dataset, and the npz files that hold them.
 
-Arrays of a file: ``features`` (N, ...), or one ``features_block<K>`` per
-block; ``labels`` (N,), int64; ``paths`` (N,), text; ``meta``, a JSON text.
+Arrays of a file: ``features`` (N, D), or one ``features_block<K>`` per block;
+``labels`` (N,), int64; ``paths`` (N,), text; ``meta``, a JSON text.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import numpy as np
 
 from bimm_mm.utils.files import atomic_path
 
-FORMAT = 'bimm_mm.features 2'
+FORMAT = 'bimm_mm.features 3'
 # What must be equal if one is to be trained on and the other tested on.
 _SAME = (
     'features',
     'checkpoint_sha256',
     'model_sha256',
     'seed',
-    'level',
     'blocks',
     'pool',
 )
@@ -31,7 +30,7 @@ _SAME = (
 
 @dataclass(frozen=True)
 class Features:
-    """Arrays (N, ...) by name, N labels, paths, and where they come from."""
+    """Arrays (N, D) by name, N labels, paths, and where they come from."""
 
     arrays: Mapping[str, np.ndarray]
     labels: np.ndarray
@@ -41,9 +40,8 @@ class Features:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: Sequence[int]) -> Features:
+    def select(self, rows: Sequence[int]) -> Features:
         """Some of the samples, in the given order."""
-        rows = np.asarray(indices, dtype=np.int64)
         return replace(
             self,
             arrays={name: x[rows] for name, x in self.arrays.items()},
@@ -60,7 +58,7 @@ def write_features(features: Features, path: str | Path) -> None:
         np.savez(
             draft,
             allow_pickle=False,
-            labels=np.asarray(features.labels, dtype=np.int64),
+            labels=features.labels,
             paths=np.asarray(features.paths, dtype=np.str_),
             meta=np.asarray(json.dumps({**features.meta, 'format': FORMAT})),
             **features.arrays,
@@ -92,29 +90,21 @@ def read_features(path: str | Path) -> Features:
 def check_same_kind(train: Features, val: Features) -> None:
     """Refuse to train on one kind of features and to test on another.
 
-    A ValueError tells whether checkpoint, model, level, block, pooling or
-    size differ, or a sample is in both.
+    A ValueError tells whether checkpoint, model, block or pooling differ, or
+    a sample is in both.
     """
-    kinds = []
-    for features in (train, val):
-        kind = {key: features.meta.get(key) for key in _SAME}
-        shapes = {name: x.shape[1:] for name, x in features.arrays.items()}
-        kinds.append({**kind, 'shapes': shapes})
-    for key, value in kinds[0].items():
-        if value != kinds[1][key]:
+    for key in _SAME:
+        ours, theirs = train.meta.get(key), val.meta.get(key)
+        if ours != theirs:
             raise ValueError(
-                f'{key} of the training features is {value}, of the '
-                f'validation features {kinds[1][key]}: extract both with the '
-                'same config and options'
+                f'{key} of the training features is {ours}, of the '
+                f'validation features {theirs}: extract both with the same '
+                'config and options'
             )
-    if train.meta.get('folders') == val.meta.get('folders'):
-        check_disjoint(train.paths, val.paths)
-
-
-def check_disjoint(train: Sequence[str], val: Sequence[str]) -> None:
-    """Raise a ValueError if a path is trained on and tested on."""
-    both = sorted(set(train) & set(val))
-    if both and not both[0].startswith('#'):
+    both = sorted(set(train.paths) & set(val.paths))
+    same_folder = train.meta.get('folders') == val.meta.get('folders')
+    # Samples without a file are called '#0', '#1', ... in every dataset.
+    if both and same_folder and not both[0].startswith('#'):
         raise ValueError(
             f'{len(both)} samples are in the training and in the validation '
             f'set, such as {both[0]}: the accuracy would mean nothing'

@@ -24,10 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from bimm_mm.apis.encoder_features import (
-    ENCODER,
-    NO_CHECKPOINT,
+    TRIVIAL,
     EncoderFeatures,
-    FeatureOptions,
     trivial_features,
 )
 from bimm_mm.apis.feature_file import Features
@@ -44,9 +42,9 @@ from bimm_mm.utils.video import (
 )
 from bimm_mm.version import __version__
 
+KINDS = ('encoder', 'random', *TRIVIAL)
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
-_Extractor = Callable[[list[Tensor]], dict[str, np.ndarray]]
 
 
 class _Sample(NamedTuple):
@@ -62,7 +60,16 @@ class _Sample(NamedTuple):
 def extract_features(
     cfg: Config,
     checkpoint: str | None = None,
-    options: FeatureOptions | None = None,
+    *,
+    kind: str = 'encoder',
+    split: str = 'val',
+    pipeline: str | None = None,
+    blocks: Sequence[int] = (),
+    pool: str | None = None,
+    device: str | None = None,
+    amp: bool = False,
+    skip_bad: bool = False,
+    seed: int = 0,
 ) -> Features:
     """Features of a split of a config's data, in the order of the dataset.
 
@@ -72,52 +79,67 @@ def extract_features(
     Args:
         cfg: A classification config of mmaction2 or mmpretrain with our
             encoder.
-        checkpoint: Of pretraining or finetuning; None or ``'none'``: random
-            weights, which is said, or a trivial feature.
-        options: What to extract, and how.
+        checkpoint: Of pretraining or finetuning; None: random weights, which
+            is said.
+        kind: ``'encoder'``, ``'random'``, the encoder without the checkpoint,
+            or a trivial feature to compare with: ``'motion-energy'`` or
+            ``'middle-frame'``.
+        split: Which dataset of the config: ``'train'``, ``'val'``, ``'test'``.
+        pipeline: Whose transforms, ``'val'`` or ``'test'``, and whose batch
+            size; None: those of ``'test'`` for the split ``'test'``, else of
+            ``'val'``, also for training samples.
+        blocks: After how many blocks, each in 1..depth; the last if empty.
+        pool: ``'cls'``, the class token, or ``'avg'``, the mean of the patch
+            tokens; None: the class token if there is one.
+        device: None: the GPU if there is one.
+        amp: Run the encoder in bfloat16 autocast.
+        skip_bad: Leave out files that cannot be read, and list them;
+            otherwise they are an error.
+        seed: Of random weights.
 
     Raises:
         FileNotFoundError: If the checkpoint or a list file does not exist.
         ValueError: If the config, the checkpoint or a sample does not serve.
     """
-    options = options or FeatureOptions()
-    checkpoint = None if checkpoint == NO_CHECKPOINT else checkpoint
-    views = options.pipeline or ('test' if options.split == 'test' else 'val')
-    dataset = _Samples(cfg, split=options.split, pipeline=views)
-    extract, meta = _extractor(cfg, checkpoint, options)
+    views = pipeline or ('test' if split == 'test' else 'val')
+    dataset = _Samples(cfg, split=split, pipeline=views)
+    meta: dict[str, Any] = {'features': kind}
+    extract: Callable[[Tensor], dict[str, np.ndarray]]
+    if kind in TRIVIAL:
+        extract = partial(trivial_features, kind)
+    else:
+        extract = encoder = EncoderFeatures(
+            cfg,
+            checkpoint if kind == 'encoder' else None,
+            blocks=blocks,
+            pool=pool,
+            device=device,
+            amp=amp,
+            seed=seed,
+        )
+        meta = encoder.meta
     rank, processes = get_dist_info()
-    loader = _loader(
+    loader = DataLoader(
         Subset(dataset, range(rank, len(dataset), processes)),
-        options,
-        cfg[f'{views}_dataloader'],
+        batch_size=cfg[f'{views}_dataloader'].get('batch_size', 1),
+        num_workers=cfg[f'{views}_dataloader'].get('num_workers', 0),
+        collate_fn=list,
+        # Else each pass draws from the caller's random numbers.
+        generator=torch.Generator(),
     )
-    shares = all_gather_object(_extract(loader, extract, options))
-    samples = sorted(chain(*shares), key=lambda sample: sample.row)
+    found: list[_Sample] = []
+    for samples in track_iter_progress((loader, len(loader)), file=sys.stderr):
+        found += _extract(samples, extract, skip_bad)
+    shares = all_gather_object(found)
     meta |= {
-        'split': options.split,
+        'split': split,
+        'pipeline': views,
         'folders': dataset.folders,
-        'pipeline': _as_text(_innermost(cfg, views)['pipeline']),
         'config': cfg.filename,
-        'config_text': _as_text(cfg.to_dict()),
+        'config_text': json.dumps(cfg.to_dict(), default=str),
         'software': f'bimm_mm {__version__}, torch {torch.__version__}',
     }
-    return _join(samples, meta)
-
-
-def _extractor(
-    cfg: Config, checkpoint: str | None, options: FeatureOptions
-) -> tuple[_Extractor, dict[str, Any]]:
-    """What makes features of inputs, and where they come from."""
-    if options.kind == ENCODER:
-        encoder = EncoderFeatures(cfg, checkpoint, options)
-        return encoder, encoder.meta
-    if checkpoint or options.level != 'clip' or options.pool or options.blocks:
-        raise ValueError(
-            f'{options.kind} has no weights and one feature per clip: '
-            'checkpoint, level, pool and block are for the encoder'
-        )
-    meta = {'features': options.kind, 'level': 'clip'}
-    return partial(trivial_features, options.kind), meta
+    return _join(sorted(chain(*shares), key=lambda each: each.row), meta)
 
 
 class _Samples(Dataset[_Sample]):
@@ -146,7 +168,10 @@ class _Samples(Dataset[_Sample]):
     def __getitem__(self, index: int) -> _Sample:
         """Decode one sample; a file that cannot be read is no error here."""
         info = self.dataset.get_data_info(index)
-        path = self._path(info, index)
+        # Relative to the dataset's folder, '#<index>' without a file.
+        path = find_path(info) or f'#{index}'
+        inside = [each for each in self.folders if path.startswith(each)]
+        path = path.removeprefix(inside[0]) if inside else path
         label = find_label(info)
         if label is None or label < 0:
             raise ValueError(
@@ -155,17 +180,9 @@ class _Samples(Dataset[_Sample]):
             )
         try:
             inputs = self.pipeline(info)['inputs']
-        except UndecodableVideoError as error:
-            return _Sample(index, path, label, None, error.reason)
-        except FileNotFoundError as error:
+        except (UndecodableVideoError, FileNotFoundError) as error:
             return _Sample(index, path, label, None, str(error))
         return _Sample(index, path, label, inputs)
-
-    def _path(self, info: Mapping[str, Any], index: int) -> str:
-        """Relative to the dataset's folder, or ``#<index>`` without a file."""
-        name = find_path(info) or f'#{index}'
-        inside = [each for each in self.folders if name.startswith(each)]
-        return name.removeprefix(inside[0]) if inside else name
 
 
 def _innermost(cfg: Config, split: str) -> Mapping[str, Any]:
@@ -188,60 +205,32 @@ def _innermost(cfg: Config, split: str) -> Mapping[str, Any]:
     return dataset
 
 
-def _loader(
-    samples: Dataset[_Sample],
-    options: FeatureOptions,
-    config: Mapping[str, Any],
-) -> DataLoader:
-    """Lists of samples in order."""
-    size, workers = options.batch_size, options.workers
-    if size is None:
-        size = config.get('batch_size', 1)
-    if workers is None:
-        workers = config.get('num_workers', 0)
-    return DataLoader(
-        samples,
-        batch_size=size,
-        num_workers=workers,
-        collate_fn=list,
-        # Else each pass draws from the caller's random numbers.
-        generator=torch.Generator(),
-    )
-
-
 def _extract(
-    loader: DataLoader, extract: _Extractor, options: FeatureOptions
+    samples: Sequence[_Sample],
+    extract: Callable[[Tensor], dict[str, np.ndarray]],
+    skip_bad: bool,
 ) -> list[_Sample]:
-    """All samples with their features, with a progress bar."""
-    found: list[_Sample] = []
-    tracked = (loader, len(loader))
-    for samples in track_iter_progress(tracked, file=sys.stderr):
-        for sample in samples:
-            if sample.fault and not options.skip_bad:
-                raise ValueError(
-                    f'{sample.path} of the {options.split} set cannot be '
-                    f'read: {sample.fault}. Repair or remove it, or leave '
-                    'such files out with --skip-bad'
-                )
-        found += [sample for sample in samples if sample.fault]
-        good = [sample for sample in samples if not sample.fault]
-        if not good:
-            continue
-        # The libraries would pad what does not stack, so that the others of
-        # a batch would matter.
-        inputs = torch.stack([sample.value for sample in good])
-        arrays = extract(list(inputs))
-        if options.half:
-            arrays = {n: x.astype(np.float16) for n, x in arrays.items()}
-        for row, sample in enumerate(good):
-            value = {name: array[row] for name, array in arrays.items()}
-            if not all(np.isfinite(x).all() for x in value.values()):
-                raise ValueError(
-                    f'the features of {sample.path} are not finite: the '
-                    'checkpoint or the file is broken, or the numbers are '
-                    'too large for --half'
-                )
-            found.append(sample._replace(value=value))
+    """A batch with features in place of inputs, bad files as they are."""
+    good = [sample for sample in samples if not sample.fault]
+    found = [sample for sample in samples if sample.fault]
+    if found and not skip_bad:
+        raise ValueError(
+            f'{found[0].fault}. Repair or remove the file, or leave such '
+            'files out with --skip-bad'
+        )
+    if not good:
+        return found
+    # The libraries would pad what does not stack, so that the others of a
+    # batch would matter.
+    arrays = extract(torch.stack([sample.value for sample in good]))
+    for row, sample in enumerate(good):
+        value = {name: array[row] for name, array in arrays.items()}
+        if not all(np.isfinite(x).all() for x in value.values()):
+            raise ValueError(
+                f'the features of {sample.path} are not finite: the '
+                'checkpoint or the file is broken'
+            )
+        found.append(sample._replace(value=value))
     return found
 
 
@@ -249,14 +238,8 @@ def _join(samples: Sequence[_Sample], meta: Mapping[str, Any]) -> Features:
     """The samples with features; the others are told and listed."""
     good = [sample for sample in samples if not sample.fault]
     skipped = [(each.path, each.fault) for each in samples if each.fault]
-    for path, reason in skipped:
-        print(f'LEFT OUT: {path}: {reason}', file=sys.stderr)
-    if skipped:
-        print(
-            f'LEFT OUT: {len(skipped)} of {len(samples)} files, which cannot '
-            'be read',
-            file=sys.stderr,
-        )
+    for _, fault in skipped:
+        print(f'LEFT OUT: {fault}', file=sys.stderr)
     if not good:
         raise ValueError(f'none of {len(samples)} files can be read')
     return Features(
@@ -265,8 +248,3 @@ def _join(samples: Sequence[_Sample], meta: Mapping[str, Any]) -> Features:
         [each.path for each in good],
         {**meta, 'skipped': skipped},
     )
-
-
-def _as_text(config: Any) -> str:
-    """JSON, so that equal configs give equal texts."""
-    return json.dumps(config, default=str)

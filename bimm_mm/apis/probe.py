@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from glob import escape, glob
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -28,38 +26,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bimm_mm.apis.feature_file import Features, check_disjoint
+from bimm_mm.apis.feature_file import Features
 
 METHODS = ('linear', 'knn')
 # Inverse strengths of the L2 penalty to choose from.
 CHOICES_OF_C = tuple(10.0**power for power in range(-5, 3))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeOptions:
-    """Options of both methods.
-
-    Args:
-        c: Inverse strength of the linear probe's L2 penalty; None: chosen
-            among ``CHOICES_OF_C`` by five-fold cross-validation inside the
-            training set.
-        groups: Regular expression; training samples whose paths match with
-            the same text, such as clips of one video, stay together there.
-        pca: Principal components that the linear probe sees; 0: all features.
-        k: Neighbors of k-NN, or as many as there are training samples.
-        temperature: k-NN weighs a neighbor's vote with exp(cosine similarity
-            / temperature), as DINO does with 0.07; None: equal votes.
-        seed: Of the inner folds.
-        jobs: Processes that fit.
-    """
-
-    c: float | None = None
-    groups: str | None = None
-    pca: int = 0
-    k: int = 20
-    temperature: float | None = None
-    seed: int = 0
-    jobs: int = 1
 
 
 def probe_features(
@@ -68,55 +39,59 @@ def probe_features(
     *,
     method: str,
     name: str = 'features',
-    fold: str = '',
-    options: ProbeOptions | None = None,
+    c: float | None = None,
+    groups: str | None = None,
+    k: int = 20,
+    seed: int = 0,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Fit to training features, score validation features.
 
     Args:
-        train: Level clip.
-        val: Level clip, of the same kind.
-        method: ``'linear'`` or ``'knn'``.
+        train: N samples.
+        val: M samples, with features of the same kind.
+        method: ``'linear'``, logistic regression on standardized features,
+            or ``'knn'``, by cosine similarity.
         name: Which array.
-        fold: Name of the fold.
-        options: Of the classifier.
+        c: Inverse strength of the linear probe's L2 penalty; None: chosen
+            among ``CHOICES_OF_C`` by five-fold cross-validation inside the
+            training set.
+        groups: Regular expression; training samples whose paths match with
+            the same text, such as clips of one video, stay together there.
+        k: Neighbors of k-NN, or as many as there are training samples.
+        seed: Of the inner folds.
+        jobs: Processes that fit.
 
     Returns:
         ``top1``, ``top5`` (None with five classes or fewer) and ``majority``,
         the accuracy of always answering the most frequent training class, in
-        percent; ``fold``; ``train`` and ``val``, N and M; ``classes``; and
+        percent; ``train`` and ``val``, N and M; ``classes``; and
         ``settings``, the C or k that was chosen.
 
     Raises:
         ValueError: If a class is missing in training or C cannot be chosen.
     """
-    options = options or ProbeOptions()
     for label in sorted(set(val.labels) - set(train.labels)):
         raise ValueError(
             f'class {label} has {int((val.labels == label).sum())} '
             'validation samples and no training sample'
         )
-    if train.arrays[name].ndim != 2:
-        raise ValueError('a probe needs one vector a sample: use level=clip')
-    # Half precision is for storing; sums are not taken in it.
+    # Numbers of one machine are those of another: no sum in single precision.
     x, y = train.arrays[name].astype(np.float64), train.labels
     if method == 'linear':
-        groups = _groups(train.paths, options.groups)
-        model = _linear(x, y, groups, options)
-        strength = model['logisticregression'].C
-        settings: dict[str, Any] = {'C': float(strength), 'pca': options.pca}
+        units = _units(train.paths, groups)
+        model = _linear(x, y, units, c=c, seed=seed, jobs=jobs)
+        settings = {'C': float(model['logisticregression'].C)}
     else:
-        model = _knn(x, y, options)
-        settings = {
-            'k': model.n_neighbors,
-            'temperature': options.temperature,
-        }
+        k = min(k, len(x))
+        model = KNeighborsClassifier(k, metric='cosine', n_jobs=jobs)
+        model.fit(x, y)
+        settings = {'k': k}
     scores = model.predict_proba(val.arrays[name].astype(np.float64))
     # Of equal scores the lower class is first.
     order = model.classes_[np.argsort(-scores, axis=1, kind='stable')]
     hits = order == val.labels[:, None]
     return {
-        'fold': fold,
         'top1': _percent(hits[:, 0]),
         'top5': _percent(hits[:, :5].any(1)) if hits.shape[1] > 5 else None,
         'majority': _percent(val.labels == np.bincount(y).argmax()),
@@ -134,66 +109,47 @@ def _percent(right: np.ndarray) -> float:
 def _linear(
     x: np.ndarray,
     y: np.ndarray,
-    groups: np.ndarray | None,
-    options: ProbeOptions,
+    units: Sequence[Any] | None,
+    *,
+    c: float | None,
+    seed: int,
+    jobs: int,
 ) -> Any:
-    """Standardize, reduce if asked, fit a multinomial logistic regression."""
-    steps = [StandardScaler()]
-    if options.pca:
-        steps.append(PCA(options.pca, random_state=options.seed))
-    model = make_pipeline(*steps, LogisticRegression(max_iter=2000))
-    if options.c is not None:
-        return model.set_params(logisticregression__C=options.c).fit(x, y)
-    units = range(len(y)) if groups is None else groups
-    sizes = Counter(label for label, _ in set(zip(y, units, strict=True)))
+    """Multinomial logistic regression on standardized features."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    if c is not None:
+        return model.set_params(logisticregression__C=c).fit(x, y)
+    ids = range(len(y)) if units is None else units
+    sizes = Counter(label for label, _ in set(zip(y, ids, strict=True)))
     label, smallest = sizes.most_common()[-1]
     if smallest < 2:
         raise ValueError(
             f'class {label} has one training sample or group only, so that C '
             'cannot be chosen by cross-validation: set --c'
         )
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    # Scaler and components are fitted anew in every inner fold.
+    kind = StratifiedKFold if units is None else StratifiedGroupKFold
+    # The scaler is fitted anew in every inner fold.
     search = GridSearchCV(
         model,
         {'logisticregression__C': CHOICES_OF_C},
-        cv=kind(min(5, smallest), shuffle=True, random_state=options.seed),
-        n_jobs=options.jobs,
+        cv=kind(min(5, smallest), shuffle=True, random_state=seed),
+        n_jobs=jobs,
         error_score='raise',
     )
-    return search.fit(x, y, groups=groups).best_estimator_
+    return search.fit(x, y, groups=units).best_estimator_
 
 
-def _groups(paths: Sequence[str], pattern: str | None) -> np.ndarray | None:
+def _units(paths: Sequence[str], pattern: str | None) -> list[str] | None:
     """The text of every path that the pattern matches."""
     if pattern is None:
         return None
-    matches = [re.search(pattern, path) for path in paths]
-    if not all(matches):
-        lost = paths[matches.index(None)]
-        raise ValueError(f'--groups {pattern!r} matches nothing in {lost}')
-    return np.asarray([match[0] for match in matches if match])
-
-
-def _knn(x: np.ndarray, y: np.ndarray, options: ProbeOptions) -> Any:
-    """The training samples; their cosine similarity decides."""
-    weights: Any = 'uniform'
-    if options.temperature is not None:
-        if options.temperature <= 0:
-            raise ValueError(f'temperature {options.temperature} is not > 0')
-        weights = partial(_votes, temperature=options.temperature)
-    model = KNeighborsClassifier(
-        min(options.k, len(x)),
-        metric='cosine',
-        weights=weights,
-        n_jobs=options.jobs,
-    )
-    return model.fit(x, y)
-
-
-def _votes(distances: np.ndarray, temperature: float) -> np.ndarray:
-    """Cosine distances -> votes, at most 1 so that none overflows."""
-    return np.exp(-distances / temperature)
+    units = []
+    for path in paths:
+        match = re.search(pattern, path)
+        if match is None:
+            raise ValueError(f'--groups {pattern!r} matches nothing in {path}')
+        units.append(match[0])
+    return units
 
 
 def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -220,44 +176,33 @@ def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class Fold(NamedTuple):
-    """Two list files, lines of ``path label``; the name is what {} stood for.
-
-    The labels are not read: those of the features count.
-    """
-
-    name: str
-    train: Path
-    val: Path
-
-
-def find_folds(train: str, val: str) -> list[Fold]:
-    """Find list files such as ``splits/fold{}_train.txt``, by number.
+def find_folds(train: str, val: str) -> dict[str, tuple[Path, Path]]:
+    """Find the list files of all folds, such as ``splits/fold{}_train.txt``.
 
     Args:
         train: Path of the training lists; ``{}`` stands for the number or
             name of the fold.
         val: Path of the validation lists.
+
+    Returns:
+        Both files by name of the fold.
     """
     for pattern in (train, val):
-        if pattern.count('{}') != 1 or '{}' not in Path(pattern).name:
+        if pattern.count('{}') != 1:
             raise ValueError(
                 f'--folds {pattern}: write {{}} once, where the number of '
                 'the fold stands, such as splits/fold{}_train.txt'
             )
-    before, after = map(re.escape, Path(train).name.split('{}'))
-    matches = [
-        re.fullmatch(f'{before}(.+){after}', path.name)
-        for path in Path(train).parent.glob('*')
-    ]
-    names = [match[1] for match in matches if match]
-    # Numbers in their order, then other names.
-    names.sort(key=lambda name: (not name.isdigit(), len(name), name))
-    folds = [
-        Fold(name, Path(train.format(name)), Path(val.format(name)))
+    before, after = train.split('{}')
+    found = glob(f'{escape(before)}*{escape(after)}')
+    names = [path[len(before) : len(path) - len(after)] for path in found]
+    # The shorter first: 10 is behind 9.
+    names.sort(key=lambda name: (len(name), name))
+    folds = {
+        name: (Path(train.format(name)), Path(val.format(name)))
         for name in names
-    ]
-    lost = [fold.val for fold in folds if not fold.val.is_file()]
+    }
+    lost = [file for _, file in folds.values() if not file.is_file()]
     if lost or not folds:
         raise FileNotFoundError(
             f'there is no list file {lost[0] if lost else train}'
@@ -265,21 +210,23 @@ def find_folds(train: str, val: str) -> list[Fold]:
     return folds
 
 
-def split_fold(features: Features, fold: Fold) -> tuple[Features, Features]:
-    """The features to train on and to test on, of those of all samples."""
+def select_listed(features: Features, file: Path) -> Features:
+    """Features of the samples that a list file names.
+
+    Args:
+        features: Of these samples and of others.
+        file: Lines of ``path label``. The labels are not read: those of the
+            features count.
+    """
     counts = Counter(features.paths)
     rows = {path: row for row, path in enumerate(features.paths)}
-    halves = []
-    for file in (fold.train, fold.val):
-        lines = file.read_text(encoding='utf-8').splitlines()
-        paths = [line.strip().rpartition(' ')[0] for line in lines]
-        for path in paths:
-            if counts[path] != 1:
-                raise ValueError(
-                    f'{file} lists {path!r}, for which there are '
-                    f'{counts[path]} features: extract all listed samples, '
-                    'each once, with the same folder'
-                )
-        halves.append(features.select([rows[path] for path in paths]))
-    check_disjoint(halves[0].paths, halves[1].paths)
-    return halves[0], halves[1]
+    lines = file.read_text(encoding='utf-8').splitlines()
+    paths = [line.strip().rpartition(' ')[0] for line in lines]
+    for path in paths:
+        if counts[path] != 1:
+            raise ValueError(
+                f'{file} lists {path!r}, for which there are {counts[path]} '
+                'features: extract all listed samples, each once, with the '
+                'same folder'
+            )
+    return features.select([rows[path] for path in paths])

@@ -16,7 +16,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor
 
-from bimm_mm.apis import FeatureOptions, Features, extract_features
+from bimm_mm.apis import Features, extract_features
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import Target
 
@@ -250,8 +250,7 @@ def extract(cfg: Config) -> Callable[..., Features]:
     """
 
     def run(checkpoint: str | None = None, **options) -> Features:
-        chosen = FeatureOptions(**{'device': 'cpu'} | options)
-        return extract_features(cfg, checkpoint, chosen)
+        return extract_features(cfg, checkpoint, device='cpu', **options)
 
     return run
 

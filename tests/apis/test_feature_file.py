@@ -17,14 +17,13 @@ from bimm_mm.apis import (
 META = {
     'features': 'encoder',
     'checkpoint_sha256': 'ab',
-    'level': 'clip',
     'blocks': [4],
     'folders': ['videos/'],
 }
 
 
-def make(width: int = 3, first: int = 0, **meta) -> Features:
-    x = np.arange(4 * width, dtype=np.float32).reshape(4, width)
+def make(first: int = 0, **meta) -> Features:
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
     paths = [f'é{first + row} x.mp4' for row in range(4)]
     return Features({'features': x}, np.arange(4), paths, META | meta)
 
@@ -41,7 +40,7 @@ def test_features_come_back_as_written(tmp_path):
     # Readable without this package.
     content = np.load(path)
     assert set(content) == {'features', 'labels', 'paths', 'meta'}
-    assert json.loads(str(content['meta']))['format'] == 'bimm_mm.features 2'
+    assert json.loads(str(content['meta']))['format'] == 'bimm_mm.features 3'
     some = back.select([2, 0])
     assert some.paths == ['é2 x.mp4', 'é0 x.mp4']
     assert some.arrays['features'].tolist() == [[6, 7, 8], [0, 1, 2]]
@@ -83,8 +82,7 @@ def test_other_files_are_no_feature_files(tmp_path, write):
     ('other', 'message'),
     [
         (dict(checkpoint_sha256='cd'), 'checkpoint_sha256 of .* ab, .* cd'),
-        (dict(model_sha256='cd'), 'model_sha256'),
-        (dict(width=5), r'shapes .*\(3,\).*\(5,\)'),
+        (dict(blocks=[2]), r'blocks .* \[4\], .* \[2\]'),
         (dict(first=3), r'1 samples are in .* such as é3 x\.mp4'),
     ],
 )

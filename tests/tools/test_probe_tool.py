@@ -15,7 +15,6 @@ from bimm_mm.apis.feature_file import Features, write_features
 META = {
     'features': 'encoder',
     'checkpoint_sha256': 'ab',
-    'level': 'clip',
     'blocks': [2],
     'config_text': 'long',
 }
@@ -63,10 +62,9 @@ def test_planted_accuracy_of_two_files(run, capsys):
     assert said.count(' 70.0') == 4 and 'chance 16.7 %' in said
     # Wilson, by hand: 28 of 40.
     assert said.count('54.6 to 81.9') == 2
-    options = ['--c', '0.5', '--pca', '3', '--k', '4', '--temperature', '.1']
-    linear, knn = run('train.npz', 'val.npz', *options)
-    assert linear['folds'][0]['settings'] == {'C': 0.5, 'pca': 3}
-    assert knn['folds'][0]['settings'] == {'k': 4, 'temperature': 0.1}
+    linear, knn = run('train.npz', 'val.npz', '--c', '0.5', '--k', '4')
+    assert linear['folds'][0]['settings'] == {'C': 0.5}
+    assert knn['folds'][0]['settings'] == {'k': 4}
     [only] = run('train.npz', 'val.npz', '--method', 'knn')
     assert only['method'] == 'knn'
 
@@ -113,9 +111,7 @@ def test_folds_of_each_file_and_every_block(run, tmp_path):
     [
         (['train.npz', 'no.npz'], 'no feature file no.npz'),
         (['train.npz', 'other.npz'], r'blocks of .* \[2\], .* \[1\]'),
-        (['train.npz'], '1 feature files: give two'),
         (['tiny.py'], 'or a config and a checkpoint, not tiny.py'),
-        (['tiny.py', 'none', '--split', 'val'], 'goes with --folds'),
         (['train.npz', 'val.npz', '--k', '0'], "'n_neighbors'"),
         (['train.npz', '--folds', 'f{}', 'g{}'], r'no list file f\{\}'),
     ],
