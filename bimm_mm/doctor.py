@@ -1,23 +1,22 @@
 """What works in this environment, what does not, and the remedy.
 
 Run as ``python -m bimm_mm.doctor``; the exit code is 0 if all that training
-needs works, else 1. Every check really does the thing, in a child process:
-a library that crashes ends the child, not the report. Libraries are imported
-inside the checks, as each of them may be missing or broken.
+needs works, else 1. Every check really does the thing. Libraries are imported
+inside the checks, as each of them may be missing or broken; the name of a
+check is printed before it runs, so that the last one is to blame where a
+library crashes Python or hangs.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -27,7 +26,6 @@ from typing import NamedTuple
 from bimm_mm.version import __version__
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / 'requirements'
-SECONDS = 180
 SETUP = 'run "bash tools/setup_env.sh", which installs the tested set'
 HEADLESS = (
     'run "pip uninstall -y opencv-python opencv-contrib-python '
@@ -75,37 +73,19 @@ PACKAGES = {
 }
 
 
-class AbsentError(Exception):
-    """Something optional is not there, which is no fault."""
-
-
-class Check(NamedTuple):
-    """One thing tried.
-
-    ``run`` returns a few words about what it saw, raises
-    :class:`AbsentError`, or anything else if the thing does not work; then
-    ``remedy`` is shown unless the error itself has one in ``REMEDIES``.
-    """
-
-    name: str
-    run: Callable[[], str]
-    remedy: str = SETUP
-    needed: bool = True  # by pretraining
-
-
-def installed(name: str) -> str | None:
-    """Version of a distribution, None if it is not installed."""
+def installed(name: str) -> str:
+    """Version of a distribution, ``'missing'`` if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
-        return None
+        return 'missing'
 
 
 def check_python() -> str:
     """Only these were run."""
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
         raise RuntimeError('only Python 3.10 to 3.13 were tested')
-    return platform.python_version()
+    return f'{platform.python_version()} on {platform.machine()}'
 
 
 def check_torch() -> str:
@@ -126,28 +106,13 @@ def check_gpu() -> str:
     if not torch.cuda.is_available():
         if shutil.which('nvidia-smi'):
             raise RuntimeError('nvidia-smi is there, yet torch sees no GPU')
-        raise AbsentError('no GPU: all runs on the CPU')
+        return 'none: all runs on the CPU'
     names = []
     for index in range(torch.cuda.device_count()):
         ones = torch.ones(8, 8, device=f'cuda:{index}')
         ones.matmul(ones).cpu()
         names.append(torch.cuda.get_device_name(index))
     return f'{", ".join(names)} (CUDA {torch.version.cuda})'
-
-
-def check_distributed() -> str:
-    """A reduction over gloo, and whether NCCL was built in."""
-    import torch
-    import torch.distributed as dist
-
-    dist.init_process_group(
-        'gloo', store=dist.HashStore(), rank=0, world_size=1
-    )
-    dist.all_reduce(torch.ones(1))
-    dist.destroy_process_group()
-    return 'gloo ran, NCCL ' + (
-        'is there' if dist.is_nccl_available() else 'is not (CPU only)'
-    )
 
 
 def check_opencv() -> str:
@@ -157,16 +122,17 @@ def check_opencv() -> str:
         for contrib in ('', '-contrib')
         for headless in ('', '-headless')
     ]
-    have = {name: found for name in builds if (found := installed(name))}
-    number = import_module('cv2').__version__
-    if len(set(have.values())) > 1:
-        both = ', '.join(f'{name} {found}' for name, found in have.items())
-        raise RuntimeError(f'these overwrite each other: {both}')
-    return f'{", ".join(have) or "cv2"} {number}'
+    have = {name: installed(name) for name in builds}
+    found = [f'{name} {n}' for name, n in have.items() if n != 'missing']
+    import_module('cv2')
+    if len(set(have.values()) - {'missing'}) > 1:
+        raise RuntimeError(f'these overwrite each other: {", ".join(found)}')
+    return ', '.join(found)
 
 
 def check_ops() -> str:
     """Mmcv's ops: compiled ones, or torchvision's in their place."""
+    import mmcv
     import torch
     from mmcv import _ext
     from mmcv.ops import nms
@@ -177,22 +143,15 @@ def check_ops() -> str:
         kept, _ = nms(boxes.to(device), torch.ones(2, device=device), 0.5)
         if len(kept) != 1:
             raise RuntimeError(f'nms is wrong on {device}')
-    kind = (
-        'compiled ops'
-        if getattr(_ext, '__file__', None)
-        else 'nms and roi_align of torchvision, no other op'
-    )
-    return f'{kind}; nms ran on {" and ".join(devices)}'
+    compiled = getattr(_ext, '__file__', None)
+    kind = 'compiled ops' if compiled else 'nms and roi_align of torchvision'
+    return f'{mmcv.__version__}, {kind}; nms ran on {" and ".join(devices)}'
 
 
-def check_import(module: str, package: str) -> Callable[[], str]:
-    """A check that imports a module of a package."""
-
-    def run() -> str:
-        import_module(module)
-        return f'imports ({installed(package)})'
-
-    return run
+def check_import(module: str) -> str:
+    """Part of a library that imports all of its models, or its core."""
+    import_module(module)
+    return 'imports'
 
 
 def check_decord() -> str:
@@ -207,25 +166,13 @@ def check_decord() -> str:
     return f'decoded frames {frames.shape} of {video.name}'
 
 
-def check_resume() -> str:
-    """MMEngine's log history through torch's safe loading."""
-    import torch
-    from mmengine.logging import HistoryBuffer
-
-    file = io.BytesIO()
-    torch.save({'loss': HistoryBuffer([0.5], [1])}, file)
-    file.seek(0)
-    torch.load(file, weights_only=True)['loss'].mean()
-    return 'a checkpoint of MMEngine loads with weights_only=True'
-
-
 def check_package() -> str:
     """Our own types, found the way that a config finds them."""
     from bimm_mm.registry import MODELS
 
     if MODELS.get('bimm_mm.BIMMVisionTransformer') is None:
         raise RuntimeError('bimm_mm.BIMMVisionTransformer is not registered')
-    return 'bimm_mm.BIMMVisionTransformer is registered'
+    return f'{__version__}, types are registered'
 
 
 def check_disk() -> str:
@@ -239,30 +186,40 @@ def check_disk() -> str:
     return f'{free:.0f} GB free in this folder'
 
 
+class Check(NamedTuple):
+    """One thing tried.
+
+    ``run`` returns a few words about what it saw, or raises if the thing does
+    not work; then ``remedy`` is shown unless the error itself has one in
+    ``REMEDIES``.
+    """
+
+    name: str
+    run: Callable[[], str]
+    remedy: str = SETUP
+    needed: bool = True  # by pretraining
+
+
 CHECKS = (
     Check('Python', check_python, 'run setup with PYTHON=python3.11'),
     Check('torch', check_torch),
     Check(
         'GPU',
         check_gpu,
-        'update the NVIDIA driver until "nvidia-smi" shows at least the CUDA '
-        'version of torch, or install a torch for the older one',
+        'update the NVIDIA driver until "nvidia-smi" shows at least '
+        'the CUDA version of torch, or install a torch for the older one',
     ),
-    Check('distributed', check_distributed),
     Check('OpenCV', check_opencv, HEADLESS),
-    Check('MMEngine', check_import('mmengine.runner', 'mmengine')),
+    Check('mmengine', partial(check_import, 'mmengine.runner')),
     Check('mmcv.ops', check_ops),
-    Check('mmpretrain', check_import('mmpretrain.models', 'mmpretrain')),
-    Check('mmaction2', check_import('mmaction.models', 'mmaction2')),
-    Check('mmdet', check_import('mmdet.models', 'mmdet'), needed=False),
+    Check('mmpretrain', partial(check_import, 'mmpretrain.models')),
+    Check('mmaction2', partial(check_import, 'mmaction.models')),
+    Check('mmdet', partial(check_import, 'mmdet.models'), needed=False),
     Check(
-        'mmseg',
-        check_import('mmseg.models', 'mmsegmentation'),
-        needed=False,
+        'mmsegmentation', partial(check_import, 'mmseg.models'), needed=False
     ),
     Check('decord', check_decord),
-    Check('resume', check_resume, 'install torch 2.6 or later'),
-    Check('bimm_mm', check_package, 'run "pip install --no-deps -e ."'),
+    Check('bimm_mm', check_package, 'run "pip install --no-deps ."'),
     Check(
         'disk',
         check_disk,
@@ -276,110 +233,46 @@ def attempt(check: Check) -> tuple[str, str, str]:
     """Run one check.
 
     Returns:
-        Status ('ok', 'none', 'note' or 'FAIL'), what was seen, the remedy.
-        'none' asks for nothing, 'note' hinders some uses, 'FAIL' training.
+        Status ('ok', 'note' or 'FAIL'), what was seen, the remedy. 'note'
+        hinders some uses, 'FAIL' training.
     """
     try:
-        return 'ok', check.run(), ''
-    except AbsentError as absent:
-        return 'none', str(absent), ''
+        # Libraries print on import.
+        with redirect_stdout(io.StringIO()):
+            return 'ok', check.run(), ''
     except (Exception, SystemExit) as error:
         text = ' '.join(f'{type(error).__name__}: {error}'.split())
-        status = 'FAIL' if check.needed else 'note'
-        return status, text[:300], remedy_for(text, check.remedy)
-
-
-def remedy_for(error: str, otherwise: str) -> str:
-    """What to do about an error.
-
-    Args:
-        error: Its type and text.
-        otherwise: The remedy where the text is not known.
-    """
+    status = 'FAIL' if check.needed else 'note'
     for pattern, remedy in REMEDIES:
-        if found := re.search(pattern, error):
+        if found := re.search(pattern, text):
             names = (PACKAGES.get(name, name) for name in found.groups())
-            return remedy.format(*names)
-    return otherwise
+            return status, text[:300], remedy.format(*names)
+    return status, text[:300], check.remedy
 
 
-def run_from(first: int) -> None:
-    """Child process: run the checks from one on, a JSON line for each."""
-    # Libraries print on import; the report's lines go to the true stdout.
-    report = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)
-    import_module('bimm_mm.compat')
-    for check in CHECKS[first:]:
-        print(json.dumps(attempt(check)), file=report, flush=True)
-
-
-def results() -> Iterator[tuple[Check, str, str, str]]:
-    """Every check with its status, what was seen and the remedy."""
-    done = 0
-    while done < len(CHECKS):
-        lines, end = child_from(done)
-        for line in lines:
-            yield (CHECKS[done], *json.loads(line))
-            done += 1
-        if done < len(CHECKS):
-            yield CHECKS[done], 'FAIL', end, CHECKS[done].remedy
-            done += 1
-
-
-def child_from(first: int) -> tuple[list[str], str]:
-    """Lines of a child that starts at one check, and how it ended."""
-    command = [sys.executable, '-m', 'bimm_mm.doctor', '--from', str(first)]
-    try:
-        child = subprocess.run(command, capture_output=True, timeout=SECONDS)
-        output, end = child.stdout, f'crashed (exit {child.returncode})'
-    except subprocess.TimeoutExpired as late:
-        output, end = late.stdout or b'', f'gave no answer in {SECONDS} s'
-    return output.decode().splitlines(), end
-
-
-def tested_versions(folder: Path = REQUIREMENTS) -> dict[str, str]:
+def tested_versions() -> dict[str, str]:
     """The pinned versions, empty where only the package is installed."""
-    lines = [
-        line.strip()
-        for name in ('runtime', 'openmmlab', 'optional', 'tests')
-        if (file := folder / f'{name}.txt').is_file()
-        for line in file.read_text().splitlines()
-    ]
-    pins = (line.split('==') for line in lines if '==' in line)
-    return {name: number for name, number in pins if not name.startswith('#')}
-
-
-def print_versions() -> None:
-    """Every library's version, and the tested one where it differs."""
-    print(
-        f'bimm_mm {__version__}, Python {platform.python_version()}, '
-        f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores'
+    text = ''.join(
+        file.read_text() for file in sorted(REQUIREMENTS.glob('*.txt'))
     )
-    for name, wanted in tested_versions().items():
-        have = installed(name) or 'missing'
-        # A build for another device calls itself 2.11.0+cpu.
-        same = have.partition('+')[0] == wanted
-        print(
-            f'  {name:<24}{have}' + ('' if same else f'  (tested: {wanted})')
-        )
+    return dict(re.findall(r'^([\w-]+)==(\S+)', text, re.MULTILINE))
 
 
 def main() -> None:
     """Print the report; exit with 1 if something needed does not work."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--from', type=int, dest='first', help=argparse.SUPPRESS
-    )
-    args = parser.parse_args()
-    if args.first is not None:
-        run_from(args.first)
-        return
-    print_versions()
-    failed = 0
-    for check, status, text, remedy in results():
-        print(f'  {status:<6}{check.name:<14}{text}', flush=True)
+    import_module('bimm_mm.compat')
+    failed, tested = 0, tested_versions()
+    for check in CHECKS:
+        print(f'{check.name:<16}', end='', flush=True)
+        status, text, remedy = attempt(check)
+        if check.name in tested:
+            have, wanted = installed(check.name), tested[check.name]
+            # A build for another device calls itself 2.11.0+cpu.
+            same = have.partition('+')[0] == wanted
+            text = f'{have}{"" if same else f" (tested: {wanted})"}, {text}'
+        print(f'{status:<6}{text}')
         if remedy:
-            print(f'        remedy: {remedy}')
+            print(f'{"":<16}remedy: {remedy}')
         failed += status == 'FAIL'
     if failed:
         raise SystemExit(f'{failed} of {len(CHECKS)} checks failed')

@@ -30,11 +30,11 @@ def seen(output: str) -> dict[str, str]:
     """Status, what was seen and the remedy, by check."""
     found: dict[str, str] = {}
     for line in output.splitlines():
-        words = line.split(maxsplit=2)
-        if words[0] in ('ok', 'none', 'note', 'FAIL') and words[1] in NAMES:
-            found[words[1]] = f'{words[0]} {words[2]}'
-        elif words[0] == 'remedy:':
-            found[list(found)[-1]] += f' | {line.strip()}'
+        name, _, rest = line.partition(' ')
+        if name in NAMES:
+            found[name] = rest.strip()
+        elif rest.strip().startswith('remedy:'):
+            found[list(found)[-1]] += f' | {rest.strip()}'
     return found
 
 
@@ -55,7 +55,8 @@ def test_the_tested_set_passes():
     done = report()
     assert done.returncode == 0, done.stdout
     found = seen(done.stdout)
-    assert set(found) == set(NAMES)
+    assert list(found) == NAMES
+    assert all(text.startswith('ok') for text in found.values())
     assert 'nms ran on cpu' in found['mmcv.ops']
     assert 'decoded frames (2, ' in found['decord']
     assert done.stdout.endswith('all that training needs works\n')
@@ -65,15 +66,16 @@ def test_without_any_library_each_remedy_is_named(bare):
     done = report(bare.python)
     assert done.returncode == 1 and 'checks failed' in done.stderr
     assert 'Traceback' not in done.stdout + done.stderr
-    assert 'torch                   missing' in done.stdout
     found = seen(done.stdout)
+    assert list(found) == NAMES
     assert found['Python'].startswith('ok')
     assert found['mmdet'].startswith('note')
+    assert found['torch'].startswith('FAIL  missing (tested: 2.')
     for name, package in {
         'torch': 'torch',
         'OpenCV': 'opencv-contrib-python-headless',
         'mmaction2': '--no-deps mmaction2',
-        'mmcv.ops': 'torch',
+        'mmcv.ops': '--no-deps mmcv-lite',
     }.items():
         assert found[name].startswith('FAIL')
         assert f'remedy: run "pip install {package}"' in found[name]
@@ -105,11 +107,11 @@ def test_every_import_failure_has_its_remedy(bare, error, remedy):
     assert remedy in found
 
 
-def test_a_library_that_crashes_does_not_end_the_report(bare):
+def test_a_library_that_crashes_is_the_last_one_named(bare):
     (bare.site / 'cv2.py').write_text('import os\nos.abort()\n')
-    found = seen(report(bare.python).stdout)
-    assert 'crashed (exit -6)' in found['OpenCV']
-    assert found['disk'].startswith('ok')
+    done = report(bare.python)
+    assert done.returncode == -6
+    assert done.stdout.splitlines()[-1].startswith('OpenCV')
 
 
 def test_two_builds_of_opencv_are_named_and_prints_are_kept_out(bare):
@@ -126,15 +128,6 @@ def test_two_builds_of_opencv_are_named_and_prints_are_kept_out(bare):
     found = seen(done.stdout)['OpenCV']
     assert found.startswith('FAIL') and 'contrib-python 4.11.0' in found
     assert 'pip install opencv-contrib-python-headless' in found
-
-
-def test_a_check_that_hangs_is_given_up(bare, monkeypatch):
-    (bare.site / 'cv2.py').write_text('import time\ntime.sleep(600)\n')
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(doctor.sys, 'executable', bare.python)
-    monkeypatch.setattr(doctor, 'SECONDS', 2)
-    first = NAMES.index('OpenCV')
-    assert doctor.child_from(first) == ([], 'gave no answer in 2 s')
 
 
 def test_little_disk_and_shared_memory(monkeypatch):
