@@ -30,7 +30,7 @@ from mmengine.config import DictAction
 from rich.filesize import decimal
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.contours import Compression
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.extract import (
     ExtractionConfig,
     Extractor,
@@ -41,8 +41,8 @@ from bimm_mm.contours.extract import (
     split_done,
     sum_of,
 )
+from bimm_mm.contours.format import MANIFEST
 from bimm_mm.contours.jobs import Job, find_jobs
-from bimm_mm.contours.manifest import MANIFEST
 from bimm_mm.utils.files import write_bytes
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from bimm_mm.contours.manifest import MANIFEST
+from bimm_mm.contours.format import MANIFEST
 
 # Single files; '' and None mean that there is none.
 _FILES = ('ann_file', 'exclude_file', 'label_file', 'proposal_file')

@@ -1,21 +1,20 @@
 """Contours made beforehand.
 
 ``extract.py`` maps a detector (``detectors/``) over the videos and images of
-a dataset, ``compression.py`` makes its maps small, ``format.py`` writes them.
+a dataset, ``compression.py`` makes its maps small, ``format.py`` writes and
+reads them: training needs that file alone.
 """
 
-from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.format import (
     ContourError,
     ContourFile,
+    Manifest,
     contour_path,
     fingerprint,
     write_contours,
 )
-from bimm_mm.contours.manifest import Manifest
 
 __all__ = [
-    'Compression',
     'ContourError',
     'ContourFile',
     'Manifest',

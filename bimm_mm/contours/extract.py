@@ -14,14 +14,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
-    CancelledError,
     Future,
     ThreadPoolExecutor,
     wait,
 )
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import islice
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,15 @@ import torch
 from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.detectors import build_detector
 from bimm_mm.contours.format import (
+    MANIFEST,
     ContourError,
     ContourFile,
+    Manifest,
     contour_path,
     fingerprint,
     write_contours,
 )
-from bimm_mm.contours.jobs import DoneIndex, Job, remove_drafts
-from bimm_mm.contours.manifest import MANIFEST, Manifest
+from bimm_mm.contours.jobs import Job, files_below, remove_drafts
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,
@@ -49,10 +49,6 @@ from bimm_mm.utils.video import (
 
 class ExtractionError(ValueError):
     """What ends the run: a file or a detector that does not work."""
-
-
-class _StoppedError(Exception):
-    """The extraction was told to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,16 +156,11 @@ class Extractor:
             'side': config.side,
         }
         self.manifest = Manifest(settings=settings, command=config.command)
-        self.done = DoneIndex()
         # Of threads that come and go each would get OpenMP threads.
         self._device = ThreadPoolExecutor(1, 'detector')
-        self._stopped = Event()
 
     def extract(self, job: Job) -> Stats:
         """Write the files of a job that are missing.
-
-        Args:
-            job: What to do.
 
         Returns:
             What was done, with the media that cannot be read.
@@ -187,13 +178,16 @@ class Extractor:
         return stats + self._extract_images(job.paths, missing)
 
     def stop(self) -> None:
-        """Let jobs that are under way end, from another thread; for good."""
-        self._stopped.set()
+        """Let jobs in other threads fail at their next batch; for good."""
         self._device.shutdown(wait=False, cancel_futures=True)
+
+    @cached_property
+    def _done(self) -> set[str]:
+        return files_below(self.config.contour_root)
 
     def _is_done(self, path: str) -> bool:
         out = self.config.contour_path(path)
-        if out not in self.done:
+        if out not in self._done:
             return False
         return not self.config.verify or self._is_sound(path, out)
 
@@ -221,12 +215,12 @@ class Extractor:
                     for batch in video.batches(config.batch)
                     for contour in self._detect(batch, path)
                 )
-                source = _fingerprint(
-                    video.file, video.size, video.frame_count
+                source = fingerprint(
+                    video.file, size=video.size, frame_count=video.frame_count
                 )
                 return self._write(path, contours, video.indices, source)
-        except UndecodableVideoError as error:
-            return Stats(failed=[(path, error.reason)])
+        except (UndecodableVideoError, OSError) as error:
+            return _failed(path, error)
 
     def _extract_images(
         self, paths: Iterable[str], missing: Sequence[str]
@@ -242,11 +236,13 @@ class Extractor:
         for path in paths:
             try:
                 frame, size = read_image(path, self.config.side)
-                sources[path] = _fingerprint(media_file(path), size, 1)
+                sources[path] = fingerprint(
+                    media_file(path), size=size, frame_count=1
+                )
                 frames[path] = frame
-            except UndecodableVideoError as error:
+            except (UndecodableVideoError, OSError) as error:
                 if path in missing:
-                    stats.failed.append((path, error.reason))
+                    stats += _failed(path, error)
         for batch in _batches(frames, self.config.batch):
             if set(missing).isdisjoint(batch):
                 continue
@@ -259,12 +255,8 @@ class Extractor:
 
     def _detect(self, frames: np.ndarray, path: str) -> np.ndarray:
         """Compressed contours (N, h, w) of frames (N, h, w, 3)."""
-        if self._stopped.is_set():
-            raise _StoppedError
         try:
             return self._device.submit(self._compute, frames).result()
-        except CancelledError:
-            raise _StoppedError from None
         except (MemoryError, torch.cuda.OutOfMemoryError) as error:
             raise ExtractionError(
                 f'out of memory at {len(frames)} frames of '
@@ -336,8 +328,7 @@ def extract_contours(
     """
     extractor = Extractor(config, device=device)
     extractor.manifest.write(config.contour_root)
-    results = extract_all(extractor, jobs, threads=threads)
-    stats = sum_of(results, jobs)
+    stats = sum_of(extract_all(extractor, jobs, threads=threads), jobs)
     tidy_up(config, jobs)
     return stats
 
@@ -345,15 +336,10 @@ def extract_contours(
 def extract_all(
     extractor: Extractor, jobs: Iterable[Job], *, threads: int | None = None
 ) -> Iterator[Stats]:
-    """Extract jobs by several threads.
+    """Extract jobs by several threads, taken one by one as they are free.
 
     A job belongs to one thread from its first frame to its file, so that
     nothing depends on which thread is faster.
-
-    Args:
-        extractor: Shared by the threads.
-        jobs: Taken one by one, as threads become free.
-        threads: See :func:`extract_contours`.
 
     Yields:
         Of each job, as they end.
@@ -378,28 +364,13 @@ def extract_all(
 
 def sum_of(results: Iterable[Stats], jobs: Iterable[Job]) -> Stats:
     """Add up results of jobs as they come, and show how far they are."""
-    files = sum(len(job.paths) for job in jobs)
     shown = track(
         results,
-        total=files,
+        total=sum(len(job.paths) for job in jobs),
         title='contours',
         amount=lambda stats: stats.total,
     )
     return sum(shown, Stats())
-
-
-def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
-    """Remove what killed processes left of the files of some jobs.
-
-    At the end of an extraction: at its start another process may be writing
-    the manifest.
-    """
-    remove_drafts(
-        [
-            *(config.contour_path(path) for job in jobs for path in job.paths),
-            os.path.join(config.contour_root, MANIFEST),
-        ]
-    )
 
 
 def split_done(
@@ -409,14 +380,25 @@ def split_done(
 
     With ``config.verify`` none counts as finished before it is looked at.
     """
-    done, stats, pending = DoneIndex(), Stats(), []
+    done = set() if config.verify else files_below(config.contour_root)
+    stats, pending = Stats(), []
     for job in jobs:
-        outs = [config.contour_path(path) for path in job.paths]
-        if config.verify or not all(out in done for out in outs):
-            pending.append(job)
+        if done.issuperset(map(config.contour_path, job.paths)):
+            stats.skipped += len(job.paths)
         else:
-            stats.skipped += len(outs)
+            pending.append(job)
     return stats, pending
+
+
+def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
+    """Remove what killed processes left of the files of some jobs.
+
+    At the end of an extraction: at its start another process may be writing
+    the manifest.
+    """
+    wanted = {config.contour_path(path) for job in jobs for path in job.paths}
+    wanted.add(os.path.join(config.contour_root, MANIFEST))
+    remove_drafts(config.contour_root, wanted)
 
 
 def default_threads() -> int:
@@ -424,13 +406,8 @@ def default_threads() -> int:
     return min(16, len(os.sched_getaffinity(0)))
 
 
-def _fingerprint(
-    file: str, size: tuple[int, int], frame_count: int
-) -> dict[str, Any]:
-    try:
-        return fingerprint(file, size=size, frame_count=frame_count)
-    except OSError as error:
-        raise UndecodableVideoError(file, str(error)) from None
+def _failed(path: str, error: Exception) -> Stats:
+    return Stats(failed=[(path, getattr(error, 'reason', str(error)))])
 
 
 def _batches(

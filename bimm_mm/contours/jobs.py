@@ -5,16 +5,14 @@ Both are read off the disk, so that a killed extraction goes on where it was.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from mmengine.fileio import list_from_file
-from mmengine.logging import print_log
 
 from bimm_mm.utils.list_file import check_list_file
 
@@ -65,8 +63,7 @@ def find_jobs(
         group: Images per job, at most.
 
     Returns:
-        In the order of the list; a file listed twice is there once, where it
-        is listed first.
+        In the order of the list; a file listed twice is there once.
 
     Raises:
         FileNotFoundError: If the folder or the list file does not exist.
@@ -92,13 +89,6 @@ def find_jobs(
                 f'{path} is not below DATA_ROOT ({data_root}), so that its '
                 'contours would have no place: give a folder above all files'
             )
-    if len(unique) < len(paths):
-        print_log(
-            f'{list_file} lists {len(paths) - len(unique)} files more than '
-            'once: each is done once',
-            'current',
-            logging.WARNING,
-        )
     return list(_grouped(unique, group))
 
 
@@ -107,46 +97,27 @@ def is_image(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in IMAGES
 
 
-class DoneIndex:
-    """Contour files that exist, by one listing per folder.
+def files_below(folder: str) -> set[str]:
+    """Paths of all files below a folder, which need not exist.
 
-    Looking up a million files one by one takes minutes on a network file
-    system. Threads may share one index.
+    Looking up a million contour files one by one takes minutes on a network
+    file system.
     """
-
-    def __init__(self) -> None:
-        self._listings: dict[str, frozenset[str]] = {}
-
-    def __contains__(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._listings:
-            self._listings[folder] = frozenset(_names(folder))
-        return name in self._listings[folder]
+    return {
+        os.path.join(above, name)
+        for above, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    }
 
 
-def remove_drafts(paths: Iterable[str]) -> None:
-    """Remove what killed processes left of some files.
-
-    Args:
-        paths: The files that the processes were going to write.
-    """
-    folders: dict[str, set[str]] = {}
-    for path in paths:
-        folder, name = os.path.split(path)
-        folders.setdefault(folder, set()).add(name)
-    for folder, wanted in folders.items():
-        for name in _names(folder):
-            draft = _DRAFT.fullmatch(name)
-            if draft and draft['name'] in wanted:
-                # Another process may have finished or removed it meanwhile.
-                Path(folder, name).unlink(missing_ok=True)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder or '.')
-    except FileNotFoundError:
-        return []
+def remove_drafts(folder: str, wanted: Container[str]) -> None:
+    """Remove what killed processes left of the ``wanted`` files below it."""
+    for path in files_below(folder):
+        above, name = os.path.split(path)
+        draft = _DRAFT.fullmatch(name)
+        if draft and os.path.join(above, draft['name']) in wanted:
+            # Another process may have finished or removed it meanwhile.
+            Path(path).unlink(missing_ok=True)
 
 
 def _listed(list_file: str, base: str) -> list[str]:
@@ -160,13 +131,12 @@ def _listed(list_file: str, base: str) -> list[str]:
 
 
 def _below(base: str) -> list[str]:
-    known = IMAGES | VIDEOS
     return sorted(
-        os.path.normpath(os.path.join(folder, name))
-        for folder, _, names in os.walk(base, followlinks=True)
-        for name in names
+        os.path.normpath(path)
+        for path in files_below(base)
         # macOS leaves ._name.mp4 beside name.mp4.
-        if os.path.splitext(name)[1].lower() in known and name[0] != '.'
+        if os.path.splitext(path)[1].lower() in IMAGES | VIDEOS
+        and not os.path.basename(path).startswith('.')
     )
 
 

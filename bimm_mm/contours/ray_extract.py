@@ -6,7 +6,8 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +51,21 @@ def extract_with_ray(
     threads: int | None = None,
     address: str = 'local',
 ) -> Stats:
-    """Make the missing contours of many jobs with Ray Data.
+    """Make the missing contours of many jobs, as ``extract_contours``.
 
-    Files are the same as from one process. The workers write them: all
-    machines must have the same folders under the same names, and the same
-    packages. A worker that dies is replaced and its jobs are done again.
+    The workers write the files: all machines must have the same folders
+    under the same names, and the same packages. A worker that dies is
+    replaced and its jobs are done again.
 
     Args:
-        config: See :func:`bimm_mm.contours.extract.extract_contours`.
-        jobs: See there.
+        config: What to make; its manifest is written first.
+        jobs: All that there is to do.
         workers: Processes, at least 1.
         gpus_per_worker: 0 for the CPU, 0.5 where two workers share a GPU.
         threads: Cores for each worker, and jobs that it reads at once. None:
             an equal share of the cluster, at most 16.
         address: Of a running cluster, ``'auto'`` for the one of this
             machine, ``'local'`` to start one for this run.
-
-    Returns:
-        The sum of all jobs.
 
     Raises:
         ValueError: If no cluster answers or it is too small, a file cannot be
@@ -82,59 +80,65 @@ def extract_with_ray(
         if started_here:
             _connect(address)
         threads = _threads(workers, gpus_per_worker, threads)
-        results = _map(config, pending, workers, gpus_per_worker, threads)
-        stats += sum_of(results, pending)
+        rows = _map(config, pending, workers, gpus_per_worker, threads)
+        stats += sum_of(map(_stats, rows.iter_rows()), pending)
     finally:
         if started_here:
             ray.shutdown()
+    failed = {path for path, _ in stats.failed}
+    reason = (
+        f'{DEATHS} worker processes died while they had it or a file beside '
+        'it: its decoder crashes, or memory is short'
+    )
+    paths = [path for job in jobs for path in job.paths]
+    for path in paths:
+        there = os.path.exists(config.contour_path(path))
+        if not there and path not in failed:
+            stats.failed.append((path, reason))
+    # All others are there, some by workers that died before they said so.
+    stats.skipped = len(paths) - stats.files - len(stats.failed)
     tidy_up(config, jobs)
     return stats
 
 
+@dataclass
 class Worker:
-    """Extracts some jobs at a time, for ``map_batches``.
+    """Extracts some jobs at a time, in the folder of the run."""
 
-    It works in the ``folder`` of the run, for paths may be relative.
-    """
+    config: ExtractionConfig
+    device: str
+    threads: int
+    folder: str
+    extractor: Extractor | None = None
 
-    def __init__(
-        self, config: ExtractionConfig, device: str, threads: int, folder: str
-    ) -> None:
-        self.config, self.device = config, device
-        self.threads, self.folder = threads, folder
-        self.extractor: Extractor | None = None
-
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         """Extract pickled jobs; gives their pickled :class:`Stats`.
 
         An error that is to end the run is given instead: raised here, Ray
         would try again.
         """
         try:
-            result: Any = self._extract(map(pickle.loads, batch['job']))
+            if self.extractor is None:
+                os.chdir(self.folder)  # paths may be relative
+                torch.set_num_threads(self.threads)
+                cv2.setNumThreads(1)  # files are done side by side instead
+                decord.logging.set_level(decord.logging.QUIET)
+                self.extractor = Extractor(self.config, device=self.device)
+            jobs = map(pickle.loads, batch['job'])
+            results = extract_all(self.extractor, jobs, threads=self.threads)
+            result: Any = sum(results, Stats())
         except (ImportError, OSError, ValueError) as error:
             result = type(error)(f'{socket.gethostname()}: {error}')
-        numbers = batch['number'].tolist()
-        return {'numbers': [numbers], 'result': [pickle.dumps(result)]}
-
-    def _extract(self, jobs: Iterator[Job]) -> Stats:
-        if self.extractor is None:
-            os.chdir(self.folder)
-            torch.set_num_threads(self.threads)
-            cv2.setNumThreads(1)  # files are done side by side instead
-            decord.logging.set_level(decord.logging.QUIET)
-            self.extractor = Extractor(self.config, device=self.device)
-        results = extract_all(self.extractor, jobs, threads=self.threads)
-        return sum(results, Stats())
+        return {'result': [pickle.dumps(result)]}
 
 
 def _connect(address: str) -> None:
     """Join a cluster or start one."""
     host, colon, port = address.removeprefix('ray://').rpartition(':')
-    if colon and port.isdigit():
+    if colon:
         # Ray would wait for minutes for a cluster that does not answer.
         try:
-            socket.create_connection((host.strip('[]'), int(port)), 10).close()
+            socket.create_connection((host, int(port)), 10).close()
         except OSError as error:
             raise ValueError(
                 f'no Ray cluster answers at {address} ({error}): start one '
@@ -147,12 +151,12 @@ def _connect(address: str) -> None:
         own = dict(object_store_memory=100 * 2**20, include_dashboard=False)
     # Workers also find a package that is a checkout and not installed.
     paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH')]
-    found = os.pathsep.join(filter(None, paths))
+    variables = {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
     ray.init(
         address,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={'env_vars': {'PYTHONPATH': found}},
+        runtime_env={'env_vars': variables},
         **own,
     )
 
@@ -160,13 +164,13 @@ def _connect(address: str) -> None:
 def _threads(workers: int, gpus: float, threads: int | None) -> int:
     """Cores for each worker; Ray would wait for ever for what is not there."""
     there = ray.cluster_resources()
-    cores = there.get('CPU', 0)
+    cores, all_gpus = there.get('CPU', 0), there.get('GPU', 0)
     threads = threads or min(16, int(cores // workers)) or 1
-    if workers * threads > cores or workers * gpus > there.get('GPU', 0):
+    if workers * threads > cores or workers * gpus > all_gpus:
         raise ValueError(
             f'{workers} workers with {threads} CPUs and {gpus:g} GPUs each do '
-            f'not fit into a Ray cluster of {cores:g} CPUs and '
-            f'{there.get("GPU", 0):g} GPUs: ask for fewer workers'
+            f'not fit into a Ray cluster of {cores:g} CPUs and {all_gpus:g} '
+            'GPUs: ask for fewer workers'
         )
     return threads
 
@@ -177,8 +181,8 @@ def _map(
     workers: int,
     gpus: float,
     threads: int,
-) -> Iterator[Stats]:
-    """Results of jobs as they come, then of those that no worker survives."""
+) -> ray.data.Dataset:
+    """Results of jobs, in blocks of as many as a worker does at once."""
     logging.getLogger('ray.data').setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -186,15 +190,10 @@ def _map(
     # Jobs whose workers died shall not end the run.
     context.max_errored_blocks = -1
     # Pickled: file names need not be text that Arrow can hold.
-    items = [
-        {'number': number, 'job': pickle.dumps(job)}
-        for number, job in enumerate(jobs)
-    ]
+    items = [{'job': pickle.dumps(job)} for job in jobs]
     blocks = -(-len(items) // threads)
     device = 'cuda' if gpus else 'cpu'
-    results = ray.data.from_items(
-        items, override_num_blocks=blocks
-    ).map_batches(
+    return ray.data.from_items(items, override_num_blocks=blocks).map_batches(
         Worker,
         fn_constructor_args=(config, device, threads, os.getcwd()),
         # One block at a time: a second would fall with the first.
@@ -205,20 +204,10 @@ def _map(
         num_gpus=gpus,
         ray_remote_args_fn=lambda: dict(max_task_retries=DEATHS - 1),
     )
-    left = dict(enumerate(jobs))
-    for row in results.iter_rows():
-        result = pickle.loads(row['result'])
-        if isinstance(result, Exception):
-            raise result
-        for number in row['numbers']:
-            del left[number]
-        yield result
-    reason = (
-        f'{DEATHS} worker processes died while they had it or a file beside '
-        'it: its decoder crashes, or memory is short'
-    )
-    for path in (path for job in left.values() for path in job.paths):
-        if os.path.exists(config.contour_path(path)):
-            yield Stats(skipped=1)
-        else:
-            yield Stats(failed=[(path, reason)])
+
+
+def _stats(row: Mapping[str, Any]) -> Stats:
+    result = pickle.loads(row['result'])
+    if isinstance(result, Exception):
+        raise result
+    return result

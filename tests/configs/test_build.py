@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import BATCH_AUGMENTS
 from torch import nn
 
-from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.format import Manifest
 from tests.golden.golden import ROOT, leaf_configs, stored_structure
 
 LEAVES = leaf_configs()

@@ -1,14 +1,30 @@
-"""Compression: few pixels, few levels; what is kept is the strongest."""
+"""Thin connected lines, few pixels, few levels; the strongest are kept."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from bimm_mm.contours.compression import Compression, strongest
+from bimm_mm.contours.compression import (
+    Compression,
+    nms,
+    normals,
+    remove_stairs,
+    shifted,
+    strongest,
+)
+from bimm_mm.contours.detectors import build_detector
+
+SIZE = 64
+needs_contrib = pytest.mark.skipif(
+    not hasattr(cv2, 'ximgproc'), reason='OpenCV has no contrib modules'
+)
 
 
 def _noise(*shape: int) -> torch.Tensor:
@@ -75,16 +91,6 @@ def test_thin_binary_lines_pass_unchanged() -> None:
     assert not torch.equal(compression(lines), (lines * 255).byte())
 
 
-def test_settings_are_the_options() -> None:
-    compression = Compression(thin=False, density=None, levels=9)
-    assert compression.settings() == {
-        'thin': False,
-        'density': None,
-        'levels': 9,
-    }
-    assert Compression(**compression.settings()) == compression
-
-
 @pytest.mark.parametrize(
     ('options', 'fault'),
     [
@@ -97,3 +103,143 @@ def test_settings_are_the_options() -> None:
 def test_bad_options(options: dict[str, float], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         Compression(**options)
+
+
+def _plane(angle: float) -> np.ndarray:
+    """Distance from a straight line through the middle, in pixels."""
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2 + 0.63
+    return x * math.cos(angle) + y * math.sin(angle)
+
+
+def _edges(picture: np.ndarray) -> torch.Tensor:
+    frame = torch.from_numpy((picture * 200 + 20).astype(np.uint8))
+    return build_detector('sobel').detect(frame.expand(1, 3, -1, -1))
+
+
+def _lines(strength: torch.Tensor) -> np.ndarray:
+    return (nms(strength)[0].numpy() > 0.2).astype(np.uint8)
+
+
+def _assert_one_line(lines: np.ndarray) -> None:
+    """One connected line, in which no pixel can be left out."""
+    count, _ = cv2.connectedComponents(lines, connectivity=8)
+    assert count == 2  # background and line
+    if not hasattr(cv2, 'ximgproc'):
+        return
+    skeleton = cv2.ximgproc.thinning(lines * 255) > 0
+    # OpenCV leaves the frame's outermost pixels out.
+    assert np.array_equal(skeleton[1:-1, 1:-1], lines[1:-1, 1:-1] > 0)
+
+
+@pytest.mark.parametrize('soft', [False, True])
+@pytest.mark.parametrize('eighth', range(8))
+def test_a_step_edge_becomes_a_line(eighth: int, soft: bool) -> None:
+    distance = _plane(eighth * math.pi / 8)
+    picture = np.clip(distance * 0.7 + 0.5, 0, 1) if soft else distance > 0
+    lines = _lines(_edges(picture))
+    _assert_one_line(lines)
+    assert SIZE <= lines.sum() <= SIZE + 4
+    assert np.abs(distance[lines > 0]).max() < 1.1
+
+
+@pytest.mark.parametrize('soft', [False, True])
+def test_a_disc_becomes_a_closed_curve(soft: bool) -> None:
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2 + 0.5
+    distance = 20 - np.hypot(x, y)
+    picture = np.clip(distance + 0.5, 0, 1) if soft else distance > 0
+    lines = _lines(_edges(picture))
+    _assert_one_line(lines)
+    inside_and_outside, _ = cv2.connectedComponents(1 - lines, connectivity=4)
+    assert inside_and_outside == 3
+    assert np.abs(distance[lines > 0]).max() < 1.1
+
+
+@pytest.mark.parametrize('vertical', [False, True])
+@pytest.mark.parametrize('width', [1, 2, 3, 4])
+def test_a_plateau_leaves_one_line(width: int, vertical: bool) -> None:
+    ridge = torch.zeros(1, 32, 32)
+    ridge[:, 12 : 12 + width] = 1
+    ridge = ridge.mT.contiguous() if vertical else ridge
+    lines = nms(ridge)[0]
+    lines = lines.mT if vertical else lines
+    rows = lines.sum(1).nonzero().flatten().tolist()
+    assert len(rows) == 1 and 12 + (width - 1) // 2 <= rows[0]
+    assert rows[0] <= 12 + width // 2
+    assert torch.equal(lines[rows[0]], torch.ones(32))
+
+
+def _ridge(angle: float) -> np.ndarray:
+    return np.exp(-((_plane(angle) / 2) ** 2)).astype(np.float32)
+
+
+@needs_contrib
+@pytest.mark.parametrize('degrees', [3, 20, 48, 70, 87, 110, 130, 165])
+def test_ridges_of_opencv(
+    degrees: int, tmp_path: Path, write_forest: Callable[..., str]
+) -> None:
+    """``edgesNms`` keeps the same crest, give or take its stairs."""
+    forest = cv2.ximgproc.createStructuredEdgeDetection(
+        write_forest(tmp_path / 'forest.yml')
+    )
+    ridge = _ridge(math.radians(degrees))
+    theirs = forest.edgesNms(
+        ridge, forest.computeOrientation(ridge), r=1, s=0, m=1
+    )
+    ours = nms(torch.from_numpy(ridge)[None])[0].numpy()
+    inner = np.s_[6:-6, 6:-6]
+    theirs, ours = theirs[inner] > 0.5, ours[inner] > 0.5
+    near = cv2.dilate(theirs.astype(np.uint8), np.ones((3, 3))) > 0
+    assert ours.any() and not (ours & ~near).any()
+    near = cv2.dilate(ours.astype(np.uint8), np.ones((3, 3))) > 0
+    assert (theirs & near).sum() > 0.99 * theirs.sum()
+
+
+@pytest.mark.parametrize('degrees', range(0, 180, 15))
+def test_normals_cross_the_ridge(degrees: int) -> None:
+    angle = math.radians(degrees)
+    dx, dy = normals(torch.from_numpy(_ridge(angle))[None])
+    along = dx * math.cos(angle) + dy * math.sin(angle)
+    inner = np.s_[8:-8, 8:-8]
+    crest = torch.from_numpy(np.abs(_plane(angle)) < 1)[inner]
+    assert along[0][inner][crest].abs().min() > math.cos(math.radians(3))
+
+
+def test_shifted_is_bilinear() -> None:
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.rand(2, 9, 11, generator=generator)
+    dx, dy = torch.rand(2, 2, 9, 11, generator=generator) * 2 - 1
+    y, x = np.mgrid[:9, :11].astype(np.float32)
+    for values, a, b, result in zip(
+        maps, dx, dy, shifted(maps, dx, dy), strict=True
+    ):
+        # cv2.remap rounds places to 1/32 of a pixel.
+        a, b = (a * 32).round() / 32, (b * 32).round() / 32
+        expected = cv2.remap(
+            values.numpy(),
+            x + a.numpy(),
+            y + b.numpy(),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        exact = shifted(values[None], a[None], b[None])[0]
+        np.testing.assert_allclose(exact, expected, atol=1e-5)
+        assert (exact - result).abs().max() < 2 / 32
+
+
+@needs_contrib
+def test_one_pass_of_guo_and_hall() -> None:
+    """Of lines at most two wide it leaves what OpenCV's many passes leave."""
+    lines = np.zeros((60, 60), np.uint8)
+    cv2.circle(lines, (30, 30), 20, 255, 1, cv2.LINE_4)
+    cv2.line(lines, (5, 3), (50, 58), 255, 1, cv2.LINE_4)
+    expected = cv2.ximgproc.thinning(
+        lines, thinningType=cv2.ximgproc.THINNING_GUOHALL
+    )
+    ours = remove_stairs(torch.from_numpy(lines > 0)[None])[0]
+    assert np.array_equal(ours.numpy(), expected > 0)
+    assert (expected > 0).sum() < 0.8 * (lines > 0).sum()
+
+
+def test_a_flat_frame_has_no_lines() -> None:
+    assert not nms(torch.zeros(2, 20, 20)).any()
+    assert not nms(torch.full((2, 20, 20), 0.5))[:, 1:-1, 1:-1].any()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bimm_mm.contours import Compression
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.detectors import Detector, build_detector
 from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import ContourTarget

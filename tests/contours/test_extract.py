@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.contours import Compression, ContourFile
+from bimm_mm.contours import ContourFile
 from bimm_mm.contours import extract as module
+from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.detectors import build_detector
 from bimm_mm.contours.extract import (
     ExtractionConfig,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,13 +21,21 @@ from PIL import Image
 from bimm_mm.contours.format import (
     ContourError,
     ContourFile,
+    Manifest,
     contour_path,
-    encode_contour,
     fingerprint,
     write_contours,
 )
 
 KIB = 1024
+COMMAND = 'python tools/extract_contours.py videos --out contours'
+SETTINGS = {
+    'detector': 'canny',
+    'thresholds': (0.1, 0.2),
+    'packing': {'thin': True, 'density': 0.04, 'levels': 4},
+    'stride': 4,
+    'side': 256,
+}
 # What is in them is never looked at.
 FRAMES = list(np.zeros((3, 5, 7), np.uint8))
 
@@ -58,40 +68,28 @@ def test_ordinary_tools_read_it(
     assert set(methods.values()) == {zipfile.ZIP_STORED}
 
 
-@pytest.mark.parametrize('height', [1, 17, 256])
-@pytest.mark.parametrize('width', [1, 3, 341])
+@pytest.mark.parametrize('shape', [(1, 1), (17, 341), (256, 3), (2, 16383)])
 def test_pictures_are_lossless(
-    height: int, width: int, tmp_path: Path, made: dict
+    shape: tuple[int, int], tmp_path: Path, made: dict
 ) -> None:
-    rng = np.random.default_rng(height * width)
-    shape = (height, width)
+    """Up to the longest side that WebP can hold."""
+    rng = np.random.default_rng(0)
     frames = [
         np.zeros(shape, np.uint8),
         np.full(shape, 255, np.uint8),
         rng.integers(0, 256, shape, dtype=np.uint8),
-        np.arange(height * width).astype(np.uint8).reshape(shape),
+        np.arange(math.prod(shape)).astype(np.uint8).reshape(shape),
     ]
-    path = str(tmp_path / 'a.zip')
+    path, other = str(tmp_path / 'a.zip'), tmp_path / 'b.zip'
     made['settings']['stride'] = 1
     write_contours(path, frames, range(4), **made)
     with ContourFile(path) as file:
         for index, frame in enumerate(frames):
             assert np.array_equal(file.read(index), frame)
-    assert [encode_contour(f) for f in frames] == [
-        encode_contour(f.copy(order='F')) for f in frames
-    ]
-
-
-def test_largest_side_of_webp(tmp_path: Path, made: dict) -> None:
-    path = str(tmp_path / 'a.zip')
-    longest = np.zeros((2, 16383), np.uint8)
-    longest[1, ::2] = 255
-    write_contours(path, [longest], [0], **made)
-    with ContourFile(path) as file:
-        assert np.array_equal(file.read(0), longest)
-    longer = np.zeros((2, 16384), np.uint8)
-    with pytest.raises(ValueError, match=r'a\.zip.*16384.*16383 px.*smaller'):
-        write_contours(path, [longer], [0], **made)
+    made['settings'] = dict(reversed(made['settings'].items()))
+    columns_first = [frame.copy(order='F') for frame in frames]
+    write_contours(str(other), columns_first, range(4), **made)
+    assert other.read_bytes() == Path(path).read_bytes()
 
 
 def test_nearest_frame(stored: str) -> None:
@@ -106,15 +104,6 @@ def test_nearest_frame(stored: str) -> None:
         )
         with pytest.raises(ContourError, match=fault):
             file.read(4)
-
-
-def test_equal_contours_give_equal_files(
-    stored: str, tmp_path: Path, contours: list[np.ndarray], made: dict
-) -> None:
-    other = tmp_path / 'other.zip'
-    made['settings'] = dict(reversed(made['settings'].items()))
-    write_contours(str(other), contours, [0, 3, 6], **made)
-    assert other.read_bytes() == Path(stored).read_bytes()
 
 
 def test_path_of_a_contour_file() -> None:
@@ -183,6 +172,7 @@ def test_full_disk_is_told_and_leaves_nothing(stored: str) -> None:
         (FRAMES, [0, 3, 3], {}, r'a\.zip.*ascending.*got 3 after 3'),
         (FRAMES, [0, 3, 5], {}, r'multiples of the stride 3, got 5'),
         ([np.zeros((5, 7))], [0], {}, r'a\.zip.*\(h, w\) uint8.*float64'),
+        ([np.zeros((2, 16384), np.uint8)], [0], {}, r'16383 px a side.*16384'),
         (
             [np.zeros((5, 7), np.uint8), np.zeros((5, 8), np.uint8)],
             [0, 3],
@@ -208,11 +198,15 @@ def test_bad_contours_are_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_file_says_how_contours_come(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r'no\.zip.*tools/extract_contours\.py'
-    ):
-        ContourFile(str(tmp_path / 'no.zip'))
+def test_missing_files_say_how_contours_come(tmp_path: Path) -> None:
+    """A folder and a pipe, which would be waited for, are no files either."""
+    (tmp_path / 'folder.zip').mkdir()
+    os.mkfifo(tmp_path / 'pipe.zip')
+    for name in ('no.zip', 'folder.zip', 'pipe.zip'):
+        with pytest.raises(
+            FileNotFoundError, match=rf'{name}.*tools/extract_contours\.py'
+        ):
+            ContourFile(str(tmp_path / name))
 
 
 def test_truncated_files_are_named(stored: str) -> None:
@@ -221,15 +215,6 @@ def test_truncated_files_are_named(stored: str) -> None:
         Path(stored).write_bytes(sound[:length])
         with pytest.raises(ContourError, match=r'a\.mp4\.zip is not a sound'):
             ContourFile(stored)
-
-
-def test_folders_and_pipes_are_named(tmp_path: Path) -> None:
-    """Reading a pipe would wait for ever."""
-    (tmp_path / 'folder.zip').mkdir()
-    os.mkfifo(tmp_path / 'pipe.zip')
-    for name in ('folder.zip', 'pipe.zip'):
-        with pytest.raises(ContourError, match=rf'{name}.*no regular file'):
-            ContourFile(str(tmp_path / name))
 
 
 def test_damage_anywhere_is_noticed_or_harmless(
@@ -285,10 +270,10 @@ def test_picture_of_another_size_is_refused(
 ) -> None:
     with zipfile.ZipFile(stored) as archive:
         about = archive.read('settings.json')
-    other = encode_contour(np.zeros_like(contours[0].T))
+    _, other = cv2.imencode('.webp', np.zeros_like(contours[0].T))
     with zipfile.ZipFile(stored, 'w') as archive:
         archive.writestr('settings.json', about)
-        archive.writestr('000000.webp', other)
+        archive.writestr('000000.webp', other.tobytes())
         archive.writestr('000003.webp', b'no picture')
     with ContourFile(stored) as file:
         assert file.indices == [0, 3]
@@ -338,3 +323,88 @@ def test_changed_media_are_refused(
         media.write_bytes(content + b'0')
         with pytest.raises(ContourError, match=rf'bytes: {length} != '):
             file.check_source(str(media))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """A folder with a manifest."""
+    root = str(tmp_path / 'deep/contours')
+    Manifest(SETTINGS, COMMAND).write(root)
+    return root
+
+
+def test_manifest_reads_what_was_written(root: str) -> None:
+    path = Path(root, 'manifest.json')
+    manifest = Manifest.read(root)
+    assert manifest == Manifest(SETTINGS, COMMAND)
+    assert manifest.settings == {**SETTINGS, 'thresholds': [0.1, 0.2]}
+    assert manifest.stride == 4 and manifest.command == COMMAND
+    content = json.loads(path.read_text())
+    assert set(content) == {'format', 'settings', 'command'}
+    # Equal settings leave it alone.
+    before = path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino
+    Manifest(dict(reversed(SETTINGS.items())), 'another command').write(root)
+    after = path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino
+    assert before == after and os.listdir(root) == ['manifest.json']
+
+
+def test_other_settings_are_refused_one_by_one(root: str) -> None:
+    packing = {'thin': True, 'density': 0.05, 'levels': 4}
+    other = {**SETTINGS, 'packing': packing, 'stride': 2, 'weights': 'abc'}
+    del other['side']
+    before = Path(root, 'manifest.json').read_bytes()
+    with pytest.raises(ContourError) as error:
+        Manifest(other, COMMAND).write(root)
+    text = str(error.value)
+    for line in (
+        'packing.density: 0.04 != 0.05',
+        'side: 256 != "not set"',
+        'stride: 4 != 2',
+        'weights: "not set" != "abc"',
+    ):
+        assert f'\n  {line}\n' in text
+    assert root in text and '--out' in text and 'delete' in text
+    assert 'thin' not in text and 'detector' not in text
+    assert Path(root, 'manifest.json').read_bytes() == before
+
+
+def test_file_of_other_settings_is_refused(root: str, tmp_path: Path) -> None:
+    manifest, path = Manifest.read(root), str(tmp_path / 'a.zip')
+    write_contours(path, FRAMES[:1], [0], settings=SETTINGS, source={})
+    with ContourFile(path) as file:
+        manifest.check(file)
+    settings = {**SETTINGS, 'side': 128}
+    write_contours(path, FRAMES[:1], [0], settings=settings, source={})
+    with ContourFile(path) as file, pytest.raises(ContourError) as e:
+        manifest.check(file)
+    text = str(e.value)
+    assert 'a.zip' in text and 'side: 128 != 256' in text and COMMAND in text
+
+
+def test_missing_manifest_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    for root in (tmp_path / 'nowhere', tmp_path, tmp_path / 'file'):
+        with pytest.raises(
+            FileNotFoundError,
+            match=rf"contour_root='{root}'.*extract_contours.*_CONTOURS=sobel",
+        ):
+            Manifest.read(str(root))
+
+
+@pytest.mark.parametrize(
+    ('text', 'fault'),
+    [
+        ('', 'is not a sound.*delete it'),
+        ('{"format": 2, "sett', 'is not a sound.*delete it'),
+        ('{"format": 2, "settings": [], "command": "a"}', 'is not a sound'),
+        ('{"format": 2, "settings": {"detector": "a"}}', 'is not a sound'),
+        ('\udcff', 'is not a sound.*delete it'),
+        ('{"format": 3}', 'format 3.*reads format 2'),
+    ],
+)
+def test_broken_manifest_is_named(root: str, text: str, fault: str) -> None:
+    path = Path(root, 'manifest.json')
+    path.write_bytes(text.encode(errors='surrogateescape'))
+    for action in (Manifest.read, Manifest(SETTINGS, COMMAND).write):
+        with pytest.raises(ContourError, match=rf'manifest\.json.*{fault}'):
+            action(root)

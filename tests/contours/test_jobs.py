@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bimm_mm.contours.jobs import DoneIndex, Job, find_jobs, remove_drafts
+from bimm_mm.contours.jobs import Job, find_jobs, remove_drafts
 
 
 @pytest.fixture
@@ -87,24 +87,11 @@ def test_nothing_there(tree):
         find_jobs('empty')
 
 
-def test_index_lists_each_folder_once(tmp_path, monkeypatch):
-    (tmp_path / 'a.zip').touch()
-    listed, listdir = [], os.listdir
-    monkeypatch.setattr(
-        os, 'listdir', lambda path: listed.append(path) or listdir(path)
-    )
-    index = DoneIndex()
-    found = [str(tmp_path / name) in index for name in ('a.zip', 'b.zip')]
-    assert found == [True, False]
-    assert str(tmp_path / 'nowhere' / 'a.zip') not in index
-    assert listed == [str(tmp_path), str(tmp_path / 'nowhere')]
-
-
 def test_only_drafts_of_ones_own_files_are_removed(tmp_path):
     names = ['.77-0a1b2c3d_b.zip', '.77-0a1b2c3d_c.zip', 'a.zip']
     for name in names:
         (tmp_path / name).touch()
     # Another process may be at work on c.
-    wanted = [str(tmp_path / name) for name in ('a.zip', 'b.zip', 'd/e.zip')]
-    remove_drafts(wanted)
+    wanted = {str(tmp_path / name) for name in ('a.zip', 'b.zip', 'd/e.zip')}
+    remove_drafts(str(tmp_path), wanted)
     assert sorted(os.listdir(tmp_path)) == names[1:]

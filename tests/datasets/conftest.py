@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bimm_mm.contours.format import fingerprint, write_contours
-from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import LoadContour
 
 WriteVideo = Callable[..., Path]

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from bimm_mm.contours.format import fingerprint, write_contours
-from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
 

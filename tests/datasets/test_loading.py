@@ -16,8 +16,12 @@ from mmaction.datasets.transforms import SampleFrames
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from bimm_mm.contours.format import ContourError, fingerprint, write_contours
-from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.format import (
+    ContourError,
+    Manifest,
+    fingerprint,
+    write_contours,
+)
 from bimm_mm.datasets import (
     AppendFollowing,
     LoadContour,

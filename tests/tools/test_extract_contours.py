@@ -8,8 +8,7 @@ import shutil
 
 import pytest
 
-from bimm_mm.contours.format import ContourFile
-from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.format import ContourFile, Manifest
 
 FAST = ('--detector', 'sobel', '--side', '96', '--device', 'cpu')
 

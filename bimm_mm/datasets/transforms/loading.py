@@ -15,8 +15,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
-from bimm_mm.contours.format import ContourError, ContourFile, contour_path
-from bimm_mm.contours.manifest import Manifest
+from bimm_mm.contours.format import (
+    ContourError,
+    ContourFile,
+    Manifest,
+    contour_path,
+)
 from bimm_mm.datasets.transforms.formatting import (
     frame_indices,
     get_frames,
