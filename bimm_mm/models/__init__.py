@@ -2,11 +2,12 @@
 
 from bimm_mm.models.backbones.mask_token_vit import MaskTokenViT
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.decoders.latent import LatentDecoder
 from bimm_mm.models.decoders.multi_scale import MultiScaleDecoder
-from bimm_mm.models.decoders.token import TokenDecoder
 from bimm_mm.models.decoders.transformer import (
+    Decoder,
+    LatentDecoder,
     LinearDecoder,
+    TokenDecoder,
     TransformerDecoder,
 )
 from bimm_mm.models.masking import (
@@ -30,6 +31,7 @@ __all__ = [
     'Area',
     'BIMMVisionTransformer',
     'BasePretrainer',
+    'Decoder',
     'ImageOrVideoMasking',
     'LatentDecoder',
     'LatentRegressor',

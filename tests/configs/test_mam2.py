@@ -32,8 +32,8 @@ def test_what_the_abstract_says():
     assert type(model.regressor).__name__ == 'LatentRegressor'
     appearance, motion = model.head.areas.values()
     assert appearance.target.tokenizer.num_codes == 1024
-    assert appearance.decoder.out_channels == 1024  # one code per token
-    assert motion.decoder.out_channels == 2 * 16 * 16 * 3
+    assert appearance.decoder.pred.out_features == 1024  # one code per token
+    assert motion.decoder.pred.out_features == 2 * 16 * 16 * 3
     assert appearance.decoder is not motion.decoder
     encoder = sum(p.numel() for p in model.backbone.parameters())
     # VideoMAE's, key biases and a class token.

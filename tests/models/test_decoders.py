@@ -210,6 +210,5 @@ def test_what_does_not_fit(shown):
     with pytest.raises(ValueError, match=r'4 x 4 places .* 27 numbers'):
         _decoder(4, 27)
     tokens, indices = shown
-    partial = indices._replace(hidden=indices.hidden[:, 1:])
-    with pytest.raises(ValueError, match=r'needs all tokens'):
-        _decoder(0.5, 5)(tokens, partial, IMAGE_GRID)
+    with pytest.raises(ValueError, match=r'even sides, got \(1, 3, 8\)'):
+        _decoder(0.5, 5)(tokens, indices, (1, 3, 8))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bimm_mm.models import VQGANTokenizer
+from bimm_mm.models.tokenizers import vqgan
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -57,11 +58,12 @@ def saved(path, state, **extra):
 
 
 @pytest.mark.parametrize('size', [(32, 32), (16, 48)])
-def test_codes_equal_those_of_transformers(tmp_path, size):
+def test_codes_equal_those_of_transformers(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(vqgan, '_PICTURES', 2)  # of the three
     model = oracle()
     state = {**model.state_dict(), 'decoder.conv_in.weight': torch.ones(1)}
     path = saved(tmp_path / 'last.ckpt', state)
-    tokenizer = VQGANTokenizer(path, chunk=2, **SMALL)
+    tokenizer = VQGANTokenizer(path, **SMALL)
     pictures = torch.rand(3, 3, *size)
     with torch.no_grad():
         theirs = model.encoder(2 * pictures - 1)

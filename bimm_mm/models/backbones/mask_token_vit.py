@@ -10,7 +10,7 @@ its position table, which is learned there and computed here.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import MODELS
@@ -21,48 +21,11 @@ from bimm_mm.structures import size_of
 class MaskTokenViT(BIMMVisionTransformer):
     """A :class:`BIMMVisionTransformer` that runs on all tokens when masked.
 
-    Its weights but ``mask_token`` are those of its base class, with which
-    they are finetuned.
-
-    Args:
-        arch: As of the base class, like all that follow.
-        img_size:
-        patch_size:
-        num_frames:
-        tubelet_size:
-        with_cls_token:
-        key_bias:
-        drop_path_rate:
-        with_cp:
+    Options are those of the base class, and so are all weights but
+    ``mask_token``: what is pretrained here is finetuned there.
     """
 
-    def __init__(
-        self,
-        arch: str | dict = 'base',
-        *,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        num_frames: int = 1,
-        tubelet_size: int = 1,
-        with_cls_token: bool = True,
-        key_bias: bool = True,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-    ) -> None:
-        super().__init__(
-            arch,
-            img_size=img_size,
-            patch_size=patch_size,
-            num_frames=num_frames,
-            tubelet_size=tubelet_size,
-            with_cls_token=with_cls_token,
-            key_bias=key_bias,
-            drop_path_rate=drop_path_rate,
-            out_type='cls_token' if with_cls_token else 'avg',
-            with_cp=with_cp,
-        )
-        self.mask_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
-        nn.init.normal_(self.mask_token, std=0.02)
+    with_mask_token = True
 
     def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """All tokens (B, L, D), with their positions; the mask for hidden."""
@@ -75,7 +38,8 @@ class MaskTokenViT(BIMMVisionTransformer):
         blank = (self.mask_token + positions).to(tokens.dtype)
         # True at hidden tokens: (B, N, 1).
         count = positions.shape[0]
-        hidden = torch.ones(len(x), count, 1, dtype=torch.bool)
-        hidden = hidden.to(x.device).scatter(1, visible.unsqueeze(2), False)
+        hidden = torch.ones(
+            len(x), count, 1, dtype=torch.bool, device=x.device
+        ).scatter(1, visible.unsqueeze(2), False)
         patches = torch.where(hidden, blank, tokens[:, -count:])
         return torch.cat([tokens[:, :-count], patches], dim=1)

@@ -109,6 +109,9 @@ class BIMMVisionTransformer(BaseModule):
             :func:`load_pretrained`. If None, Xavier as in MAE.
     """
 
+    # Whether there is a token for hidden patches, see MaskTokenViT.
+    with_mask_token = False
+
     def __init__(
         self,
         arch: str | dict = 'base',
@@ -131,8 +134,7 @@ class BIMMVisionTransformer(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        size = parse_arch(arch)
-        self.embed_dims, self.depth, self.num_heads, _ = size
+        self.embed_dims, self.depth, self.num_heads, mlp_ratio = _sizes(arch)
         self.key_bias = key_bias
         # Video encoders have a Conv3d and VideoMAE's table of positions.
         self.video = tubelet_size > 1 or num_frames > 1
@@ -162,10 +164,22 @@ class BIMMVisionTransformer(BaseModule):
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
             nn.init.normal_(self.cls_token, std=0.02)
-        self.blocks = make_blocks(
-            size, key_bias=key_bias, drop_path_rate=drop_path_rate
+        # Stochastic depth grows linearly from 0 at the first block.
+        step = drop_path_rate / max(self.depth - 1, 1)
+        self.blocks = nn.ModuleList(
+            Block(
+                self.embed_dims,
+                num_heads=self.num_heads,
+                mlp_ratio=mlp_ratio,
+                key_bias=key_bias,
+                drop_path=step * index,
+            )
+            for index in range(self.depth)
         )
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
+        if self.with_mask_token:
+            self.mask_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
+            nn.init.normal_(self.mask_token, std=0.02)
 
         height, width = (
             (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -356,15 +370,7 @@ class BIMMVisionTransformer(BaseModule):
         return _readout(self.norm(x), grid, self.out_type)
 
 
-def parse_arch(arch: str | dict) -> Arch:
-    """Look up the size that a config asks for.
-
-    Args:
-        arch: A name of ``ARCHS``, or a dict with the fields of :class:`Arch`.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
+def _sizes(arch: str | dict) -> Arch:
     if isinstance(arch, str):
         if arch not in ARCHS:
             raise ValueError(
@@ -373,30 +379,6 @@ def parse_arch(arch: str | dict) -> Arch:
             )
         return ARCHS[arch]
     return Arch(**arch)
-
-
-def make_blocks(
-    arch: Arch, *, key_bias: bool, drop_path_rate: float
-) -> nn.ModuleList:
-    """Make the blocks of an encoder.
-
-    Args:
-        arch: Its size.
-        key_bias: See :class:`Attention`.
-        drop_path_rate: Rate of the last block; it grows linearly from 0 at
-            the first.
-    """
-    step = drop_path_rate / max(arch.depth - 1, 1)
-    return nn.ModuleList(
-        Block(
-            arch.embed_dims,
-            num_heads=arch.num_heads,
-            mlp_ratio=arch.mlp_ratio,
-            key_bias=key_bias,
-            drop_path=step * index,
-        )
-        for index in range(arch.depth)
-    )
 
 
 def _check_out_type(out_type: str, with_cls_token: bool) -> str:

@@ -53,9 +53,6 @@ class MultiScaleDecoder(TransformerDecoder):
     """The decoder of MAE, with a change of scale before the last layer.
 
     Args:
-        in_channels: Given by the area.
-        out_channels: Given by the area.
-        video: Given by the area.
         scale: 4, 2, 1 or 0.5: places to predict, along height and width, per
             token. The target's numbers per token are those of its ``scale x
             scale`` places, row by row.
@@ -115,36 +112,34 @@ class MultiScaleDecoder(TransformerDecoder):
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Predict hidden tokens as :meth:`TransformerDecoder.forward`."""
-        x = self._sequence(tokens, indices, grid)
+        """See :meth:`Decoder.forward`."""
         if self.scale == 0.5:
-            return self._coarse(x, indices, grid)
-        # A fine grid: each hidden token is enlarged by itself.
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x)
-        x = self.norm(last(x, num_queries=indices.hidden.shape[1]))
-        # One place per token, (B, Nh, 1, 1, W), becomes s x s of them.
+            return self._coarse(tokens, indices, grid)
+        # A fine grid: each hidden token is enlarged by itself. Its one place,
+        # (B, Nh, 1, 1, W), becomes s x s of them.
+        x = self._hidden(tokens, indices, grid)
         places = self.enlarge(x[:, :, None, None])
         return self.pred(places).flatten(2)
 
-    def _coarse(self, x: Tensor, indices: TokenIndices, grid: Size) -> Tensor:
-        """Decode (B, C + N, W) into places of 2 x 2 tokens, (B, Nh, Q)."""
-        times, height, width = grid
-        order = torch.cat(indices, dim=1)
-        if order.shape[1] != times * height * width or height % 2 or width % 2:
+    def _coarse(
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
+    ) -> Tensor:
+        """Predict for each hidden token its place of 2 x 2, (B, Nh, Q)."""
+        _, height, width = grid
+        if height % 2 or width % 2:
             raise ValueError(
-                f'MultiScaleDecoder(scale=0.5) needs all tokens of a grid '
-                f'with even sides, got {order.shape[1]} of {grid}: choose '
-                'another input size'
+                'MultiScaleDecoder(scale=0.5) needs a grid with even sides, '
+                f'got {grid}: choose another input size'
             )
         # All tokens are needed: neighbors of hidden ones may be visible.
+        x = self._sequence(tokens, indices, grid)
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x[:, -order.shape[1] :])
         # Back into the picture's order, to have neighbors side by side.
+        order = torch.cat(indices, dim=1)
+        x = self.norm(x[:, -order.shape[1] :])
         index = order.argsort(dim=1).unsqueeze(2).expand_as(x)
-        volume = x.gather(1, index).unflatten(1, (times, height, width))
+        volume = x.gather(1, index).unflatten(1, grid)
         pooled = F.avg_pool3d(volume.movedim(-1, 1), (1, 2, 2))
         pred = self.pred(pooled.flatten(2).transpose(1, 2))
         row, column = indices.hidden // width, indices.hidden % width

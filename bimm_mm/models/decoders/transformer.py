@@ -1,4 +1,4 @@
-"""The paper's decoders, linear and transformer, and what all decoders share.
+"""Decoders: from features after a block to predictions, token by token.
 
 Shapes: B batch, N tokens of the whole grid, Nv visible, Nh hidden, C class
 tokens (0 or 1, first in the sequence), D width of the encoder, W width of the
@@ -8,6 +8,8 @@ decoder (decoder_dims), Q numbers to predict per token. A decoder maps
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from bimm_mm.models.layers.transformer import (
     Block,
-    position_table,
+    attend,
+    positions_at,
     xavier_init,
 )
 from bimm_mm.registry import MODELS
@@ -25,48 +28,46 @@ from bimm_mm.structures import Size, TokenIndices
 class Decoder(BaseModule):
     """Base class: positions at the decoder's own width, and the tokens scored.
 
-    The :class:`Area` gives ``in_channels``, ``out_channels`` and ``video``,
-    which it knows from encoder and target; a config never repeats them.
+    Every decoder is given ``in_channels`` (the encoder's width D),
+    ``out_channels`` (Q) and ``video`` by its :class:`Area`, which knows them
+    from encoder and target; a config never repeats them.
 
     Args:
-        in_channels: Width D of the encoder.
-        out_channels: Numbers Q to predict per token.
-        video: Whether positions are those of a video or of an image.
         decoder_dims: Width W of the decoder.
-        predict: ``'hidden'`` or ``'visible'``: which tokens the decoder
-            predicts and the loss scores.
+        video: Whether positions are those of a video or of an image.
     """
 
     # Whether it decodes a regressor's latents of hidden tokens instead of the
     # encoder's features of visible tokens.
     reads_latents = False
 
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        out_channels: int,
-        video: bool,
-        decoder_dims: int,
-        predict: str = 'hidden',
-    ) -> None:
+    def __init__(self, *, decoder_dims: int, video: bool) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.video = video
         self.decoder_dims = decoder_dims
-        self.predict = predict
+        self.video = video
 
     def scored(self, indices: TokenIndices) -> Tensor:
-        """Return the tokens that this decoder predicts, (B, Nh) or (B, Nv)."""
-        return getattr(indices, self.predict)
+        """Return the tokens that this decoder predicts, the hidden ones."""
+        return indices.hidden
 
-    def position(self, where: Tensor, grid: Size) -> Tensor:
+    def position(self, tokens: Tensor, grid: Size) -> Tensor:
         """Look up the positions (B, n, W) of the tokens (B, n)."""
-        table = position_table(
-            grid, self.decoder_dims, video=self.video, device=where.device
-        )
-        return F.embedding(where, table)
+        return positions_at(tokens, grid, self.decoder_dims, video=self.video)
+
+    def forward(
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
+    ) -> Tensor:
+        """Predict hidden tokens from the features of visible ones.
+
+        Args:
+            tokens: (B, C + Nv, D).
+            indices: Visible and hidden positions.
+            grid: Tokens along time, height and width.
+
+        Returns:
+            (B, Nh, Q).
+        """
+        raise NotImplementedError
 
 
 @MODELS.register_module()
@@ -80,12 +81,10 @@ class LinearDecoder(Decoder):
     is purely per token and predicts the target of the visible patches.
 
     Args:
-        in_channels: Given by the area.
-        out_channels: Given by the area.
-        video: Given by the area.
         decoder_dims: Width W.
         num_heads: Attention heads.
-        predict: ``'hidden'`` or ``'visible'``.
+        predict: ``'hidden'`` or ``'visible'``: which tokens the decoder
+            predicts and the loss scores.
 
     Raises:
         ValueError: If ``predict`` is neither.
@@ -101,17 +100,12 @@ class LinearDecoder(Decoder):
         num_heads: int = 6,
         predict: str = 'hidden',
     ) -> None:
-        super().__init__(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            video=video,
-            decoder_dims=decoder_dims,
-            predict=predict,
-        )
+        super().__init__(decoder_dims=decoder_dims, video=video)
         if predict not in ('hidden', 'visible'):
             raise ValueError(
                 f"predict must be 'hidden' or 'visible', got {predict!r}"
             )
+        self.predict = predict
         self.num_heads = num_heads
         self.value = nn.Linear(in_channels, decoder_dims)
         self.out = nn.Linear(decoder_dims, decoder_dims)
@@ -125,35 +119,27 @@ class LinearDecoder(Decoder):
         if predict == 'hidden':
             nn.init.normal_(self.mask_token, std=0.02)
 
+    def scored(self, indices: TokenIndices) -> Tensor:
+        """Return the tokens that ``predict`` names, (B, Nh) or (B, Nv)."""
+        return getattr(indices, self.predict)
+
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Predict from visible tokens.
-
-        Args:
-            tokens: (B, C + Nv, D) features of the visible tokens.
-            indices: Visible and hidden positions.
-            grid: Tokens along time, height and width.
-
-        Returns:
-            (B, Nh, Q), or (B, Nv, Q) with ``predict='visible'``.
-        """
+        """See :meth:`Decoder.forward`; (B, Nv, Q) if it predicts these."""
         if self.predict == 'visible':
             # The class token has no target.
             patches = tokens[:, -indices.visible.shape[1] :]
             return self.pred(self.out(self.value(patches)))
         # The queries know nothing but the places of the hidden tokens.
         query = self.mask_token + self.position(indices.hidden, grid)
-        gathered = F.scaled_dot_product_attention(
-            self._heads(self.query(query)),
-            self._heads(self.key(tokens)),
-            self._heads(self.value(tokens)),
+        gathered = attend(
+            self.query(query),
+            self.key(tokens),
+            self.value(tokens),
+            num_heads=self.num_heads,
         )
-        return self.pred(self.out(gathered.transpose(1, 2).flatten(2)))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, L, W) to (B, heads, L, W / heads)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return self.pred(self.out(gathered))
 
 
 @MODELS.register_module()
@@ -164,13 +150,9 @@ class TransformerDecoder(Decoder):
     needed at its end, so its last block computes no others.
 
     Args:
-        in_channels: Given by the area.
-        out_channels: Given by the area.
-        video: Given by the area.
         depth: Number of blocks.
         decoder_dims: Width W.
         num_heads: Attention heads.
-        mlp_ratio: Width of the MLP over W.
         embed_bias: Whether the map from encoder to decoder width has a bias:
             MAE yes, VideoMAE no.
         key_bias: See :class:`BIMMVisionTransformer`.
@@ -188,16 +170,10 @@ class TransformerDecoder(Decoder):
         depth: int = 4,
         decoder_dims: int = 384,
         num_heads: int = 6,
-        mlp_ratio: float = 4.0,
         embed_bias: bool = True,
         key_bias: bool = True,
     ) -> None:
-        super().__init__(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            video=video,
-            decoder_dims=decoder_dims,
-        )
+        super().__init__(decoder_dims=decoder_dims, video=video)
         if depth < 1:
             raise ValueError(
                 f'a {type(self).__name__} needs depth >= 1, got {depth}: '
@@ -208,12 +184,7 @@ class TransformerDecoder(Decoder):
         if not self.reads_latents:
             self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dims))
         self.blocks = nn.ModuleList(
-            Block(
-                decoder_dims,
-                num_heads=num_heads,
-                mlp_ratio=mlp_ratio,
-                key_bias=key_bias,
-            )
+            Block(decoder_dims, num_heads=num_heads, key_bias=key_bias)
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(decoder_dims, eps=1e-6)
@@ -229,23 +200,19 @@ class TransformerDecoder(Decoder):
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Predict hidden tokens from visible ones.
+        """See :meth:`Decoder.forward`."""
+        return self.pred(self._hidden(tokens, indices, grid))
 
-        Args:
-            tokens: (B, C + Nv, D) features of the visible tokens.
-            indices: Visible and hidden positions.
-            grid: Tokens along time, height and width.
-
-        Returns:
-            (B, Nh, Q).
-        """
+    def _hidden(
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
+    ) -> Tensor:
+        """Decode and normalize the hidden tokens, (B, Nh, W)."""
         x = self._sequence(tokens, indices, grid)
         # Hidden tokens stand last: they are the last block's only queries.
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        x = last(x, num_queries=indices.hidden.shape[1])
-        return self.pred(self.norm(x))
+        return self.norm(last(x, num_queries=indices.hidden.shape[1]))
 
     def _sequence(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
@@ -262,3 +229,66 @@ class TransformerDecoder(Decoder):
         x = x + F.pad(visible, (0, 0, extra, 0))
         hidden = self.mask_token + self.position(indices.hidden, grid)
         return torch.cat([x, hidden.to(x.dtype)], dim=1)
+
+
+@MODELS.register_module()
+class LatentDecoder(TransformerDecoder):
+    """Transformer blocks over a regressor's latents, as in CAE and MAM2.
+
+    As in CAE's decoder, the visible tokens do not enter: what they tell has
+    to pass the :class:`LatentRegressor`. Hence there are no mask tokens, and
+    all tokens are predicted. Options are those of
+    :class:`TransformerDecoder`.
+    """
+
+    reads_latents = True
+
+    def forward(
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
+    ) -> Tensor:
+        """Predict hidden tokens from their latents.
+
+        Args:
+            tokens: (B, Nh, D), latents of a regressor.
+            indices: Visible and hidden positions.
+            grid: Tokens along time, height and width.
+
+        Returns:
+            (B, Nh, Q).
+        """
+        x = self.embed(tokens) + self.position(indices.hidden, grid)
+        for block in self.blocks:
+            x = block(x)
+        return self.pred(self.norm(x))
+
+
+@MODELS.register_module()
+class TokenDecoder(Decoder):
+    """One linear layer, for :class:`MaskTokenViT`, as in MaskFeat.
+
+    That encoder has mask tokens itself, so that its features (B, C + N, D)
+    are those of all tokens.
+    """
+
+    def __init__(
+        self, *, in_channels: int, out_channels: int, video: bool
+    ) -> None:
+        super().__init__(decoder_dims=in_channels, video=video)
+        self.pred = nn.Linear(in_channels, out_channels)
+        nn.init.trunc_normal_(self.pred.weight, std=0.02)  # as MaskFeat
+        nn.init.zeros_(self.pred.bias)
+
+    def forward(
+        self, tokens: Tensor, indices: TokenIndices, grid: Size
+    ) -> Tensor:
+        """See :meth:`Decoder.forward`, with features of all tokens."""
+        count = math.prod(grid)
+        if tokens.shape[1] < count:
+            raise ValueError(
+                f'TokenDecoder needs features of all {count} tokens, the '
+                f'encoder gave {tokens.shape[1]}: use bimm_mm.MaskTokenViT as '
+                'backbone, or a decoder with blocks of its own'
+            )
+        # The class token, which stands first, has no place in the grid.
+        index = indices.hidden.unsqueeze(2).expand(-1, -1, tokens.shape[2])
+        return self.pred(tokens[:, -count:].gather(1, index))

@@ -51,8 +51,7 @@ class PatchEmbed(nn.Module):
 
     The convolution's kernel and stride are equal, so that every token depends
     on one patch. Cutting out the visible patches first saves the work for the
-    hidden ones, nine of ten when a video is masked as the paper does. The
-    convolution is called on every patch by itself.
+    hidden ones, nine of ten when a video is masked as the paper does.
 
     Args:
         embed_dims: Width D of the tokens.
@@ -63,12 +62,7 @@ class PatchEmbed(nn.Module):
     """
 
     def __init__(
-        self,
-        embed_dims: int,
-        *,
-        patch: Size,
-        in_channels: int,
-        video: bool,
+        self, embed_dims: int, *, patch: Size, in_channels: int, video: bool
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -111,8 +105,7 @@ class PatchEmbed(nn.Module):
 
         Args:
             x: (B, C, T, H, W).
-            visible: (B, Nv), int64, which tokens; t is the slowest index, w
-                the fastest. All if None.
+            visible: (B, Nv), int64, which tokens. All if None.
 
         Returns:
             (B, N, D), or (B, Nv, D).
@@ -175,7 +168,7 @@ def position_table(
         grid: Tokens along time, height and width; t is 1 for images.
         embed_dims: Width D; even for video, a multiple of 4 for images.
         video: Which table.
-        device: Where the table shall be. The CPU if None.
+        device: Of the table. The CPU if None.
         source: Grid of pretraining, whose table is interpolated linearly
             along each side (for images bilinearly, as Sec. A.1 has it for
             ADE20K). Larger inputs then get positions within the range that
@@ -183,8 +176,7 @@ def position_table(
             ``grid``.
 
     Returns:
-        (t * h * w, D), fp32. It is shared between callers and must not be
-        written to.
+        (N, D), fp32. It is shared between callers and must not be written to.
 
     Raises:
         ValueError: If ``embed_dims`` does not suit the table, or an image has
@@ -207,6 +199,14 @@ def position_table(
         # The compiler cannot see the cache: let it fuse the formula instead.
         return _resized(source, grid, embed_dims, video, place)
     return _cached(source, grid, embed_dims, video, place)
+
+
+def positions_at(
+    tokens: Tensor, grid: Size, embed_dims: int, *, video: bool
+) -> Tensor:
+    """Look up the positions (B, n, D) of the tokens (B, n) of a grid."""
+    table = position_table(grid, embed_dims, video=video, device=tokens.device)
+    return F.embedding(tokens, table)
 
 
 @lru_cache(maxsize=64)
@@ -297,6 +297,39 @@ class DropPath(nn.Module):
         return f'rate={self.rate:.3f}'
 
 
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    num_heads: int,
+    attn_mask: Tensor | None = None,
+) -> Tensor:
+    """Let n queries attend to L tokens, in several heads.
+
+    Args:
+        query: (B, n, D).
+        key: (B, L, D).
+        value: (B, L, D).
+        num_heads: Number of heads; must divide D.
+        attn_mask: (B, 1, 1, L), bool, True where a token may be attended to.
+            Everywhere if None.
+
+    Returns:
+        (B, n, D).
+    """
+    # Heads stand before the tokens: (B, L, D) to (B, heads, L, d).
+    query, key, value = (
+        x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+        for x in (query, key, value)
+    )
+    out = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=attn_mask
+    )
+    # Back to one vector per token: (B, heads, n, d) to (B, n, D).
+    return out.transpose(1, 2).flatten(2)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention.
 
@@ -332,32 +365,19 @@ class Attention(nn.Module):
         num_queries: int | None = None,
         attn_mask: Tensor | None = None,
     ) -> Tensor:
-        """Attend to all tokens, from all of them or from the last ones.
-
-        Args:
-            x: (B, L, D).
-            num_queries: Compute only the last n tokens. All if None.
-            attn_mask: (B, 1, 1, L), bool, True where a token may be attended
-                to. Everywhere if None.
-
-        Returns:
-            (B, L, D), or (B, n, D).
-        """
+        """See :meth:`Block.forward`."""
         qkv = self.qkv(x)
         if not self.key_bias:
             zeros = torch.zeros_like(self.q_bias)
             bias = torch.cat([self.q_bias, zeros, self.v_bias])
             qkv = qkv + bias.to(qkv.dtype)  # autocast does not cast sums
-        # (B, L, 3D) to three of (B, heads, L, d).
-        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = qkv.chunk(3, dim=-1)
         if num_queries is not None:
             # Queries of the other tokens were computed in vain: that is 1 %
             # of the block, and the layer is called as a whole.
-            q = q[:, :, q.shape[2] - num_queries :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-        # (B, heads, n, d) to (B, n, D).
-        return self.proj(out.transpose(1, 2).flatten(2))
+            q = q[:, q.shape[1] - num_queries :]
+        out = attend(q, k, v, num_heads=self.num_heads, attn_mask=attn_mask)
+        return self.proj(out)
 
 
 class Mlp(nn.Module):
@@ -421,7 +441,7 @@ class Block(nn.Module):
             num_queries: Return only the last n tokens, 1 <= n <= L. They
                 equal the last n tokens of the full result, but cost less. All
                 if None.
-            attn_mask: See :meth:`Attention.forward`.
+            attn_mask: See :func:`attend`.
 
         Returns:
             (B, L, D), or (B, n, D).

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from bimm_mm.models.layers.transformer import (
     Mlp,
-    position_table,
+    attend,
+    positions_at,
     xavier_init,
 )
 from bimm_mm.registry import MODELS
@@ -45,16 +46,13 @@ class CrossAttention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend from (B, Nh, D) to (B, L, D); gives (B, Nh, D)."""
-        out = F.scaled_dot_product_attention(
-            self._heads(self.query(query)),
-            self._heads(self.key(key)),
-            self._heads(self.value(value)),
+        out = attend(
+            self.query(query),
+            self.key(key),
+            self.value(value),
+            num_heads=self.num_heads,
         )
-        return self.proj(out.transpose(1, 2).flatten(2))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, heads, L, D / heads)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return self.proj(out)
 
 
 class RegressorLayer(nn.Module):
@@ -66,18 +64,12 @@ class RegressorLayer(nn.Module):
     Args:
         embed_dims: Width D.
         num_heads: Heads; must divide ``embed_dims``.
-        mlp_ratio: Hidden width of the MLP over ``embed_dims``.
         layer_scale: Initial value of the learned scale of both residual
             branches; None for no scale.
     """
 
     def __init__(
-        self,
-        embed_dims: int,
-        *,
-        num_heads: int,
-        mlp_ratio: float,
-        layer_scale: float | None,
+        self, embed_dims: int, *, num_heads: int, layer_scale: float | None
     ) -> None:
         super().__init__()
         self.norm_query = nn.LayerNorm(embed_dims, eps=1e-6)
@@ -85,7 +77,7 @@ class RegressorLayer(nn.Module):
         self.norm_value = nn.LayerNorm(embed_dims, eps=1e-6)
         self.attn = CrossAttention(embed_dims, num_heads=num_heads)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = Mlp(embed_dims, hidden_dims=int(embed_dims * mlp_ratio))
+        self.mlp = Mlp(embed_dims, hidden_dims=4 * embed_dims)
         self.scales = None
         if layer_scale is not None:
             self.scales = nn.Parameter(
@@ -131,7 +123,6 @@ class LatentRegressor(BaseModule):
         video: Whether positions are those of a video or of an image.
         depth: Number of layers; CAE has 4 for ViT-B.
         num_heads: Attention heads; CAE has 12 for ViT-B.
-        mlp_ratio: Hidden width of the MLP over D.
         keys: What is attended to. ``'visible'``: the encoder's output.
             ``'all'``: the hidden tokens too, as CAE, which hides 75 tokens of
             196; in a video 1408 of 1568 are hidden.
@@ -149,7 +140,6 @@ class LatentRegressor(BaseModule):
         video: bool,
         depth: int = 4,
         num_heads: int = 12,
-        mlp_ratio: float = 4.0,
         keys: str = 'visible',
         layer_scale: float | None = None,
     ) -> None:
@@ -169,10 +159,7 @@ class LatentRegressor(BaseModule):
         self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dims))
         self.layers = nn.ModuleList(
             RegressorLayer(
-                embed_dims,
-                num_heads=num_heads,
-                mlp_ratio=mlp_ratio,
-                layer_scale=layer_scale,
+                embed_dims, num_heads=num_heads, layer_scale=layer_scale
             )
             for _ in range(depth)
         )
@@ -193,8 +180,10 @@ class LatentRegressor(BaseModule):
         Returns:
             (B, Nh, D).
         """
-        place = self._position(indices.hidden, grid, tokens.shape[2])
-        places = self._position(indices.visible, grid, tokens.shape[2])
+        place, places = (
+            positions_at(where, grid, tokens.shape[2], video=self.video)
+            for where in (indices.hidden, indices.visible)
+        )
         # The class token, if there is one, has no place, as in the encoder:
         # zeros in front of the (B, Nv, D).
         places = F.pad(places, (0, 0, tokens.shape[1] - places.shape[1], 0))
@@ -203,18 +192,8 @@ class LatentRegressor(BaseModule):
         if self.keys == 'all':
             places = torch.cat([places, place], dim=1)
         for layer in self.layers:
-            x = layer(x, self._others(tokens, x), place, places)
+            others = tokens
+            if self.keys == 'all':
+                others = torch.cat([tokens, x.to(tokens.dtype)], dim=1)
+            x = layer(x, others, place, places)
         return self.norm(x)
-
-    def _others(self, tokens: Tensor, x: Tensor) -> Tensor:
-        """Tokens to attend to, (B, L, D)."""
-        if self.keys == 'visible':
-            return tokens
-        return torch.cat([tokens, x.to(tokens.dtype)], dim=1)
-
-    def _position(self, where: Tensor, grid: Size, embed_dims: int) -> Tensor:
-        """Fixed position embedding (B, n, D) at the indices (B, n)."""
-        table = position_table(
-            grid, embed_dims, video=self.video, device=where.device
-        )
-        return F.embedding(where, table)

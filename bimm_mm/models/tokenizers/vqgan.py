@@ -13,6 +13,7 @@ W / f) codes, K codes of Z numbers each, n latents.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from bimm_mm.utils.files import sha256_of_file
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 _GROUPS = 32  # of every GroupNorm
+_PICTURES = 32  # encoded at once, which bounds the memory
 _KEYS = ('encoder.', 'quant_conv.', 'quantize.')
 _CONVERT = (
     "torch.save({'state_dict': torch.load(PATH, weights_only=False)"
@@ -51,17 +53,12 @@ class VQGANTokenizer(nn.Module):
             random weights, always the same, and says so: for tests only.
         num_codes: Size K of the codebook.
         code_dims: Numbers Z of a code.
-        ch: See :class:`VQGANEncoder`.
-        ch_mult: See :class:`VQGANEncoder`; the default has a stride of 16.
-        num_res_blocks: See :class:`VQGANEncoder`.
-        attn_resolutions: See :class:`VQGANEncoder`.
-        resolution: See :class:`VQGANEncoder`; pictures of any size fit.
-        z_channels: See :class:`VQGANEncoder`.
+        ch: Like the next five, see :class:`VQGANEncoder`; the defaults have a
+            stride of 16.
         sha256: What the file's SHA-256 must be, 64 hexadecimal digits. It is
             not checked if None.
         dtype: Of the encoder, ``'float32'`` or ``'bfloat16'``; codes are
             compared in fp32 in any case.
-        chunk: How many pictures are encoded at once, which bounds the memory.
 
     Raises:
         ValueError: If ``dtype`` is neither of the two.
@@ -81,7 +78,6 @@ class VQGANTokenizer(nn.Module):
         z_channels: int = 256,
         sha256: str | None = None,
         dtype: str = 'float32',
-        chunk: int = 32,
     ) -> None:
         super().__init__()
         if dtype not in DTYPES:
@@ -92,7 +88,6 @@ class VQGANTokenizer(nn.Module):
         self.checkpoint = checkpoint
         self.sha256 = sha256
         self.dtype = DTYPES[dtype]
-        self.chunk = chunk
         self.num_codes = num_codes
         self.stride = 2 ** (len(ch_mult) - 1)
         # Random weights are no part of the run: a resumed run and every rank
@@ -119,8 +114,8 @@ class VQGANTokenizer(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is another file than ``sha256`` names, cannot be
-                read safely, or is of another architecture.
+            ValueError: If it is no such VQGAN, see :func:`read_vqgan`, or one
+                of another architecture.
         """
         if self._loaded:
             return
@@ -143,14 +138,13 @@ class VQGANTokenizer(nn.Module):
         """Find the codes of pictures.
 
         Args:
-            pictures: (B, 3, H, W), RGB in [0, 1]; H and W are multiples of the
-                stride.
+            pictures: (B, 3, H, W), RGB in [0, 1].
 
         Returns:
             (B, h, w), int64, in 0..K - 1.
 
         Raises:
-            ValueError: If the stride does not divide the pictures. See
+            ValueError: If the stride does not divide H and W. See
                 :meth:`load` too.
         """
         height, width = pictures.shape[2:]
@@ -170,19 +164,12 @@ class VQGANTokenizer(nn.Module):
         ):
             codes = [
                 self.nearest(self.quant_conv(self.encoder(2 * part - 1)))
-                for part in pictures.float().split(self.chunk)
+                for part in pictures.float().split(_PICTURES)
             ]
         return torch.cat(codes)
 
     def nearest(self, latents: Tensor) -> Tensor:
-        """Find the code nearest to each latent.
-
-        Args:
-            latents: (B, Z, h, w).
-
-        Returns:
-            (B, h, w), int64.
-        """
+        """Find the codes (B, h, w), int64, nearest to latents (B, Z, h, w)."""
         codebook = self.quantize.get_parameter('embedding.weight')
         # One row per place of the map: (B * h * w, Z).
         flat = latents.movedim(1, -1).reshape(-1, latents.shape[1])
@@ -222,10 +209,7 @@ def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
 class ResidualBlock(nn.Module):
     """Twice GroupNorm, swish and 3 x 3 convolution, beside a shortcut.
 
-    Args:
-        inputs: Channels that come in.
-        outputs: Channels that go out; where they differ, the shortcut is a 1 x
-            1 convolution.
+    Where the numbers of channels differ, the shortcut is a 1 x 1 convolution.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -246,11 +230,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention of one head among all places of a picture.
-
-    Args:
-        channels: Channels C.
-    """
+    """Attention of one head among all places of a picture."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -271,29 +251,13 @@ class AttentionBlock(nn.Module):
         return x + self.proj_out(y.transpose(1, 2).view_as(x))
 
 
-class Downsample(nn.Module):
-    """3 x 3 convolution of stride 2, padded at the right and the bottom only.
-
-    Args:
-        channels: Channels C.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H / 2, W / 2)."""
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
 class Level(nn.Module):
     """Residual blocks at one resolution, then half of it.
 
     Args:
         inputs: Channels that come in.
         outputs: Channels that go out.
-        blocks: Residual blocks.
+        blocks: Number of residual blocks.
         attention: Whether attention follows each of them.
         last: Whether the resolution stays as it is.
     """
@@ -315,7 +279,15 @@ class Level(nn.Module):
         self.attn = nn.ModuleList(
             AttentionBlock(outputs) for _ in range(blocks if attention else 0)
         )
-        self.downsample = None if last else Downsample(outputs)
+        self.downsample = None
+        if not last:
+            # Padded at the right and the bottom only.
+            self.downsample = nn.Sequential(
+                OrderedDict(
+                    pad=nn.ZeroPad2d((0, 1, 0, 1)),
+                    conv=nn.Conv2d(outputs, outputs, 3, stride=2),
+                )
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / 2, W / 2), or H, W."""
@@ -324,24 +296,6 @@ class Level(nn.Module):
             if self.attn:
                 x = self.attn[index](x)
         return x if self.downsample is None else self.downsample(x)
-
-
-class Middle(nn.Module):
-    """Residual block, attention, residual block.
-
-    Args:
-        channels: Channels C.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block_1 = ResidualBlock(channels, channels)
-        self.attn_1 = AttentionBlock(channels)
-        self.block_2 = ResidualBlock(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        return self.block_2(self.attn_1(self.block_1(x)))
 
 
 class VQGANEncoder(nn.Module):
@@ -382,7 +336,13 @@ class VQGANEncoder(nn.Module):
             )
             for level in range(last + 1)
         )
-        self.mid = Middle(widths[-1])
+        self.mid = nn.Sequential(
+            OrderedDict(
+                block_1=ResidualBlock(widths[-1], widths[-1]),
+                attn_1=AttentionBlock(widths[-1]),
+                block_2=ResidualBlock(widths[-1], widths[-1]),
+            )
+        )
         self.norm_out = _norm(widths[-1])
         self.conv_out = _conv(widths[-1], z_channels, 3)
 
@@ -435,8 +395,12 @@ def read_vqgan(
             'vqgan_imagenet_f16_1024) and set tokenizer.checkpoint to its '
             'path'
         )
-    if sha256 is not None:
-        _check_sha256(path, sha256)
+    if sha256 is not None and sha256_of_file(path) != sha256.lower():
+        raise ValueError(
+            f'{path} has the SHA-256 {sha256_of_file(path)}, not {sha256}: it '
+            'is another file or was cut off; get it again, or correct '
+            'tokenizer.sha256'
+        )
     try:
         with torch.serialization.safe_globals(_STANDINS):
             state = read_state_dict(path)
@@ -453,13 +417,3 @@ def read_vqgan(
             'another quantizer)'
         )
     return state
-
-
-def _check_sha256(path: str | Path, wanted: str) -> None:
-    """Refuse a file that is not the one wanted, by its 64 digits."""
-    found = sha256_of_file(path)
-    if found != wanted.lower():
-        raise ValueError(
-            f'{path} has the SHA-256 {found}, not {wanted}: it is another '
-            'file or was cut off; get it again, or correct tokenizer.sha256'
-        )
