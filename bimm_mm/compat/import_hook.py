@@ -31,7 +31,7 @@ class PatchingFinder(MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Find a patched module's spec; None for any other module."""
+        """Give a patched module's spec, None for any other module."""
         patch = self.patches.get(fullname)
         if patch is None:
             return None
@@ -75,20 +75,12 @@ class MissingFinder(MetaPathFinder, Loader):
 
 
 def install(patches: Mapping[str, Patch], missing: Mapping[str, Run]) -> None:
-    """Add both finders; patch at once what was imported before.
-
-    Args:
-        patches: See :class:`PatchingFinder`.
-        missing: See :class:`MissingFinder`.
-    """
+    """Add both finders; patch at once what was imported before."""
     if any(isinstance(finder, PatchingFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, PatchingFinder(patches))
     sys.meta_path.append(MissingFinder(missing))
     for name, patch in patches.items():
         if name in sys.modules:
-            patch(sys.modules[name], _already_run)
-
-
-def _already_run(module: ModuleType) -> None:
-    """In place of a module's code where the module was imported before."""
+            # The module's own code has run.
+            patch(sys.modules[name], lambda module: None)

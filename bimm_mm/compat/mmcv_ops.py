@@ -21,17 +21,10 @@ _MAX_POOLING = 0
 def nms(
     bboxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int
 ) -> Tensor:
-    """Non-maximum suppression.
+    """Indices of the boxes that non-maximum suppression keeps, best first.
 
-    Args:
-        bboxes: (N, 4), corners x1, y1, x2, y2.
-        scores: (N,).
-        iou_threshold: A box goes whose overlap with a better one is larger.
-        offset: 1 if the corners are pixels, so that a box is x2 - x1 + 1
-            wide; else 0.
-
-    Returns:
-        Indices of the boxes that stay, the best first.
+    ``bboxes`` (N, 4) are corners x1, y1, x2, y2. With ``offset=1`` they are
+    pixels, so that a box is x2 - x1 + 1 wide; else 0.
     """
     from torchvision import ops
 
@@ -56,22 +49,11 @@ def roi_align_forward(
 ) -> None:
     """Average of a feature map over regions.
 
-    Args:
-        input: (B, C, H, W).
-        rois: (K, 5), index of the image and corners x1, y1, x2, y2.
-        output: (K, C, aligned_height, aligned_width), is filled.
-        argmax_y: Only for max pooling.
-        argmax_x: Only for max pooling.
-        aligned_height: Rows of the output.
-        aligned_width: Columns of the output.
-        spatial_scale: Feature cells per pixel of the corners.
-        sampling_ratio: Samples per output cell and axis; 0 for one per
-            feature cell.
-        pool_mode: 1 for the average.
-        aligned: Whether corners are moved by half a cell.
+    Fills ``output`` (K, C, aligned_height, aligned_width) from ``input``
+    (B, C, H, W) and ``rois`` (K, 5), index of the image and corners.
 
     Raises:
-        NotImplementedError: For max pooling.
+        NotImplementedError: For max pooling (``pool_mode=0``).
     """
     from torchvision import ops
 
@@ -99,15 +81,9 @@ def roi_align_backward(
     grad_input: Tensor,
     **options: Any,
 ) -> None:
-    """Gradient of :func:`roi_align_forward` with respect to its input.
+    """Fill ``grad_input`` with the gradient of :func:`roi_align_forward`.
 
-    Args:
-        grad_output: (K, C, aligned_height, aligned_width).
-        rois: (K, 5).
-        argmax_y: Only for max pooling.
-        argmax_x: Only for max pooling.
-        grad_input: (B, C, H, W) of zeros, is filled.
-        **options: Those of the forward pass.
+    ``options`` are those of the forward pass.
     """
     from torchvision import ops
 

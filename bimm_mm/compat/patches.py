@@ -7,10 +7,11 @@ and ``run(module)`` executes that code. See :mod:`bimm_mm.compat`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -77,34 +78,36 @@ def defer_transformers(module: ModuleType, run: Run) -> None:
 
 
 def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
-    """Survive a ``transformers`` the multimodal models do not fit.
+    """Survive a ``transformers`` that the multimodal models do not fit.
 
     Where pycocotools and transformers are installed, mmpretrain 1.2.0 and
     mmaction2 1.2.0 import their multimodal models together with all others;
     transformers >= 4.56 no longer has what these import (as in
     recognize-anything #219), and ``import mmpretrain.models`` ends in a
-    TypeError. They are tried first. Only if that fails, the libraries' own
-    placeholders take their place, as if transformers were not installed;
-    building one of them reports the error met here.
+    TypeError. There the libraries' own placeholders take their place, as if
+    transformers were not installed; building one says why.
     """
+    found = version('transformers') if find_spec('transformers') else '0.0'
+    if tuple(int(n) for n in found.split('.')[:2]) < (4, 56):
+        run(module)
+        return
+
+    def register(names: Sequence[str], registry: Any) -> None:
+        for name in names:
+            refuse = _refusing(
+                f'{name} cannot be used with the installed transformers '
+                f'{found}: install "transformers<4.56" in an environment of '
+                'its own'
+            )
+            registry.register_module(name=name, module=refuse)
+
     library = module.__name__.partition('.')[0]
-    dependency = import_module(f'{library}.utils.dependency')
-    names = dict(vars(module))
-    try:
-        with _forgotten_on_error(import_module(f'{library}.registry')):
-            run(module)
-    except Exception as error:
-        for name in [n for n in sys.modules if n.startswith(module.__name__)]:
-            if name != module.__name__:
-                del sys.modules[name]
-        vars(module).clear()
-        vars(module).update(names)
-        replaced = {
-            'WITH_MULTIMODAL': False,
-            'register_multimodal_placeholder': _register_failed(error),
-        }
-        with _replaced(dependency, replaced):
-            run(module)
+    dependency = vars(import_module(f'{library}.utils.dependency'))
+    before = dict(dependency)
+    dependency['WITH_MULTIMODAL'] = False
+    dependency['register_multimodal_placeholder'] = register
+    run(module)
+    dependency.update(before)
 
 
 def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
@@ -157,19 +160,13 @@ def supply_missing_drn(module: ModuleType) -> None:
     ``import mmaction.models`` imports the localizer DRN, whose folder is not
     in the wheel.
     """
-
-    class DRN:
-        """Stands for the localizer that the wheel lacks."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            raise ImportError(
-                'DRN is missing from the wheel of mmaction2 1.2.0 '
-                '(mmaction2 #2714): install mmaction2 from its source '
-                'tree to use this localizer'
-            )
-
-    import_module('mmaction.registry').MODELS.register_module(module=DRN)
-    vars(module)['DRN'] = DRN
+    drn = _refusing(
+        'DRN is missing from the wheel of mmaction2 1.2.0 (mmaction2 #2714): '
+        'install mmaction2 from its source tree to use this localizer'
+    )
+    models = import_module('mmaction.registry').MODELS
+    models.register_module(name='DRN', module=drn)
+    vars(module)['DRN'] = drn
 
 
 def supply_mmcv_ops(module: ModuleType) -> None:
@@ -185,6 +182,15 @@ def supply_mmcv_ops(module: ModuleType) -> None:
         for name, value in vars(mmcv_ops).items()
         if name == '__getattr__' or not name.startswith('_')
     )
+
+
+def _refusing(message: str) -> Callable[..., None]:
+    """Stands for a class that cannot be built."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise ImportError(message)
+
+    return refuse
 
 
 PATCHES: dict[str, Patch] = {
@@ -227,53 +233,3 @@ class NumpyView(ModuleType):
     def trapz(self, y: Any, x: Any = None) -> Any:
         """Integral by the trapezoidal rule."""
         return self.trapezoid(y, x)
-
-
-@contextmanager
-def _replaced(module: ModuleType, values: Mapping[str, Any]) -> Iterator[None]:
-    """Give a module other attributes inside the block."""
-    before = {name: getattr(module, name) for name in values}
-    vars(module).update(values)
-    try:
-        yield
-    finally:
-        vars(module).update(before)
-
-
-@contextmanager
-def _forgotten_on_error(registries: ModuleType) -> Iterator[None]:
-    """Forget what was registered inside the block if the block fails."""
-    from mmengine.registry import Registry
-
-    before = [
-        (registry, dict(registry.module_dict))
-        for registry in vars(registries).values()
-        if isinstance(registry, Registry)
-    ]
-    try:
-        yield
-    except Exception:
-        for registry, modules in before:
-            registry.module_dict.clear()
-            registry.module_dict.update(modules)
-        raise
-
-
-def _register_failed(error: Exception) -> Callable[..., None]:
-    """Make a function that registers placeholders which report the error."""
-
-    def placeholder(name: str) -> Callable[..., None]:
-        def refuse(*args: Any, **kwargs: Any) -> None:
-            raise ImportError(
-                f'{name} cannot be used with the installed transformers '
-                f'({type(error).__name__}: {error}): install an older '
-                'transformers in an environment of its own'
-            ) from error
-
-        return refuse
-
-    def register(names: Sequence[str], registry: Any) -> None:
-        for name in names:
-            registry.register_module(name=name, module=placeholder(name))
-
-    return register
