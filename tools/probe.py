@@ -64,12 +64,6 @@ def parse_args() -> argparse.Namespace:
         'chosen by cross-validation inside the training set',
     )
     parser.add_argument(
-        '--groups',
-        help='regular expression: training samples whose paths match with '
-        'the same text, such as clips of one video, stay together in that '
-        'cross-validation',
-    )
-    parser.add_argument(
         '--jobs', type=int, default=1, help='processes that fit; default: 1'
     )
     parser.add_argument(
@@ -127,7 +121,7 @@ def sources(args: argparse.Namespace) -> Iterator[tuple[str, list[Features]]]:
 
 def evaluate(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Probe every feature by every method."""
-    names = ('c', 'groups', 'k', 'seed', 'jobs')
+    names = ('c', 'k', 'seed', 'jobs')
     options = {name: getattr(args, name) for name in names}
     # Missing lists are found before anything is extracted.
     lists = find_folds(*args.folds) if args.folds else {}

@@ -7,7 +7,6 @@ Shapes: N training and M validation samples, D features.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from glob import escape, glob
@@ -17,11 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-)
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -40,7 +35,6 @@ def probe_features(
     method: str,
     name: str = 'features',
     c: float | None = None,
-    groups: str | None = None,
     k: int = 20,
     seed: int = 0,
     jobs: int = 1,
@@ -56,8 +50,6 @@ def probe_features(
         c: Inverse strength of the linear probe's L2 penalty; None: chosen
             among ``CHOICES_OF_C`` by five-fold cross-validation inside the
             training set.
-        groups: Regular expression; training samples whose paths match with
-            the same text, such as clips of one video, stay together there.
         k: Neighbors of k-NN, or as many as there are training samples.
         seed: Of the inner folds.
         jobs: Processes that fit.
@@ -79,8 +71,7 @@ def probe_features(
     # Numbers of one machine are those of another: no sum in single precision.
     x, y = train.arrays[name].astype(np.float64), train.labels
     if method == 'linear':
-        units = _units(train.paths, groups)
-        model = _linear(x, y, units, c=c, seed=seed, jobs=jobs)
+        model = _linear(x, y, c=c, seed=seed, jobs=jobs)
         settings = {'C': float(model['logisticregression'].C)}
     else:
         k = min(k, len(x))
@@ -107,49 +98,27 @@ def _percent(right: np.ndarray) -> float:
 
 
 def _linear(
-    x: np.ndarray,
-    y: np.ndarray,
-    units: Sequence[Any] | None,
-    *,
-    c: float | None,
-    seed: int,
-    jobs: int,
+    x: np.ndarray, y: np.ndarray, *, c: float | None, seed: int, jobs: int
 ) -> Any:
     """Multinomial logistic regression on standardized features."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     if c is not None:
         return model.set_params(logisticregression__C=c).fit(x, y)
-    ids = range(len(y)) if units is None else units
-    sizes = Counter(label for label, _ in set(zip(y, ids, strict=True)))
-    label, smallest = sizes.most_common()[-1]
+    label, smallest = Counter(y.tolist()).most_common()[-1]
     if smallest < 2:
         raise ValueError(
-            f'class {label} has one training sample or group only, so that C '
-            'cannot be chosen by cross-validation: set --c'
+            f'class {label} has one training sample only, so that C cannot '
+            'be chosen by cross-validation: set --c'
         )
-    kind = StratifiedKFold if units is None else StratifiedGroupKFold
     # The scaler is fitted anew in every inner fold.
     search = GridSearchCV(
         model,
         {'logisticregression__C': CHOICES_OF_C},
-        cv=kind(min(5, smallest), shuffle=True, random_state=seed),
+        cv=StratifiedKFold(min(5, smallest), shuffle=True, random_state=seed),
         n_jobs=jobs,
         error_score='raise',
     )
-    return search.fit(x, y, groups=units).best_estimator_
-
-
-def _units(paths: Sequence[str], pattern: str | None) -> list[str] | None:
-    """The text of every path that the pattern matches."""
-    if pattern is None:
-        return None
-    units = []
-    for path in paths:
-        match = re.search(pattern, path)
-        if match is None:
-            raise ValueError(f'--groups {pattern!r} matches nothing in {path}')
-        units.append(match[0])
-    return units
+    return search.fit(x, y).best_estimator_
 
 
 def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
