@@ -26,7 +26,7 @@ _MODULES = {
     ),
     'features': ('extract_features',),
     'flops': ('Complexity', 'count_config', 'multiply_adds'),
-    'launch': ('add_shared_arguments', 'build_runner'),
+    'launch': ('add_shared_arguments', 'build_runner', 'write_provenance'),
     'pictures': ('save_pictures',),
     'probe': (
         'find_folds',
@@ -34,7 +34,6 @@ _MODULES = {
         'select_listed',
         'summary',
     ),
-    'provenance': ('write_provenance',),
     'inference': ('init_model', 'load_batch', 'reconstruct'),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}

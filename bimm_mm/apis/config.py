@@ -25,8 +25,6 @@ _READ_FROM_CFG = (
 )
 # Keys of the areas' decoders and of BIMM's branches.
 _PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
-# Similarity above which a name is taken for a misspelling, not a variable.
-_TYPO = 0.9
 
 
 def load_config(
@@ -55,7 +53,8 @@ def load_config(
     options = dict(options or {})
     known = {*inspect.signature(Runner).parameters, *_READ_FROM_CFG}
     for name in cfg:
-        near = difflib.get_close_matches(name, known, 1, _TYPO)
+        # A file may have variables of its own, which resemble nothing.
+        near = difflib.get_close_matches(name, known, 1, cutoff=0.9)
         if near and name not in known:
             raise ValueError(
                 f'{path} sets {name!r}, which nothing reads: did you mean '
@@ -83,12 +82,9 @@ def set_work_dir(
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Continue from a checkpoint.
+    """Continue from a checkpoint: ``'auto'``, the last one, a path, or None.
 
-    Args:
-        cfg: Changed in place.
-        resume: ``'auto'`` for the last checkpoint in the work directory, a
-            path, which must exist, or None to start anew.
+    The last one is that of the work directory, if there is one.
     """
     if resume is None:
         return

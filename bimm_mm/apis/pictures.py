@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -51,24 +51,21 @@ def save_pictures(
     """
     paths = []
     for branch, shown in split_branches(outputs).items():
-        for suffix, select in _selections(shown, frames):
+        rows = picture_rows(model.areas, shown)
+        notes = [caption(model.areas[name], x) for name, x in shown.items()]
+        for suffix, select in _selections(rows['input'], frames):
             path = Path(folder) / f'{branch}{suffix}.png'
-            figure = draw_branch(model.areas, shown, select, title=branch)
+            chosen = {name: select(x).cpu() for name, x in rows.items()}
             with atomic_path(path) as draft:
-                figure.savefig(draft, dpi=120)
+                _draw(chosen, branch, notes).savefig(draft, dpi=120)
             paths.append(path)
     return paths
 
 
 def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
-    """Group areas that saw the same clips.
+    """Group areas that saw the same clips, by branch, then by output.
 
-    Args:
-        outputs: By ``V1`` or ``dorsal_V1``.
-
-    Returns:
-        By branch, then by output. A branch that is alone has no name: it is
-        ``'image'`` or ``'video'``.
+    A branch that is alone has no name: it is ``'image'`` or ``'video'``.
     """
     branches: dict[str, dict[str, AreaOutput]] = {}
     for name, output in outputs.items():
@@ -78,10 +75,9 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
     return branches
 
 
-def _selections(outputs: Outputs, frames: int) -> list[tuple[str, Select]]:
-    """Which columns a picture has: all images, or frames of one clip."""
-    clips = next(iter(outputs.values())).clips
-    batch, length = len(clips.pixels), clips.size[0]
+def _selections(clips: Tensor, frames: int) -> list[tuple[str, Select]]:
+    """Columns of every picture: all images, or frames of one clip each."""
+    batch, length = clips.shape[:2]
     if length == 1:
         return [('', lambda x: x[:, 0])]
     shown = torch.linspace(0, length - 1, min(frames, length)).round().long()
@@ -92,39 +88,15 @@ def _selections(outputs: Outputs, frames: int) -> list[tuple[str, Select]]:
     return [(f'_{b}', of_clip(b)) for b in range(batch)]
 
 
-def draw_branch(
-    areas: Areas, outputs: Outputs, select: Select, *, title: str
+def _draw(
+    rows: Mapping[str, Tensor], title: str, notes: Sequence[str]
 ) -> Figure:
-    """One branch: input, masked input, each area's prediction and target.
-
-    Args:
-        areas: Areas by name of output.
-        outputs: Outputs of areas that saw the same clips.
-        select: From (B, T, H, W, 3) the (K, H, W, 3) to show.
-        title: Above the picture.
-    """
-    rows = {
-        name: select(x).cpu()
-        for name, x in picture_rows(areas, outputs).items()
-    }
-    notes = [caption(areas[name], output) for name, output in outputs.items()]
-    text = '\n'.join(
-        textwrap.fill(note, 24 * _columns(rows)) for note in notes
-    )
-    return _grid(rows, title, text)
-
-
-def _columns(rows: Mapping[str, Tensor]) -> int:
+    """Rows (K, H, W, 3) by name, as a figure with notes below."""
     # A picture of one column would leave no room for the text below it.
-    return max(3, len(next(iter(rows.values()))))
-
-
-def _grid(rows: Mapping[str, Tensor], title: str, text: str) -> Figure:
-    """Rows (K, H, W, 3) by name, as a figure with text below."""
-    columns = _columns(rows)
-    below = 0.13 * text.count('\n') + 0.3
-    height = _CELL * len(rows) + 0.4 + below
-    figure = Figure(figsize=(_CELL * columns + 1.1, height))
+    columns = max(3, len(next(iter(rows.values()))))
+    text = '\n'.join(textwrap.fill(note, 24 * columns) for note in notes)
+    height = _CELL * len(rows) + 0.13 * text.count('\n') + 0.7
+    figure = Figure((_CELL * columns + 1.1, height), layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for (name, pictures), line in zip(rows.items(), axes, strict=True):
         for axis in line:
@@ -135,15 +107,7 @@ def _grid(rows: Mapping[str, Tensor], title: str, text: str) -> Figure:
         line[0].set(xticks=[], yticks=[], frame_on=False)
         line[0].set_ylabel(name, rotation=0, ha='right', va='center')
     figure.suptitle(title)
-    figure.subplots_adjust(
-        left=1.0 / figure.get_figwidth(),
-        right=0.99,
-        top=1 - 0.4 / height,
-        bottom=below / height,
-        wspace=0.04,
-        hspace=0.04,
-    )
-    figure.text(0.01, 0.05 / height, text, fontsize=7, va='bottom')
+    figure.supxlabel(text, fontsize=7, x=0.01, ha='left')
     return figure
 
 
@@ -161,12 +125,7 @@ def caption(area: Area, output: AreaOutput) -> str:
 
 
 def picture_rows(areas: Areas, outputs: Outputs) -> dict[str, Tensor]:
-    """Every row of a branch's picture, (B, T, H, W, 3) in [0, 1], by name.
-
-    Args:
-        areas: Areas by name of output.
-        outputs: Outputs of areas that saw the same clips.
-    """
+    """Every row of a branch's picture, (B, T, H, W, 3) in [0, 1], by name."""
     first = next(iter(outputs.values()))
     pixels = first.clips.pixels.movedim(1, -1)
     visible = token_map(first, first.indices.visible)
