@@ -30,11 +30,7 @@ from bimm_mm.apis.encoder_features import (
 )
 from bimm_mm.apis.feature_file import Features
 from bimm_mm.datasets.transforms import SafeDecode
-from bimm_mm.utils.list_file import (
-    check_list_file,
-    find_list_files,
-    type_name,
-)
+from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     find_label,
@@ -147,10 +143,7 @@ class _Samples(Dataset[_Sample]):
 
     def __init__(self, cfg: Config, *, split: str, pipeline: str) -> None:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
-        config = _innermost(cfg, split)
-        for arguments in find_list_files(config):
-            check_list_file(**arguments)
-        self.dataset = DATASETS.build(config)
+        self.dataset = DATASETS.build(_innermost(cfg, split))
         if not len(self.dataset):
             raise ValueError(f'the {split} set of the config is empty')
         steps = _innermost(cfg, pipeline)['pipeline']

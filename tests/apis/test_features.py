@@ -194,44 +194,30 @@ def test_blocks_and_class_tokens_that_are_not_there_are_refused(cfg, extract):
 
 
 @pytest.mark.parametrize(
-    ('change', 'error', 'message'),
+    ('change', 'message'),
     [
         (
             {'model.backbone': dict(type='mmaction.ResNet3d')},
-            ValueError,
             'with backbone mmaction.ResNet3d',
         ),
-        ({'val_dataloader': None}, ValueError, 'no val_dataloader'),
+        ({'val_dataloader': None}, 'no val_dataloader'),
         (
             {'val_dataloader.dataset': dict(type='Joined', _delete_=True)},
-            ValueError,
             'is a Joined',
         ),
-        (
-            {'val_dataloader.dataset.indices': 0},
-            ValueError,
-            'the val set of the config is empty',
-        ),
-        (
-            {'val_dataloader.dataset.ann_file': 'nowhere.txt'},
-            FileNotFoundError,
-            r'list file nowhere\.txt',
-        ),
+        ({'val_dataloader.dataset.indices': 0}, 'val set .* is empty'),
         (
             {
                 'val_dataloader.dataset.multi_class': True,
                 'val_dataloader.dataset.num_classes': 6,
             },
-            ValueError,
             'exactly one class',
         ),
     ],
 )
-def test_configs_that_do_not_serve_are_refused(
-    cfg, extract, change, error, message
-):
+def test_configs_that_do_not_serve_are_refused(cfg, extract, change, message):
     cfg.merge_from_dict(change)
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         extract()
 
 
