@@ -1,4 +1,4 @@
-"""Areas whose targets can be checked by eye; clips to take features of."""
+"""Outputs of areas to draw, and clips to take features of."""
 
 from __future__ import annotations
 
@@ -18,44 +18,15 @@ from torch import Tensor
 
 from bimm_mm.apis import Features, extract_features
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
-from bimm_mm.targets import Target
+from bimm_mm.targets import PixelTarget
 
 CLIPS = 5
-
-
-class GrayTarget:
-    """One number per token: its mean gray value, scaled per clip."""
-
-    uses_true_stats = 'true mean and spread of the clip'
-    loss, to_tokens = Target.loss, Target.to_tokens
-
-    def raw(self, clips: ClipBatch, patch: tuple[int, int, int]) -> Tensor:
-        gray = clips.pixels.mean(1, keepdim=True)
-        return torch.nn.functional.avg_pool3d(gray, patch).flatten(1)[
-            ..., None
-        ]
-
-    def __call__(self, clips, patch) -> Tensor:
-        raw = self.raw(clips, patch)
-        return (raw - raw.mean(1, keepdim=True)) / raw.std(1, keepdim=True)
-
-    def denormalize(self, tokens: Tensor, raw: Tensor) -> Tensor:
-        return tokens * raw.std(1, keepdim=True) + raw.mean(1, keepdim=True)
-
-    def visualize(self, tokens, patch, size) -> Tensor:
-        grid = [
-            side // length for side, length in zip(size, patch, strict=True)
-        ]
-        video = tokens.squeeze(2).unflatten(1, grid)
-        for axis, length in enumerate(patch, start=1):
-            video = video.repeat_interleave(length, axis)
-        return video[..., None].expand(-1, -1, -1, -1, 3)
 
 
 @pytest.fixture
 def area() -> SimpleNamespace:
     """What pictures ask an area for: its target."""
-    return SimpleNamespace(target=GrayTarget())
+    return SimpleNamespace(target=PixelTarget())
 
 
 @pytest.fixture
@@ -77,9 +48,9 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
         order = torch.rand(batch, count, generator=rng).argsort(1)
         half = count // 2
         indices = TokenIndices(order[:, half:], order[:, :half])
-        wanted = GrayTarget()(clips, patch).gather(
-            1, indices.hidden[..., None]
-        )
+        every = PixelTarget()(clips, patch)
+        index = indices.hidden[..., None].expand(-1, -1, every.shape[2])
+        wanted = every.gather(1, index)
         return {
             f'{branch}_{name}'.lstrip('_'): AreaOutput(
                 area=name,
