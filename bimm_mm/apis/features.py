@@ -29,7 +29,7 @@ from bimm_mm.apis.encoder_features import (
     trivial_features,
 )
 from bimm_mm.apis.feature_file import Features
-from bimm_mm.datasets.transforms import SafeDecode
+from bimm_mm.datasets import SafeDecode
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.video import (
     UndecodableVideoError,

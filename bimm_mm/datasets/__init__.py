@@ -11,19 +11,23 @@ from bimm_mm.datasets.samplers import (
     EpochSampler,
     SampleKey,
 )
-from bimm_mm.datasets.transforms import (
+from bimm_mm.datasets.transforms.formatting import PackClipInputs
+from bimm_mm.datasets.transforms.loading import (
     AppendFollowing,
     EnsureMinSize,
-    GTBoxesOnly,
     LoadContour,
-    PackClipInputs,
+    SnapToContourStride,
+)
+from bimm_mm.datasets.transforms.processing import (
+    GTBoxesOnly,
+    ResizeToPatchMultiple,
+    StillClip,
+)
+from bimm_mm.datasets.transforms.wrappers import (
     PerClip,
     RepeatCrops,
     RepeatSamples,
-    ResizeToPatchMultiple,
     SafeDecode,
-    SnapToContourStride,
-    StillClip,
 )
 from bimm_mm.datasets.wrappers import (
     DatasetWrapper,

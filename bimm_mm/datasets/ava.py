@@ -47,43 +47,31 @@ class AVAKeyframeDataset(DatasetWrapper):
     def __init__(self, dataset: Mapping[str, Any]) -> None:
         start = dataset.get('timestamp_start', 900)
         end = dataset.get('timestamp_end')
-        check_annotations(
+        _check_annotations(
             osp.join(dataset.get('data_root') or '', dataset['ann_file']),
-            num_classes=dataset.get('num_classes', 81),
-            seconds=(start, 1800 if end is None else end),
-            custom_classes=dataset.get('custom_classes'),
+            dataset.get('num_classes', 81),
+            (start, 1800 if end is None else end),
+            dataset.get('custom_classes'),
         )
         if dataset.get('label_file'):
-            check_label_file(dataset['label_file'])
+            _check_label_file(dataset['label_file'])
         super().__init__(DATASETS.build(dataset))
         if self.dataset.proposals is not None:
             _keep_confident(self.dataset)
         _check_first_file(self.dataset)
 
 
-def check_annotations(
+def _check_annotations(
     path: str,
-    *,
     num_classes: int,
     seconds: tuple[int, int],
-    custom_classes: Collection[int] | None = None,
+    custom_classes: Collection[int] | None,
 ) -> None:
     """Check the boxes and actions that mmaction2 will train or test with.
 
     Boxes in pixels train with a falling loss; seconds that do not fit the
-    videos' start show the model other frames.
-
-    Args:
-        path: File of annotations, a csv.
-        num_classes: Number of actions plus 1: class 0 is background.
-        seconds: ``timestamp_start`` and ``timestamp_end`` of the dataset:
-            what second the videos begin and end with.
-        custom_classes: The actions in use, of which the dataset makes 1, 2,
-            ...; others are skipped. None: all, as they are numbered.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty or a row is wrong, with its number.
+    videos' start show the model other frames. Of ``custom_classes`` the
+    dataset makes actions 1, 2, ... and skips others.
     """
     rows = list_from_file(path)
     if not rows:
@@ -127,19 +115,12 @@ def _fault(
     return ''
 
 
-def check_label_file(path: str) -> None:
-    """Check that mmaction2 finds actions in a label file.
+def _check_label_file(path: str) -> None:
+    """Check that mmaction2 finds actions in a label file (pbtxt).
 
     Its reader wants exactly two spaces before ``name:`` and ``id:`` (or
     ``label_id:``); otherwise it finds nothing, and evaluation fails after the
     first epoch.
-
-    Args:
-        path: File of actions, a pbtxt.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If mmaction2 finds no action in it.
     """
     # Not above, since images are loaded without mmaction2.
     from mmaction.evaluation import read_labelmap
@@ -153,23 +134,13 @@ def check_label_file(path: str) -> None:
         )
 
 
-def check_detections(
+def _check_detections(
     detections: Mapping[str, np.ndarray], path: str, frames: Collection[str]
 ) -> None:
-    """Check detected persons against the key frames they are for.
+    """Check detected persons, (n, 5) by key frame, against the key frames.
 
     mmaction2 takes the whole frame for a person where a key frame is not in
     the file, hence everywhere if the names are written differently.
-
-    Args:
-        detections: By key frame, (n, 5), float: x1, y1, x2, y2, all in
-            [0, 1], and score.
-        path: The file they come from.
-        frames: Names of the key frames.
-
-    Raises:
-        ValueError: If they have no scores, are not in shares of the frame or
-            are of other key frames.
     """
     for frame, boxes in detections.items():
         boxes = np.asarray(boxes)
@@ -200,7 +171,7 @@ def _keep_confident(dataset: BaseDataset) -> None:
         BaseDataset.get_data_info(dataset, index)['img_key']
         for index in range(len(dataset))
     ]
-    check_detections(dataset.proposals, path, frames)
+    _check_detections(dataset.proposals, path, frames)
     confident = {}
     for frame in frames:
         boxes = np.asarray(dataset.proposals.get(frame, np.zeros((0, 5))))

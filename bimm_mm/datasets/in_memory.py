@@ -1,6 +1,6 @@
 """Small sets of videos, decoded once and kept in memory.
 
-Shapes: T kept frames of a video, H x W pixels at which they are kept.
+Shapes: T frames of a video, H x W pixels at which they are kept.
 """
 
 from __future__ import annotations
@@ -27,23 +27,17 @@ from bimm_mm.utils.video import UndecodableVideoError, Video, media_name
 _GIB = 2**30
 # Of what is available: the model and the batches need memory too.
 _SHARE = 0.9
+# Videos that are decoded at a time, each in one thread.
+_THREADS = 4
 Result = TypeVar('Result')
 
 
 class VideoInfo(NamedTuple):
-    """What is known of a video before all of it is decoded.
+    """What is known of a video before all of it is decoded."""
 
-    Args:
-        total_frames: Frames of the file.
-        avg_fps: Frames per second of the file.
-        original_shape: (height, width) of the file's frames, pixels.
-        shape: (T, H, W, 3) of what is kept.
-    """
-
-    total_frames: int
     avg_fps: float
-    original_shape: tuple[int, int]
-    shape: tuple[int, ...]
+    original_shape: tuple[int, int]  # height and width of the file's frames
+    shape: tuple[int, ...]  # (T, H, W, 3) of what is kept
 
 
 class VideoStore:
@@ -80,19 +74,13 @@ class InMemoryVideoDataset(DatasetWrapper):
     process of a distributed run keeps its own. Wrap it in
     :class:`bimm_mm.ResilientDataset` like the plain dataset.
 
-    With ``side`` at least that of the videos, and ``stride=1``, samples are
-    those of the plain dataset, bit by bit. Otherwise crops come from smaller
-    frames.
+    With ``side`` at least that of the videos, samples are those of the plain
+    dataset, bit by bit. Otherwise crops come from smaller frames.
 
     Args:
         dataset: Config of the ``VideoDataset``.
         side: Short side in pixels at which frames are kept, by the mean over
             areas; smaller videos stay as they are.
-        stride: Frames 0, k, 2k, ... are kept and sampled indices rounded
-            down to them; must divide ``frame_interval``.
-        num_threads: Videos that are decoded at a time, each in one thread.
-        max_gib: GiB that frames may take at most; None: 90 % of what is
-            available.
         bad_videos: What to do about videos that cannot be decoded, all of
             which are listed: 'exclude' them, or 'error'. A dataset with
             ``test_mode`` needs 'error', as scores are of all its videos.
@@ -109,16 +97,10 @@ class InMemoryVideoDataset(DatasetWrapper):
         dataset: Mapping[str, Any],
         *,
         side: int,
-        stride: int = 1,
-        num_threads: int = 4,
-        max_gib: float | None = None,
         bad_videos: Literal['exclude', 'error'] = 'exclude',
     ) -> None:
-        if min(side, stride, num_threads) < 1:
-            raise ValueError(
-                'side, stride and num_threads must be at least 1, got '
-                f'{side}, {stride} and {num_threads}'
-            )
+        if side < 1:
+            raise ValueError(f'side must be at least 1 px, got {side}')
         if bad_videos not in ('exclude', 'error'):
             raise ValueError(
                 f"bad_videos must be 'exclude' or 'error', got {bad_videos!r}"
@@ -137,13 +119,11 @@ class InMemoryVideoDataset(DatasetWrapper):
         for arguments in find_list_files(dataset):
             check_list_file(**arguments)
         super().__init__(DATASETS.build(dataset))
-        self.side, self.stride = side, stride
-        self.num_threads, self.max_gib = num_threads, max_gib
-        self.bad_videos = bad_videos
-        places = _decoding_steps(self.dataset.pipeline, stride)
+        self.side, self.bad_videos = side, bad_videos
+        places = _decoding_steps(self.dataset.pipeline)
         self.store = self._decode_all()
         for steps, index, kind in places:
-            steps[index] = kind(self.store, stride)
+            steps[index] = kind(self.store)
 
     def _decode_all(self) -> VideoStore:
         """Decode all videos, if they fit."""
@@ -158,20 +138,18 @@ class InMemoryVideoDataset(DatasetWrapper):
                 'the folder to which its paths are relative, or correct the '
                 'list'
             )
-        measured, bad = self._each(self._measure, paths, 'measuring')
+        measured, bad = _each(self._measure, paths, 'measuring')
         self._check_bad(bad, len(paths))
         self._check_size(measured)
         store = VideoStore(measured)
 
         def fill(path: str) -> None:
             with self._open(path) as video:
-                frames = video.frames()
-                for kept, frame in zip(
-                    store.frames(path), frames, strict=True
-                ):
-                    kept[:] = frame
+                kept = store.frames(path)
+                for place, frame in zip(kept, video.frames(), strict=True):
+                    place[:] = frame
 
-        _, also_bad = self._each(fill, list(measured), 'decoding')
+        _, also_bad = _each(fill, list(measured), 'decoding')
         bad.update(also_bad)
         self._check_bad(bad, len(paths))
         if bad:
@@ -181,66 +159,34 @@ class InMemoryVideoDataset(DatasetWrapper):
         return store
 
     def _open(self, path: str) -> Video:
-        return Video(path, stride=self.stride, side=self.side)
+        return Video(path, stride=1, side=self.side)
 
     def _measure(self, path: str) -> VideoInfo:
         """Open a video and decode its first frame."""
         with self._open(path) as video:
             first = next(video.frames())
-            height, width = video.size
             return VideoInfo(
-                total_frames=video.frame_count,
                 avg_fps=video.avg_fps,
-                original_shape=(height, width),
-                shape=(len(video.indices), *first.shape),
+                original_shape=video.size,
+                shape=(video.frame_count, *first.shape),
             )
-
-    def _each(
-        self, work: Callable[[str], Result], paths: list[str], title: str
-    ) -> tuple[dict[str, Result], dict[str, UndecodableVideoError]]:
-        """Results by path, and errors by path for those that fail."""
-
-        def attempt(path: str) -> Result | UndecodableVideoError:
-            try:
-                return work(path)
-            except UndecodableVideoError as error:
-                # Without the frames of its traceback, which hold the reader:
-                # decord's leak when they are not freed (decord #208).
-                return error.with_traceback(None)
-
-        good, bad = {}, {}
-        with ThreadPoolExecutor(self.num_threads) as pool:
-            results = track(
-                pool.map(attempt, paths), total=len(paths), title=title
-            )
-            for path, result in zip(paths, results, strict=True):
-                if isinstance(result, UndecodableVideoError):
-                    bad[path] = result
-                else:
-                    good[path] = result
-        return good, bad
 
     def _check_size(self, infos: Mapping[str, VideoInfo]) -> None:
         size = sum(math.prod(info.shape) for info in infos.values())
         # Set by torchrun; every process of this machine keeps its own.
         processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
         room = _SHARE * available_memory() / processes
-        if self.max_gib is not None:
-            room = min(room, self.max_gib * _GIB)
-        print_log(
-            f'{len(infos)} videos at side={self.side} and '
-            f'stride={self.stride} take {size / _GIB:.2f} GiB of memory',
-            'current',
+        what = (
+            f'{len(infos)} videos at side={self.side} take '
+            f'{size / _GIB:.2f} GiB of memory'
         )
+        print_log(what, 'current')
         if size > room:
             fitting = int(self.side * (room / size) ** 0.5)
             raise MemoryError(
-                f'{len(infos)} videos at side={self.side} and '
-                f'stride={self.stride} need {size / _GIB:.2f} GiB, but '
-                f'{room / _GIB:.2f} GiB may be used by each of {processes} '
-                f'processes (max_gib={self.max_gib}): set a smaller side '
-                f'(about {fitting}, if all videos are larger than that), a '
-                'stride that divides frame_interval, or use the plain '
+                f'{what}, but {room / _GIB:.2f} GiB may be used by each of '
+                f'{processes} processes: set a smaller side (about {fitting}, '
+                'if all videos are larger than that), or use the plain '
                 'VideoDataset, which decodes each time'
             )
 
@@ -262,39 +208,55 @@ class InMemoryVideoDataset(DatasetWrapper):
         print_log(f'EXCLUDED: {text}', 'current', level=logging.WARNING)
 
 
+def _each(
+    work: Callable[[str], Result], paths: list[str], title: str
+) -> tuple[dict[str, Result], dict[str, UndecodableVideoError]]:
+    """Results by path, and errors by path for those that fail."""
+
+    def attempt(path: str) -> Result | UndecodableVideoError:
+        try:
+            return work(path)
+        except UndecodableVideoError as error:
+            # Without the frames of its traceback, which hold the reader:
+            # decord's leak when they are not freed (decord #208).
+            return error.with_traceback(None)
+
+    good, bad = {}, {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = track(
+            pool.map(attempt, paths), total=len(paths), title=title
+        )
+        for path, result in zip(paths, results, strict=True):
+            if isinstance(result, UndecodableVideoError):
+                bad[path] = result
+            else:
+                good[path] = result
+    return good, bad
+
+
 class OpenFromMemory(BaseTransform):
-    """``DecordInit`` for videos in memory.
+    """``DecordInit`` for videos in memory."""
 
-    Args:
-        store: The videos.
-        stride: Which frames of a video are there.
-    """
-
-    def __init__(self, store: VideoStore, stride: int) -> None:
-        self.store, self.stride = store, stride
+    def __init__(self, store: VideoStore) -> None:
+        self.store = store
 
     def transform(self, results: dict) -> dict:
         """Add ``total_frames`` of the file and ``avg_fps``."""
         info = self.store.infos[results['filename']]
-        results['total_frames'] = info.total_frames
+        results['total_frames'] = info.shape[0]
         results['avg_fps'] = info.avg_fps
         return results
 
 
 class TakeFrames(OpenFromMemory):
-    """``DecordDecode`` for videos in memory.
-
-    Indices are rounded down to frames that are kept, in ``frame_inds`` too,
-    so that :class:`bimm_mm.LoadContour` loads what belongs to the frames.
-    """
+    """``DecordDecode`` for videos in memory."""
 
     def transform(self, results: dict) -> dict:
         """Add ``imgs``, copies of the sampled frames, and their sizes."""
         path = results['filename']
-        kept = np.ravel(results['frame_inds']) // self.stride
-        results['frame_inds'] = kept * self.stride
+        indices = np.ravel(results['frame_inds'])
         # Indexing by an array copies: mmaction2 flips in place.
-        results['imgs'] = list(self.store.frames(path)[kept])
+        results['imgs'] = list(self.store.frames(path)[indices])
         results['original_shape'] = self.store.infos[path].original_shape
         results['img_shape'] = results['imgs'][0].shape[:2]
         return results
@@ -304,13 +266,8 @@ _REPLACED = {'DecordInit': OpenFromMemory, 'DecordDecode': TakeFrames}
 Place = tuple[list, int, type[OpenFromMemory]]
 
 
-def _decoding_steps(pipeline: Any, stride: int) -> list[Place]:
-    """Where a pipeline decodes: list of transforms, place in it, successor.
-
-    Raises:
-        ValueError: If the pipeline does not decode files with decord, or
-            samples frames that the stride leaves out.
-    """
+def _decoding_steps(pipeline: Any) -> list[Place]:
+    """Where a pipeline decodes: list of transforms, place in it, successor."""
     places, names = [], []
     for steps, index in _walk(pipeline):
         step = steps[index]
@@ -325,8 +282,6 @@ def _decoding_steps(pipeline: Any, stride: int) -> list[Place]:
                 f'{step}: leave io_backend and mode out, or use the plain '
                 'VideoDataset'
             )
-        if stride > 1:
-            _check_sampling(step, stride)
     if not set(_REPLACED) <= set(names):
         raise ValueError(
             'bimm_mm.InMemoryVideoDataset decodes with decord: its pipeline '
@@ -342,25 +297,6 @@ def _walk(pipeline: Any) -> Iterator[tuple[list, int]]:
         yield pipeline.transforms, index
         if hasattr(getattr(step, 'transforms', None), 'transforms'):
             yield from _walk(step.transforms)
-
-
-def _check_sampling(step: Any, stride: int) -> None:
-    """Rounded down, sampled frames must keep their distance."""
-    name = type(step).__name__
-    if name == 'SampleFrames':
-        varies = step.temporal_jitter or step.target_fps
-        fits = step.clip_len == 1 or step.frame_interval % stride == 0
-        wrong = varies or not fits
-    else:
-        sampler = 'Sample' in name and not name.startswith('Repeat')
-        wrong = sampler or name == 'AppendFollowing'
-    if wrong:
-        raise ValueError(
-            f'{step} chooses frames that stride={stride} of '
-            'bimm_mm.InMemoryVideoDataset leaves out: set a stride that '
-            'divides the frame_interval of SampleFrames, or stride=1 (and a '
-            'smaller side)'
-        )
 
 
 def available_memory() -> int:
@@ -379,12 +315,9 @@ def available_memory() -> int:
     for folder in [group, *group.parents]:
         limit = folder / 'memory.max'
         if limit.is_file() and (text := limit.read_text().strip()) != 'max':
-            left.append(int(text) - _used_memory(folder))
+            used = int((folder / 'memory.current').read_text())
+            stat = (folder / 'memory.stat').read_text().splitlines()
+            # What is file cache can be taken.
+            cache = int(dict(line.split() for line in stat)['inactive_file'])
+            left.append(int(text) - (used - cache))
     return max(0, min(left))
-
-
-def _used_memory(group: Path) -> int:
-    """Bytes that a control group uses, without what is file cache."""
-    used = int((group / 'memory.current').read_text())
-    lines = (group / 'memory.stat').read_text().splitlines()
-    return used - int(dict(line.split() for line in lines)['inactive_file'])

@@ -23,16 +23,11 @@ class SampleKey(NamedTuple):
     """What a sampler asks a dataset for instead of a bare index.
 
     A sample and its augmentations are a function of these three numbers.
-
-    Args:
-        sample: Index in the dataset.
-        epoch: Epoch in which the sample is loaded.
-        seed: Seed of the sampler, the same on all ranks.
     """
 
-    sample: int
-    epoch: int
-    seed: int
+    sample: int  # index in the dataset
+    epoch: int  # in which the sample is loaded
+    seed: int  # of the sampler, the same on all ranks
 
 
 def get_random_state() -> RandomState:
@@ -82,14 +77,8 @@ class EpochSampler(DefaultSampler):
     function of (seed, epoch, index): the same for any number of workers and
     processes, and after resuming the same as without an interruption.
 
-    Args:
-        dataset: The dataset.
-        shuffle: Whether every epoch has an order of its own.
-        seed: Seed of order and augmentations, the same on all ranks. The
-            runner passes that of ``randomness`` in the config. None: a new
-            one for every run.
-        round_up: Whether to repeat samples so that all ranks load the same
-            number.
+    Arguments are those of ``DefaultSampler``; the runner passes the seed of
+    ``randomness`` in the config.
     """
 
     def __iter__(self) -> Iterator[SampleKey]:
@@ -108,7 +97,7 @@ class AlternatingSampler(EpochSampler):
     does, and all ranks load from the same dataset at the same step.
 
     Args:
-        dataset: The datasets, a :class:`bimm_mm.MixedDataset`.
+        dataset: A :class:`bimm_mm.MixedDataset`.
         batch_size: That of the dataloader.
         shuffle: Whether every epoch has an order of its own.
         seed: As of :class:`bimm_mm.EpochSampler`.

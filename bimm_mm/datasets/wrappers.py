@@ -22,6 +22,8 @@ from bimm_mm.utils.video import (
 
 # Enough to notice a wrong folder, cheap on a network file system.
 _PATHS_TO_CHECK = 3
+# Samples to try before giving up.
+_MAX_TRIES = 10
 
 
 class DatasetWrapper(Dataset):
@@ -49,7 +51,7 @@ class DatasetWrapper(Dataset):
         self.dataset.full_init()
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """What the wrapped dataset knows about a sample before decoding."""
+        """What is known of a sample before it is decoded."""
         return self.dataset.get_data_info(index)
 
     def __len__(self) -> int:
@@ -81,7 +83,6 @@ class ResilientDataset(DatasetWrapper):
             :class:`bimm_mm.SafeDecode` and ends in packing: in
             :class:`bimm_mm.PackClipInputs`, :class:`bimm_mm.RepeatSamples` or
             the library's own transform.
-        max_tries: Samples to try before giving up.
 
     Raises:
         FileNotFoundError: If a list file or one of the first files does not
@@ -89,15 +90,7 @@ class ResilientDataset(DatasetWrapper):
         ValueError: If a list file is empty or malformed.
     """
 
-    def __init__(
-        self,
-        dataset: Mapping[str, Any] | BaseDataset,
-        *,
-        max_tries: int = 10,
-    ) -> None:
-        if max_tries < 1:
-            raise ValueError(f'max_tries must be at least 1, got {max_tries}')
-        self.max_tries = max_tries
+    def __init__(self, dataset: Mapping[str, Any] | BaseDataset) -> None:
         self._lists: list[str] = []
         if isinstance(dataset, Mapping):
             for arguments in find_list_files(dataset):
@@ -108,18 +101,9 @@ class ResilientDataset(DatasetWrapper):
         self._check_first_paths()
 
     def _load(self, index: int) -> dict | list[dict]:
-        """The sample, or the first of those chosen after it that decodes.
-
-        Returns:
-            What was packed, ``inputs`` and ``data_samples``; a list from
-            :class:`bimm_mm.RepeatSamples`.
-
-        Raises:
-            FileNotFoundError: If a file does not exist.
-            RuntimeError: If ``max_tries`` samples could not be decoded.
-        """
+        """The sample, or the first of those chosen after it that decodes."""
         replaced: list[tuple[str, str]] = []
-        for _ in range(self.max_tries):
+        for _ in range(_MAX_TRIES):
             try:
                 packed = self.dataset[index]
             except UndecodableVideoError as error:
@@ -132,8 +116,8 @@ class ResilientDataset(DatasetWrapper):
                 return packed
         files = '\n  '.join(f'{path}: {reason}' for path, reason in replaced)
         raise RuntimeError(
-            f'none of max_tries={self.max_tries} samples in a row can be '
-            f'decoded, which is hardly chance:\n  {files}'
+            f'none of {_MAX_TRIES} samples in a row can be decoded, which is '
+            f'hardly chance:\n  {files}'
         )
 
     def _check_first_paths(self) -> None:

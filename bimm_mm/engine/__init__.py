@@ -1,16 +1,15 @@
 """Hooks, metrics and what else the runner needs."""
 
-from bimm_mm.engine.hooks import (
-    BadVideoHook,
-    DiagnosisHook,
-    FiniteLossHook,
-    FirstValHook,
-    FullPrecisionHook,
-    LabelCheckHook,
-    StepSeedHook,
-)
+from bimm_mm.engine.hooks.bad_videos import BadVideoHook
+from bimm_mm.engine.hooks.diagnosis import DiagnosisHook
+from bimm_mm.engine.hooks.finite_loss import FiniteLossHook
+from bimm_mm.engine.hooks.first_val import FirstValHook
+from bimm_mm.engine.hooks.full_precision import FullPrecisionHook
+from bimm_mm.engine.hooks.label_check import LabelCheckHook
+from bimm_mm.engine.hooks.step_seed import StepSeedHook
 from bimm_mm.engine.metrics import AreaLoss
-from bimm_mm.engine.optim import CPUAmpOptimWrapper, LayerDecay
+from bimm_mm.engine.optim.cpu_amp import CPUAmpOptimWrapper
+from bimm_mm.engine.optim.layer_decay import LayerDecay
 
 __all__ = [
     'AreaLoss',

@@ -6,6 +6,7 @@ Shapes: B samples, N tokens, Nh scored tokens, P numbers per token.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from mmengine.dist import all_gather_object
@@ -92,17 +93,14 @@ class AreaLoss(BaseMetric):
     Over several ranks the sums are added before anything is divided. A
     sampler that fills up the last batch with repeated samples counts them
     twice; ``round_up=False`` in the validation sampler avoids it.
-
-    Args:
-        prefix: Put before every name, with a slash; None for nothing.
     """
 
     # Not None, or mmengine warns that names have no prefix. They have one:
     # the area.
     default_prefix = ''
 
-    def __init__(self, prefix: str | None = None) -> None:
-        super().__init__(prefix=prefix)
+    def __init__(self) -> None:
+        super().__init__()
         self._sums: dict[str, Sums] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -110,38 +108,21 @@ class AreaLoss(BaseMetric):
 
         Args:
             data_batch: Not used.
-            data_samples: What the model returned with
-                ``mode='predict'``: dicts from area names to
+            data_samples: What the model returned with ``mode='predict'``:
+                dicts from area names to
                 :class:`~bimm_mm.structures.AreaOutput`.
         """
         for outputs in data_samples:
-            self._add({name: _sums(out) for name, out in outputs.items()})
-
-    def _add(self, batch: Mapping[str, Sums]) -> None:
-        for name, sums in batch.items():
-            known = self._sums.setdefault(name, {})
-            for key, value in sums.items():
-                known[key] = known[key] + value if key in known else value
+            sums = {name: _sums(output) for name, output in outputs.items()}
+            self._sums = _added(self._sums, sums)
 
     def compute_metrics(
-        self, results: Sequence[Mapping[str, Sums]]
+        self, results: Sequence[dict[str, Sums]]
     ) -> dict[str, float]:
-        """Metrics of all areas.
-
-        Args:
-            results: One entry per rank.
-
-        Returns:
-            ``<area>/mse``, ``<area>/mean_mse`` and ``<area>/ratio``; of codes
-            ``<area>/cross_entropy`` and ``<area>/accuracy``.
-        """
-        self._sums = {}
-        for sums_of_rank in results:
-            self._add(sums_of_rank)
-        merged, self._sums = self._sums, {}
+        """Metrics of all areas, from the sums of every rank."""
         return {
             f'{name}/{key}': value
-            for name, sums in merged.items()
+            for name, sums in reduce(_added, results).items()
             for key, value in _metrics(sums).items()
         }
 
@@ -151,9 +132,6 @@ class AreaLoss(BaseMetric):
         mmengine's own would gather a list with one entry per sample and cut
         it to ``size``; one entry per rank is all that is needed here.
 
-        Args:
-            size: Number of samples in the dataset. Not used.
-
         Raises:
             ValueError: If no batch was processed.
         """
@@ -161,12 +139,21 @@ class AreaLoss(BaseMetric):
             name: {key: value.cpu() for key, value in sums.items()}
             for name, sums in self._sums.items()
         }
+        self._sums = {}
         metrics = self.compute_metrics(all_gather_object(mine))
         if not metrics:
             raise ValueError(
                 'bimm_mm.AreaLoss saw no predictions: the validation set is '
                 'empty, or the model is no bimm_mm pretraining model'
             )
-        if self.prefix:
-            metrics = {f'{self.prefix}/{k}': v for k, v in metrics.items()}
         return metrics
+
+
+def _added(one: dict[str, Sums], other: dict[str, Sums]) -> dict[str, Sums]:
+    """Sums of two batches, or of two ranks."""
+    added = {name: dict(sums) for name, sums in one.items()}
+    for name, sums in other.items():
+        known = added.setdefault(name, {})
+        for key, value in sums.items():
+            known[key] = known[key] + value if key in known else value
+    return added

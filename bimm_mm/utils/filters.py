@@ -19,22 +19,17 @@ def smooth(maps: Tensor, kernel: Sequence[float]) -> Tensor:
     """Filter rows and columns; the outermost pixels are repeated.
 
     Args:
-        maps (Tensor): (N, H, W), floating point.
-        kernel (Sequence[float]): An odd number of symmetric weights; divided
-            by their sum.
+        maps: (N, H, W), floating point.
+        kernel: An odd number of symmetric weights; divided by their sum.
 
     Returns:
-        Tensor: (N, H, W).
+        (N, H, W).
     """
     return _smooth_dim(_smooth_dim(maps, kernel, 1), kernel, 2)
 
 
 def gaussian(sigma: float) -> list[float]:
-    """Weights of a Gaussian, up to three standard deviations.
-
-    Args:
-        sigma (float): Standard deviation in pixels, above 0.
-    """
+    """Weights of a Gaussian of ``sigma`` pixels, up to three of them away."""
     radius = max(1, round(3 * sigma))
     return [
         math.exp(-((i / sigma) ** 2) / 2) for i in range(-radius, radius + 1)
@@ -45,12 +40,12 @@ def around(maps: Tensor, dx: int, dy: int) -> Tensor:
     """The interior of maps that have a margin of one pixel, shifted.
 
     Args:
-        maps (Tensor): (N, H + 2, W + 2).
-        dx (int): Column of the neighbor to take, -1, 0 or 1.
-        dy (int): Row of the neighbor.
+        maps: (N, H + 2, W + 2).
+        dx: Column of the neighbor to take, -1, 0 or 1.
+        dy: Row of the neighbor.
 
     Returns:
-        Tensor: (N, H, W), a view.
+        (N, H, W), a view.
     """
     _, height, width = maps.shape
     return maps[:, 1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx]

@@ -28,11 +28,11 @@ def check_list_file(
     that do not name the line.
 
     Args:
-        path (str): The list file.
-        delimiter (str): Between path and label. Defaults to ' '.
-        labels (bool): Whether lines have labels. Defaults to True.
-        splits_paths (bool): Whether the dataset splits a line at every
-            delimiter, so that paths may have none. Defaults to False.
+        path: The list file.
+        delimiter: Between path and label.
+        labels: Whether lines have labels.
+        splits_paths: Whether the dataset splits a line at every delimiter,
+            so that paths may have none.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -62,11 +62,8 @@ def check_list_file(
 def find_list_files(dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The text lists that a dataset's config names, also inside wrappers.
 
-    Args:
-        dataset (Mapping): Config of a dataset.
-
     Yields:
-        dict: Arguments of :func:`check_list_file`.
+        Arguments of :func:`check_list_file`.
     """
     ann_file = dataset.get('ann_file') or ''
     if ann_file.endswith('.txt'):
@@ -79,8 +76,7 @@ def find_list_files(dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             'splits_paths': type_name(dataset).endswith('VideoDataset')
             and not dataset.get('multi_class', False),
         }
-    inner = [dataset.get('dataset'), *dataset.get('datasets', ())]
-    for config in inner:
+    for config in [dataset.get('dataset'), *dataset.get('datasets', ())]:
         if isinstance(config, Mapping):
             yield from find_list_files(config)
 

@@ -9,25 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
 
-def load_checkpoint_file(path: str | Path, *, mmap: bool = False) -> Any:
-    """Read a checkpoint onto the CPU with ``weights_only=True``.
-
-    Args:
-        path: File of ``torch.save``.
-        mmap: Whether tensors stay in the file until they are used.
-
-    Returns:
-        What the file holds.
-    """
+def load_checkpoint_file(path: str | Path) -> Any:
+    """Read a file of ``torch.save`` onto the CPU, ``weights_only=True``."""
     # On leaving, torch forgets all that it is given, known before or not.
     known = torch.serialization.get_safe_globals()
     needed = [item for item in checkpoint_globals() if item not in known]
     with torch.serialization.safe_globals(needed):
-        return torch.load(
-            path, map_location='cpu', weights_only=True, mmap=mmap
-        )
+        return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def checkpoint_globals() -> list[Any]:
@@ -40,8 +31,6 @@ def checkpoint_globals() -> list[Any]:
     Returns:
         For ``torch.serialization.safe_globals`` or ``add_safe_globals``.
     """
-    from mmengine.logging.history_buffer import HistoryBuffer
-
     # Where NumPy keeps the two functions, from the way it pickles itself.
     functions: list[Any] = [
         np.empty(0).__reduce__()[0],
@@ -65,8 +54,6 @@ def checkpoint_globals() -> list[Any]:
 
 def _statistic(owner: type, name: str) -> Callable[..., Any]:
     """``getattr`` for checkpoints: statistics of HistoryBuffer only."""
-    from mmengine.logging.history_buffer import HistoryBuffer
-
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
     raise UnpicklingError(

@@ -21,20 +21,21 @@ from mmengine.runner import Runner
 from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
 
 from bimm_mm.datasets import (
+    PerClip,
     RepeatCrops,
+    RepeatSamples,
     ResilientDataset,
     SafeDecode,
     SampleKey,
 )
 from bimm_mm.datasets.samplers import seeded
-from bimm_mm.datasets.transforms import PerClip, RepeatSamples
 from bimm_mm.engine import BadVideoHook
 from bimm_mm.registry import DATASETS, TRANSFORMS
 from bimm_mm.utils.video import UndecodableVideoError
 
 VIDEO = (
     {'type': 'mmaction.DecordInit'},
-    {'type': 'mmaction.SampleFrames', 'clip_len': 4},
+    {'type': 'mmaction.SampleFrames', 'clip_len': 4, 'test_mode': True},
     {'type': 'mmaction.DecordDecode'},
 )
 

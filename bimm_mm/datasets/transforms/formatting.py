@@ -62,13 +62,7 @@ class PackClipInputs(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Pack one sample.
-
-        Args:
-            results: A sample with ``crops`` or frames of one size.
-
-        Returns:
-            ``inputs`` (Tensor) and ``data_samples`` (BaseDataElement).
+        """Pack a sample with ``crops``, or frames of one size.
 
         Raises:
             ValueError: If the frames are not uint8, not of one size, or of

@@ -42,14 +42,7 @@ class AppendFollowing(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Double ``frame_inds``.
-
-        Args:
-            results: A sample with ``frame_inds`` and ``total_frames``.
-
-        Returns:
-            The sample, with twice as many frame indices.
-        """
+        """Double ``frame_inds``; ``total_frames`` is known."""
         sampled = np.asarray(results['frame_inds'])
         last = results['total_frames'] - 1 + results.get('start_index', 0)
         following = np.minimum(sampled + 1, last)
@@ -90,13 +83,6 @@ class SnapToContourStride(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Round ``frame_inds`` down.
-
-        Args:
-            results: A video sample with ``frame_inds`` and
-                ``frame_interval``.
-
-        Returns:
-            The same sample.
 
         Raises:
             ContourError: If frames would not keep their distance.
@@ -144,14 +130,7 @@ class EnsureMinSize(BaseTransform):
         self.size = size
 
     def transform(self, results: dict) -> dict:
-        """Resize the frames if they are too small.
-
-        Args:
-            results: A sample with frames.
-
-        Returns:
-            The same sample.
-        """
+        """Resize the frames if they are too small."""
         frames = get_frames(results)
         height, width = frames[0].shape[:2]
         short = min(height, width)
@@ -216,13 +195,7 @@ class LoadContour(BaseTransform):
         _check_detector(self.manifest, detector, contour_root)
 
     def transform(self, results: dict) -> dict:
-        """Load the contours of a decoded sample.
-
-        Args:
-            results: A sample with frames (H, W, 3).
-
-        Returns:
-            The sample with frames (H, W, 4).
+        """Make frames (H, W, 3) of a decoded sample to (H, W, 4).
 
         Raises:
             ContourError: If the contour file is missing or broken, lacks a

@@ -1,4 +1,4 @@
-"""Sizes of frames, boxes on them, and images as clips."""
+"""Whole patches, boxes on frames, and images as clips."""
 
 from __future__ import annotations
 
@@ -36,14 +36,7 @@ class ResizeToPatchMultiple(BaseTransform):
         self.patch_size = patch_size
 
     def transform(self, results: dict) -> dict:
-        """Resize frames, annotated boxes and proposals.
-
-        Args:
-            results: A sample of mmaction2 with frames.
-
-        Returns:
-            The same sample.
-        """
+        """Resize frames, boxes and proposals of a sample of mmaction2."""
         height, width = get_frames(results)[0].shape[:2]
         scale = self.short_side / min(height, width)
         size = tuple(
@@ -78,15 +71,14 @@ class GTBoxesOnly(BaseTransform):
         self.min_size = min_size
 
     def transform(self, results: dict) -> dict | None:
-        """Drop boxes without a visible part.
+        """Drop boxes without a visible part, actions and persons with them.
 
         Args:
             results: A sample of ``AVADataset`` with ``gt_bboxes`` (n, 4),
                 x1, y1, x2, y2 in pixels.
 
         Returns:
-            The sample with m <= n boxes and their actions and persons, and
-            ``proposals`` (0, 4). None if no box is left.
+            The sample, with ``proposals`` (0, 4); None if no box is left.
         """
         boxes = results['gt_bboxes']
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -118,13 +110,7 @@ class StillClip(BaseTransform):
         self.num_frames = num_frames
 
     def transform(self, results: dict) -> dict:
-        """Repeat the image.
-
-        Args:
-            results: A sample with one image (H, W, 3).
-
-        Returns:
-            The sample with ``imgs``.
+        """Add ``imgs`` to a sample with one image (H, W, 3).
 
         Raises:
             ValueError: If it is a video already.

@@ -53,13 +53,7 @@ class SafeDecode(BaseTransform):
         self.transforms = _compose(transforms)
 
     def transform(self, results: dict) -> dict | None:
-        """Decode one sample.
-
-        Args:
-            results: The sample, with its path.
-
-        Returns:
-            The sample with its frames.
+        """Decode one sample, which has its path.
 
         Raises:
             UndecodableVideoError: If it cannot be decoded.
@@ -71,28 +65,43 @@ class SafeDecode(BaseTransform):
         except _NOT_THE_FILE:
             raise
         except Exception as error:
-            reason = _one_line(error)
+            text = ' '.join(str(error).split())
+            reason = f'{type(error).__name__}: {text}'[:200]
         # decord's readers leak when they are not freed (decord #208), and a
         # chained traceback would keep this one alive.
         results.pop('video_reader', None)
         raise UndecodableVideoError(media_path(results), reason)
 
 
-def _one_line(error: Exception, limit: int = 200) -> str:
-    text = ' '.join(str(error).split())
-    return f'{type(error).__name__}: {text}'[:limit]
+class _Repeat(BaseTransform):
+    """What follows decoding, ``num`` times on copies of the frames."""
+
+    def __init__(
+        self, num: int, *, transforms: Sequence[Mapping[str, Any]]
+    ) -> None:
+        if num < 1:
+            raise ValueError(f'num must be at least 1, got {num}')
+        self.num = num
+        self.transforms = _compose(transforms)
+
+    def _repeat(self, results: dict) -> list[dict]:
+        made = []
+        for index in range(self.num):
+            one = dict(results)
+            if index < self.num - 1:  # the last one may spoil the frames
+                # mmaction2 flips in place, also through a crop's view.
+                set_frames(one, [frame.copy() for frame in get_frames(one)])
+            made.append(self.transforms(one))
+        return made
 
 
 @TRANSFORMS.register_module()
-class RepeatCrops(BaseTransform):
+class RepeatCrops(_Repeat):
     """Augment one decoded clip ``num`` times, independently.
 
     Decoding is most of the work of loading a video; this shares it among
     ``num`` training clips. The loader's batch size then counts videos, and
     the model sees ``num`` times as many clips.
-
-    Adds ``crops`` to the sample: ``num`` arrays (T, H, W, C), which
-    :class:`bimm_mm.PackClipInputs` stacks.
 
     Args:
         num: Clips per decoded video, R in shapes, at least 1.
@@ -102,31 +111,20 @@ class RepeatCrops(BaseTransform):
     def __init__(
         self, num: int = 1, *, transforms: Sequence[Mapping[str, Any]]
     ) -> None:
-        _check_num(num)
-        self.num = num
-        self.transforms = _compose(transforms)
+        super().__init__(num, transforms=transforms)
 
     def transform(self, results: dict) -> dict:
-        """Augment a decoded sample.
+        """Add ``crops``: ``num`` arrays (T, H, W, C) of a decoded sample.
 
-        Args:
-            results: A sample with frames.
-
-        Returns:
-            The sample with ``crops``.
+        :class:`bimm_mm.PackClipInputs` stacks them.
         """
-        crops = []
-        for index in range(self.num):
-            # The last crop may spoil the frames.
-            last = index == self.num - 1
-            one = dict(results) if last else _with_own_frames(results)
-            crops.append(np.stack(get_frames(self.transforms(one))))
-        results['crops'] = crops
+        repeated = self._repeat(results)
+        results['crops'] = [np.stack(get_frames(one)) for one in repeated]
         return results
 
 
 @TRANSFORMS.register_module()
-class RepeatSamples(BaseTransform):
+class RepeatSamples(_Repeat):
     """Augment and pack one decoded clip ``num`` times, independently.
 
     Repeated augmentation (Table 9) as VideoMAE does it: a clip is decoded
@@ -147,48 +145,22 @@ class RepeatSamples(BaseTransform):
     def __init__(
         self, num: int = 2, *, transforms: Sequence[Mapping[str, Any]]
     ) -> None:
-        _check_num(num)
-        self.num = num
-        self.transforms = _compose(transforms)
+        super().__init__(num, transforms=transforms)
 
     def transform(self, results: dict) -> list[dict]:
-        """Augment a decoded sample.
-
-        Args:
-            results: A sample with frames.
-
-        Returns:
-            ``num`` packed samples.
+        """Make ``num`` packed samples of a decoded one.
 
         Raises:
             ValueError: If ``transforms`` do not end in packing.
         """
-        return [self._sample(results) for _ in range(self.num)]
-
-    def _sample(self, results: dict) -> dict:
-        packed = self.transforms(_with_own_frames(results))
-        if 'data_samples' not in packed:
+        samples = self._repeat(results)
+        if 'data_samples' not in samples[0]:
             raise ValueError(
                 'transforms of bimm_mm.RepeatSamples must end in packing, '
                 "with mmaction2's PackActionInputs for instance: what comes "
                 'out of them is a sample of the batch'
             )
-        return packed
-
-
-def _check_num(num: int) -> None:
-    if num < 1:
-        raise ValueError(f'num must be at least 1, got {num}')
-
-
-def _with_own_frames(results: dict) -> dict:
-    """A copy of a sample with frames of its own.
-
-    mmaction2 flips in place, also through a crop's view of the frame.
-    """
-    one = dict(results)
-    set_frames(one, [frame.copy() for frame in get_frames(one)])
-    return one
+        return samples
 
 
 @TRANSFORMS.register_module()
@@ -201,10 +173,6 @@ class PerClip(BaseTransform):
     does. What depends on the picture itself, such as equalizing its
     histogram, is done frame by frame, there too.
 
-    Frames are red, green, blue, as decord gives them. The image transform
-    gets them as blue, green, red, the order which mmcv and mmpretrain assume
-    where they compute gray values.
-
     Args:
         transform: The image transform; it takes and returns ``img``.
             mmpretrain's needs ``_scope_='mmpretrain'`` if it builds others,
@@ -215,14 +183,7 @@ class PerClip(BaseTransform):
         self.image_transform = TRANSFORMS.build(transform)
 
     def transform(self, results: dict) -> dict:
-        """Transform the frames of a decoded sample.
-
-        Args:
-            results: A sample with frames (H, W, 3), R, G, B.
-
-        Returns:
-            The same sample with other frames.
-        """
+        """Transform the frames (H, W, 3), R, G, B, of a decoded sample."""
         start = get_random_state()
         frames = []
         for frame in get_frames(results):
@@ -232,12 +193,9 @@ class PerClip(BaseTransform):
         return results
 
     def _change(self, frame: np.ndarray) -> np.ndarray:
-        """One frame (H, W, 3), R, G, B, before and after."""
+        # mmcv and mmpretrain assume B, G, R where they compute gray values.
         image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        sample = {
-            'img': image,
-            'img_shape': image.shape[:2],
-            'ori_shape': image.shape[:2],
-        }
+        size = image.shape[:2]
+        sample = {'img': image, 'img_shape': size, 'ori_shape': size}
         changed = self.image_transform(sample)['img']
         return cv2.cvtColor(changed, cv2.COLOR_BGR2RGB)

@@ -39,8 +39,6 @@ class BadVideoHook(Hook):
     ) -> None:
         if not 0 <= max_share <= 1:
             raise ValueError(f'max_share must be in [0, 1], got {max_share}')
-        if min_seen < 1:
-            raise ValueError(f'min_seen must be at least 1, got {min_seen}')
         self.max_share = max_share
         self.min_seen = min_seen
         self._seen = 0
@@ -59,12 +57,6 @@ class BadVideoHook(Hook):
         outputs: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Count this rank's batch.
-
-        Args:
-            runner: The running training.
-            batch_idx: Index of the batch in the epoch.
-            data_batch: The batch, with ``data_samples``.
-            outputs: Not used.
 
         Raises:
             RuntimeError: If too large a share was undecodable.
@@ -99,7 +91,7 @@ class BadVideoHook(Hook):
         # that of every epoch another.
         runner.logger.warning(
             f'{_count(bad, seen)} and replaced in epoch {runner.epoch + 1}.\n'
-            f'{_listing(bad)}\nAll of them: {self._path(runner)}'
+            f'{_listing(bad)}\nAll of them: {_path(runner)}'
         )
 
     def _stop_above_share(
@@ -110,21 +102,19 @@ class BadVideoHook(Hook):
         self._write(runner, bad)
         raise RuntimeError(
             f'{_count(bad, seen)}, more than max_share={self.max_share:g}:\n'
-            f'{_listing(bad)}\nAll of them: {self._path(runner)}. Repair or '
+            f'{_listing(bad)}\nAll of them: {_path(runner)}. Repair or '
             'remove these files, or raise max_share of bimm_mm.BadVideoHook'
         )
-
-    def _path(self, runner: Runner) -> str:
-        return os.path.join(runner.work_dir, 'undecodable.txt')
 
     def _write(self, runner: Runner, bad: list[tuple[str, str]]) -> None:
         """Write all files known so far, as a whole."""
         self._known.update(bad)
-        path = self._path(runner)
-        lines = [
-            f'{name}\t{self._known[name]}\n' for name in sorted(self._known)
-        ]
-        write_text(''.join(lines), path)
+        lines = [f'{name}\t{why}\n' for name, why in self._known.items()]
+        write_text(''.join(sorted(lines)), _path(runner))
+
+
+def _path(runner: Runner) -> str:
+    return os.path.join(runner.work_dir, 'undecodable.txt')
 
 
 def _count(bad: list[tuple[str, str]], seen: int) -> str:

@@ -5,6 +5,7 @@ Shapes: B samples, N tokens, D width of the encoder, A areas.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,26 +62,14 @@ class DiagnosisHook(Hook):
         batch_size: Samples, chosen without replacement; all, if there are
             fewer.
         seed: Of samples, augmentations, frames and masks, at least 0.
-
-    Raises:
-        ValueError: If ``interval`` or ``batch_size`` is below 1.
     """
 
     # After validation, curves and checkpoints of the same step.
     priority = 'LOWEST'
 
     def __init__(
-        self,
-        interval: int,
-        *,
-        batch_size: int = 8,
-        seed: int = 0,
+        self, interval: int, *, batch_size: int = 8, seed: int = 0
     ) -> None:
-        if min(interval, batch_size) < 1:
-            raise ValueError(
-                'bimm_mm.DiagnosisHook: interval and batch_size must be at '
-                f'least 1, got {interval} and {batch_size}'
-            )
         self.interval, self.batch_size = interval, batch_size
         self.seed = seed
         self._batch: dict[str, Any] = {}
@@ -138,13 +127,12 @@ class DiagnosisHook(Hook):
         for name, metrics in errors.items():
             if 'ratio' in metrics:
                 scalars[f'{name}/relative_error'] = metrics['ratio']
-        for index, (name, gradient) in enumerate(gradients.items()):
+        for name, gradient in gradients.items():
             scalars[f'{name}/gradient_norm'] = gradient_norm(gradient)
-            for other, cosine in zip(
-                names[:index], cosines[index, :index], strict=True
-            ):
-                if np.isfinite(cosine):
-                    scalars[f'cosine/{other}__{name}'] = float(cosine)
+        for i, j in itertools.combinations(range(len(names)), 2):
+            if np.isfinite(cosines[i, j]):
+                pair = f'{names[i]}__{names[j]}'
+                scalars[f'cosine/{pair}'] = float(cosines[i, j])
         runner.visualizer.add_scalars(
             {f'diagnosis/{key}': value for key, value in scalars.items()},
             step=step,
@@ -154,14 +142,9 @@ class DiagnosisHook(Hook):
 
 
 def area_gradients(model: Pretrainer, clips: ClipBatch) -> dict[str, Gradient]:
-    """Gradient of every area's weighted loss at the shared blocks.
+    """Gradient of every area's weighted loss at the shared blocks, by name.
 
-    Args:
-        model: The model.
-        clips: B clips or images.
-
-    Returns:
-        By area, in the order of the losses; no ``.grad`` is written.
+    No ``.grad`` is written.
     """
     parameters = [
         parameter
@@ -185,9 +168,6 @@ def shared_blocks(model: Pretrainer) -> list[nn.Module]:
     Of BIMM those that both encoders share and that at least two areas reach;
     of a single branch, or where nothing is shared, those that at least two
     areas reach. If there are none, all that any area reaches.
-
-    Args:
-        model: The model.
     """
     reached: Counter[nn.Module] = Counter()
     encoders: Counter[nn.Module] = Counter()
@@ -206,9 +186,6 @@ def cosine_matrix(gradients: Sequence[Gradient]) -> np.ndarray:
 
     Where only one of two losses reaches a parameter, the other has no say
     there: counting it would only make every cosine smaller.
-
-    Args:
-        gradients: A, of the same parameters.
 
     Returns:
         (A, A), in [-1, 1]; NaN where two reach no parameter in common, or one
@@ -244,9 +221,7 @@ def gradient_norm(gradient: Gradient) -> float:
 def block_features(model: Pretrainer, clips: ClipBatch) -> dict[str, Tensor]:
     """Features of all patch tokens after every block, nothing masked.
 
-    Args:
-        model: The model.
-        clips: B clips or images; BIMM's ventral branch sees the middle frame.
+    BIMM's ventral branch sees the middle frame.
 
     Returns:
         By ``<branch>block<i>``, i from 1, (B, N, D), fp32; those of the last
@@ -280,11 +255,8 @@ def effective_rank(features: Tensor) -> float:
     taken off first: by far the largest direction of a residual stream, and
     the one that does not tell tokens apart.
 
-    Args:
-        features: (n, D).
-
     Returns:
-        Between 1 and min(n - 1, D); 0 if all vectors are equal.
+        Between 1 and min(n - 1, D) for (n, D); 0 if all vectors are equal.
     """
     features = features.double()
     centered = features - features.mean(0)
@@ -342,10 +314,6 @@ def preserve_state(model: nn.Module, seed: int) -> Iterator[None]:
     keep their statistics. Gradients are recorded, but nobody may call
     ``backward``, which would write into ``.grad``; ``torch.autograd.grad``
     does not.
-
-    Args:
-        model: The model, on one device.
-        seed: At least 0.
     """
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device

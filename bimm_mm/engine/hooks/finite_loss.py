@@ -44,9 +44,8 @@ class FiniteLossHook(Hook):
             runner: The running training.
             batch_idx: Index of the batch in the epoch.
             data_batch: The batch, with ``data_samples``.
-            outputs: What ``train_step`` returned: the total
-                ``loss`` and its parts, one number each. Changed in place:
-                afterwards they are on the host, fp32.
+            outputs: The total ``loss`` and its parts, one number each.
+                Changed in place: afterwards they are on the host, fp32.
 
         Raises:
             FloatingPointError: If the loss of any rank is not finite; names
@@ -55,11 +54,19 @@ class FiniteLossHook(Hook):
         bad = (~torch.isfinite(outputs['loss'].detach())).float().reshape(1)
         anywhere = bad.clone()
         all_reduce(anywhere, op='max')
-        if _to_host(outputs, anywhere):
-            reports = all_gather_object(
-                _report(runner.rank, outputs, data_batch) if bad else ''
-            )
-            raise FloatingPointError(_message(runner, reports))
+        if not _to_host(outputs, anywhere):
+            return
+        reports = all_gather_object(
+            _report(runner.rank, outputs, data_batch) if bad else ''
+        )
+        where = '\n  '.join(report for report in reports if report)
+        raise FloatingPointError(
+            f'the loss is not finite at iteration {runner.iter + 1}:\n  '
+            f'{where}\nLook at these samples; if they are sound, lower the '
+            'learning rate, clip gradients (optim_wrapper.clip_grad), or use '
+            'bfloat16 instead of float16, and continue from the last '
+            'checkpoint with --resume.'
+        )
 
 
 def _to_host(losses: MutableMapping[str, Tensor], flag: Tensor) -> bool:
@@ -71,7 +78,7 @@ def _to_host(losses: MutableMapping[str, Tensor], flag: Tensor) -> bool:
 
 
 def _report(rank: int, losses: Mapping[str, Tensor], batch: dict) -> str:
-    """One rank's bad losses and the samples of its batch."""
+    """One rank's bad losses and the files of its batch."""
     values = {
         name: value.item()
         for name, value in losses.items()
@@ -80,21 +87,6 @@ def _report(rank: int, losses: Mapping[str, Tensor], batch: dict) -> str:
     # Parts can be finite and their weighted sum not.
     values = values or {'loss': losses['loss'].item()}
     parts = ', '.join(f'{name} = {value}' for name, value in values.items())
-    return f'rank {rank}: {parts}; samples: {", ".join(_names(batch))}'
-
-
-def _names(batch: dict) -> list[str]:
-    """File of every sample."""
     samples = batch.get('data_samples', [])
-    names = [find_path(sample) or '?' for sample in samples]
-    return names or ['(the batch carries no data_samples)']
-
-
-def _message(runner: Runner, reports: list[str]) -> str:
-    where = '\n  '.join(report for report in reports if report)
-    return (
-        f'the loss is not finite at iteration {runner.iter + 1}:\n  {where}\n'
-        'Look at these samples; if they are sound, lower the learning rate, '
-        'clip gradients (optim_wrapper.clip_grad), or use bfloat16 instead '
-        'of float16, and continue from the last checkpoint with --resume.'
-    )
+    files = ', '.join(find_path(sample) or '?' for sample in samples)
+    return f'rank {rank}: {parts}; samples: {files or "unknown"}'

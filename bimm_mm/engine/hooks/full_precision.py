@@ -24,8 +24,7 @@ class FullPrecisionHook(Hook):
     have no kernels for it.
 
     Args:
-        modules: Their names in the model, such as
-            ``'rpn_head'``.
+        modules: Their names in the model, such as ``'rpn_head'``.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
@@ -35,34 +34,24 @@ class FullPrecisionHook(Hook):
         """Wrap the modules, once.
 
         Raises:
-            ValueError: The model has no module of that name.
+            ValueError: If the model has no module of that name.
         """
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
+        modules = dict(model.named_modules())
         for name in self.modules:
-            keep_full_precision(model, name)
+            if name not in modules:
+                parts = ', '.join(child for child, _ in model.named_children())
+                raise ValueError(
+                    f'FullPrecisionHook: {type(model).__name__} has no module '
+                    f'{name!r}; its parts are {parts}'
+                )
+            _wrap(modules[name])
 
 
-def keep_full_precision(model: nn.Module, name: str) -> None:
-    """Have a module compute in fp32, also under autocast.
-
-    Args:
-        model: The model; its module is changed in place.
-        name: Name of the module.
-
-    Raises:
-        ValueError: The model has no such module.
-    """
-    modules = dict(model.named_modules())
-    if name not in modules:
-        children = ', '.join(child for child, _ in model.named_children())
-        raise ValueError(
-            f'FullPrecisionHook: {type(model).__name__} has no module '
-            f'{name!r}; its parts are {children}'
-        )
-    module = modules[name]
-    if not isinstance(module, _FullPrecision):
-        kind = type(module)
+def _wrap(module: nn.Module) -> None:
+    kind = type(module)
+    if not issubclass(kind, _FullPrecision):
         # A subclass survives copying (averaged weights), a patched method
         # would go on calling the original.
         module.__class__ = type(kind.__name__, (_FullPrecision, kind), {})

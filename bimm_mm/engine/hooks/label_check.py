@@ -22,7 +22,7 @@ class LabelCheckHook(Hook):
     A label beyond the head ends in an assertion on the device that names
     nothing, a head with too many classes in a worse result that nobody
     explains, class names that the annotations do not know in an empty
-    training set. This hook raises before the first step instead.
+    training set. This hook raises ``ValueError`` before the first step.
 
     Args:
         allow_unused: Accept training sets without any sample of the last
@@ -33,11 +33,7 @@ class LabelCheckHook(Hook):
         self.allow_unused = allow_unused
 
     def before_train(self, runner: Runner) -> None:
-        """Check training and validation data.
-
-        Raises:
-            ValueError: If they do not fit the model.
-        """
+        """Check training and validation data."""
         loaders = {'train': runner.train_dataloader}
         if runner.val_loop is not None:
             loaders['val'] = runner.val_dataloader
@@ -45,11 +41,7 @@ class LabelCheckHook(Hook):
             self._check(runner.model, loader.dataset, f'{name}_dataloader')
 
     def before_test(self, runner: Runner) -> None:
-        """Check test data.
-
-        Raises:
-            ValueError: If they do not fit the model.
-        """
+        """Check test data."""
         dataset = runner.test_dataloader.dataset
         self._check(runner.model, dataset, 'test_dataloader')
 
@@ -57,8 +49,15 @@ class LabelCheckHook(Hook):
         inner: Any = model.module if is_model_wrapper(model) else model
         heads = dict(_heads(inner))
         labels = list(_labels(dataset))
-        for label, path in labels:
-            _check_range(label, path, heads, where)
+        for head, count in heads.items():
+            for label, path in labels:
+                if not 0 <= label < count:
+                    raise ValueError(
+                        f'{where}: {path} has label {label}, but '
+                        f'{head}.num_classes of the model is {count}, so '
+                        f'labels are 0..{count - 1}: change the config or the '
+                        'list'
+                    )
         counts = list(_class_counts(dataset))
         if labels and where.startswith('train') and not self.allow_unused:
             counts.append(_used(labels, dataset))
@@ -72,29 +71,17 @@ class LabelCheckHook(Hook):
                     )
 
 
-def _check_range(
-    label: int, path: str, heads: dict[str, int], where: str
-) -> None:
-    for head, count in heads.items():
-        if not 0 <= label < count:
-            raise ValueError(
-                f'{where}: {path} has label {label}, but {head}.num_classes '
-                f'of the model is {count}, so labels are 0..{count - 1}: '
-                'change the config or the list'
-            )
-
-
 def _class_counts(dataset: Dataset) -> Iterator[tuple[int, str]]:
     """Number of classes by each source that knows it, and its words."""
     inner = _innermost(dataset)
     names = getattr(dataset, 'metainfo', {}).get('classes')
     if names is not None:
         yield len(names), f'metainfo.classes has {len(names)} names'
-    found = getattr(inner, 'cat_ids', None)
-    if names is not None and found is not None:
+        # mmdet's CocoDataset: the names that it found.
+        found = getattr(inner, 'cat_ids', names)
         yield (
             len(found),
-            f'{_source(dataset)} knows {len(found)} of the {len(names)} names '
+            f'{_source(inner)} knows {len(found)} of the {len(names)} names '
             'in metainfo.classes',
         )
     # mmaction2's AVADataset, whose background is a class as in its head.
@@ -106,8 +93,8 @@ def _class_counts(dataset: Dataset) -> Iterator[tuple[int, str]]:
 def _used(labels: list[tuple[int, str]], dataset: Dataset) -> tuple[int, str]:
     used = max(label for label, _ in labels) + 1
     return used, (
-        f'the labels of {_source(dataset)} end with {used - 1} (set '
-        'allow_unused=True of bimm_mm.LabelCheckHook if the last classes '
+        f'the labels of {_source(_innermost(dataset))} end with {used - 1} '
+        '(set allow_unused=True of bimm_mm.LabelCheckHook if the last classes '
         'have no sample on purpose)'
     )
 
@@ -147,5 +134,4 @@ def _innermost(dataset: Dataset) -> Dataset:
 
 
 def _source(dataset: Dataset) -> str:
-    inner = _innermost(dataset)
-    return getattr(inner, 'ann_file', '') or type(inner).__name__
+    return getattr(dataset, 'ann_file', '') or type(dataset).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +12,14 @@ from mmengine.runner import Runner
 
 from bimm_mm.registry import HOOKS
 
-_TRAIN, _VAL, _TEST = range(3)
+_STREAMS = ('train', 'val', 'test')
 
 
 def step_seed(seed: int, rank: int, stream: int, step: int) -> int:
-    """Mix four non-negative numbers into one seed.
+    """Mix seed of the run, rank, stream and step into a seed in [0, 2**63).
 
     Adding them would give rank 1 at step 4 the numbers of rank 0 at step 5;
     NumPy's seed sequence hashes them instead.
-
-    Args:
-        seed: Seed of the run.
-        rank: Rank of the process.
-        stream: Training, validation or test.
-        step: Iteration, or index of the batch.
-
-    Returns:
-        A seed in [0, 2**63).
     """
     sequence = np.random.SeedSequence([seed, rank, stream, step])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -47,34 +38,16 @@ class StepSeedHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def before_train_iter(
+    def _before_iter(
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
+        data_batch: Any = None,
+        mode: str = 'train',
     ) -> None:
-        """Seed from the iteration of the whole run."""
-        self._seed(runner, _TRAIN, runner.iter)
-
-    def before_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | Sequence | None = None,
-    ) -> None:
-        """Seed from the batch's place in the validation set."""
-        self._seed(runner, _VAL, batch_idx)
-
-    def before_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | Sequence | None = None,
-    ) -> None:
-        """Seed from the batch's place in the test set."""
-        self._seed(runner, _TEST, batch_idx)
-
-    def _seed(self, runner: Runner, stream: int, step: int) -> None:
+        """Seed from the run's iteration, or a validation's batch."""
+        step = runner.iter if mode == 'train' else batch_idx
+        stream = _STREAMS.index(mode)
         seed = step_seed(runner.seed, runner.rank, stream, step)
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)

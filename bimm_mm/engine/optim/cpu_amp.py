@@ -37,11 +37,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast to bfloat16.
-
-        Args:
-            model: The model in training.
-        """
+        """Autocast to bfloat16."""
         with (
             super().optim_context(model),
             torch.autocast('cpu', dtype=torch.bfloat16),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -36,8 +36,8 @@ class LayerDecay:
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper, with
             ``optimizer``.
-        paramwise_cfg: ``layer_decay`` (float) in (0, 1], and nothing
-            else; 1.0 gives all parameters the same learning rate.
+        paramwise_cfg: ``layer_decay`` in (0, 1], and nothing else; 1.0 gives
+            all parameters the same learning rate.
 
     Raises:
         ValueError: A key of ``paramwise_cfg`` is missing, unknown or out of
@@ -71,14 +71,8 @@ class LayerDecay:
         """Build the optimizer wrapper of a model.
 
         Args:
-            model: With a ``backbone`` that has
-                ``get_layer_depth``, wrapped for several processes or not.
-
-        Returns:
-            Of the type that the config names.
-
-        Raises:
-            ValueError: If the backbone cannot tell the level of a parameter.
+            model: With a ``backbone`` that has ``get_layer_depth``, wrapped
+                for several processes or not.
         """
         inner: Any = model.module if is_model_wrapper(model) else model
         groups = self.groups(inner)
@@ -90,15 +84,7 @@ class LayerDecay:
         )
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Parameter groups, from the first level to the last.
-
-        Args:
-            model: See :meth:`__call__`.
-
-        Returns:
-            ``params``, ``lr``, ``weight_decay``, and ``level``
-            for those who read them.
-        """
+        """Parameter groups, from the first level to the last."""
         backbone: Any = getattr(model, 'backbone', None)
         if not hasattr(backbone, 'get_layer_depth'):
             raise ValueError(
@@ -111,7 +97,7 @@ class LayerDecay:
             if not parameter.requires_grad:
                 continue
             level, levels = backbone.get_layer_depth(name)
-            decays = _decays(name, parameter)
+            decays = parameter.ndim > 1 and not name.endswith(_TOKENS)
             scale = self.layer_decay ** (levels - 1 - level)
             group = {
                 'params': [],
@@ -125,19 +111,12 @@ class LayerDecay:
         return [groups[key] for key in sorted(groups)]
 
 
-def _decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay applies."""
-    return parameter.ndim > 1 and not name.endswith(_TOKENS)
-
-
 def _describe(groups: list[dict[str, Any]], lr: float) -> str:
     """The ladder, one line a level."""
-    counts: dict[int, int] = {}
+    counts: Counter[int] = Counter()
     rates = {group['level']: group['lr'] for group in groups}
     for group in groups:
-        level = group['level']
-        size = sum(parameter.numel() for parameter in group['params'])
-        counts[level] = counts.get(level, 0) + size
+        counts[group['level']] += sum(p.numel() for p in group['params'])
     lines = [
         f'  level {level:2d}: lr {rates[level]:.3e} = {lr:.3g} x '
         f'{rates[level] / lr:.4f}, {counts[level]:,} parameters'
