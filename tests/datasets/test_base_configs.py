@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+import bimm_mm
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS, MODELS
@@ -174,6 +177,56 @@ def test_loader_builds_and_batches(
     batches = list(Runner.build_dataloader(config, seed=0))
     assert [len(batch['data_samples']) for batch in batches] == [2, 2]
     assert batches[0]['inputs'].shape == (2, 1, 3, 16, 224, 224)
+
+
+JOINT = BASES.parents[1] / 'bimm/pretrain_joint_k400.py'
+STEP = 12  # files of a step, as tests/models/test_bimm.py counts them
+
+
+def _config_files(path: Path) -> set[Path]:
+    """A config and all that it inherits."""
+    bases = [path.parent / base for base in Config._get_base_files(str(path))]
+    return {path.resolve()}.union(*map(_config_files, bases))
+
+
+def test_a_reader_of_joint_pretraining_opens_25_files_at_most(
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
+    write_manifest: Callable[..., str],
+    store_contours: Callable[..., None],
+) -> None:
+    video = write_video('a.mp4', num=20)
+    root = write_manifest()
+    maps = [np.full((48, 64), index, np.uint8) for index in range(20)]
+    store_contours(video, Path(root, 'a.mp4.zip'), maps)
+    config = Config.fromfile(JOINT).train_dataloader
+    config.update(batch_size=2, num_workers=0, persistent_workers=False)
+    inner = config.dataset.dataset
+    inner.ann_file = str(write_list(*['a.mp4 0'] * 2))
+    inner.data_prefix.video = str(video.parent)
+    (load,) = _steps(inner.pipeline, 'bimm_mm.LoadContour')
+    load.update(data_root=str(video.parent), contour_root=root, detector=None)
+    (grid,) = _steps(inner.pipeline, 'bimm_mm.SnapToContourStride')
+    grid.contour_root = root
+    loader = Runner.build_dataloader(config, seed=0)
+    next(iter(loader))  # imports what is imported late
+    files = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == 'call':
+            files.add(Path(frame.f_code.co_filename))
+
+    sys.setprofile(note)
+    try:
+        batch = next(iter(loader))
+    finally:
+        sys.setprofile(None)
+    assert batch['inputs'].shape == (2, 1, 4, 16, 224, 224)
+    package = Path(bimm_mm.__file__).parent
+    data = sorted(file for file in files if package in file.parents)
+    configs = sorted(_config_files(JOINT))
+    assert len(data) > 3 and len(configs) > 3
+    assert STEP + len(data) + len(configs) <= 25, [*data, *configs]
 
 
 REAL = (
