@@ -56,7 +56,6 @@ def test_mae_checkpoint_drops_decoder_and_table():
     foreign['decoder_norm.bias'] = torch.zeros(8)
     converted = to_bimm({**weights, **foreign})
     assert_equal(converted.state_dict, weights)
-    assert converted.dropped == tuple(sorted(foreign))
     assert converted.scheme == 'timm, MAE, VideoMAE'
 
 
@@ -68,7 +67,6 @@ def test_finetuned_checkpoint_drops_head():
     }
     converted = to_bimm({**weights, **foreign})
     assert_equal(converted.state_dict, weights)
-    assert converted.dropped == ('fc_norm.weight', 'head.weight')
 
 
 def test_videomae_checkpoint_keeps_the_encoder_only():
@@ -82,7 +80,6 @@ def test_videomae_checkpoint_keeps_the_encoder_only():
     }
     converted = to_bimm({**state, **foreign}, key_bias=False)
     assert_equal(converted.state_dict, weights)
-    assert converted.dropped == tuple(sorted(foreign))
 
 
 def test_query_and_value_bias_become_one_bias_and_back():
@@ -136,10 +133,6 @@ def test_mmaction_names():
     converted = to_bimm(state, key_bias=False)
     assert_equal(converted.state_dict, weights)
     assert converted.scheme == 'mmaction2'
-    assert converted.dropped == (
-        'backbone.pos_embed',
-        'cls_head.fc_cls.weight',
-    )
 
 
 def test_mmpretrain_names():
@@ -150,11 +143,6 @@ def test_mmpretrain_names():
     state['neck.decoder_pred.bias'] = torch.zeros(768)
     converted = to_bimm(state)
     assert_equal(converted.state_dict, weights)
-    assert converted.dropped == (
-        'backbone.ln2.weight',
-        'backbone.pos_embed',
-        'neck.decoder_pred.bias',
-    )
 
 
 def test_layer_scale_is_folded_into_the_last_layer():
@@ -219,7 +207,6 @@ def test_transformers_names(old_biases):
     converted = to_bimm(state, key_bias=False)
     assert_equal(converted.state_dict, weights)
     assert converted.scheme == 'transformers (VideoMAE)'
-    assert converted.dropped == ('decoder.decoder_layers.0.output.dense.bias',)
 
 
 def test_input_is_left_as_it_is():
@@ -238,7 +225,6 @@ def test_one_of_several_encoders_is_chosen_by_prefix():
         to_bimm(state)
     chosen = to_bimm(state, prefix='ventral.backbone.')
     assert_equal(chosen.state_dict, image)
-    assert len(chosen.dropped) == len(video)
 
 
 def test_unknown_scheme_is_refused():
@@ -262,7 +248,7 @@ def test_trained_relative_positions_are_refused():
     state = {to_mmpretrain(k): v for k, v in image_weights().items()}
     key = 'backbone.layers.0.attn.relative_position_bias_table'
     state[key] = torch.zeros(28, 3)
-    assert key in to_bimm(state).dropped
+    assert key not in to_bimm(state).state_dict
     state[key][3, 1] = 0.1
     with pytest.raises(ValueError, match='relative_position_bias_table is tr'):
         to_bimm(state)
@@ -276,14 +262,10 @@ def test_trained_relative_positions_are_refused():
         mae_table() + torch.eye(10)[0, :, None],  # a position for the class
     ],
 )
-def test_trained_positions_are_refused_unless_given_up(table):
+def test_trained_positions_are_refused(table):
     state = {**image_weights(), 'pos_embed': table}
-    with pytest.raises(ValueError, match='drop_learned_positions=True'):
+    with pytest.raises(ValueError, match='delete pos_embed'):
         to_bimm(state)
-    converted = to_bimm(state, drop_learned_positions=True)
-    assert 'pos_embed' in converted.dropped
-    state.pop('pos_embed')
-    assert_equal(converted.state_dict, state)
 
 
 def test_table_of_another_size_is_recognised():

@@ -185,7 +185,7 @@ def test_class_token_may_be_left_out_and_is_reported(joint, log):
     load_pretrained(
         encoder(False, with_cls_token=False, out_type='featmap'), path
     )
-    assert 'class token is not used' in log[-1]
+    assert 'class token of the checkpoint is not used' in log[-1]
 
 
 def test_no_checkpoint_is_told_as_training_from_scratch(log):

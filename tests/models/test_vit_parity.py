@@ -98,7 +98,10 @@ def test_mmpretrain_vision_transformer(out_type):
         VisionTransformer(MMPRETRAIN_ARCH, out_indices=[0, 1, 2], **options)
     )
     set_positions(theirs, 3, 5)
-    weights = to_bimm(theirs.state_dict(), drop_learned_positions=True)
+    state = theirs.state_dict()
+    # Of a grid that is not square: no table to recognize.
+    del state['pos_embed']
+    weights = to_bimm(state)
     ours = BIMMVisionTransformer(ARCH, out_indices=(0, 1, -1), **options)
     ours.load_state_dict(weights.state_dict)
     x = torch.randn(2, 3, 48, 80)

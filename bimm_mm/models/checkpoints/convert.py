@@ -68,22 +68,14 @@ _TRANSFORMERS: Rules = (
     (_LAYER + r'output\.dense\.', r'blocks.\1.mlp.fc2.'),
     (r'^layernorm\.', 'norm.'),
 )
+_PATCH, _NORM = 'patch_embed.proj.weight', 'blocks.0.norm1.weight'
+_PROJECTION = 'patch_embed.projection.weight'
 SCHEMES = (
-    Scheme(
-        'timm, MAE, VideoMAE',
-        'patch_embed.proj.weight',
-        'blocks.0.norm1.weight',
-        (),
-    ),
-    Scheme(
-        'mmaction2',
-        'patch_embed.projection.weight',
-        'blocks.0.norm1.weight',
-        _MMACTION,
-    ),
+    Scheme('timm, MAE, VideoMAE', _PATCH, _NORM, ()),
+    Scheme('mmaction2', _PROJECTION, _NORM, _MMACTION),
     Scheme(
         'mmpretrain, mmsegmentation',
-        'patch_embed.projection.weight',
+        _PROJECTION,
         'layers.0.ln1.weight',
         _OPENMMLAB_LAYERS,
     ),
@@ -106,17 +98,10 @@ _STREAM = (
 
 
 class Converted(NamedTuple):
-    """What became of a checkpoint.
-
-    Args:
-        state_dict: Weights of the encoder.
-        scheme: Whose names the checkpoint used.
-        dropped: Keys that are no part of the encoder.
-    """
+    """Weights of the encoder, and whose names the checkpoint used."""
 
     state_dict: dict[str, Tensor]
     scheme: str
-    dropped: tuple[str, ...]
 
 
 # Of the encoder, in our names; the rest must match one of the next list.
@@ -137,7 +122,6 @@ def to_bimm(
     *,
     key_bias: bool = True,
     prefix: str | None = None,
-    drop_learned_positions: bool = False,
 ) -> Converted:
     """Rename and rearrange weights; the encoder then computes the same.
 
@@ -154,16 +138,6 @@ def to_bimm(
             Dropping a key bias changes no output.
         prefix: What precedes the encoder's keys, such as ``'backbone.'``. If
             None, found by itself.
-        drop_learned_positions: Accept a checkpoint with a trained position
-            table, which is lost.
-
-    Returns:
-        Weights, naming scheme, dropped keys.
-
-    Note:
-        A model finetuned with mean pooling has its norm after the mean,
-        ``fc_norm``, where this encoder with ``out_type='avg'`` applies its
-        own ``norm``: it takes that place if it is the only one.
 
     Raises:
         ValueError: The scheme is unknown, there are several encoders, a key
@@ -176,9 +150,13 @@ def to_bimm(
         for key in state_dict
         if key.startswith(prefix)
     }
-    # A model finetuned with mean pooling has its last norm in the head.
+    # A model finetuned with mean pooling has its only last norm after the
+    # mean, where this encoder with out_type='avg' applies its own.
     if 'norm.weight' not in names.values():
-        names = {k: _as_final_norm(name) for k, name in names.items()}
+        names = {
+            key: re.sub(r'^fc_norm\.', 'norm.', name)
+            for key, name in names.items()
+        }
     ours = {
         name: state_dict[key]
         for key, name in names.items()
@@ -192,10 +170,8 @@ def to_bimm(
     # A stored table of positions must be the computed one.
     for key in dropped:
         if names.get(key) == 'pos_embed':
-            ours = adapt_to_stored(
-                ours, state_dict[key], drop_learned=drop_learned_positions
-            )
-    return Converted(ours, scheme.name, tuple(sorted(dropped)))
+            ours = adapt_to_stored(ours, state_dict[key])
+    return Converted(ours, scheme.name)
 
 
 def _recognise(
@@ -254,10 +230,6 @@ def _rename(key: str, rules: Rules) -> str:
     return key
 
 
-def _as_final_norm(name: str) -> str:
-    return re.sub(r'^fc_norm\.', 'norm.', name)
-
-
 def _join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Separate weights of queries, keys and values -> one matrix (3D, D)."""
     state = dict(state)
@@ -303,7 +275,7 @@ def _fold_layer_scale(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def adapt_to_stored(
-    state: dict[str, Tensor], stored: Tensor, *, drop_learned: bool
+    state: dict[str, Tensor], stored: Tensor
 ) -> dict[str, Tensor]:
     """Weights that mean with computed positions what they mean with stored.
 
@@ -316,32 +288,28 @@ def adapt_to_stored(
     Args:
         state: Weights of the encoder, in our names.
         stored: (1, N, D), or (1, 1 + N, D) with a class token.
-        drop_learned: Accept a table that is neither of the two.
 
     Returns:
         ``state``, or its rearranged copy.
 
     Raises:
-        ValueError: The table was trained and ``drop_learned`` is False.
+        ValueError: The table is neither of the two.
     """
     video = state['patch_embed.proj.weight'].ndim == 5
-    patches = stored[0]
-    if 'cls_token' in state:
-        patches = patches[1:]
+    extra = int('cls_token' in state)
+    patches = stored[0, extra:]
     computed = _computed(len(patches), patches.shape[1], video)
-    if computed is not None and not _has_class_position(stored, patches):
+    if computed is not None and not stored[0, :extra].any():
         if torch.allclose(patches.float(), computed, atol=1e-3):
             return state
         swapped = _swap(computed, 1)
         if not video and torch.allclose(patches.float(), swapped, atol=1e-3):
             return {key: _swap_stream(key, state[key]) for key in state}
-    if drop_learned:
-        return state
     raise ValueError(
         'pos_embed of the checkpoint is no sine-cosine table of MAE, '
         'mmpretrain or VideoMAE but was trained; this encoder only computes '
-        'positions. To start from its other weights nevertheless, set '
-        'drop_learned_positions=True'
+        'positions. To start from its other weights nevertheless, delete '
+        'pos_embed from the checkpoint'
     )
 
 
@@ -349,20 +317,15 @@ def _computed(count: int, dim: int, video: bool) -> Tensor | None:
     """Our table for ``count`` tokens; None if an image is not square."""
     if video:
         return position_table((1, 1, count), dim, video=True)
-    # A stored table does not say its sides: images of pretraining are
-    # square.
+    # A stored table does not say its sides: images of pretraining are square.
     side = math.isqrt(count)
     if side * side != count:
         return None
     return position_table((1, side, side), dim, video=False)
 
 
-def _has_class_position(stored: Tensor, patches: Tensor) -> bool:
-    return bool(stored[0, : stored.shape[1] - len(patches)].any())
-
-
 def _swap(x: Tensor, dim: int) -> Tensor:
-    """Exchange the first and the second half along ``out_channels``."""
+    """Exchange the first and the second half along a dimension."""
     return x.roll(x.shape[dim] // 2, dim)
 
 

@@ -38,15 +38,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         path: A ``.pth`` file of MMEngine, MAE or VideoMAE, or a bare state
             dict.
 
-    Returns:
-        Weights by parameter name.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint or holds no weights.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(
             f'there is no checkpoint at {path}: give the path of an existing '
             '.pth file, or train the stage that writes it first'
@@ -59,9 +55,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         EOFError,
         LookupError,
     ) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
         raise ValueError(
             f'{path} cannot be read as a checkpoint; it may be cut off or '
-            f'hold more than tensors: {_first_line(error)}'
+            f'hold more than tensors: {reason}'
         ) from error
     # The weights may lie deeper in the file.
     for key in _CONTAINERS:
@@ -73,10 +70,6 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     ):
         raise ValueError(f'{path} holds no state dict of tensors')
     return dict(content)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def subtree(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -180,10 +173,12 @@ def load_pretrained(
         raise ValueError(f'{checkpoint}: {error}') from error
     encoder = converted.state_dict
     source = f'{checkpoint} ({prefix or ""}*, names of {converted.scheme})'
-    _check_kind(encoder, backbone, source)
-    unused = _check_unused(encoder, backbone, source)
+    _check_fits(encoder, backbone, source)
     load_fully(backbone, encoder, what='encoder', source=source)
-    print_log(_positions(backbone) + unused, 'current')
+    report = _positions(backbone)
+    if backbone.cls_token is None and 'cls_token' in encoder:
+        report += '; the class token of the checkpoint is not used'
+    print_log(report, 'current')
 
 
 def _find_prefix(
@@ -205,12 +200,12 @@ def _find_prefix(
     return prefix
 
 
-def _check_kind(
+def _check_fits(
     encoder: Mapping[str, Tensor],
     backbone: BIMMVisionTransformer,
     source: str,
 ) -> None:
-    """Images and videos have patches of different dimensions."""
+    """Refuse an encoder of another kind, or one that has more blocks."""
     # A Conv3d's weight has five dimensions, a Conv2d's four.
     video = encoder[_PATCH].ndim == 5
     if video != backbone.video:
@@ -225,23 +220,14 @@ def _check_kind(
             f'{source} has no class token: set with_cls_token=False and '
             "out_type='avg' of the backbone"
         )
-
-
-def _check_unused(
-    encoder: Mapping[str, Tensor],
-    backbone: BIMMVisionTransformer,
-    source: str,
-) -> str:
-    """What is left over: a class token may be, a block may not."""
-    unused = sorted(set(encoder) - set(backbone.state_dict()))
-    if set(unused) - {'cls_token'}:
+    unused = sorted(set(encoder) - set(backbone.state_dict()) - {'cls_token'})
+    if unused:
         raise ValueError(
             f'{source} is of another size: {len(unused)} of its tensors '
             f'have no place in this encoder of {backbone.depth} blocks, '
             f'such as {unused[-1]}. Set arch of the backbone to that of the '
             'checkpoint'
         )
-    return '; its class token is not used' if unused else ''
 
 
 def _positions(backbone: BIMMVisionTransformer) -> str:
@@ -305,33 +291,19 @@ def init_from_ventral(
         source=source,
         missing_ok=('areas.',),
     )
+    # The image's patch embedding has no time: it is inflated or left out.
+    shared = {k: v for k, v in encoder.items() if not k.startswith('patch_')}
+    if inflate_patch_embed:
+        tubelet = dorsal.backbone.patch[0]
+        shared[_PATCH] = inflate(encoder[_PATCH], tubelet)
+        shared['patch_embed.proj.bias'] = encoder['patch_embed.proj.bias']
     load_fully(
         dorsal.backbone,
-        _for_dorsal(encoder, dorsal.backbone, inflate_patch_embed),
+        shared,
         what='dorsal encoder',
         source=source,
         missing_ok=() if inflate_patch_embed else ('patch_embed.',),
     )
-
-
-def _for_dorsal(
-    encoder: dict[str, Tensor],
-    backbone: BIMMVisionTransformer,
-    inflate_patch_embed: bool,
-) -> dict[str, Tensor]:
-    """The ventral encoder's weights as the dorsal encoder can take them."""
-    # The image's patch embedding has no time: it is inflated or left out.
-    state = {
-        key: value
-        for key, value in encoder.items()
-        if not key.startswith('patch_embed.')
-    }
-    if inflate_patch_embed:
-        state['patch_embed.proj.bias'] = encoder['patch_embed.proj.bias']
-        state['patch_embed.proj.weight'] = inflate(
-            encoder['patch_embed.proj.weight'], backbone.patch[0]
-        )
-    return state
 
 
 def inflate(weight: Tensor, tubelet: int) -> Tensor:
