@@ -74,16 +74,10 @@ class ClipBatch:
         return self._maps[key]
 
     def frame(self, index: Tensor) -> ClipBatch:
-        """Pick one frame of every clip.
+        """Pick one frame of every clip, by ``index`` (B,), int64: T = 1.
 
         Maps that are already known are handed over: they are computed frame
         by frame, so those of the picked frame need not be computed again.
-
-        Args:
-            index: (B,), int64, which frame of each clip.
-
-        Returns:
-            A batch with T = 1.
         """
         row = torch.arange(len(index), device=index.device)
 

@@ -131,13 +131,13 @@ def test_after_block_beyond_the_depth(ventral_cfg):
 
 def test_two_areas_of_one_name(ventral_cfg):
     ventral_cfg['areas'][1]['name'] = 'V1'
-    with pytest.raises(ValueError, match="two areas are called 'V1'"):
+    with pytest.raises(ValueError, match="2 areas are called 'V1'"):
         MaskedBranch(**ventral_cfg)
 
 
 def test_no_area(ventral_cfg):
     ventral_cfg['areas'] = []
-    with pytest.raises(ValueError, match='at least one area'):
+    with pytest.raises(ValueError, match='at least one to predict'):
         MaskedBranch(**ventral_cfg)
 
 

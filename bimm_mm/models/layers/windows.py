@@ -46,16 +46,7 @@ def window_partition(
 def window_unpartition(
     x: Tensor, grid: tuple[int, int], window_size: int
 ) -> Tensor:
-    """Undo :func:`window_partition` and leave out the padding.
-
-    Args:
-        x: (B * n, s * s, D).
-        grid: Tokens along height and width (h, w).
-        window_size: Tokens along a window's side s.
-
-    Returns:
-        (B, N, D).
-    """
+    """Undo :func:`window_partition`, (B * n, s * s, D) to (B, N, D)."""
     x = x.unflatten(1, (window_size, window_size))
     x = x.unflatten(0, (-1, *_windows(grid, window_size)))
     # (B, rows, columns, s, s, D) to (B, rows * s, columns * s, D)
@@ -73,16 +64,11 @@ def window_mask(
 ) -> Tensor | None:
     """Say which tokens of every window are no padding.
 
-    Args:
-        grid: Tokens along height and width (h, w).
-        window_size: Tokens along a window's side s.
-        batch: Number of images B.
-        device: Where the mask shall be.
-
     Returns:
         The mask of attention (B * n, 1, 1, s * s), bool; None if there is no
-        padding, since attention without a mask is faster.
+        padding.
     """
+    # Attention without a mask is faster.
     if not (grid[0] % window_size or grid[1] % window_size):
         return None
     ones = torch.ones(1, grid[0] * grid[1], 1, device=device)
@@ -104,17 +90,9 @@ def windowed_blocks(
     with_cls_token: bool,
     video: bool,
 ) -> frozenset[int]:
-    """Decide which blocks attend within windows.
+    """Say which blocks of an encoder, from 0, attend within windows.
 
-    Args:
-        window_size: Window side in tokens; 0 for global attention everywhere.
-        global_blocks: Blocks, from 0, that attend globally nevertheless.
-        depth: Number of blocks.
-        with_cls_token: Whether there is a class token.
-        video: Whether the encoder is one for video.
-
-    Returns:
-        Their indices, from 0; none without windows.
+    Arguments are options of :class:`bimm_mm.BIMMVisionTransformer`.
 
     Raises:
         ValueError: If the options contradict each other.

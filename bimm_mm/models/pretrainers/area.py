@@ -136,7 +136,14 @@ class MultiDecoderHead(BaseModule):
         self, areas: list[dict], *, backbone: BIMMVisionTransformer
     ) -> None:
         super().__init__()
-        _check_names([area['name'] for area in areas])
+        if not areas:
+            raise ValueError('areas is empty: give at least one to predict')
+        names = Counter(area['name'] for area in areas)
+        name, count = names.most_common(1)[0]
+        if count > 1:
+            raise ValueError(
+                f'{count} areas are called {name!r}: give each its own name'
+            )
         # A config may name another class by ``type``.
         default = dict(type='bimm_mm.Area', backbone=backbone)
         self.areas = ModuleDict(
@@ -155,17 +162,10 @@ class MultiDecoderHead(BaseModule):
         grid: Size,
         clips: ClipBatch,
     ) -> dict[str, AreaOutput]:
-        """Run every area.
+        """Run every area on the features after its block.
 
-        Args:
-            features: By number of blocks, (B, C + Nv, D), or (B, Nh, D) where
-                a regressor follows the block.
-            indices: Visible and hidden tokens.
-            grid: Tokens along time, height and width.
-            clips: What the targets are made from.
-
-        Returns:
-            Outputs by area name.
+        Arguments are those of :meth:`Area.forward`, features by number of
+        blocks; outputs come by area name.
         """
         return {
             name: area(features[area.after_block], indices, grid, clips)
@@ -173,41 +173,16 @@ class MultiDecoderHead(BaseModule):
         }
 
     def loss(self, outputs: dict[str, AreaOutput]) -> dict[str, Tensor]:
-        """Compute every area's weighted loss (eq. 2 and 3).
-
-        Args:
-            outputs: By area name, from :meth:`forward`.
-
-        Returns:
-            Scalars by area name.
-        """
+        """Compute weighted losses (eq. 2 and 3), scalars by area name."""
         return {
             name: self.areas[name].weight * self.areas[name].loss(output)
             for name, output in outputs.items()
         }
 
     def metrics(self, outputs: dict[str, AreaOutput]) -> dict[str, Tensor]:
-        """Compute what targets log besides their losses.
-
-        Args:
-            outputs: By area name, from :meth:`forward`.
-
-        Returns:
-            Scalars by ``<area>/<metric>``.
-        """
+        """Compute what targets log besides, by ``<area>/<metric>``."""
         return {
             f'{name}/{metric}': value
             for name, output in outputs.items()
             for metric, value in self.areas[name].metrics(output).items()
         }
-
-
-def _check_names(names: list[str]) -> None:
-    """Refuse areas that cannot be told apart in the log."""
-    if not names:
-        raise ValueError('areas is empty: give at least one area to predict')
-    doubles = [name for name, count in Counter(names).items() if count > 1]
-    if doubles:
-        raise ValueError(
-            f'two areas are called {doubles[0]!r}: give each its own name'
-        )

@@ -109,12 +109,8 @@ class BIMM(BasePretrainer):
     def loss(self, clips: ClipBatch) -> dict[str, Tensor]:
         """Compute L = L_V + lambda L_D (eq. 4), one named loss per area.
 
-        Args:
-            clips: B clips.
-
-        Returns:
-            Scalars ``loss_<branch>_<area>``, which sum up to eq. 4, and
-            metrics of the targets that have some.
+        Scalars ``loss_<branch>_<area>`` sum up to eq. 4; metrics of the
+        targets that have some come with them.
         """
         # The dorsal branch goes first: the per-frame maps that its targets
         # compute, such as Gabor features, are handed over with the frame.
@@ -127,14 +123,8 @@ class BIMM(BasePretrainer):
         return {**ventral, **dorsal}
 
     def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
-        """Run both branches, in the order of :meth:`loss`.
-
-        Args:
-            clips: B clips.
-
-        Returns:
-            Outputs by ``<branch>_<area>``.
-        """
+        """Run both branches; outputs are named ``<branch>_<area>``."""
+        # In the order of loss.
         dorsal = self.dorsal.forward_areas(clips)
         ventral = self.ventral.forward_areas(self.sample_frame(clips))
         return _join(ventral, dorsal)
@@ -142,11 +132,7 @@ class BIMM(BasePretrainer):
     def sample_frame(self, clips: ClipBatch) -> ClipBatch:
         """Draw the frame that the ventral branch sees (Algorithm 1, line 9).
 
-        Args:
-            clips: B clips.
-
-        Returns:
-            One frame of each clip, as B images, with the maps known so far.
+        These are B images, with the maps that are known so far.
         """
         batch, device = len(clips.inputs), clips.inputs.device
         return clips.frame(

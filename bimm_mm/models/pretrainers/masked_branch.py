@@ -35,34 +35,16 @@ class BasePretrainer(BaseModel):
     def loss(self, clips: ClipBatch) -> dict[str, Tensor]:
         """Compute one named loss per area, and what targets log besides.
 
-        Args:
-            clips: B clips or images.
-
-        Returns:
-            Scalars. Those whose name starts with ``loss`` are summed up.
+        These are scalars. Those whose name starts with ``loss`` are summed up.
         """
         raise NotImplementedError
 
     def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
-        """Hide tokens, encode the visible ones and decode every area.
-
-        Args:
-            clips: B clips or images.
-
-        Returns:
-            Outputs by name.
-        """
+        """Hide tokens, encode the visible ones and decode every area."""
         raise NotImplementedError
 
     def predict(self, clips: ClipBatch) -> dict[str, AreaOutput]:
-        """Do the same, and score every prediction.
-
-        Args:
-            clips: B clips or images.
-
-        Returns:
-            Outputs by name, with their loss and metrics.
-        """
+        """Do the same, and give every output its loss and metrics."""
         outputs = self.forward_areas(clips)
         for name, output in outputs.items():
             output.loss = self.areas[name].loss(output)
@@ -80,11 +62,8 @@ class BasePretrainer(BaseModel):
         Args:
             inputs: B clips or images.
             data_samples: Where each sample comes from; not used here.
-            mode: ``'loss'`` or ``'predict'``.
-
-        Returns:
-            What :meth:`loss` gives, or a list of one entry: what
-            :meth:`predict` gives.
+            mode: ``'loss'``, or ``'predict'`` for a list of one entry: what
+                :meth:`predict` gives.
 
         Raises:
             ValueError: If ``mode`` is neither of the two.
@@ -103,9 +82,8 @@ class MaskedBranch(BasePretrainer):
     Args:
         backbone: Config of a :class:`BIMMVisionTransformer`.
         masking: Config of a :class:`Masking`.
-        areas: One config per area, see :class:`Area`: ``name``,
-            ``after_block``, ``decoder``, ``target`` and, if wanted,
-            ``weight``.
+        areas: One config per :class:`Area`: ``name``, ``after_block``,
+            ``decoder``, ``target`` and, if wanted, ``weight``.
         regressor: Config of a :class:`LatentRegressor`. It stands behind the
             last block: areas after that block decode its latents of the
             hidden tokens.
@@ -211,14 +189,7 @@ class MaskedBranch(BasePretrainer):
         }
 
     def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
-        """Mask, encode what is visible, regress, decode every area.
-
-        Args:
-            clips: B clips or images.
-
-        Returns:
-            Outputs by area name.
-        """
+        """Mask, encode what is visible, regress, decode every area."""
         # 1. Choose the tokens that the encoder does not see.
         grid = self.backbone.grid(clips.size)
         device = clips.inputs.device
