@@ -18,22 +18,16 @@ from bimm_mm.registry import DETECTORS
 
 
 class Detector(ABC):
-    """Contour strength of pictures, on one device.
+    """Contour strength of pictures, computed and returned on one device.
 
     The arguments of a subclass' constructor are keyword-only: ``device``,
     ``weights`` if it needs a file, and its options, all with defaults.
     ``thinned`` says that lines are already one pixel wide, so that they are
     not thinned again. ``hint`` says which file ``weights`` is.
-
-    Args:
-        device: Where contours are computed and returned.
-
-    Raises:
-        ValueError: If there is no such device.
     """
 
     thinned: bool = False
-    hint: str = ''
+    hint: str = 'a file'
 
     def __init__(self, *, device: str = 'cpu') -> None:
         self.device = torch.device(device)
@@ -82,9 +76,6 @@ def build_detector(
         device: Where it computes.
         options: Its other arguments.
 
-    Returns:
-        Ready to use.
-
     Raises:
         ValueError: If the name or an option is unknown or wrong, or weights
             are missing or not needed.
@@ -100,28 +91,17 @@ def build_detector(
         )
     known = set(signature(detector).parameters) - {'device'}
     given = dict(options or {})
-    if unknown := sorted(given.keys() - (known - {'weights'})):
+    if weights is not None:
+        given['weights'] = weights
+    if unknown := sorted(given.keys() - known):
         raise ValueError(
             f'detector {name!r} has no option {unknown[0]!r}, it has '
-            f'{sorted(known - {"weights"}) or "none"}'
+            f'{sorted(known) or "none"}'
         )
-    if 'weights' in known:
-        given['weights'] = _existing(weights, name, detector.hint)
-    elif weights is not None:
-        raise ValueError(
-            f'detector {name!r} has no weights, but {weights!r} was given: '
-            'leave it out'
+    if 'weights' in known and weights is None:
+        raise ValueError(f'detector {name!r} needs weights, {detector.hint}')
+    if weights is not None and not os.path.isfile(weights):
+        raise FileNotFoundError(
+            f'there are no weights at {weights}. Expected is {detector.hint}'
         )
     return detector(device=device, **given)
-
-
-def _existing(weights: str | None, name: str, hint: str) -> str:
-    """The path of the weights, if it is one."""
-    hint = hint or 'a file'
-    if weights is None:
-        raise ValueError(f'detector {name!r} needs weights, {hint}')
-    if not os.path.isfile(weights):
-        raise FileNotFoundError(
-            f'there are no weights at {weights}. Expected is {hint}'
-        )
-    return os.fspath(weights)

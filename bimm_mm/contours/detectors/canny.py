@@ -33,10 +33,7 @@ class CannyDetector(Detector):
         high: Somewhere on the line they must exceed this, at least ``low``.
         sigma: Standard deviation of the Gaussian before, in pixels; 0 for
             none.
-        device: See :class:`Detector`; the result is moved there.
-
-    Raises:
-        ValueError: If ``high`` is below ``low``, which OpenCV would swap.
+        device: Where the result is moved.
     """
 
     thinned = True
@@ -50,6 +47,7 @@ class CannyDetector(Detector):
         device: str = 'cpu',
     ) -> None:
         super().__init__(device=device)
+        # OpenCV would swap them.
         if not 0 <= low <= high:
             raise ValueError(
                 f'canny: low={low} and high={high}: give 0 <= low <= high'

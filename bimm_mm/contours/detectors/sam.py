@@ -23,26 +23,16 @@ class SamDetector(Detector):
 
     The masks are those of ``SamAutomaticMaskGenerator`` at these settings,
     without crops and without removing small regions. A pixel's strength is
-    its highest over the masks, relative to the frame's highest.
+    its highest over the masks, relative to the frame's highest. Arguments
+    that are not below are those of :class:`MaskOptions`; lines of
+    ``boundary='binary'`` are not thinned.
 
     Args:
         weights: A SAM checkpoint; its size is read off it.
-        points_per_side: See :class:`MaskOptions`, also for those below.
-        pred_iou_thresh: See there.
-        stability_score_thresh: See there.
-        stability_score_offset: See there.
-        box_nms_thresh: See there.
-        boundary: See there. With ``'binary'``, lines are not thinned.
-        dtype: See there.
-        points_per_batch: Prompts decoded at a time, of all frames together.
-            None takes what is fast on the device.
+        points_per_batch: See :class:`MaskGenerator`.
         compile: Whether to compile the networks, which takes a minute and
             pays for whole datasets on a GPU.
         device: Where contours are computed and returned.
-
-    Raises:
-        ImportError: If segment-anything is not installed.
-        ValueError: If it is no SAM, or an option is wrong.
     """
 
     hint = HINT

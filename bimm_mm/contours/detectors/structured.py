@@ -5,7 +5,6 @@ Shapes: N frames of H x W pixels.
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from typing import Any
@@ -13,15 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
 from bimm_mm.contours.detectors.base import Detector
 from bimm_mm.registry import DETECTORS
 from bimm_mm.utils.files import sha256_of_file
 
-# Run in a process of its own: on a broken file OpenCV does not raise but
-# divides by zero or reads beyond its arrays, which ends the process.
 _TRIAL = """
 import sys
 import cv2
@@ -31,7 +27,6 @@ noise = np.random.default_rng(0).random((128, 128, 3), np.float32)
 model.detectEdges(noise)
 model.detectEdges(cv2.GaussianBlur(noise, (0, 0), 4))
 """
-_TRIAL_SECONDS = 300
 
 
 @DETECTORS.register_module('structured')
@@ -39,15 +34,13 @@ class StructuredDetector(Detector):
     """Edges of structured forests, by ``cv2.ximgproc``.
 
     OpenCV computes them on the CPU, one frame after the other, with its own
-    threads; on another device the result is only moved there. The file is
-    first tried in a process of its own, since OpenCV ends the process on a
-    broken one. Strengths are the forest's votes, as they are; at most 1.
+    threads. Strengths are the forest's votes, as they are; at most 1.
 
     Args:
         weights: Path of the forest, see ``hint``.
         nms: Thin lines by OpenCV's ``edgesNms`` (radius 2), in place of the
             thinning of :class:`~bimm_mm.contours.Compression`.
-        device: See :class:`Detector`.
+        device: Where the result is moved.
 
     Raises:
         ValueError: If the file is no such forest.
@@ -74,13 +67,6 @@ class StructuredDetector(Detector):
         self._forest = cv2.ximgproc.createStructuredEdgeDetection(weights)
         self.nms = nms
         self.thinned = nms
-        if self.device.type != 'cpu':
-            print_log(
-                'structured: OpenCV detects these edges on the CPU; on '
-                f'{self.device} they are only compressed',
-                logger='current',
-                level=logging.WARNING,
-            )
 
     def detect(self, frames: Tensor) -> Tensor:
         """See :meth:`Detector.detect`."""
@@ -107,13 +93,13 @@ class StructuredDetector(Detector):
 
 
 def _try(path: str) -> None:
-    """Load a forest and use it, in a process of its own."""
-    run = subprocess.run(
-        [sys.executable, '-c', _TRIAL, path],
-        capture_output=True,
-        text=True,
-        timeout=_TRIAL_SECONDS,
-    )
+    """Load a forest and use it, in a process of its own.
+
+    On a broken file OpenCV does not raise but divides by zero or reads
+    beyond its arrays, which ends the process.
+    """
+    command = [sys.executable, '-c', _TRIAL, path]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if run.returncode:
         reason = (run.stderr.strip().splitlines() or ['OpenCV crashed'])[-1]
         raise ValueError(

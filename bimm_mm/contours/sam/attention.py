@@ -31,18 +31,12 @@ class SharedImage(NamedTuple):
     """Image tokens of frames before a prompt has changed them.
 
     All prompts of a frame share them and their projections.
-
-    Args:
-        tokens: (N, K, D).
-        keys: (N, h, K, c), for token-to-image attention.
-        values: (N, h, K, c), likewise.
-        queries: (N, h * c, K), for image-to-token attention.
     """
 
-    tokens: Tensor
-    keys: Tensor
-    values: Tensor
-    queries: Tensor
+    tokens: Tensor  # (N, K, D)
+    keys: Tensor  # (N, h, K, c), for token-to-image attention
+    values: Tensor  # (N, h, K, c), likewise
+    queries: Tensor  # (N, h * c, K), for image-to-token attention
 
 
 class CrossAttention(nn.Module):
@@ -123,8 +117,12 @@ class CrossAttention(nn.Module):
         self, tokens: Tensor, image: SharedImage
     ) -> Tensor:
         """As :meth:`image_to_token_weights`, for shared image tokens."""
-        # (B, J, h * c) -> (N, P * J, h * c): one product per frame.
-        keys = self._block_diagonal(tokens)
+        # (B, h, T, c) -> (B, h, T, h, c): zero but in its own head.
+        keys = self._project_tokens(tokens)
+        eye = torch.eye(self.num_heads, dtype=keys.dtype, device=keys.device)
+        keys = keys[:, :, :, None] * eye[:, None, :, None]
+        # -> (B, J, h * c) -> (N, P * J, h * c): one product per frame.
+        keys = keys.flatten(3).flatten(1, 2)
         keys = keys.unflatten(0, (len(image.queries), -1)).flatten(1, 2)
         scores = torch.bmm(keys, image.queries)
         scores = scores.view(len(tokens), -1, scores.shape[2])
@@ -177,14 +175,6 @@ class CrossAttention(nn.Module):
         if image.dtype == scores.dtype:
             return scores.baddbmm_(pulled, keys)
         return scores.add_(torch.bmm(pulled.to(keys.dtype), keys))
-
-    def _block_diagonal(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) -> (B, J, h * c), projected, zero but in its own head."""
-        x = self._project_tokens(tokens)
-        eye = torch.eye(self.num_heads, dtype=x.dtype, device=x.device)
-        # (B, h, T, c) -> (B, h, T, h, c) -> (B, h * T, h * c)
-        x = x[:, :, :, None] * eye[:, None, :, None]
-        return x.flatten(3).flatten(1, 2)
 
     def _project_tokens(self, tokens: Tensor) -> Tensor:
         """(B, T, D) -> (B, h, T, c), projected and scaled."""

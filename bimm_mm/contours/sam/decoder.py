@@ -1,11 +1,12 @@
 """SAM's mask decoder for many prompts of the same image.
 
-N frames, P prompts of each, B = N * P, K = G * G image tokens, T prompt
-tokens, D channels, h heads, J = h * T.
-
 Before the first layer has changed them, the image tokens of a frame are the
 same for all its prompts and are projected once. From then on they are of the
-chosen dtype; the few prompt tokens stay fp32.
+chosen ``dtype``; the few prompt tokens stay fp32. Every class holds the
+modules of the ``official`` one, which share weights.
+
+N frames, P prompts of each, B = N * P, K = G * G image tokens, T prompt
+tokens, D channels, h heads, J = h * T; M prompts drawn, C masks of each.
 """
 
 from __future__ import annotations
@@ -21,29 +22,19 @@ if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
     from segment_anything.modeling.transformer import TwoWayAttentionBlock
 
+_gelu = torch.ops.aten.gelu_  # in place
+
 
 class Decoded(NamedTuple):
-    """What the transformer makes of prompts.
+    """What the transformer makes of prompts."""
 
-    Args:
-        iou: (B, 3) fp32, IoU that each mask is predicted to have.
-        masks: (B, 3, D), a token for each mask.
-        image: (B, K, D), the image tokens of each prompt.
-    """
-
-    iou: Tensor
-    masks: Tensor
-    image: Tensor
+    iou: Tensor  # (B, 3) fp32, IoU that each mask is predicted to have
+    masks: Tensor  # (B, 3, D), a token for each mask
+    image: Tensor  # (B, K, D), the image tokens of each prompt
 
 
 class Decoder(nn.Module):
-    """The official decoder's transformer, which shares its weights.
-
-    Args:
-        official: Whose modules are used.
-        prompts: Whose position encoding is used.
-        dtype: Of the image tokens; all else is fp32.
-    """
+    """The decoder's transformer; ``prompts`` has the position encoding."""
 
     def __init__(
         self,
@@ -118,10 +109,7 @@ class Decoder(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention of the prompt tokens, then both cross attentions.
 
-    Args:
-        official: Whose modules are used.
-        position: (K, D), position encoding of the image tokens.
-        dtype: Of the image tokens.
+    ``position`` (K, D) is the position encoding of the image tokens.
     """
 
     def __init__(
@@ -152,12 +140,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Run the first layer, for image tokens that prompts still share.
 
-        Args:
-            prompts: (B, T, D).
-            image: Of N frames.
-
-        Returns:
-            (B, T, D) prompt tokens and (B, K, D) image tokens.
+        Takes prompt tokens (B, T, D); gives these and image tokens (B, K, D).
         """
         tokens = self._self_attention(prompts, prompts)
         attended = self.to_image.token_to_shared_image(tokens + prompts, image)
@@ -203,3 +186,59 @@ class DecoderLayer(nn.Module):
     def _mlp(self, tokens: Tensor) -> Tensor:
         tokens = self.norm2(tokens)
         return self.norm3(tokens + self.mlp(tokens))
+
+
+class Upscale(nn.Module):
+    """Upscaling by four and the product with each mask's own weights.
+
+    All stays (tokens, pixels, channels) up to the logits, which alone are
+    laid out as pictures. The masks' own weights and their product with the
+    pixels, the logits, are fp32.
+    """
+
+    def __init__(self, official: MaskDecoder, dtype: torch.dtype) -> None:
+        super().__init__()
+        first, norm, _, second, _ = official.output_upscaling
+        self.first = _as_linear(first).to(dtype)
+        self.second = _as_linear(second).to(dtype)
+        self.norm = nn.LayerNorm(first.out_channels, eps=norm.eps)
+        self.norm.load_state_dict(norm.state_dict())
+        self.norm.to(norm.weight.device, dtype).requires_grad_(False)
+        # The first is that of the single mask, which is not wanted here.
+        self.heads = nn.ModuleList(official.output_hypernetworks_mlps[1:])
+
+    def forward(self, image: Tensor, masks: Tensor) -> Tensor:
+        """Image tokens (M, K, D), mask tokens (M, C, D) -> (M, C, 4G, 4G)."""
+        # (M, K, 4 * channels) -> (M, K * 4, channels): each token becomes
+        # four pixels.
+        x = self.first(image).unflatten(2, (4, -1)).flatten(1, 2)
+        x = _gelu(self.norm(x))
+        # (M, K * 4, 4 * channels) -> (M, K * 16, channels)
+        x = _gelu(self.second(x)).unflatten(2, (4, -1)).flatten(1, 2)
+        weights = torch.stack(
+            [head(masks[:, i]) for i, head in enumerate(self.heads)], 1
+        )
+        x = torch.bmm(weights, x.to(weights.dtype).mT)
+        # (M, C, G * G * 2 * 2 * 2 * 2): row and column, then row and column
+        # within them, twice.
+        side = round((x.shape[2] // 16) ** 0.5)
+        x = x.view(*x.shape[:2], side, side, 2, 2, 2, 2)
+        x = x.permute(0, 1, 2, 4, 6, 3, 5, 7)
+        return x.reshape(*x.shape[:2], 4 * side, 4 * side)
+
+
+def _as_linear(layer: nn.ConvTranspose2d) -> nn.Linear:
+    """A transposed convolution over 2 x 2 pixels at stride 2, token by token.
+
+    It is linear from the channels of a token to those of four pixels.
+    """
+    linear = nn.Linear(
+        layer.in_channels, 4 * layer.out_channels, device=layer.weight.device
+    )
+    assert layer.bias is not None
+    with torch.no_grad():
+        # (in, out, 2, 2) -> (2 * 2 * out, in)
+        weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        linear.weight.copy_(weight)
+        linear.bias.copy_(layer.bias.repeat(4))
+    return linear.requires_grad_(False)

@@ -1,5 +1,7 @@
 """SAM's image encoder, without attention maps of its own in memory.
 
+Every class holds the modules of the ``official`` one, which share weights.
+
 N frames, G patches along a side, E channels, D channels of the output, B
 windows or frames, S patches along the side of one, h heads of d channels.
 """
@@ -17,23 +19,16 @@ if TYPE_CHECKING:
     from segment_anything.modeling.image_encoder import Attention as Official
     from segment_anything.modeling.image_encoder import Block as OfficialBlock
 
-# On the CPU attention is computed for so many rows of patches at a time: its
-# bias then is rows x S of the S x S queries.
-ROWS = 8
-
 
 class Encoder(nn.Module):
-    """The official encoder's modules in others, which share their weights.
+    """The whole encoder; ``dtype`` is that of attention and MLPs.
 
-    Args:
-        official: Whose modules are used.
-        dtype: Of attention and MLPs, nearly all of the work. The residual
-            stream, norms, patch embedding and neck are fp32.
+    These are nearly all of the work. The residual stream, norms, patch
+    embedding and neck are fp32.
     """
 
     def __init__(self, official: ImageEncoderViT, dtype: torch.dtype) -> None:
         super().__init__()
-        self.side: int = official.img_size
         self.patch_embed: nn.Module = official.patch_embed
         self.pos_embed: nn.Parameter = official.pos_embed
         self.blocks = nn.ModuleList(
@@ -50,12 +45,7 @@ class Encoder(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer block with attention in windows, or everywhere.
-
-    Args:
-        official: Whose modules are used.
-        dtype: Of attention and MLP.
-    """
+    """A transformer block with attention in windows, or everywhere."""
 
     def __init__(self, official: OfficialBlock, dtype: torch.dtype) -> None:
         super().__init__()
@@ -89,11 +79,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with a bias for distance in rows and for that in columns.
-
-    Args:
-        official: Whose projections and tables are used.
-    """
+    """Attention with a bias for distance in rows and for that in columns."""
 
     rel_pos_h: Tensor
     rel_pos_w: Tensor
@@ -121,7 +107,12 @@ class Attention(nn.Module):
         self.register_buffer('one_hot', one_hot, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, S, S, E) -> (B, S, S, E)."""
+        """(B, S, S, E) -> (B, S, S, E).
+
+        The bias is more channels, so that no map is ever stored: [q, bias of
+        rows, bias of columns] times [k, row one-hot, column one-hot] is q
+        times k plus the bias of k's row and column.
+        """
         shape = x.shape
         qkv = self.qkv(x.flatten(1, 2))
         # (B, S * S, 3 * h * d) -> (3, B, h, S * S, d)
@@ -131,52 +122,14 @@ class Attention(nn.Module):
         grid = q.unflatten(2, (shape[1], shape[2]))
         rows = torch.einsum('bhyxd,ykd->bhyxk', grid, self.rel_pos_h)
         columns = torch.einsum('bhyxd,xkd->bhyxk', grid, self.rel_pos_w)
-        if x.device.type == 'cpu':
-            out = self._masked(grid, k, v, rows, columns)
-        else:
-            out = self._joined(q, k, v, rows.flatten(2, 3), columns)
-        # (B, h, S * S, d) -> (B, S * S, h * d)
-        out = out.transpose(1, 2).reshape(shape[0], -1, shape[3])
-        return self.proj(out).view(shape)
-
-    def _masked(
-        self, grid: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
-    ) -> Tensor:
-        """Attention with the bias as a mask, some rows of queries at a time.
-
-        On the CPU this is faster than :meth:`_joined`, whose products are
-        three times as wide.
-        """
-        parts = []
-        for start in range(0, grid.shape[2], ROWS):
-            part = slice(start, start + ROWS)
-            # (B, h, rows, S, S, S): of queries in rows and columns, then of
-            # keys in rows and columns.
-            bias = rows[:, :, part, :, :, None] + columns[:, :, part, :, None]
-            parts.append(
-                F.scaled_dot_product_attention(
-                    grid[:, :, part].flatten(2, 3),
-                    k,
-                    v,
-                    attn_mask=bias.flatten(4, 5).flatten(2, 3),
-                    scale=self.scale,
-                )
-            )
-        return torch.cat(parts, 2)
-
-    def _joined(
-        self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
-    ) -> Tensor:
-        """Attention with the bias as more channels: no map is ever stored.
-
-        [q, bias of rows, bias of columns] times [k, row one-hot, column
-        one-hot] is q times k plus the bias of k's row and column.
-        """
-        q = torch.cat([q * self.scale, rows, columns.flatten(2, 3)], 3)
+        bias = torch.cat([rows, columns], 4).flatten(2, 3)
+        q = torch.cat([q * self.scale, bias], 3)
         k = torch.cat([k, self.one_hot.expand(*k.shape[:2], -1, -1)], 3)
         channels = v.shape[3]
         # Kernels want a multiple of 8 channels, the same in all three.
         full = -(-q.shape[3] // 8) * 8
         q, k, v = (F.pad(t, (0, full - t.shape[3])) for t in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return out[..., :channels]
+        # (B, h, S * S, d) -> (B, S * S, h * d)
+        out = out[..., :channels].transpose(1, 2)
+        return self.proj(out.reshape(shape[0], -1, shape[3])).view(shape)

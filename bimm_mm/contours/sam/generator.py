@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from bimm_mm.contours.sam import boundary
-from bimm_mm.contours.sam.decoder import Decoded, Decoder
+from bimm_mm.contours.sam.decoder import Decoded, Decoder, Upscale
 from bimm_mm.contours.sam.encoder import Encoder
-from bimm_mm.contours.sam.resize import Size, input_size, to_frame, to_input
-from bimm_mm.contours.sam.upscale import Upscale
+from bimm_mm.contours.sam.frames import (
+    BOUNDARIES,
+    Size,
+    input_size,
+    to_frame,
+    to_input,
+)
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -30,8 +34,6 @@ PIXELS = {'cpu': 1 << 21, 'cuda': 1 << 27}
 # Image tokens, 4096 for a prompt, decoded at a time. Few on the CPU: large
 # pieces of memory go back to the system, and come back as slowly as products.
 IMAGE_TOKENS = {'cpu': 1 << 12, 'cuda': 1 << 20}
-
-
 DTYPES = {
     'fp32': torch.float32,
     'bf16': torch.bfloat16,
@@ -70,27 +72,21 @@ class MaskOptions:
     boundary: str = 'probability'
 
     def __post_init__(self) -> None:
-        known: dict[str, list[str]] = {
-            'dtype': list(DTYPES),
-            'boundary': list(boundary.BOUNDARIES),
-        }
+        known = {'dtype': list(DTYPES), 'boundary': list(BOUNDARIES)}
         for name, choices in known.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f'{name} {getattr(self, name)!r} is unknown, choose one '
                     f'of {choices}'
                 )
-        if self.points_per_side < 1:
-            raise ValueError(
-                'points_per_side must be at least 1, got '
-                f'{self.points_per_side}'
-            )
         # A negative offset would make a score above 1, which keeps all.
-        if self.stability_score_offset < 0:
-            raise ValueError(
-                'stability_score_offset must not be negative, got '
-                f'{self.stability_score_offset}'
-            )
+        limits = {'points_per_side': 1, 'stability_score_offset': 0}
+        for name, least in limits.items():
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f'{name} must be at least {least}, got '
+                    f'{getattr(self, name)}'
+                )
 
 
 @dataclass
@@ -132,9 +128,6 @@ class MaskGenerator:
         points_per_batch: Prompts decoded at a time, of all frames together.
             None takes what is fast on the device.
         compiled: Whether to compile the networks.
-
-    Raises:
-        ValueError: If ``points_per_batch`` is less than 1.
     """
 
     def __init__(
@@ -147,12 +140,8 @@ class MaskGenerator:
         compiled: bool = False,
     ) -> None:
         self.options, self.device = options, device
-        self.dtype = DTYPES[options.dtype]
+        dtype = DTYPES[options.dtype]
         kind = 'cuda' if device.type == 'cuda' else 'cpu'
-        if points_per_batch is not None and points_per_batch < 1:
-            raise ValueError(
-                f'points_per_batch must be at least 1, got {points_per_batch}'
-            )
         self.pixels = PIXELS[kind]
         sam = sam.to(device).requires_grad_(False).eval()
         self.side = sam.image_encoder.img_size
@@ -160,13 +149,11 @@ class MaskGenerator:
         default = max(IMAGE_TOKENS[kind] // grid**2, 1)
         self.prompts = points_per_batch or default
         self.mean, self.std = sam.pixel_mean, sam.pixel_std
-        prompts = _Prompts(sam, options.points_per_side)
-        self.tokens = lru_cache(maxsize=8)(prompts)
-        self.encoder = Encoder(sam.image_encoder, self.dtype)
-        self.decoder = Decoder(
-            sam.mask_decoder, sam.prompt_encoder, self.dtype
-        )
-        self.upscale = Upscale(sam.mask_decoder, self.dtype)
+        self.prompt_encoder = sam.prompt_encoder
+        self.tokens = lru_cache(maxsize=8)(self._tokens)
+        self.encoder = Encoder(sam.image_encoder, dtype)
+        self.decoder = Decoder(sam.mask_decoder, sam.prompt_encoder, dtype)
+        self.upscale = Upscale(sam.mask_decoder, dtype)
         if compiled:
             self.compile()
 
@@ -193,7 +180,17 @@ class MaskGenerator:
         logits, frame, point, iou = found
         stability, boxes = self.measure(logits, size)
         masks = Masks(logits, frame, point, iou, stability, boxes)
-        return self.select(self.stable(masks))
+        threshold = self.options.stability_score_thresh
+        if threshold > 0:
+            masks = masks.take(masks.stability >= threshold)
+        kept = batched_nms(
+            masks.boxes,
+            masks.iou,
+            masks.frame,
+            iou_threshold=self.options.box_nms_thresh,
+        )
+        order = masks.frame[kept].argsort(stable=True)
+        return masks.take(kept[order])
 
     def encode(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 -> (N, D, G, G)."""
@@ -217,61 +214,34 @@ class MaskGenerator:
         """
         image = self.decoder.share(embedding)
         step = max(self.prompts // len(embedding), 1)
+        threshold = self.options.pred_iou_thresh
         parts = []
         for start in range(0, len(tokens), step):
             part = tokens[start : start + step]
             decoded = self.decoder(image, part)
             # The one wait for the device per batch of prompts: how many
             # masks are worth drawing decides the shapes of what follows.
-            good = self._good(decoded.iou).cpu()
+            good = (decoded.iou > threshold).cpu() | (threshold <= 0)
             prompt, mask = good.nonzero(as_tuple=True)
             drawn, row = prompt.unique_consecutive(return_inverse=True)
             prompt, mask, drawn, row = (
                 index.to(self.device) for index in (prompt, mask, drawn, row)
             )
-            logits = self.draw(decoded, drawn)
+            logits = self._draw(decoded, drawn)
             frame, point = prompt // len(part), prompt % len(part) + start
             iou = decoded.iou[prompt, mask]
             parts.append((logits[row, mask], frame, point, iou))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
-
-    def draw(self, decoded: Decoded, prompts: Tensor) -> Tensor:
-        """Logits (M, 3, L, L) of some prompts (M,) of those decoded."""
-        image, masks = decoded.image, decoded.masks
-        if not len(prompts):
-            side = 4 * round(image.shape[1] ** 0.5)
-            return masks.new_empty(0, masks.shape[1], side, side)
-        return self.upscale(image[prompts], masks[prompts])
 
     def measure(self, logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         """Stability (M,) and boxes (M, 4) of masks, see :class:`Masks`."""
         offset = self.options.stability_score_offset
         parts = [
             _measure(self.in_frame(part, size), offset)
-            for part in logits.split(self._masks(size))
+            for part in logits.split(self._masks_at_once(size))
         ]
-        stability, boxes = (
-            torch.cat(column) for column in zip(*parts, strict=True)
-        )
-        return stability, boxes
-
-    def stable(self, masks: Masks) -> Masks:
-        """Those that differ little between the two cutoffs."""
-        threshold = self.options.stability_score_thresh
-        if threshold <= 0:
-            return masks
-        return masks.take(masks.stability >= threshold)
-
-    def select(self, masks: Masks) -> Masks:
-        """Those that are not duplicates, sorted by frame."""
-        kept = batched_nms(
-            masks.boxes,
-            masks.iou,
-            masks.frame,
-            iou_threshold=self.options.box_nms_thresh,
-        )
-        order = masks.frame[kept].argsort(stable=True)
-        return masks.take(kept[order])
+        stability, boxes = zip(*parts, strict=True)
+        return torch.cat(stability), torch.cat(boxes)
 
     @torch.no_grad()
     def contours(self, masks: Masks, count: int, size: Size) -> Tensor:
@@ -286,55 +256,50 @@ class MaskGenerator:
             (N, H, W) fp32 in [0, 1]; 1 for the strongest pixel of a
             frame, all 0 where it has no mask.
         """
-        draw = boundary.BOUNDARIES[self.options.boundary]
+        boundary = BOUNDARIES[self.options.boundary]
         maps = torch.zeros(count, *size, device=self.device)
         if not len(masks):
             return maps
-        step = self._masks(size)
+        step = self._masks_at_once(size)
         for logits, frame in zip(
             masks.logits.split(step), masks.frame.split(step), strict=True
         ):
-            strength = draw(self.in_frame(logits, size))
-            boundary.raise_maximum(strength, frame, onto=maps)
-        return boundary.normalize(maps)
+            strength = boundary(self.in_frame(logits, size))
+            index = frame[:, None, None].expand_as(strength)
+            maps.scatter_reduce_(0, index, strength, 'amax')
+        highest = maps.amax((1, 2), keepdim=True)
+        return torch.where(highest > 0, maps / highest, 0.0)
 
     def in_frame(self, logits: Tensor, size: Size) -> Tensor:
         """Masks (M, L, L) in the size of the frame, (M, H, W) fp32."""
         return to_frame(logits, size, self.side)
 
-    def _good(self, iou: Tensor) -> Tensor:
-        """Which masks have a predicted IoU that is high enough."""
-        threshold = self.options.pred_iou_thresh
-        return iou > threshold if threshold > 0 else torch.ones_like(iou) > 0
+    def _draw(self, decoded: Decoded, prompts: Tensor) -> Tensor:
+        """Logits (M, 3, L, L) of some prompts (M,) of those decoded."""
+        image, masks = decoded.image, decoded.masks
+        if not len(prompts):
+            side = 4 * round(image.shape[1] ** 0.5)
+            return masks.new_empty(0, masks.shape[1], side, side)
+        return self.upscale(image[prompts], masks[prompts])
 
-    def _masks(self, size: Size) -> int:
-        """How many masks are held in the frame's size at a time."""
+    def _masks_at_once(self, size: Size) -> int:
+        """How many masks are held in the frame's size."""
         return max(self.pixels // (size[0] * size[1]), 1)
 
-
-class _Prompts:
-    """Tokens of the points of a grid over a frame.
-
-    Args:
-        sam: The official model.
-        per_side: Points along each edge.
-    """
-
-    def __init__(self, sam: Sam, per_side: int) -> None:
-        self.encoder, self.device = sam.prompt_encoder, sam.device
-        self.side, self.per_side = sam.image_encoder.img_size, per_side
-
     @torch.no_grad()
-    def __call__(self, size: Size) -> Tensor:
-        """Frames of H x W -> (per_side ** 2, 2, D), rows first."""
+    def _tokens(self, size: Size) -> Tensor:
+        """Points of a grid over frames of H x W -> (prompts, 2, D)."""
         # In fp64 on the CPU up to the input's pixels, as the official code.
-        along = (torch.arange(self.per_side).double() + 0.5) / self.per_side
+        count = self.options.points_per_side
+        along = (torch.arange(count).double() + 0.5) / count
         height, width = input_size(size, self.side)
         y, x = torch.meshgrid(along * height, along * width, indexing='ij')
         # (per side, per side, 2) -> (prompts, one point each, 2)
         points = torch.stack([x, y], 2).view(-1, 1, 2).to(self.device)
         labels = torch.ones(points.shape[:2], device=self.device)
-        tokens, _ = self.encoder((points, labels), boxes=None, masks=None)
+        tokens, _ = self.prompt_encoder(
+            (points, labels), boxes=None, masks=None
+        )
         return tokens
 
 

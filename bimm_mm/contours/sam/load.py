@@ -20,13 +20,7 @@ SIZES = {768: 'vit_b', 1024: 'vit_l', 1280: 'vit_h'}
 
 
 class LoadedSam(NamedTuple):
-    """A SAM and where it comes from.
-
-    Args:
-        model: The official module, in evaluation mode, on the CPU.
-        size: ``'vit_b'``, ``'vit_l'`` or ``'vit_h'``.
-        sha256: Of the file (hex).
-    """
+    """The official module, for evaluation, and the file's SHA-256 (hex)."""
 
     model: Sam
     size: str
@@ -34,13 +28,7 @@ class LoadedSam(NamedTuple):
 
 
 def load_sam(path: str) -> LoadedSam:
-    """Load a SAM of any size.
-
-    Args:
-        path: A state dict as Meta publishes it.
-
-    Returns:
-        The official module with these weights.
+    """Load a SAM of any size from a state dict as Meta publishes it.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -14,8 +14,8 @@ from segment_anything.utils.amg import (
 from torch.testing import assert_close
 
 from bimm_mm.contours.sam import MaskGenerator, MaskOptions
-from bimm_mm.contours.sam.encoder import Attention, Encoder
-from bimm_mm.contours.sam.resize import to_frame, to_input
+from bimm_mm.contours.sam.encoder import Encoder
+from bimm_mm.contours.sam.frames import to_frame, to_input
 
 CPU = torch.device('cpu')
 POINTS = 5
@@ -73,28 +73,6 @@ def test_encoder(make_sam, window):
         found = Encoder(official, torch.float32)(frames)
     assert expected.std() > 0.5
     assert_close(found, expected, rtol=0, atol=1e-4)
-
-
-def test_attention_on_a_gpu(small_sam):
-    """The other way to add the bias, which the CPU does not take."""
-    for block in small_sam.image_encoder.blocks:
-        ours = Attention(block.attn)
-        side = (len(block.attn.rel_pos_h) + 1) // 2
-        x = torch.randn(2, side, side, 64)
-        shown = {}
-
-        def joined(q, k, v, rows, columns, *, ours=ours, shown=shown):
-            shown['out'] = Attention._joined(
-                ours, q.flatten(2, 3), k, v, rows.flatten(2, 3), columns
-            )
-            return shown['out']
-
-        ours._masked = lambda grid, k, v, r, c, f=joined: f(grid, k, v, r, c)
-        with torch.no_grad():
-            found = ours(x)
-            expected = block.attn(x)
-        assert shown
-        assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_decoder(generator, official):

@@ -1,4 +1,4 @@
-"""Frames to SAM's input, and its masks back to the frame.
+"""Frames to SAM's input, its masks back to the frame, and their contours.
 
 N frames of H x W pixels, S pixels along the side of SAM's input, L along that
 of its masks; M masks.
@@ -60,41 +60,66 @@ def to_input(
 
 
 def to_frame(logits: Tensor, size: Size, side: int) -> Tensor:
-    """Masks in the size of the frame.
+    """Masks (M, L, L) in the size of the frame: (M, H, W) fp32.
 
     The official two interpolations, to S x S and from what of it is not
     padding to H x W, are one matrix per edge.
-
-    Args:
-        logits: (M, L, L).
-        size: H and W.
-        side: S.
-
-    Returns:
-        (M, H, W) fp32.
     """
     inner = input_size(size, side)
     down, across = (
-        edge_map(logits.shape[-1], side, cut, edge, logits.device)
+        _edge_map(logits.shape[-1], side, cut, edge, logits.device)
         for cut, edge in zip(inner, size, strict=True)
     )
     return down @ (logits.float() @ across.T)
 
 
 @lru_cache(maxsize=32)
-def edge_map(
+def _edge_map(
     low: int, side: int, cut: int, edge: int, device: torch.device
 ) -> Tensor:
-    """(edge, low): from a mask's edge to the frame's, fp32.
-
-    Args:
-        low: L, pixels along the mask.
-        side: S, pixels along SAM's input.
-        cut: How many of these are not padding.
-        edge: H or W.
-        device: Where it is needed.
-    """
+    """(edge, low): edge of a mask to that of a frame, ``cut`` of ``side``."""
     eye = torch.eye(low, dtype=torch.float64)[None]
     large = F.interpolate(eye, size=side, mode='linear')[..., :cut]
     final = F.interpolate(large, size=edge, mode='linear')[0]
     return final.T.float().contiguous().to(device)
+
+
+def probability_boundary(logits: Tensor) -> Tensor:
+    """How fast each mask's probability changes, within the mask.
+
+    Sobel magnitude of the sigmoid; a step from 0 to 1 has the magnitude 1.
+    Zero outside of the mask, where the frame's end or a neighbor may draw
+    lines of their own.
+
+    Args:
+        logits: (M, H, W), positive within the mask; H, W > 1.
+
+    Returns:
+        (M, H, W), not negative.
+    """
+    x = F.pad(logits.sigmoid(), (1, 1, 1, 1), mode='reflect')
+    rows = x[:, 2:] + 2 * x[:, 1:-1] + x[:, :-2]
+    dx = rows[..., 2:] - rows[..., :-2]
+    step = x[:, 2:] - x[:, :-2]
+    dy = step[..., 2:] + 2 * step[..., 1:-1] + step[..., :-2]
+    magnitude = (dx.square() + dy.square()).sqrt() / 4
+    return magnitude * (logits > 0)
+
+
+def binary_boundary(logits: Tensor) -> Tensor:
+    """Pixels of each mask that touch, also by a corner, a pixel outside.
+
+    What lies beyond the frame counts as neither.
+
+    Args:
+        logits: (M, H, W), positive within the mask.
+
+    Returns:
+        (M, H, W) of 0 and 1.
+    """
+    outside = (logits <= 0).to(logits.dtype)
+    near = F.max_pool2d(outside[:, None], 3, stride=1, padding=1)[:, 0]
+    return near - outside
+
+
+BOUNDARIES = {'probability': probability_boundary, 'binary': binary_boundary}
