@@ -35,7 +35,6 @@ from bimm_mm.contours.extract import (
     ExtractionConfig,
     Extractor,
     Stats,
-    default_threads,
     extract_all,
     extract_contours,
     split_done,
@@ -48,26 +47,59 @@ from bimm_mm.utils.files import write_bytes
 
 def parse_args() -> argparse.Namespace:
     """Flags of this script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('data_root', help='folder above all files')
+    add('--out', required=True, help="contours, LoadContour's contour_root")
+    add('--list', help='a path below DATA_ROOT/SUB and a label per line')
+    add('--folder', default='', metavar='SUB', help='default: DATA_ROOT')
+
+    add = parser.add_argument_group('contours').add_argument
+    add('--detector', required=True, help='sam, sobel, canny, ...')
+    add('--weights', help='its file, if it needs one')
+    add(
+        '--detector-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='such as points_per_side=32',
     )
-    parser.add_argument('data_root', help='folder above all files')
-    parser.add_argument(
-        '--out',
-        required=True,
-        help="folder of the contours, LoadContour's contour_root",
+    add('--stride', type=int, default=4, help='default: one of 4 frames')
+    add('--side', type=int, default=256, help='short side, px; default: 256')
+    add(
+        '--density', type=float, default=0.04, help='kept share; default: 0.04'
     )
-    parser.add_argument(
-        '--list',
-        help='a path below DATA_ROOT/SUB and a label per line; default: all '
-        'videos and images there',
+    add('--levels', type=int, default=4, help='gray levels; default: 4')
+    add('--no-thin', action='store_true', help='leave lines as wide as found')
+
+    add = parser.add_argument_group('run').add_argument
+    add('--batch', type=int, default=8, help='frames at once; default: 8')
+    cuda = 'cuda' if torch.cuda.is_available() else 'cpu'
+    add('--device', default=cuda, help='default: cuda if there is one')
+    add('--threads', type=int, help='files at once; default: cores, up to 16')
+    add('--shard', type=shard, default='1/1', help='2/8: the second of eight')
+    add(
+        '--ray',
+        nargs='?',
+        const='local',
+        metavar='ADDRESS',
+        help='let a Ray cluster do it: "auto" for that of this machine, no '
+        'address to start one',
     )
-    parser.add_argument(
-        '--folder', default='', metavar='SUB', help='default: DATA_ROOT'
+    add(
+        '--workers', type=int, default=1, help='processes of --ray; default: 1'
     )
-    _add_contour_arguments(parser)
-    _add_run_arguments(parser)
+    add('--gpus-per-worker', type=float, help='default: 1, or 0 on a CPU')
+    add('--verify', action='store_true', help='also make broken files again')
+    add(
+        '--dry-run',
+        nargs='?',
+        type=float,
+        const=60.0,
+        metavar='SECONDS',
+        help='measure for so long (60), estimate the whole and write nothing',
+    )
     args = parser.parse_args()
     # What is wrong in itself is told as argparse tells it.
     try:
@@ -79,110 +111,6 @@ def parse_args() -> argparse.Namespace:
         if value is not None and value <= 0:
             parser.error(f'--{name.replace("_", "-")} {value} must be above 0')
     return args
-
-
-def _add_contour_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags that change the contours; they are in the manifest."""
-    group = parser.add_argument_group('contours')
-    group.add_argument(
-        '--detector',
-        required=True,
-        help='sam, sobel, canny, structured, or the dotted path of a class '
-        'of your own',
-    )
-    group.add_argument('--weights', help='its file, if it needs one')
-    group.add_argument(
-        '--detector-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='such as points_per_side=32',
-    )
-    group.add_argument(
-        '--stride',
-        type=int,
-        default=4,
-        help='one of so many frames has a contour; default: 4',
-    )
-    group.add_argument(
-        '--side',
-        type=int,
-        default=256,
-        help='short side in pixels, at most; default: 256',
-    )
-    group.add_argument(
-        '--density',
-        type=float,
-        default=0.04,
-        help='share of pixels that is kept, at most; default: 0.04',
-    )
-    group.add_argument(
-        '--levels',
-        type=int,
-        default=4,
-        help='gray levels, with black; default: 4',
-    )
-    group.add_argument(
-        '--no-thin', action='store_true', help='leave lines as wide as found'
-    )
-
-
-def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags that say how it is done, not what."""
-    group = parser.add_argument_group('run')
-    group.add_argument(
-        '--batch',
-        type=int,
-        default=8,
-        help='frames that the detector gets at once; default: 8',
-    )
-    group.add_argument(
-        '--device', help='such as cuda:1; default: cuda if there is one'
-    )
-    group.add_argument(
-        '--threads',
-        type=int,
-        help='files that are read and written at once; default: cores, at '
-        'most 16',
-    )
-    group.add_argument(
-        '--shard',
-        type=shard,
-        default='1/1',
-        metavar='I/N',
-        help='do the I-th of N parts, for N GPUs or machines; default: 1/1',
-    )
-    group.add_argument(
-        '--ray',
-        nargs='?',
-        const='local',
-        metavar='ADDRESS',
-        help='let the workers of a Ray cluster do it: of the one at ADDRESS, '
-        '"auto" for that of this machine, no address to start one',
-    )
-    group.add_argument(
-        '--workers', type=int, default=1, help='processes of --ray; default: 1'
-    )
-    group.add_argument(
-        '--gpus-per-worker',
-        type=float,
-        help='with --ray; default: 1, or 0 without a GPU here',
-    )
-    group.add_argument(
-        '--verify',
-        action='store_true',
-        help='read finished files too, and make broken ones again',
-    )
-    group.add_argument(
-        '--dry-run',
-        nargs='?',
-        type=float,
-        const=60.0,
-        metavar='SECONDS',
-        help='measure for so long, estimate the whole and write nothing; '
-        'default: 60',
-    )
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -197,49 +125,38 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def config_of(args: argparse.Namespace) -> ExtractionConfig:
-    """What is to be made."""
+    """What is to be made, and the command with all that changes it."""
+    command = ['python', 'tools/extract_contours.py', args.data_root]
+    for name in ('out', 'list', 'folder', 'detector', 'weights'):
+        if value := getattr(args, name):
+            command += [f'--{name}', value]
+    if options := args.detector_options:
+        command.append('--detector-options')
+        command += [f'{key}={value}' for key, value in sorted(options.items())]
+    for name in ('stride', 'side', 'density', 'levels'):
+        command += [f'--{name}', str(getattr(args, name))]
+    if args.no_thin:
+        command.append('--no-thin')
     return ExtractionConfig(
         data_root=args.data_root,
         contour_root=args.out,
         detector=args.detector,
         weights=args.weights,
-        options=args.detector_options,
+        options=options,
         compression=Compression(
             thin=not args.no_thin, density=args.density, levels=args.levels
         ),
         stride=args.stride,
         side=args.side,
         batch=args.batch,
-        command=command_of(args),
+        command=shlex.join(command),
         verify=args.verify,
     )
 
 
-def command_of(args: argparse.Namespace) -> str:
-    """The command with all that changes the contours, and no more."""
-    parts = ['python', 'tools/extract_contours.py', args.data_root]
-    names = ('out', 'list', 'folder', 'detector', 'weights')
-    for name in names:
-        if value := getattr(args, name):
-            parts += [f'--{name}', value]
-    if args.detector_options:
-        parts.append('--detector-options')
-        parts += [f'{k}={v}' for k, v in sorted(args.detector_options.items())]
-    for name in ('stride', 'side', 'density', 'levels'):
-        parts += [f'--{name}', str(getattr(args, name))]
-    if args.no_thin:
-        parts.append('--no-thin')
-    return shlex.join(parts)
-
-
-def estimate(
-    config: ExtractionConfig,
-    jobs: Sequence[Job],
-    device: str,
-    args: argparse.Namespace,
-) -> None:
+def estimate(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
     """Measure random jobs for a while and say how long all will take."""
-    done, pending = split_done(config, jobs)
+    done, pending = split_done(args.config, jobs)
     if not pending:
         print(f'all {done.skipped} files are finished')
         return
@@ -248,52 +165,44 @@ def estimate(
     # On the disk that will be written to.
     above = next(folder for folder in out.parents if folder.is_dir())
     with TemporaryDirectory(prefix='.dry_run_', dir=above) as folder:
-        extractor = Extractor(
-            replace(config, contour_root=folder), device=device
-        )
+        config = replace(args.config, contour_root=folder)
+        extractor = Extractor(config, device=args.device)
         if (out / MANIFEST).exists():
             extractor.manifest.write(args.out)
         start = time.monotonic()
-        drawn = takewhile(
-            lambda _: time.monotonic() < start + args.dry_run, order
-        )
+        end = start + args.dry_run
+        drawn = takewhile(lambda _: time.monotonic() < end, order)
         results = extract_all(extractor, drawn, threads=args.threads)
         stats = sum_of(results, pending)
         seconds = time.monotonic() - start
     files = sum(len(job.paths) for job in pending)
     scale = files / stats.total
-    threads = args.threads or default_threads()
     print(
         f'dry run: {stats.total} of {files} files, drawn at random, '
         f'{len(stats.failed)} of them cannot be read: '
         f'{_rates(stats, seconds)}\n'
         f'to do: {files} files, {done.skipped} are finished\n'
-        f'about {_duration(scale * seconds)} on {device} with {threads} '
-        f'threads and {decimal(round(scale * stats.bytes))} of disk; on n '
-        'such machines or GPUs (--shard 1/n to n/n) an n-th of that time'
+        f'about {_duration(scale * seconds)} on {args.device} and '
+        f'{decimal(round(scale * stats.bytes))} of disk; on n such machines '
+        'or GPUs (--shard 1/n to n/n) an n-th of that time'
     )
 
 
-def extract(
-    config: ExtractionConfig,
-    jobs: Sequence[Job],
-    device: str,
-    args: argparse.Namespace,
-) -> Stats:
+def extract(args: argparse.Namespace, jobs: Sequence[Job]) -> Stats:
     """Make what is missing, here or on a Ray cluster."""
     if args.ray is None:
         return extract_contours(
-            config, jobs, device=device, threads=args.threads
+            args.config, jobs, device=args.device, threads=args.threads
         )
     # Imported here, for it need not be installed.
     from bimm_mm.contours.ray_extract import extract_with_ray
 
     gpus = args.gpus_per_worker
     return extract_with_ray(
-        config,
+        args.config,
         jobs,
         workers=args.workers,
-        gpus_per_worker=device.startswith('cuda') if gpus is None else gpus,
+        gpus_per_worker=args.device != 'cpu' if gpus is None else gpus,
         threads=args.threads,
         address=args.ray,
     )
@@ -317,11 +226,8 @@ def report(stats: Stats, seconds: float, args: argparse.Namespace) -> None:
             'same command again, or take them out of the lists of training'
         )
     if stats.files or stats.skipped:
-        print(
-            'look at them: python tools/browse_contours.py '
-            f'{shlex.quote(args.out)} --data-root '
-            f'{shlex.quote(args.data_root)}'
-        )
+        folders = shlex.join([args.out, '--data-root', args.data_root])
+        print(f'look at them: python tools/browse_contours.py {folders}')
 
 
 def write_failures(
@@ -340,17 +246,15 @@ def write_failures(
     if failed:
         lines = sorted(f'{file}\t{reason}\n' for file, reason in failed)
         # File names need not be UTF-8.
-        text = ''.join(lines).encode(errors='surrogateescape')
-        write_bytes(text, path)
+        write_bytes(''.join(lines).encode(errors='surrogateescape'), path)
     return path
 
 
 def _rates(stats: Stats, seconds: float) -> str:
-    each = stats.bytes / max(stats.frames, 1)
     return (
         f'{stats.frames} frames in {_duration(seconds)}: '
-        f'{stats.frames / max(seconds, 1e-9):.1f} frames/s; '
-        f'{decimal(stats.bytes)}, {each:.0f} bytes per frame'
+        f'{stats.frames / seconds:.1f} frames/s; {decimal(stats.bytes)}, '
+        f'{stats.bytes / max(stats.frames, 1):.0f} bytes per frame'
     )
 
 
@@ -361,15 +265,14 @@ def _duration(seconds: float) -> str:
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status."""
     start = time.monotonic()
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     index, count = args.shard
     jobs = find_jobs(args.data_root, list_file=args.list, folder=args.folder)
     # Every count-th, so that parts are alike in cost.
     jobs = jobs[index - 1 :: count]
     if args.dry_run:
-        estimate(args.config, jobs, device, args)
+        estimate(args, jobs)
         return 0
-    stats = extract(args.config, jobs, device, args)
+    stats = extract(args, jobs)
     report(stats, time.monotonic() - start, args)
     return int(0 < len(stats.failed) == stats.total)
 
