@@ -197,32 +197,17 @@ def contenders(args: argparse.Namespace) -> dict[str, Contender]:
     return found
 
 
-def peaks(args: argparse.Namespace) -> dict[str, int]:
-    """Bytes of weights, gradients, moments and activations, by contender."""
-    found = {}
-    for name in NAMES:
-        torch.cuda.empty_cache()
-        before = torch.cuda.memory_allocated()
-        contender = contenders(args)[name]
-        torch.cuda.reset_peak_memory_stats()
-        # The moments exist before the second step only.
-        contender.step()
-        contender.step()
-        found[name] = torch.cuda.max_memory_allocated() - before
-        del contender
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     args = parse_args(arguments)
     numbers: dict[str, Any] = {}
-    lines = []
-    if torch.device(args.device).type == 'cuda':
-        memory = numbers['peak_bytes'] = peaks(args)
-        lines = [
-            f'peak of {n}: {b / 2**30:.2f} GiB' for n, b in memory.items()
-        ]
+    if measures.on_gpu(args):
+        numbers['peak_bytes'] = {
+            f'{name} step': measures.peak_bytes(
+                lambda name=name: contenders(args)[name].step
+            )
+            for name in NAMES
+        }
     runs: dict[str, Callable[[], None]] = {
         f'{name} {part}': getattr(contender, part)
         for name, contender in contenders(args).items()
@@ -236,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         part: measures.ratio(times[f'mmaction2 {part}'], times[f'ours {part}'])
         for part in (*PARTS, 'step')
     }
-    lines.append('times faster than mmaction2:')
+    lines = ['times faster than mmaction2:']
     lines += [f'{n}: {measures.text(values)}' for n, values in ratios.items()]
     measures.report(args, numbers, lines, seconds=times)
 

@@ -1,9 +1,9 @@
 """Samples per second of a dataloader: videos in memory against decoding.
 
 Clips of a folder go through a pretraining pipeline (16 frames, every 4th;
-enlarging to the input size where frames are smaller, a random crop, resize
-and flip) in a dataloader, without a model. Rounds alternate between decoding
-each time and frames that were decoded once.
+enlarging to the input size where frames are smaller, a random crop, resize) in
+a dataloader, without a model. Rounds alternate between decoding each time and
+frames that were decoded once.
 
 Example:
     python -m benchmarks.loader videos/ --size 112 --side 128
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
@@ -25,6 +26,8 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks import measures
 from bimm_mm.registry import DATASETS
 
+ROOT = Path(__file__).resolve().parents[1]
+CLIPS = ROOT / 'configs/_base_/datasets/ucf101_clips.py'
 ENDINGS = {'.mp4', '.mkv', '.avi', '.webm'}
 DECODED, KEPT = 'decoding each time', 'in memory'
 
@@ -42,39 +45,15 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def config(folder: Path, ann_file: Path, size: int) -> dict:
-    """A plain dataset, as of the pretraining configs."""
-    decode = [
-        dict(type='DecordInit', num_threads=1),
-        dict(
-            type='SampleFrames',
-            clip_len=16,
-            frame_interval=4,
-            out_of_bound_opt='repeat_last',
-        ),
-        dict(type='DecordDecode'),
-    ]
-    crop = dict(
-        type='MultiScaleCrop',
-        input_size=size,
-        scales=(1, 0.875, 0.75, 0.66),
-        max_wh_scale_gap=1,
-        num_fixed_crops=13,
-    )
-    return dict(
-        _scope_='mmaction',
-        type='VideoDataset',
-        ann_file=str(ann_file),
-        delimiter='\t',
-        data_prefix=dict(video=str(folder)),
-        pipeline=[
-            dict(type='bimm_mm.SafeDecode', transforms=decode),
-            dict(type='bimm_mm.EnsureMinSize', size=size),
-            crop,
-            dict(type='Resize', scale=(size, size), keep_ratio=False),
-            dict(type='Flip', flip_ratio=0.5),
-            dict(type='bimm_mm.PackClipInputs'),
-        ],
-    )
+    """The dataset of the pretraining configs without contours."""
+    data = Config.fromfile(str(CLIPS)).train_dataloader.dataset.dataset
+    data.ann_file, data.delimiter = str(ann_file), '\t'
+    data.data_prefix.video = str(folder)
+    _, enlarge, crops, _ = data.pipeline
+    crop, resize = crops.transforms
+    enlarge.size = crop.input_size = size
+    resize.scale = (size, size)
+    return data
 
 
 def loader(dataset: Dataset, args: argparse.Namespace) -> DataLoader:

@@ -7,9 +7,11 @@ alternate between the two sides and each ratio is of one round.
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,9 @@ def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
         help="the process's seconds on CPUs, for a machine that others use; "
         'with --threads 1',
     )
+    found.add_argument(
+        '--tf32', action='store_true', help='fp32 products in TF32, on a GPU'
+    )
     found.add_argument('--json', type=Path, help='write the numbers here')
     return found
 
@@ -49,13 +54,20 @@ def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
 def parse(
     flags: argparse.ArgumentParser, arguments: Sequence[str] | None
 ) -> argparse.Namespace:
-    """Read the command line and set the number of threads."""
+    """Read the command line and set threads and the kind of products."""
     args = flags.parse_args(arguments)
     if args.rounds < 1:
         flags.error('--rounds must be at least 1')
     if args.threads:
         torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision('high' if args.tf32 else 'highest')
+    torch.backends.cudnn.allow_tf32 = args.tf32
     return args
+
+
+def on_gpu(args: argparse.Namespace) -> bool:
+    """Whether this is measured on a GPU."""
+    return torch.device(args.device).type == 'cuda'
 
 
 def autocast(args: argparse.Namespace) -> torch.autocast:
@@ -67,14 +79,32 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
 def clock(run: Callable[[], object], args: argparse.Namespace) -> float:
     """Seconds that ``run`` takes, work on the device included."""
     now = time.process_time if args.cpu_time else time.perf_counter
-    on_gpu = torch.device(args.device).type == 'cuda'
-    if on_gpu:
-        torch.cuda.synchronize()
+    wait = partial(torch.cuda.synchronize, args.device)
+    if on_gpu(args):
+        wait()
     start = now()
     run()
-    if on_gpu:
-        torch.cuda.synchronize()
+    if on_gpu(args):
+        wait()
     return now() - start
+
+
+def peak_bytes(make: Callable[[], Callable[[], object]]) -> int:
+    """GPU memory of a training step: weights, gradients, moments, the rest.
+
+    Args:
+        make: Builds everything and returns the step.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    step = make()
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    # The moments exist before the second step only.
+    step()
+    step()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def in_turn(
@@ -121,7 +151,7 @@ def report(
 
     Args:
         args: Parsed flags.
-        numbers: For the JSON file.
+        numbers: For the JSON file; ``peak_bytes`` by name are shown.
         lines: For people.
         seconds: Times by name, told on a GPU only.
     """
@@ -132,10 +162,15 @@ def report(
     }
     print(', '.join(f'{name}={value}' for name, value in settings.items()))
     print('\n'.join(lines))
-    if torch.device(args.device).type == 'cuda':
+    if on_gpu(args):
         numbers['gpu'] = torch.cuda.get_device_name()
         numbers['seconds'] = {k: spread(v) for k, v in (seconds or {}).items()}
         for name, values in numbers['seconds'].items():
-            print(f'{name}: {text(values, ".4f")} s')
+            line = f'{name}: {text(values, ".4f")} s'
+            if 'batch' in args:
+                line += f', {args.batch / values["median"]:.1f} clips/s'
+            if peak := numbers.get('peak_bytes', {}).get(name):
+                line += f', peak {peak / 2**30:.2f} GiB'
+            print(line)
     if args.json:
         write_json({'settings': settings, **numbers}, args.json)

@@ -2,9 +2,9 @@
 
 Both hold the same weights and get the same frames at the same settings:
 
-- official: `SamAutomaticMaskGenerator.generate` of segment-anything, frame by
-  frame, without crops; masks only, no contours;
-- ours: `bimm_mm.contours.sam`, all frames at once, masks and contours.
+- official: `SamAutomaticMaskGenerator.generate` of segment-anything, one
+  photograph at a time, without crops; masks only, no contours;
+- ours: `bimm_mm.contours.sam`, all at once, masks and contours.
 
 With --dtype fp16 the official one runs under autocast of the same type; it
 cannot use bfloat16, which NumPy does not have. Rounds alternate between the
@@ -18,35 +18,28 @@ is made smooth (equal kernels for neighboring pixels): noise would slow the
 official run-length encoding.
 
 Example:
-    python -m benchmarks.sam --model small --points 16
-    python -m benchmarks.sam VIDEO.mp4 --device cuda --model vit_b \
-        --weights sam_vit_b_01ec64.pth --dtype fp16 --frames 8
+    python -m benchmarks.sam --points 16 --frames 4 --dtype fp16
+    python -m benchmarks.sam --weights sam_vit_b_01ec64.pth
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from segment_anything import (
-    SamAutomaticMaskGenerator,
-    modeling,
-    sam_model_registry,
-)
+from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from skimage import data
 from torch import Tensor, nn
 
 from benchmarks import measures
 from bimm_mm.contours.sam import MaskGenerator, MaskOptions, Masks, load_sam
 
 PHOTOS = ('astronaut', 'coffee', 'chelsea', 'rocket')
-# Of the two that segment-anything has none: width, depth, heads and grid.
-SMALL = {'tiny': (64, 2, 2, 16), 'small': (192, 4, 3, 32)}
 # Share of masks that each filter keeps where weights are random.
 KEEP = 0.5
 
@@ -54,9 +47,7 @@ KEEP = 0.5
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = measures.parser(__doc__, rounds=3)
-    parser.add_argument('video', nargs='?', help='default: photographs')
-    models = ('tiny', 'small', 'vit_b', 'vit_h')
-    parser.add_argument('--model', choices=models, default='small')
+    parser.add_argument('--model', default='vit_b', help='or vit_l, vit_h')
     parser.add_argument('--weights', help='a SAM checkpoint')
     parser.add_argument('--frames', type=int, default=2)
     parser.add_argument('--points', type=int, default=16, help='per side')
@@ -65,68 +56,30 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--dtype', choices=('fp32', 'fp16'), default='fp32')
     parser.add_argument('--compile', action='store_true', help='ours')
-    parser.add_argument('--points-per-batch', type=int, help='ours')
+    parser.add_argument(
+        '--points-per-batch',
+        type=int,
+        help='both; default: the official 64, and what we take of the device',
+    )
     return measures.parse(parser, arguments)
 
 
-def pictures(args: argparse.Namespace) -> Iterator[np.ndarray]:
-    """RGB pictures (H, W, 3), one after the other."""
-    if args.video is None:
-        from skimage import data
-
-        for number in range(args.frames):
-            yield getattr(data, PHOTOS[number % len(PHOTOS)])()
-        return
-    video = cv2.VideoCapture(args.video)
-    while (read := video.read())[0]:
-        yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-
-
 def read_frames(args: argparse.Namespace) -> list[np.ndarray]:
-    """Frames (H, W, 3) of the size that is asked for."""
-    size = args.size[1], args.size[0]
-    found = [
-        cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        for _, picture in zip(range(args.frames), pictures(args), strict=False)
+    """Photographs (H, W, 3), RGB, of the size that is asked for."""
+    return [
+        cv2.resize(
+            getattr(data, PHOTOS[number % len(PHOTOS)])(),
+            (args.size[1], args.size[0]),
+            interpolation=cv2.INTER_AREA,
+        )
+        for number in range(args.frames)
     ]
-    if len(found) < args.frames:
-        raise SystemExit(f'{args.video} has {len(found)} frames only')
-    return found
-
-
-def small_sam(name: str) -> Any:
-    """The official modules with a smaller encoder and a smaller input."""
-    width, depth, heads, grid = SMALL[name]
-    decoder = modeling.TwoWayTransformer(
-        depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8
-    )
-    return modeling.Sam(
-        modeling.ImageEncoderViT(
-            img_size=16 * grid,
-            embed_dim=width,
-            depth=depth,
-            num_heads=heads,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=14,
-            global_attn_indexes=(depth - 1,),
-        ),
-        modeling.PromptEncoder(
-            embed_dim=256,
-            image_embedding_size=(grid, grid),
-            input_image_size=(16 * grid, 16 * grid),
-            mask_in_chans=16,
-        ),
-        modeling.MaskDecoder(transformer_dim=256, transformer=decoder),
-    ).eval()
 
 
 def random_sam(name: str) -> Any:
     """A SAM of these sizes whose masks are blobs, not noise."""
     torch.manual_seed(0)
-    model: Any = (
-        small_sam(name) if name in SMALL else sam_model_registry[name]()
-    )
+    model = sam_model_registry[name]()
     decoder = model.mask_decoder
     with torch.no_grad():
         for block in model.image_encoder.blocks:
@@ -211,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     official = SamAutomaticMaskGenerator(
         fresh().to(device),
         points_per_side=options.points_per_side,
+        points_per_batch=args.points_per_batch or 64,
         pred_iou_thresh=options.pred_iou_thresh,
         stability_score_thresh=options.stability_score_thresh,
         box_nms_thresh=options.box_nms_thresh,

@@ -60,7 +60,8 @@ def _renamed(state: dict, modules: dict[str, str]) -> dict:
     return renamed
 
 
-def test_same_loss_with_the_same_weights():
+@pytest.mark.parametrize('fused', [False, True])
+def test_same_loss_with_the_same_weights(fused):
     torch.manual_seed(0)
     plain = PlainVideoMAE(
         width=48,
@@ -69,6 +70,7 @@ def test_same_loss_with_the_same_weights():
         decoder_width=32,
         decoder_depth=1,
         decoder_heads=2,
+        fused=fused,
     )
     state = plain.state_dict()
     branch = _videomae()

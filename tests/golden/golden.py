@@ -80,7 +80,7 @@ def toy_model(path: Path) -> nn.Module:
     return built
 
 
-def clips(frames: int) -> ClipBatch:
+def clips(frames: int, device: str = 'cpu') -> ClipBatch:
     """Smooth random pictures that move by two pixels a frame, (B, 3, T, H, W).
 
     They stand in for real videos, so that the gate needs no data.
@@ -91,7 +91,7 @@ def clips(frames: int) -> ClipBatch:
         coarse, size=(SIDE, SIDE + 2 * frames + 2), mode='bilinear'
     )
     shown = [wide[..., 2 * t : 2 * t + SIDE] for t in range(frames + 1)]
-    video = torch.stack(shown, dim=2)
+    video = torch.stack(shown, dim=2).to(device)
     pixels, contour = video[:, :3], video[:, 3:]
     return ClipBatch(
         inputs=(pixels[:, :, :-1] - 0.45) / 0.225,
@@ -101,10 +101,13 @@ def clips(frames: int) -> ClipBatch:
     )
 
 
-def losses_and_gradients(model: nn.Module) -> dict[str, dict[str, float]]:
+def losses_and_gradients(
+    model: nn.Module, device: str = 'cpu'
+) -> dict[str, dict[str, float]]:
     """Losses by name, and the gradient norm of every group of parameters."""
     branch = getattr(model, 'dorsal', model)
-    batch = clips(branch.backbone.size[0])
+    batch = clips(branch.backbone.size[0], device)
+    model.to(device)
     torch.manual_seed(1)
     losses = model(batch, mode='loss')
     total = sum(v for k, v in losses.items() if k.startswith('loss'))
