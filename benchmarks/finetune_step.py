@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,12 +201,14 @@ def contenders(args: argparse.Namespace) -> dict[str, Contender]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     args = parse_args(arguments)
+
+    def make(name: str) -> Callable[[], None]:
+        return contenders(args)[name].step
+
     numbers: dict[str, Any] = {}
     if measures.on_gpu(args):
         numbers['peak_bytes'] = {
-            f'{name} step': measures.peak_bytes(
-                lambda name=name: contenders(args)[name].step
-            )
+            f'{name} step': measures.peak_bytes(partial(make, name))
             for name in NAMES
         }
     runs: dict[str, Callable[[], None]] = {

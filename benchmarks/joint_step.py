@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     losses = {PLAIN: plain_loss, FUSED: plain_loss, OURS: joint_loss}
 
-    def build(name: str) -> nn.Module:
+    def build(name: str) -> Any:
         if name == OURS:
             return build_bimm().to(args.device)
         plain = PlainVideoMAE(tokens=times * places, fused=name == FUSED)
