@@ -8,7 +8,7 @@ Examples:
     python tools/flops.py
     python tools/flops.py configs/downstream/ade20k/finetune_ade20k.py
     python tools/flops.py configs/bimm/pretrain_joint_ucf101.py --json out.json
-    python tools/flops.py CONFIG --shape 32 224 224
+    python tools/flops.py CONFIG --cfg-options model.backbone.img_size=384
 """
 
 from __future__ import annotations
@@ -57,23 +57,16 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         'pretraining step on K400',
     )
     parser.add_argument(
-        '--shape',
-        nargs=3,
-        type=int,
-        metavar=('T', 'H', 'W'),
-        help='frames, height and width; default: what the config trains on',
-    )
-    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override parts of the config, such as '
-        'model.backbone.patch_size=8',
+        'model.backbone.img_size=384',
     )
     parser.add_argument('--json', type=Path, help='write the numbers here')
     args = parser.parse_args(arguments)
-    if args.config is None and (args.shape or args.cfg_options):
-        parser.error('--shape and --cfg-options need a config')
+    if args.config is None and args.cfg_options:
+        parser.error('--cfg-options need a config')
     try:
         args.result = count(args)
     except (FileNotFoundError, ValueError) as error:
@@ -85,7 +78,7 @@ def count(args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Count what the command line asks for: tables under their names."""
     if args.config is not None:
         cfg = load_config(args.config, args.cfg_options)
-        return part_table(args.config, count_config(cfg, args.shape))
+        return part_table(args.config, count_config(cfg))
     tables = {'Table 4, inference, 16 x 224 x 224, 400 classes': table_4()}
     for name in JOINT:
         tables |= part_table(

@@ -35,16 +35,10 @@ class AreaProgress:
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, Series]:
-    """Everything that was logged in a work directory, over all its runs.
+    """Values by step, by name, that all runs in a work directory logged.
 
     A run that continues another repeats the steps after the checkpoint: from
     its first step on, it replaces what was there.
-
-    Args:
-        work_dir: Where ``tools/train.py`` wrote.
-
-    Returns:
-        Value by step, by name.
     """
     series: dict[str, Series] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
@@ -91,17 +85,11 @@ def save_curves(work_dir: str | Path, path: str | Path) -> Path:
     Args:
         work_dir: Where ``tools/train.py`` wrote.
         path: PNG file to write.
-
-    Raises:
-        FileNotFoundError: If there is no log.
-        ValueError: If validations were logged by epoch and not by step.
     """
     series = read_scalars(work_dir)
     validated = [name for name in series if name.endswith('/mse')]
-    steps, epochs = (
-        max(series['loss']),
-        max(series.get('epoch', {0: 0}).values()),
-    )
+    steps = max(series['loss'])
+    epochs = max(series.get('epoch', {0: 0}).values())
     if any(max(series[name]) <= epochs < steps for name in validated):
         raise ValueError(
             'validation was logged by epoch, training by step: set '

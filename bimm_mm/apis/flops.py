@@ -6,14 +6,14 @@ no content, so that counting a ViT-L takes a second and no memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -83,28 +83,25 @@ def _count(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
     return counter.get_total_flops() // 2, result
 
 
-def count_config(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
-    """Count the model of a config of this project.
+def count_config(cfg: Config) -> Complexity:
+    """Count the model of a config, for one input of the size it names.
 
     Args:
         cfg: A config of pretraining (``BIMM`` or ``MaskedBranch``), or a
             downstream one with this project's encoder as ``model.backbone``.
-        size: Frames, height and width (T, H, W) of the input; by default
-            what the encoder is configured for.
 
     Returns:
         One masked step of pretraining, with targets; encoder and head of a
         classifier; the encoder alone of any other model.
 
     Raises:
-        ValueError: If the config has no model with this encoder, or the
-            patch does not divide ``size``.
+        ValueError: If the config has no model with this encoder.
     """
     model = cfg.get('model') or {}
     kind = str(model.get('type')).rpartition('.')[2]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         if kind in ('BIMM', 'MaskedBranch'):
-            return _count_pretraining(model, kind, size)
+            return _count_pretraining(model, kind)
         encoder = (model.get('backbone') or {}).get('type')
         if encoder != 'bimm_mm.BIMMVisionTransformer':
             raise ValueError(
@@ -112,16 +109,13 @@ def count_config(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
                 f'model.backbone.type={encoder!r}: only models with '
                 'bimm_mm.BIMMVisionTransformer as backbone are counted'
             )
-        return _count_downstream(model, kind, size)
+        return _count_downstream(model, kind)
 
 
-def _count_downstream(
-    config: dict[str, Any], kind: str, given: Sequence[int] | None
-) -> Complexity:
+def _count_downstream(config: dict[str, Any], kind: str) -> Complexity:
     """Encoder with all tokens, and the head of a classifier."""
     encoder = _on_meta(config['backbone'])
-    size = _input_size(encoder, given)
-    x = torch.empty(1, encoder.patch_embed.in_channels, *size, device='meta')
+    x = _empty_input(encoder, encoder.size)
     macs, features = _count(encoder, x)
     parts = [Part('encoder', macs, _params(encoder))]
     counted = kind in _HEADS and config.get('neck') is None
@@ -129,18 +123,16 @@ def _count_downstream(
         head = _on_meta(config[_HEADS[kind]])
         parts.append(Part('head', _count(head, features)[0], _params(head)))
     omitted = '' if counted else 'neck and head'
-    return Complexity(kind, size, tuple(parts), omitted=omitted)
+    return Complexity(kind, encoder.size, tuple(parts), omitted=omitted)
 
 
-def _count_pretraining(
-    config: dict[str, Any], kind: str, given: Sequence[int] | None
-) -> Complexity:
+def _count_pretraining(config: dict[str, Any], kind: str) -> Complexity:
     """One masked step: of a branch, or of a clip and one frame of it."""
     model = _on_meta(config)
     # The dorsal branch first, as BIMM does: its maps serve the ventral one.
     names = ['dorsal', 'ventral'] if kind == 'BIMM' else ['']
     branches = [getattr(model, name) if name else model for name in names]
-    size = _input_size(branches[0].backbone, given)
+    size = branches[0].backbone.size
     # Targets are computed on real pixels: they are cheap, and turn autocast
     # off, which ``meta`` does not know.
     pixels = torch.zeros(1, 3, *size)
@@ -163,9 +155,8 @@ def _masked_parts(branch: MaskedBranch, size: Size, prefix: str) -> list[Part]:
     """Encoder on the visible tokens, regressor, every area's decoder."""
     encoder, regressor = branch.backbone, branch.regressor
     grid = encoder.grid(size)
-    meta = torch.device('meta')
-    x = torch.empty(1, encoder.patch_embed.in_channels, *size, device=meta)
-    indices = branch.masking(1, grid, device=meta)
+    x = _empty_input(encoder, size)
+    indices = branch.masking(1, grid, device=x.device)
     macs, features = _count(
         encoder.encode, x, indices.visible, branch.head.after_blocks
     )
@@ -182,13 +173,10 @@ def _masked_parts(branch: MaskedBranch, size: Size, prefix: str) -> list[Part]:
     return parts
 
 
-def _input_size(
-    encoder: BIMMVisionTransformer, given: Sequence[int] | None
-) -> Size:
-    frames, height, width = given or encoder.size
-    # Refuses what the patch does not divide.
-    encoder.grid((frames, height, width))
-    return frames, height, width
+def _empty_input(encoder: BIMMVisionTransformer, size: Size) -> Tensor:
+    return torch.empty(
+        1, encoder.patch_embed.in_channels, *size, device='meta'
+    )
 
 
 def _on_meta(config: dict[str, Any]) -> Any:
