@@ -8,11 +8,52 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import LoadContour
 
 WriteVideo = Callable[..., Path]
+BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
+
+
+def find_steps(pipeline: list, kind: str) -> list[dict]:
+    """All transforms of a kind, also nested ones."""
+    found = []
+    for step in pipeline:
+        found += [step] if step['type'] == kind else []
+        found += find_steps(step.get('transforms', []), kind)
+    return found
+
+
+@pytest.fixture
+def base_loader() -> Callable[..., dict]:
+    """A loader's config, of a base config by name, over another folder."""
+
+    def read(
+        name: str,
+        folder: Path,
+        ann_file: Path,
+        contours: Path | str | None = None,
+    ) -> dict:
+        path = BASES / f'{name}_pretrain.py'
+        loader = Config.fromfile(path).train_dataloader
+        inner = loader.dataset.dataset
+        root = None if contours is None else str(contours)
+        for grid in find_steps(inner.pipeline, 'bimm_mm.SnapToContourStride'):
+            grid.contour_root = root
+        (load,) = find_steps(inner.pipeline, 'bimm_mm.LoadContour')
+        load.update(contour_root=root, data_root=str(folder))
+        if name == 'in1k':
+            inner.update(type='CustomDataset', data_root=str(folder))
+            inner.update(with_label=False)
+            inner.pop('split')
+        else:
+            inner.ann_file = str(ann_file)
+            inner.data_prefix.video = str(folder)
+        return loader
+
+    return read
 
 
 def _frames(num: int, width: int, height: int, seed: int) -> np.ndarray:

@@ -14,46 +14,19 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import bimm_mm
-from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS, MODELS
+from tests.datasets.conftest import BASES, find_steps
 
-BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
+Loader = Callable[..., dict]
+
+JOINT = BASES.parents[1] / 'bimm/pretrain_joint_k400.py'
+STEP = 12  # files of a step, as tests/models/test_bimm.py counts them
 ALL = ('k400', 'ssv2', 'ucf101', 'ucf101_frames', 'in1k')
 
 
 def _load(name: str) -> Config:
     return Config.fromfile(BASES / f'{name}_pretrain.py')
-
-
-def _steps(pipeline: list, kind: str) -> list[dict]:
-    """All transforms of a kind, also nested ones."""
-    found = []
-    for step in pipeline:
-        found += [step] if step['type'] == kind else []
-        found += _steps(step.get('transforms', []), kind)
-    return found
-
-
-def _build(
-    name: str, folder: Path, ann_file: Path, contours: Path | None = None
-) -> ResilientDataset:
-    """The config's dataset over another folder."""
-    config = _load(name).train_dataloader.dataset
-    inner = config.dataset
-    (load,) = _steps(inner.pipeline, 'bimm_mm.LoadContour')
-    load.contour_root = None if contours is None else str(contours)
-    load.data_root = str(folder)
-    for grid in _steps(inner.pipeline, 'bimm_mm.SnapToContourStride'):
-        grid.contour_root = load.contour_root
-    if inner.type == 'VideoDataset':
-        inner.data_prefix.video = str(folder)
-        inner.ann_file = str(ann_file)
-    else:
-        inner.data_root = str(folder)
-        inner.type = 'CustomDataset'
-        inner.pop('split')
-    return DATASETS.build(config)
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -63,7 +36,7 @@ def test_contours_have_one_switch(
     def roots() -> list[str | None]:
         pipeline = _load(name).train_dataloader.dataset.dataset.pipeline
         kinds = ('bimm_mm.LoadContour', 'bimm_mm.SnapToContourStride')
-        steps = [_steps(pipeline, kind) for kind in kinds]
+        steps = [find_steps(pipeline, kind) for kind in kinds]
         # Images have no frames to choose from.
         assert [len(found) for found in steps] == [1, name != 'in1k']
         return [step.contour_root for found in steps for step in found]
@@ -94,11 +67,13 @@ def test_videos_of_any_shape_load(
     name: str,
     num: int,
     size: tuple[int, int],
+    base_loader: Loader,
     write_video: Callable[..., Path],
     write_list: Callable[..., Path],
 ) -> None:
     video = write_video('a.mp4', num=num, size=size)
-    dataset = _build(name, video.parent, write_list('a.mp4 0'))
+    loader = base_loader(name, video.parent, write_list('a.mp4 0'))
+    dataset = DATASETS.build(loader.dataset)
     assert set(_origins(dataset)) == {'bimm_mm', 'mmaction'}
     clip_len = 1 if name == 'ucf101_frames' else 16
     for epoch in range(3):
@@ -110,33 +85,9 @@ def test_videos_of_any_shape_load(
         assert frames == sorted(frames)
 
 
-def test_images_load_with_contours(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    settings = {'detector': 'sam', 'stride': 1}
-    Manifest(settings, 'command').write(str(tmp_path / 'contours'))
-    for name, size in (('a.JPEG', (40, 301)), ('b.JPEG', (300, 260))):
-        picture = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
-        path = tmp_path / 'photos/train/n01' / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
-        write_contours(
-            str(tmp_path / f'contours/train/n01/{name}.zip'),
-            [picture[..., 0]],
-            [0],
-            settings=settings,
-            source=fingerprint(str(path), size=size, frame_count=1),
-        )
-    dataset = _build(
-        'in1k', tmp_path / 'photos', tmp_path, tmp_path / 'contours'
-    )
-    for index in range(2):
-        inputs = dataset[index]['inputs']
-        assert inputs.shape == (1, 4, 1, 224, 224)
-
-
 def test_color_order_is_the_decoder_s(
     tmp_path: Path,
-    write_video: Callable[..., Path],
+    base_loader: Loader,
     write_list: Callable[..., Path],
 ) -> None:
     # One picture of strong blue, as a photograph and as a video.
@@ -155,7 +106,8 @@ def test_color_order_is_the_decoder_s(
     writer.release()
     folders = {'in1k': tmp_path / 'photos', 'k400': tmp_path / 'videos'}
     for name, folder in folders.items():
-        dataset = _build(name, folder, write_list('a.mp4 0'))
+        loader = base_loader(name, folder, write_list('a.mp4 0'))
+        dataset = DATASETS.build(loader.dataset)
         inputs = dataset[0]['inputs'][None]
         preprocessor = MODELS.build(_load(name).data_preprocessor)
         pixels = preprocessor({'inputs': inputs})['inputs'].pixels
@@ -164,23 +116,17 @@ def test_color_order_is_the_decoder_s(
 
 
 def test_loader_builds_and_batches(
-    write_video: Callable[..., Path], write_list: Callable[..., Path]
+    base_loader: Loader,
+    write_video: Callable[..., Path],
+    write_list: Callable[..., Path],
 ) -> None:
     video = write_video('a.mp4')
-    config = _load('ssv2').train_dataloader
-    config.dataset.dataset.ann_file = str(write_list(*['a.mp4 0'] * 5))
-    config.dataset.dataset.data_prefix.video = str(video.parent)
-    for kind in ('bimm_mm.LoadContour', 'bimm_mm.SnapToContourStride'):
-        (step,) = _steps(config.dataset.dataset.pipeline, kind)
-        step.contour_root = None
+    ann_file = write_list(*['a.mp4 0'] * 5)
+    config = base_loader('ssv2', video.parent, ann_file)
     config.update(batch_size=2, num_workers=1)
     batches = list(Runner.build_dataloader(config, seed=0))
     assert [len(batch['data_samples']) for batch in batches] == [2, 2]
     assert batches[0]['inputs'].shape == (2, 1, 3, 16, 224, 224)
-
-
-JOINT = BASES.parents[1] / 'bimm/pretrain_joint_k400.py'
-STEP = 12  # files of a step, as tests/models/test_bimm.py counts them
 
 
 def _config_files(path: Path) -> set[Path]:
@@ -190,6 +136,7 @@ def _config_files(path: Path) -> set[Path]:
 
 
 def test_a_reader_of_joint_pretraining_opens_25_files_at_most(
+    base_loader: Loader,
     write_video: Callable[..., Path],
     write_list: Callable[..., Path],
     write_manifest: Callable[..., str],
@@ -199,15 +146,15 @@ def test_a_reader_of_joint_pretraining_opens_25_files_at_most(
     root = write_manifest()
     maps = [np.full((48, 64), index, np.uint8) for index in range(20)]
     store_contours(video, Path(root, 'a.mp4.zip'), maps)
-    config = Config.fromfile(JOINT).train_dataloader
+    # The data of the joint config.
+    assert Config.fromfile(JOINT).train_dataloader == (
+        _load('k400').train_dataloader
+    )
+    ann_file = write_list(*['a.mp4 0'] * 2)
+    config = base_loader('k400', video.parent, ann_file, root)
     config.update(batch_size=2, num_workers=0, persistent_workers=False)
-    inner = config.dataset.dataset
-    inner.ann_file = str(write_list(*['a.mp4 0'] * 2))
-    inner.data_prefix.video = str(video.parent)
-    (load,) = _steps(inner.pipeline, 'bimm_mm.LoadContour')
-    load.update(data_root=str(video.parent), contour_root=root, detector=None)
-    (grid,) = _steps(inner.pipeline, 'bimm_mm.SnapToContourStride')
-    grid.contour_root = root
+    pipeline = config.dataset.dataset.pipeline
+    find_steps(pipeline, 'bimm_mm.LoadContour')[0].detector = None
     loader = Runner.build_dataloader(config, seed=0)
     next(iter(loader))  # imports what is imported late
     files = set()
@@ -239,10 +186,10 @@ REAL = (
 
 
 def test_real_videos_load(
-    data_root: Path, write_list: Callable[..., Path]
+    base_loader: Loader, data_root: Path, write_list: Callable[..., Path]
 ) -> None:
     ann_file = write_list(*[f'{path} 0' for path in REAL])
-    dataset = _build('k400', data_root, ann_file)
+    dataset = DATASETS.build(base_loader('k400', data_root, ann_file).dataset)
     for index, path in enumerate(REAL):
         sample = dataset[SampleKey(index, 0, 0)]
         meta = sample['data_samples']
@@ -263,9 +210,13 @@ def test_real_videos_load(
     ],
 )
 def test_real_frames_are_those_of_another_decoder(
-    path: str, data_root: Path, write_list: Callable[..., Path]
+    path: str,
+    base_loader: Loader,
+    data_root: Path,
+    write_list: Callable[..., Path],
 ) -> None:
-    dataset = _build('k400', data_root, write_list(f'{path} 0'))
+    loader = base_loader('k400', data_root, write_list(f'{path} 0'))
+    dataset = DATASETS.build(loader.dataset)
     # Decoding only: the frames at their own size.
     del dataset.dataset.pipeline.transforms[1:-1]
     sample = dataset[SampleKey(0, 3, 0)]

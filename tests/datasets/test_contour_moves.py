@@ -15,16 +15,15 @@ import cv2
 import decord
 import numpy as np
 import pytest
-from mmengine.config import Config
 
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
 
-BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
 FRAMES = 68  # a few more than the longest clip spans, 16 x 4
 EPOCHS = 4
 Change = Callable[[np.ndarray], np.ndarray]
+Prepare = Callable[..., ResilientDataset]
 
 
 def _board(seed: int, size: tuple[int, int]) -> np.ndarray:
@@ -82,52 +81,32 @@ def _store(
     return root
 
 
-def _dataset(name: str, media: Path, root: Path) -> ResilientDataset:
-    """The config's dataset over one video or image, with its contours."""
-    config = Config.fromfile(BASES / f'{name}_pretrain.py')
-    dataset = config.train_dataloader.dataset
-    inner = dataset.dataset
-    if name == 'in1k':
-        inner.update(type='CustomDataset', data_root=str(media.parent))
-        inner.update(with_label=False)
-        inner.pop('split')
-    else:
-        listed = media.parents[1] / 'list.txt'
+@pytest.fixture
+def prepare(
+    tmp_path: Path, base_loader: Callable[..., dict]
+) -> Callable[..., ResilientDataset]:
+    """A config's dataset over one video or image of boards.
+
+    ``change`` may spoil the contours.
+    """
+
+    def make(
+        name: str,
+        size: tuple[int, int],
+        *,
+        stride: int = 1,
+        shrink: float = 1,
+        change: Change = lambda board: board,
+    ) -> ResilientDataset:
+        write = _write_photo if name == 'in1k' else _write_video
+        media = tmp_path / 'media' / ('a.png' if name == 'in1k' else 'a.avi')
+        root = _store(media, map(change, write(media, size)), stride, shrink)
+        listed = tmp_path / 'list.txt'
         listed.write_text(f'{media.name} 0\n')
-        inner.update(ann_file=str(listed))
-        inner.data_prefix.video = str(media.parent)
-    for step in _all_steps(inner.pipeline):
-        if 'contour_root' in step:
-            step.contour_root = str(root)
-        if step.type == 'bimm_mm.LoadContour':
-            step.data_root = str(media.parent)
-    return DATASETS.build(dataset)
+        loader = base_loader(name, media.parent, listed, root)
+        return DATASETS.build(loader.dataset)
 
-
-def _all_steps(pipeline: list) -> Iterable[dict]:
-    for step in pipeline:
-        yield step
-        yield from _all_steps(step.get('transforms', []))
-
-
-def _prepare(
-    name: str,
-    folder: Path,
-    size: tuple[int, int],
-    *,
-    stride: int = 1,
-    shrink: float = 1,
-    change: Change = lambda board: board,
-) -> ResilientDataset:
-    """One video or image of boards with contours that ``change`` may spoil."""
-    if name == 'in1k':
-        media = folder / 'media/a.png'
-        boards = _write_photo(media, size)
-    else:
-        media = folder / 'media/a.avi'
-        boards = _write_video(media, size)
-    root = _store(media, map(change, boards), stride, shrink)
-    return _dataset(name, media, root)
+    return make
 
 
 def _errors(dataset: ResilientDataset) -> np.ndarray:
@@ -160,20 +139,18 @@ STRIDES = {'k400': 4, 'ssv2': 2, 'in1k': 1}
     ],
 )
 def test_contour_stays_on_the_pixels(
-    name: str, stride: int, shrink: float, tmp_path: Path
+    name: str, stride: int, shrink: float, prepare: Prepare
 ) -> None:
-    dataset = _prepare(
-        name, tmp_path, (240, 320), stride=stride, shrink=shrink
-    )
+    dataset = prepare(name, (240, 320), stride=stride, shrink=shrink)
     assert _errors(dataset).max() < LIMIT
 
 
 @pytest.mark.parametrize('size', [(330, 250), (96, 120)])
 @pytest.mark.parametrize('name', ['k400', 'in1k'])
 def test_contour_stays_on_pixels_of_any_shape(
-    name: str, size: tuple[int, int], tmp_path: Path
+    name: str, size: tuple[int, int], prepare: Prepare
 ) -> None:
-    errors = _errors(_prepare(name, tmp_path, size, stride=STRIDES[name]))
+    errors = _errors(prepare(name, size, stride=STRIDES[name]))
     assert errors.max() < LIMIT
 
 
@@ -190,21 +167,19 @@ SPOILED: dict[str, Change] = {
     [('ssv2', 'flipped'), *(('in1k', kind) for kind in SPOILED)],
 )
 def test_contours_that_are_off_would_be_noticed(
-    name: str, kind: str, tmp_path: Path
+    name: str, kind: str, prepare: Prepare
 ) -> None:
-    dataset = _prepare(
-        name,
-        tmp_path,
-        (240, 320),
-        stride=STRIDES[name],
-        change=SPOILED[kind],
+    dataset = prepare(
+        name, (240, 320), stride=STRIDES[name], change=SPOILED[kind]
     )
     # Every single crop shows it.
     assert _errors(dataset).min() > LIMIT
 
 
-def test_contours_of_other_frames_would_be_noticed(tmp_path: Path) -> None:
-    dataset = _prepare('ssv2', tmp_path, (240, 320), stride=2)
+def test_contours_of_other_frames_would_be_noticed(
+    tmp_path: Path, prepare: Prepare
+) -> None:
+    dataset = prepare('ssv2', (240, 320), stride=2)
     boards = [_board(seed + 1, (240, 320)) for seed in range(FRAMES)]
     media = tmp_path / 'media/a.avi'
     _store(media, boards, stride=2, shrink=1)

@@ -41,18 +41,15 @@ def test_axes_of_a_video(channels: int) -> None:
     }
 
 
-def test_image_without_crops() -> None:
+def test_samples_without_crops() -> None:
     image = _crop(5, 6, 3)
-    packed = PackClipInputs().transform({'img_path': 'a.jpg', 'img': image})
+    pack = PackClipInputs().transform
+    packed = pack({'img_path': 'a.jpg', 'img': image})
     assert packed['inputs'].shape == (1, 3, 1, 5, 6)
     expected = torch.from_numpy(image).permute(2, 0, 1)
     assert torch.equal(packed['inputs'][0, :, 0], expected)
     assert packed['data_samples'].frames is None
-
-
-def test_video_without_crops() -> None:
-    frames = [_crop(5, 6, 3), _crop(5, 6, 3)]
-    packed = PackClipInputs().transform({'filename': 'a.mp4', 'imgs': frames})
+    packed = pack({'filename': 'a.mp4', 'imgs': [image, image]})
     assert packed['inputs'].shape == (1, 3, 2, 5, 6)
 
 
@@ -135,7 +132,6 @@ def test_other_inputs_are_refused(inputs: torch.Tensor) -> None:
         ClipDataPreprocessor()({'inputs': inputs})
 
 
-@pytest.mark.parametrize('std', [(1.0, 1.0), (1.0, 0.0, 1.0)])
-def test_bad_statistics(std: tuple[float, ...]) -> None:
+def test_bad_statistics() -> None:
     with pytest.raises(ValueError, match='3 values each'):
-        ClipDataPreprocessor(std=std)
+        ClipDataPreprocessor(std=(1.0, 0.0, 1.0))

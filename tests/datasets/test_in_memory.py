@@ -265,11 +265,3 @@ def test_contours_of_larger_frames_fit(
         sample = dataset[index]
         frames = sample['data_samples'].frames
         assert sample['inputs'][0, 3].amax((-2, -1)).tolist() == list(frames)
-
-
-def test_under_repeat_dataset(clips: Config) -> None:
-    inner = clips()['dataset']
-    config = {'type': 'RepeatDataset', 'times': 3, 'dataset': inner}
-    dataset = DATASETS.build(config)
-    assert len(dataset) == 12
-    assert dataset[9]['data_samples'].path.endswith('1.mp4')

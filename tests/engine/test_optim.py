@@ -159,16 +159,12 @@ def test_steps_are_those_of_one_group_per_tensor():
     [
         (dict(layer_dacay=0.7), 'layer_dacay'),
         (dict(layer_decay=1.5), r'\(0, 1\]'),
+        (dict(layer_decay=0.7), r'get_layer_depth.*Linear has none'),
     ],
 )
-def test_wrong_options_are_refused(paramwise, words):
+def test_what_has_no_levels_is_refused(paramwise, words):
     with pytest.raises(ValueError, match=words):
         _wrapper(nn.Linear(2, 2), **paramwise)
-
-
-def test_model_without_levels_is_refused():
-    with pytest.raises(ValueError, match=r'get_layer_depth.*Linear has none'):
-        _wrapper(nn.Linear(2, 2), layer_decay=0.7)
 
 
 def test_forward_runs_in_bfloat16_and_weights_stay_float32():

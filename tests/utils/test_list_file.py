@@ -22,16 +22,15 @@ def write_list(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r'nowhere\.txt does not exist'
-    ):
-        check_list_file(str(tmp_path / 'nowhere.txt'))
-
-
-def test_empty_file_is_named(write_list: Callable[..., Path]) -> None:
+def test_missing_and_empty_files_are_named(
+    write_list: Callable[..., Path],
+) -> None:
+    empty = write_list()
     with pytest.raises(ValueError, match=r'list\.txt is empty.*a\.mp4 0'):
-        check_list_file(str(write_list()))
+        check_list_file(str(empty))
+    empty.unlink()
+    with pytest.raises(FileNotFoundError, match=r'list\.txt does not exist'):
+        check_list_file(str(empty))
 
 
 @pytest.mark.parametrize(
@@ -50,18 +49,13 @@ def test_bad_line_is_named(
         check_list_file(str(path))
 
 
-def test_labels_are_not_asked_for_where_there_are_none(
-    write_list: Callable[..., Path],
-) -> None:
-    check_list_file(str(write_list('a b.jpg')), labels=False)
-
-
 def test_spaces_in_paths_depend_on_the_dataset(
     write_list: Callable[..., Path],
 ) -> None:
     path = str(write_list('dancing/a b.mp4 0'))
     check_list_file(path)
     check_list_file(str(write_list('a b.mp4,0')), delimiter=',')
+    check_list_file(str(write_list('a b.jpg')), labels=False)
     with pytest.raises(ValueError, match="' ' inside the path"):
         check_list_file(str(write_list('a b.mp4 0')), splits_paths=True)
 

@@ -125,8 +125,6 @@ class EnsureMinSize(BaseTransform):
     """
 
     def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ValueError(f'size must be at least 1 px, got {size}')
         self.size = size
 
     def transform(self, results: dict) -> dict:

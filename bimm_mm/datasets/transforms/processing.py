@@ -27,9 +27,9 @@ class ResizeToPatchMultiple(BaseTransform):
     """
 
     def __init__(self, short_side: int, *, patch_size: int) -> None:
-        if patch_size < 1 or short_side < 1 or short_side % patch_size:
+        if short_side % patch_size:
             raise ValueError(
-                f'short_side={short_side} must be a positive multiple of '
+                f'short_side={short_side} must be a multiple of '
                 f'patch_size={patch_size}'
             )
         self.short_side = short_side
@@ -66,8 +66,6 @@ class GTBoxesOnly(BaseTransform):
     """
 
     def __init__(self, min_size: float = 1.0) -> None:
-        if not min_size > 0:
-            raise ValueError(f'min_size must be above 0 px, got {min_size}')
         self.min_size = min_size
 
     def transform(self, results: dict) -> dict | None:
@@ -105,8 +103,6 @@ class StillClip(BaseTransform):
     """
 
     def __init__(self, num_frames: int = 2) -> None:
-        if num_frames < 1:
-            raise ValueError(f'num_frames must be at least 1: {num_frames}')
         self.num_frames = num_frames
 
     def transform(self, results: dict) -> dict:
