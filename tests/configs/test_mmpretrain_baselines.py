@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
 from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import ClipBatch, TokenIndices
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,18 +20,71 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
-@pytest.fixture
-def parity():
-    """The parity test of the branch, with its helpers."""
-    path = ROOT / 'tests' / 'models' / 'test_mae_parity.py'
-    spec = importlib.util.spec_from_file_location('mae_parity', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.DEPTH = DEPTH
-    return module
+def _mmpretrain_mae():
+    from mmpretrain.models.selfsup import MAE
+
+    arch = dict(
+        embed_dims=WIDTH,
+        num_layers=DEPTH,
+        num_heads=HEADS,
+        feedforward_channels=4 * WIDTH,
+    )
+    mae = MAE(
+        backbone=dict(
+            type='mmpretrain.MAEViT',
+            arch=arch,
+            img_size=64,
+            patch_size=16,
+            mask_ratio=0.75,
+        ),
+        neck=dict(
+            type='mmpretrain.MAEPretrainDecoder',
+            num_patches=16,
+            embed_dim=WIDTH,
+            decoder_embed_dim=32,
+            decoder_depth=2,
+            decoder_num_heads=2,
+        ),
+        head=dict(
+            type='mmpretrain.MAEPretrainHead',
+            norm_pix=True,
+            loss=dict(
+                type='mmpretrain.PixelReconstructionLoss', criterion='L2'
+            ),
+        ),
+    )
+    mae.init_weights()
+    # mmpretrain's tables tell the row first, MAE's own the column first.
+    for table in (mae.backbone.pos_embed, mae.neck.decoder_pos_embed):
+        width = table.shape[2]
+        table.data[0, 1:] = position_table((1, 4, 4), width, video=False)
+    return mae
 
 
-def test_mae(toy_model, parity):
+def _decoder_state(neck):
+    """mmpretrain's decoder under our names."""
+    names = {
+        'decoder_embed': 'embed',
+        'decoder_pred': 'pred',
+        'decoder_blocks': 'blocks',
+        'ln1': 'norm1',
+        'ln2': 'norm2',
+        'ffn.layers.0.0': 'mlp.fc1',
+        'ffn.layers.1': 'mlp.fc2',
+    }
+    state = {}
+    for key, value in neck.state_dict().items():
+        if key.startswith('ln1.'):  # the decoder's final norm
+            key = key.replace('ln1', 'norm')
+        for theirs, ours in names.items():
+            key = key.replace(theirs, ours)
+        if key != 'decoder_pos_embed':
+            state[key] = value
+    return state
+
+
+def test_mae(toy_model):
+    """Its loss and a gradient."""
     branch = toy_model(
         BASELINES / 'pretrain_mae_in1k.py',
         decoder_dims=32,
@@ -39,22 +92,30 @@ def test_mae(toy_model, parity):
         num_heads=2,
     )
     torch.manual_seed(0)
-    mae = parity._mmpretrain_mae(True)
+    mae = _mmpretrain_mae()
     branch.backbone.load_state_dict(to_bimm(mae.backbone.state_dict())[0])
     decoder = branch.head.areas['pixels'].decoder
-    decoder.load_state_dict(parity._decoder_state(mae.neck))
+    decoder.load_state_dict(_decoder_state(mae.neck))
 
     pixels = torch.rand(3, 3, 64, 64)
     images = (pixels - MEAN) / STD
     latent, masked, restore = mae.backbone(images)
     expected = mae.head.loss(mae.neck(latent, restore), images, masked)
+    expected.backward()
     order = masked.argsort(dim=1, stable=True)
     assert masked.sum(1).tolist() == [12] * 3
     indices = TokenIndices(order[:, :4], order[:, 4:])
     branch.masking.forward = lambda *_, **__: indices
     clips = ClipBatch(images.unsqueeze(2), pixels.unsqueeze(2))
     loss = branch(clips)['loss_pixels']
+    loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(
+        branch.backbone.blocks[0].mlp.fc1.weight.grad,
+        mae.backbone.layers[0].ffn.layers[0][0].weight.grad,
+        atol=1e-6,
+        rtol=1e-4,
+    )
 
 
 def _mmpretrain_maskfeat():
