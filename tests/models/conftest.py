@@ -14,6 +14,8 @@ ARCH = dict(embed_dims=48, depth=4, num_heads=4)
 DECODER = dict(
     type='bimm_mm.TransformerDecoder', depth=1, decoder_dims=32, num_heads=2
 )
+LATENT_DECODER = dict(DECODER, type='bimm_mm.LatentDecoder')
+REGRESSOR = dict(type='bimm_mm.LatentRegressor', depth=2, num_heads=4)
 
 
 def _branch(last: dict, *, video: bool) -> dict:
@@ -59,6 +61,18 @@ def dorsal_cfg() -> dict:
     """A dorsal branch of 4 blocks, areas after 2, 3 and 4."""
     last = dict(name='MT', target=dict(type='bimm_mm.MotionTarget'))
     return copy.deepcopy(_branch(last, video=True))
+
+
+@pytest.fixture
+def mam2_cfg(dorsal_cfg) -> dict:
+    """A video branch with two areas behind a regressor, one before it."""
+    first, _, last = dorsal_cfg['areas']
+    pixels = dict(name='pixels', target=dict(type='bimm_mm.PixelTarget'))
+    dorsal_cfg['areas'] = [
+        first,
+        *({**last, 'decoder': LATENT_DECODER, **x} for x in ({}, pixels)),
+    ]
+    return dict(dorsal_cfg, regressor=REGRESSOR)
 
 
 def random_clips(

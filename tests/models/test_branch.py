@@ -7,12 +7,11 @@ from bimm_mm.models import BIMM, Area, MaskedBranch, MultiDecoderHead
 from bimm_mm.registry import MODELS
 
 
-@pytest.fixture(params=['ventral', 'dorsal'])
-def branch_and_clip(request, ventral_cfg, dorsal_cfg, make_clips):
+@pytest.fixture(params=['ventral', 'dorsal', 'mam2'])
+def branch_and_clip(request, make_clips):
     torch.manual_seed(0)
-    if request.param == 'ventral':
-        return MaskedBranch(**ventral_cfg), make_clips(frames=1)
-    return MaskedBranch(**dorsal_cfg), make_clips()
+    branch = MaskedBranch(**request.getfixturevalue(f'{request.param}_cfg'))
+    return branch, make_clips(frames=1 if request.param == 'ventral' else 4)
 
 
 def _predict(branch, clips, seed=0):
@@ -123,33 +122,26 @@ def test_autocast_keeps_targets_and_losses_in_fp32(branch_and_clip):
     assert all(loss.isfinite() for loss in losses.values())
 
 
-def test_after_block_beyond_the_depth(ventral_cfg):
-    ventral_cfg['areas'][0]['after_block'] = 5
-    with pytest.raises(ValueError, match=r"'V1'.*after_block=5.*4 blocks"):
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(after_block=5), r"'V1'.*after_block=5.*4 blocks"),
+        (dict(name='V2'), "2 areas are called 'V2'"),
+        (None, 'at least one to predict'),
+    ],
+)
+def test_areas_that_cannot_be(ventral_cfg, change, message):
+    if change is None:
+        ventral_cfg['areas'] = []
+    else:
+        ventral_cfg['areas'][0].update(change)
+    with pytest.raises(ValueError, match=message):
         MaskedBranch(**ventral_cfg)
 
 
-def test_two_areas_of_one_name(ventral_cfg):
-    ventral_cfg['areas'][1]['name'] = 'V1'
-    with pytest.raises(ValueError, match="2 areas are called 'V1'"):
-        MaskedBranch(**ventral_cfg)
-
-
-def test_no_area(ventral_cfg):
-    ventral_cfg['areas'] = []
-    with pytest.raises(ValueError, match='at least one to predict'):
-        MaskedBranch(**ventral_cfg)
-
-
-@pytest.mark.parametrize('key', ['maskign', 'area'])
-def test_mistyped_key_is_named(ventral_cfg, key):
-    with pytest.raises(TypeError, match=key):
-        MaskedBranch(**ventral_cfg, **{key: 1})
-
-
-def test_unknown_mode(ventral_cfg, make_clips):
-    with pytest.raises(ValueError, match="'loss' or 'predict'"):
-        MaskedBranch(**ventral_cfg)(make_clips(frames=1), mode='tensor')
+def test_mistyped_key_is_named(ventral_cfg):
+    with pytest.raises(TypeError, match='maskign'):
+        MaskedBranch(**ventral_cfg, maskign=1)
 
 
 def test_parts_are_replaced_by_name_in_the_config(ventral_cfg, make_clips):

@@ -15,7 +15,6 @@ from bimm_mm.models.layers.transformer import (
     DropPath,
     PatchEmbed,
     position_table,
-    xavier_init,
 )
 
 DIM, HEADS = 24, 3
@@ -105,7 +104,7 @@ def test_queries_are_the_last_tokens_of_the_full_result(queries, key_bias):
     torch.testing.assert_close(part_grad, full_grad)
 
 
-@pytest.mark.parametrize('queries', [0, 8, -1])
+@pytest.mark.parametrize('queries', [0, 8])
 def test_impossible_queries_are_refused(queries):
     block = Block(DIM, num_heads=HEADS)
     with pytest.raises(ValueError, match=r'num_queries=.* 1\.\.7'):
@@ -138,19 +137,6 @@ def test_drop_path_leaves_both_residuals_out():
     assert torch.equal(block(x), x)
 
 
-@pytest.mark.parametrize('key_bias', [True, False])
-def test_names_are_those_of_timm_and_videomae(key_bias):
-    layers = ['norm1', 'norm2', 'attn.proj', 'mlp.fc1', 'mlp.fc2']
-    names = {f'{n}.{kind}' for n in layers for kind in ('weight', 'bias')}
-    names |= (
-        {'attn.qkv.weight', 'attn.qkv.bias'}
-        if key_bias
-        else {'attn.qkv.weight', 'attn.q_bias', 'attn.v_bias'}
-    )
-    block = Block(DIM, num_heads=HEADS, key_bias=key_bias)
-    assert set(block.state_dict()) == names
-
-
 def test_initial_weights_are_xavier_uniform():
     torch.manual_seed(0)
     block = Block(96, num_heads=3)
@@ -161,13 +147,6 @@ def test_initial_weights_are_xavier_uniform():
     biases = [p for n, p in block.named_parameters() if n.endswith('bias')]
     assert len(biases) == 6
     assert not any(bias.any() for bias in biases)
-
-
-def test_xavier_init_leaves_other_layers_alone():
-    conv = torch.nn.Conv2d(3, 4, 2)
-    before = conv.weight.clone()
-    conv.apply(xavier_init)
-    assert torch.equal(conv.weight, before)
 
 
 def make(video, in_channels=3, patch=8):
@@ -191,43 +170,23 @@ def clip(video, channels=3):
 
 @pytest.mark.parametrize('channels', [1, 3, 4])
 @pytest.mark.parametrize('video', [True, False])
-def test_all_patches_are_the_convolution(video, channels):
+def test_patches_are_convolution_then_gather(video, channels):
+    """Of all tokens and of visible ones, some of them twice."""
     embed, x = make(video, channels), clip(video, channels)
     assert embed.proj.weight.ndim == (5 if video else 4)
-    torch.testing.assert_close(
-        embed(x), convolved(embed, x, video), atol=1e-5, rtol=1e-5
-    )
-
-
-@pytest.mark.parametrize('video', [True, False])
-def test_visible_patches_are_convolution_then_gather(video):
-    embed, x = make(video), clip(video)
-    count = 30 if video else 15
-    visible = torch.stack([torch.randperm(count)[:5] for _ in range(2)])
     full = convolved(embed, x, video)
+    torch.testing.assert_close(embed(x), full, atol=1e-5, rtol=1e-5)
+    visible = torch.tensor([[0, 7, 14], [3, 3, 12]])
     expected = torch.stack([full[b, visible[b]] for b in range(2)])
-    torch.testing.assert_close(
-        embed(x, visible), expected, atol=1e-5, rtol=1e-5
-    )
-
-
-def test_gradients_are_those_of_convolution_then_gather():
-    embed, x = make(video=True), clip(video=True)
-    visible = torch.tensor([[0, 7, 29], [3, 3, 12]])
+    found = embed(x, visible)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     parameters = list(embed.parameters())
-    full = convolved(embed, x, video=True)
-    expected = torch.stack([full[b, visible[b]] for b in range(2)])
-    expected = torch.autograd.grad(expected.square().sum(), parameters)
-    grads = torch.autograd.grad(embed(x, visible).square().sum(), parameters)
-    torch.testing.assert_close(grads, expected, atol=1e-3, rtol=1e-4)
+    wanted = torch.autograd.grad(expected.square().sum(), parameters)
+    grads = torch.autograd.grad(found.square().sum(), parameters)
+    torch.testing.assert_close(grads, wanted, atol=1e-3, rtol=1e-4)
 
 
-def test_grid():
-    assert make(video=True).grid((16, 24, 40)) == (8, 3, 5)
-    assert make(video=False).grid((1, 8, 8)) == (1, 1, 1)
-
-
-@pytest.mark.parametrize('shape', [(3,), (1, 3), (3, 3)])
+@pytest.mark.parametrize('shape', [(3,), (1, 3)])
 def test_indices_of_another_batch_are_refused(shape):
     visible = torch.zeros(shape, dtype=torch.int64)
     with pytest.raises(ValueError, match=r'visible must be \(batch=2'):
@@ -305,11 +264,6 @@ def test_same_table_is_computed_once():
     assert position_table((1, 3, 4), 48, video=True) is not image
 
 
-def test_table_lies_on_the_asked_device():
-    table = position_table((2, 2, 2), 48, video=True, device='meta')
-    assert table.device.type == 'meta'
-
-
 def test_table_made_in_inference_mode_serves_in_training():
     weight = torch.ones(6, 48, requires_grad=True)
     with torch.inference_mode():
@@ -356,9 +310,3 @@ def test_interpolated_table_is_linear_along_each_side(video, source, grid):
         table = _linear(table, grid[axis]).transpose(0, axis)
     found = position_table(grid, 8, video=video, source=source)
     torch.testing.assert_close(found, table.reshape(-1, 8))
-
-
-def test_own_grid_needs_no_interpolation():
-    computed = position_table((1, 4, 4), 8, video=False)
-    same = position_table((1, 4, 4), 8, video=False, source=(1, 4, 4))
-    assert torch.equal(computed, same)

@@ -80,19 +80,6 @@ def test_the_last_row_of_an_odd_map_reaches_every_level(neck):
         assert not torch.allclose(level[..., -1, -1], changed[..., -1, -1])
 
 
-def test_normalized_over_channels():
-    levels = SimpleFPN(16, out_channels=8)([torch.randn(2, 16, 4, 4)])
-    for level in levels:
-        mean = level.mean(1)
-        torch.testing.assert_close(
-            mean, torch.zeros_like(mean), atol=1e-5, rtol=0
-        )
-        spread = level.var(1, unbiased=False)
-        torch.testing.assert_close(
-            spread, torch.ones_like(spread), atol=0.01, rtol=0
-        )
-
-
 def test_full_precision_leaves_autocast(neck):
     x = torch.randn(1, 16, 4, 4)
     with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -100,16 +87,6 @@ def test_full_precision_leaves_autocast(neck):
     assert [level.dtype for level in levels] == [torch.float32] * 5
     for level, exact in zip(levels, neck([x]), strict=True):
         assert (level - exact).abs().mean() < 0.05
-
-
-def test_gradient_reaches_every_parameter(neck):
-    x = torch.randn(1, 16, 4, 4, requires_grad=True)
-    # The sum of normalized channels is constant: weigh them.
-    sum(
-        (level * torch.randn_like(level)).sum() for level in neck([x])
-    ).backward()
-    for name, parameter in (*neck.named_parameters(), ('map', x)):
-        assert parameter.grad.abs().sum() > 0, name
 
 
 def test_parameters_of_the_full_size():
@@ -125,13 +102,8 @@ def test_parameters_of_the_full_size():
 
 @pytest.mark.parametrize(
     'inputs',
-    [
-        [torch.zeros(1, 12, 4, 4)],
-        [torch.zeros(1, 16, 4)],
-        [torch.zeros(1, 16, 4, 4)] * 2,
-        [],
-    ],
-    ids=['channels', 'dimensions', 'two maps', 'no map'],
+    [[torch.zeros(1, 12, 4, 4)], [torch.zeros(1, 16, 4, 4)] * 2],
+    ids=['channels', 'two maps'],
 )
 def test_wrong_input_is_told(neck, inputs):
     with pytest.raises(ValueError, match=r'needs one of \(B, 16, h, w\)'):
