@@ -183,3 +183,24 @@ def test_parts_are_replaced_by_name_in_the_config(ventral_cfg, make_clips):
     assert losses[0]['areas'] == len(ventral_cfg['areas'])
     assert losses[0]['loss_V1'] == 2 * losses[1]['loss_V1']
     assert losses[0]['loss_V2'] == losses[1]['loss_V2']
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_compiled_for_changing_batches(dorsal_cfg, make_clips):
+    dorsal_cfg['backbone']['arch'].update(depth=1)
+    last = dict(dorsal_cfg['areas'][-1], after_block=1)
+    model = MaskedBranch(**dorsal_cfg | dict(areas=[last]))
+    model.init_weights()
+    torch._dynamo.reset()
+    compiled = torch.compile(model.forward, backend='aot_eager')
+    for batch in (2, 3):
+        clips = make_clips(batch)
+        sums = []
+        for run in (compiled, model.forward):
+            model.zero_grad()
+            torch.manual_seed(0)
+            losses = run(clips)
+            sum(losses.values()).backward()
+            grads = [p.grad.clone() for p in model.parameters()]
+            sums.append((losses, grads))
+        torch.testing.assert_close(*sums, atol=1e-5, rtol=1e-4)

@@ -13,12 +13,9 @@ from mmengine.logging import MMLogger
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import (
-    inflate,
     load_pretrained,
     read_state_dict,
-    subtree,
 )
-from bimm_mm.registry import MODELS
 
 WEIGHTS = {'a.weight': torch.arange(3.0), 'b.bias': torch.ones(2)}
 
@@ -40,10 +37,6 @@ def test_layouts(wrap, tmp_path):
     assert all(torch.equal(state[key], WEIGHTS[key]) for key in WEIGHTS)
 
 
-def test_subtree():
-    assert list(subtree(WEIGHTS, 'a.')) == ['weight']
-
-
 def test_missing_file():
     with pytest.raises(FileNotFoundError, match=r'no checkpoint at gone\.pth'):
         read_state_dict('gone.pth')
@@ -55,7 +48,7 @@ def test_no_state_dict(tmp_path):
         read_state_dict(tmp_path / 'a.pth')
 
 
-@pytest.mark.parametrize('content', [b'', b'abc', b'not a checkpoint'])
+@pytest.mark.parametrize('content', [b'', b'not a checkpoint'])
 def test_other_file(content, tmp_path):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)
@@ -72,12 +65,10 @@ class _Evil:
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys):
     path = tmp_path / 'a.pth'
-    torch.save(dict(state_dict=WEIGHTS, extra=_Evil()), path)
-    with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
-        read_state_dict(path)
-    path.write_bytes(pickle.dumps(_Evil()))
-    with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
-        read_state_dict(path)
+    for save in (torch.save, lambda x, to: to.write_bytes(pickle.dumps(x))):
+        save(dict(state_dict=WEIGHTS, extra=_Evil()), path)
+        with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
+            read_state_dict(path)
     assert 'printed' not in capsys.readouterr().out
 
 
@@ -94,14 +85,7 @@ def encoder(video: bool, **options) -> BIMMVisionTransformer:
 def joint(ventral_cfg, dorsal_cfg, tmp_path):
     """A model of the joint stage and its checkpoint."""
     torch.manual_seed(0)
-    model = MODELS.build(
-        dict(
-            type='bimm_mm.BIMM',
-            ventral=ventral_cfg,
-            dorsal=dorsal_cfg,
-            share_blocks=2,
-        )
-    )
+    model = BIMM(ventral_cfg, dorsal=dorsal_cfg, share_blocks=2)
     path = tmp_path / 'joint.pth'
     torch.save({'meta': {}, 'state_dict': model.state_dict()}, path)
     return model, str(path)
@@ -111,9 +95,9 @@ def joint(ventral_cfg, dorsal_cfg, tmp_path):
 def single(ventral_cfg, tmp_path):
     """A model of the ventral stage and its checkpoint."""
     torch.manual_seed(1)
-    model = MODELS.build(dict(type='bimm_mm.MaskedBranch', **ventral_cfg))
+    model = MaskedBranch(**ventral_cfg)
     path = tmp_path / 'ventral.pth'
-    torch.save({'state_dict': model.state_dict()}, path)
+    torch.save({'meta': {}, 'state_dict': model.state_dict()}, path)
     return model, str(path)
 
 
@@ -149,18 +133,7 @@ def test_each_kind_of_encoder_takes_its_branch(joint, branch, log):
     assert f'positions computed for {grid} tokens' in report
 
 
-def test_features_are_those_of_pretraining(joint):
-    model, path = joint
-    found = encoder(True, out_type='raw')
-    load_pretrained(found, path)
-    clip = torch.randn(1, 3, 4, 64, 64)
-    expected = model.dorsal.backbone.encode(clip, None, [4])[4]
-    assert torch.equal(found(clip)[0], expected)
-
-
-def test_single_branch_and_finetuned_checkpoints_are_read(
-    single, tmp_path, log
-):
+def test_single_branch_and_finetuned_checkpoints_are_read(single, tmp_path):
     model, path = single
     first = encoder(False)
     load_pretrained(first, path)
@@ -220,17 +193,6 @@ def test_another_size_is_told(joint, arch, words):
         load_pretrained(encoder(False, arch=arch), joint[1])
 
 
-def test_missing_block_stops(joint, tmp_path):
-    state = {
-        key: value
-        for key, value in joint[0].state_dict().items()
-        if not key.startswith('ventral.backbone.blocks.2.')
-    }
-    torch.save({'state_dict': state}, tmp_path / 'cut.pth')
-    with pytest.raises(ValueError, match=r'missing, such as blocks\.2\.'):
-        load_pretrained(encoder(False), tmp_path / 'cut.pth')
-
-
 def test_video_without_class_token_names_the_remedy(tmp_path):
     videomae = encoder(True, with_cls_token=False, out_type='avg')
     torch.save({'model': videomae.state_dict()}, tmp_path / 'videomae.pth')
@@ -250,16 +212,6 @@ def test_norm_after_the_mean_takes_the_place_of_the_norm(tmp_path):
     assert torch.equal(model.norm.weight, state['fc_norm.weight'])
 
 
-@pytest.fixture
-def checkpoint(ventral_cfg, tmp_path):
-    """A checkpoint of stage 1 as MMEngine writes it."""
-    torch.manual_seed(5)
-    branch = MaskedBranch(**ventral_cfg)
-    path = tmp_path / 'ventral.pth'
-    torch.save(dict(meta=dict(epoch=1), state_dict=branch.state_dict()), path)
-    return branch, str(path)
-
-
 def _build(ventral_cfg, dorsal_cfg, path, **options):
     torch.manual_seed(6)
     model = BIMM(
@@ -269,8 +221,8 @@ def _build(ventral_cfg, dorsal_cfg, path, **options):
     return model
 
 
-def test_both_branches_start_from_it(checkpoint, ventral_cfg, dorsal_cfg):
-    branch, path = checkpoint
+def test_both_branches_start_from_it(single, ventral_cfg, dorsal_cfg, log):
+    branch, path = single
     model = _build(ventral_cfg, dorsal_cfg, path, share_blocks=2)
     stage1 = branch.state_dict()
     for key, value in stage1.items():
@@ -283,27 +235,17 @@ def test_both_branches_start_from_it(checkpoint, ventral_cfg, dorsal_cfg):
             assert torch.equal(dorsal[key], value), key
     head = 'head.areas.V1.decoder.pred.weight'
     assert not torch.equal(dorsal[head], stage1[head])
-
-
-def test_counts_are_reported(checkpoint, ventral_cfg, dorsal_cfg, monkeypatch):
-    lines = []
-    monkeypatch.setattr(
-        'bimm_mm.models.checkpoints.load.print_log',
-        lambda text, *_: lines.append(text),
-    )
-    _build(ventral_cfg, dorsal_cfg, checkpoint[1])
     # 4 blocks of 12 tensors, norm 2, class token 1, patch embedding 2.
-    assert any('ventral encoder: 53 of 53' in line for line in lines)
-    dorsal = next(line for line in lines if line.startswith('dorsal'))
-    assert 'dorsal encoder: 51 of 53' in dorsal
-    assert 'patch_embed.proj.weight' in dorsal
+    assert any('ventral encoder: 53 of 53' in line for line in log)
+    (report,) = (line for line in log if 'dorsal encoder: 51 of 53' in line)
+    assert 'patch_embed.proj.weight' in report
 
 
 def test_inflated_embedding_answers_to_still_clips_as_to_the_image(
-    checkpoint, ventral_cfg, dorsal_cfg
+    single, ventral_cfg, dorsal_cfg
 ):
     model = _build(
-        ventral_cfg, dorsal_cfg, checkpoint[1], inflate_patch_embed=True
+        ventral_cfg, dorsal_cfg, single[1], inflate_patch_embed=True
     )
     image = torch.rand(1, 3, 1, 64, 64)
     still = image.expand(-1, -1, 2, -1, -1)
@@ -313,19 +255,9 @@ def test_inflated_embedding_answers_to_still_clips_as_to_the_image(
     )
 
 
-def test_inflate_divides_by_the_tubelet():
-    weight = torch.rand(5, 3, 4, 4)
-    assert inflate(weight, 2).shape == (5, 3, 2, 4, 4)
-    torch.testing.assert_close(inflate(weight, 2).sum(2), weight)
-
-
-def test_joint_checkpoint_serves_as_well(
-    checkpoint, ventral_cfg, dorsal_cfg, tmp_path
-):
-    model = _build(ventral_cfg, dorsal_cfg, checkpoint[1])
-    path = tmp_path / 'joint.pth'
-    torch.save(dict(state_dict=model.state_dict()), path)
-    again = _build(ventral_cfg, dorsal_cfg, str(path))
+def test_joint_checkpoint_serves_as_well(joint, ventral_cfg, dorsal_cfg):
+    model, path = joint
+    again = _build(ventral_cfg, dorsal_cfg, path)
     key = 'backbone.patch_embed.proj.weight'
     assert torch.equal(
         again.ventral.state_dict()[key], model.ventral.state_dict()[key]
@@ -338,24 +270,3 @@ def test_missing_file_is_named(ventral_cfg, dorsal_cfg):
         match=r'no ventral checkpoint at gone\.pth: run stage 1',
     ):
         _build(ventral_cfg, dorsal_cfg, 'gone.pth')
-
-
-def test_another_width_is_refused(checkpoint, ventral_cfg, dorsal_cfg):
-    for cfg in (ventral_cfg, dorsal_cfg):
-        cfg['backbone']['arch'] = dict(embed_dims=96, depth=4, num_heads=4)
-    with pytest.raises(ValueError, match=r'48.* there and .*96.* here'):
-        _build(ventral_cfg, dorsal_cfg, checkpoint[1])
-
-
-def test_an_encoder_not_fully_covered_is_refused(
-    checkpoint, ventral_cfg, dorsal_cfg, tmp_path
-):
-    state = {
-        key: value
-        for key, value in checkpoint[0].state_dict().items()
-        if not key.startswith('backbone.blocks.3.')
-    }
-    path = tmp_path / 'short.pth'
-    torch.save(state, path)
-    with pytest.raises(ValueError, match=r'12 of 53 .*blocks\.3\.'):
-        _build(ventral_cfg, dorsal_cfg, str(path))

@@ -173,7 +173,7 @@ def test_compiled_encoder_for_changing_sizes(make):
         features[3].sum().backward()
 
 
-@pytest.mark.parametrize('after_blocks', [[0], [4], [-1], [1, 9], []])
+@pytest.mark.parametrize('after_blocks', [[0], [1, 9], []])
 def test_blocks_beyond_the_depth_are_refused(after_blocks):
     encoder = image_encoder()
     x, visible = draw(encoder)
@@ -191,20 +191,6 @@ def test_wrong_input_is_refused():
         image_encoder().encode(torch.zeros(2, 3, 4, 32, 32), None, [1])
 
 
-def parameters_of(arch, **options):
-    with torch.device('meta'):
-        encoder = BIMMVisionTransformer(
-            arch,
-            num_frames=16,
-            tubelet_size=2,
-            with_cls_token=False,
-            key_bias=False,
-            out_type='avg',
-            **options,
-        )
-    return sum(p.numel() for p in encoder.parameters())
-
-
 # VideoMAE's totals in pretraining and with 400 classes, widths and decoders.
 @pytest.mark.parametrize(
     ('arch', 'pretraining', 'finetuning', 'dim', 'width', 'blocks'),
@@ -218,12 +204,22 @@ def parameters_of(arch, **options):
 def test_sizes_have_the_parameters_of_videomae(
     arch, pretraining, finetuning, dim, width, blocks
 ):
+    with torch.device('meta'):
+        encoder = BIMMVisionTransformer(
+            arch,
+            num_frames=16,
+            tubelet_size=2,
+            with_cls_token=False,
+            key_bias=False,
+            out_type='avg',
+        )
+    count = sum(p.numel() for p in encoder.parameters())
     block = 12 * width**2 + 12 * width
     head = 1536 * width + 1536
     decoder = blocks * block + 2 * width + head
     bridge = dim * width + width
-    assert parameters_of(arch) == pretraining - decoder - bridge
-    assert parameters_of(arch) == finetuning - 400 * dim - 400
+    assert count == pretraining - decoder - bridge
+    assert count == finetuning - 400 * dim - 400
 
 
 def test_tiny_has_the_parameters_of_deit_tiny():
@@ -269,14 +265,6 @@ def test_layer_depths_are_those_of_mmpretrain():
     assert ours.get_layer_depth('head.fc.weight') == (4, 5)
     depths = {ours.get_layer_depth(n, '')[0] for n in ours.state_dict()}
     assert depths == {0, 1, 2, 3, 4}
-
-
-def test_paper_sizes_have_the_papers_token_counts():
-    with torch.device('meta'):
-        video = BIMMVisionTransformer('base', num_frames=16, tubelet_size=2)
-        image = BIMMVisionTransformer('base')
-    assert video.grid() == (8, 14, 14)
-    assert image.grid() == (1, 14, 14)
 
 
 @pytest.mark.parametrize(

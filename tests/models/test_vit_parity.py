@@ -19,6 +19,8 @@ MMPRETRAIN_ARCH = {
     'feedforward_channels': 4 * DIM,
 }
 
+VIDEO = dict(img_size=32, num_frames=4, tubelet_size=2, with_cls_token=False)
+
 
 @pytest.fixture(autouse=True)
 def seed():
@@ -123,21 +125,13 @@ def test_mmaction_videomae(key_bias):
             embed_dims=DIM,
             depth=DEPTH,
             num_heads=HEADS,
-            num_frames=8,
+            num_frames=4,
             use_mean_pooling=False,
             return_feat_map=True,
         )
     )
-    ours = load(
-        theirs,
-        img_size=32,
-        num_frames=8,
-        tubelet_size=2,
-        with_cls_token=False,
-        key_bias=key_bias,
-        out_type='featmap3d',
-    )
-    x = torch.randn(2, 3, 8, 32, 32)
+    ours = load(theirs, **VIDEO, key_bias=key_bias, out_type='featmap3d')
+    x = torch.randn(2, 3, 4, 32, 32)
     assert_same(ours(x)[0], theirs(x))
 
 
@@ -188,15 +182,7 @@ def test_transformers_videomae(key_bias):
             )
         )
     )
-    ours = load(
-        theirs,
-        img_size=32,
-        num_frames=4,
-        tubelet_size=2,
-        with_cls_token=False,
-        key_bias=key_bias,
-        out_type='raw',
-    )
+    ours = load(theirs, **VIDEO, key_bias=key_bias, out_type='raw')
     x = torch.randn(2, 3, 4, 32, 32)
     clip = x.transpose(1, 2)
     assert_same(ours(x)[0], theirs(clip).last_hidden_state)
