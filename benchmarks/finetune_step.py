@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -31,7 +32,7 @@ from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks import measures
@@ -50,16 +51,7 @@ THEIR_OPTIMIZER = (
 )
 NAMES = ('mmaction2', 'ours')
 PARTS = ('forward', 'backward', 'update')
-
-
-class Size(NamedTuple):
-    """Size of encoder and clip; the default is ViT-B at 16 x 224 x 224."""
-
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    frames: int = 16
-    side: int = 224
+VIT_B = (768, 12, 12, 16, 224)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,7 +62,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--size',
         type=int,
         nargs=5,
-        default=Size(),
+        default=VIT_B,
         metavar=('WIDTH', 'DEPTH', 'HEADS', 'FRAMES', 'SIDE'),
         help='default: ViT-B, 16 frames of 224',
     )
@@ -81,13 +73,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return measures.parse(parser, arguments)
 
 
-def build_models(size: Size) -> dict[str, Any]:
+def build_models(size: Sequence[int]) -> dict[str, Any]:
     """Both classifiers, with the same weights, in training mode."""
     model = get_config(THEIRS).model
     model.data_preprocessor = None
-    model.cls_head.in_channels = size.width
-    arch = dict(embed_dims=size.width, depth=size.depth, num_heads=size.heads)
-    shape = dict(img_size=size.side, num_frames=size.frames)
+    width, depth, heads, frames, side = size
+    model.cls_head.in_channels = width
+    arch = dict(embed_dims=width, depth=depth, num_heads=heads)
+    shape = dict(img_size=side, num_frames=frames)
     model.backbone.update(shape, **arch)
     encoder = load_config(OURS).model.backbone
     encoder.update(
@@ -133,30 +126,14 @@ def build_optimizer(model: Any, kind: str) -> OptimWrapper:
         return build_optim_wrapper(model, cfg)
 
 
-def make_batch(batch: int, size: Size, device: str) -> tuple[Tensor, list]:
-    """Clips (B, 1, 3, T, H, W) of noise and soft labels of 400 classes."""
-    from mmaction.structures import ActionDataSample
-
-    clips = torch.randn(batch, 1, 3, size.frames, size.side, size.side)
-    labels = torch.randn(batch, 400).softmax(1).to(device)
-    return clips.to(device), [
-        ActionDataSample().set_gt_label(label) for label in labels
-    ]
-
-
+@dataclass
 class Contender:
     """One classifier with its optimizer, whose step is cut into parts."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        batch: tuple[Tensor, list],
-        optimizer: OptimWrapper,
-        autocast: torch.autocast,
-    ) -> None:
-        self.model, self.batch = model, batch
-        self.optimizer, self.autocast = optimizer, autocast
+    model: Any
+    batch: tuple[Tensor, list]
+    optimizer: OptimWrapper
+    autocast: torch.autocast
 
     def forward(self) -> None:
         """Work out the loss."""
@@ -180,21 +157,23 @@ class Contender:
 
 
 def contenders(args: argparse.Namespace) -> dict[str, Contender]:
-    """Both, with the same weights and clips."""
+    """Both, with the same weights and the same clips of noise."""
+    from mmaction.structures import ActionDataSample
+
     torch.manual_seed(0)
-    size = Size(*args.size)
-    batch = make_batch(args.batch, size, args.device)
+    *_, frames, side = args.size
+    clips = torch.randn(args.batch, 1, 3, frames, side, side).to(args.device)
+    # Soft, as mixup makes them.
+    labels = torch.randn(args.batch, 400).softmax(1).to(args.device)
+    samples = [ActionDataSample().set_gt_label(label) for label in labels]
     found = {}
-    for name, model in build_models(size).items():
+    for name, model in build_models(args.size).items():
         model.to(args.device)
         if args.compile:
             model.backbone.compile()
-        found[name] = Contender(
-            model,
-            batch=batch,
-            optimizer=build_optimizer(model, name),
-            autocast=measures.autocast(args),
-        )
+        optimizer = build_optimizer(model, name)
+        autocast = measures.autocast(args)
+        found[name] = Contender(model, (clips, samples), optimizer, autocast)
     return found
 
 

@@ -23,12 +23,7 @@ Times = dict[str, list[float]]
 
 
 def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
-    """The flags of every benchmark.
-
-    Args:
-        description: Docstring of the script; its first line is shown.
-        rounds: Default of ``--rounds``.
-    """
+    """The flags of every benchmark, under its docstring's first line."""
     found = argparse.ArgumentParser(
         description=(description or '').split('\n')[0]
     )
@@ -90,11 +85,7 @@ def clock(run: Callable[[], object], args: argparse.Namespace) -> float:
 
 
 def peak_bytes(make: Callable[[], Callable[[], object]]) -> int:
-    """GPU memory of a training step: weights, gradients, moments, the rest.
-
-    Args:
-        make: Builds everything and returns the step.
-    """
+    """GPU memory of a training step, with all that ``make`` builds for it."""
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
@@ -151,9 +142,10 @@ def report(
 
     Args:
         args: Parsed flags.
-        numbers: For the JSON file; ``peak_bytes`` by name are shown.
+        numbers: For the JSON file.
         lines: For people.
-        seconds: Times by name, told on a GPU only.
+        seconds: Times by name, told on a GPU only, with ``peak_bytes`` of
+            ``numbers`` and, of a ``--batch``, clips per second.
     """
     settings = {
         **{k: str(v) for k, v in vars(args).items() if k != 'json'},

@@ -2,8 +2,8 @@
 
 Written from the published description (Tong et al., 2022): 2 x 16 x 16
 tubelets, tube masking at 0.9, 12 blocks of 768 on the 160 visible tokens of
-a 16 x 224 x 224 clip, 4 decoder blocks of 384 on all 1568, softmax attention,
-per-patch normalized pixels. It shares no code with ``bimm_mm``.
+a 16 x 224 x 224 clip, 4 decoder blocks of 384 on all 1568, per-patch
+normalized pixels. It shares no code with ``bimm_mm``.
 
 Shapes: B batch, N = 1568 tokens, Nv visible, D width.
 """
@@ -25,39 +25,18 @@ def sincos(count: int, dim: int) -> Tensor:
     return torch.tensor(angle, dtype=torch.float32)[None]
 
 
-class PlainBlock(nn.Module):
-    """Pre-norm block.
-
-    Args:
-        dim: Width.
-        heads: Of the attention.
-        fused: PyTorch's fused attention; else it is written out, as in
-            VideoMAE's code.
-    """
-
-    def __init__(self, dim: int, *, heads: int, fused: bool) -> None:
-        super().__init__()
-        self.heads, self.scale = heads, (dim // heads) ** -0.5
-        self.fused = fused
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        b, n, d = x.shape
-        qkv = self.qkv(self.norm1(x)).reshape(b, n, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        if self.fused:
-            v = nn.functional.scaled_dot_product_attention(q, k, v)
-        else:
-            v = (q * self.scale @ k.transpose(-2, -1)).softmax(dim=-1) @ v
-        x = x + self.proj(v.transpose(1, 2).reshape(b, n, d))
-        return x + self.mlp(self.norm2(x))
+def block(width: int, heads: int) -> nn.Module:
+    """PyTorch's own layer, (B, L, D) to (B, L, D); its attention is fused."""
+    return nn.TransformerEncoderLayer(
+        width,
+        heads,
+        4 * width,
+        dropout=0.0,
+        activation='gelu',
+        layer_norm_eps=1e-6,
+        batch_first=True,
+        norm_first=True,
+    )
 
 
 class PlainVideoMAE(nn.Module):
@@ -76,21 +55,17 @@ class PlainVideoMAE(nn.Module):
         decoder_depth: int = 4,
         decoder_heads: int = 6,
         tokens: int = 1568,
-        fused: bool = False,
     ) -> None:
         super().__init__()
         self.patch_embed = nn.Conv3d(
             3, width, kernel_size=(2, 16, 16), stride=(2, 16, 16)
         )
-        self.blocks = nn.ModuleList(
-            PlainBlock(width, heads=heads, fused=fused) for _ in range(depth)
-        )
+        self.blocks = nn.ModuleList(block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.bridge = nn.Linear(width, decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.decoder = nn.ModuleList(
-            PlainBlock(decoder_width, heads=decoder_heads, fused=fused)
-            for _ in range(decoder_depth)
+            block(decoder_width, decoder_heads) for _ in range(decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(decoder_width, eps=1e-6)
         self.head = nn.Linear(decoder_width, 2 * 16 * 16 * 3)
@@ -111,15 +86,15 @@ class PlainVideoMAE(nn.Module):
         b = len(clip)
         x = self.patch_embed(clip).flatten(2).transpose(1, 2) + self.position
         x = x[~hidden].reshape(b, -1, x.shape[-1])
-        for block in self.blocks:
-            x = block(x)
+        for layer in self.blocks:
+            x = layer(x)
         x = self.bridge(self.norm(x))
         place = self.decoder_position.expand(b, -1, -1)
         seen = place[~hidden].reshape(b, -1, x.shape[-1])
         unseen = place[hidden].reshape(b, -1, x.shape[-1])
         x = torch.cat([x + seen, self.mask_token + unseen], dim=1)
-        for block in self.decoder:
-            x = block(x)
+        for layer in self.decoder:
+            x = layer(x)
         x = self.head(self.decoder_norm(x[:, -unseen.shape[1] :]))
         with torch.no_grad():
             target = pixel_target(pixels)

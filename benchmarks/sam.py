@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from benchmarks import measures
 from bimm_mm.contours.sam import MaskGenerator, MaskOptions, Masks, load_sam
 
+SIZE = (256, 340)  # height, width
 PHOTOS = ('astronaut', 'coffee', 'chelsea', 'rocket')
 # Share of masks that each filter keeps where weights are random.
 KEEP = 0.5
@@ -51,9 +52,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--weights', help='a SAM checkpoint')
     parser.add_argument('--frames', type=int, default=2)
     parser.add_argument('--points', type=int, default=16, help='per side')
-    parser.add_argument(
-        '--size', type=int, nargs=2, default=(256, 340), help='height, width'
-    )
     parser.add_argument('--dtype', choices=('fp32', 'fp16'), default='fp32')
     parser.add_argument('--compile', action='store_true', help='ours')
     parser.add_argument(
@@ -65,11 +63,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def read_frames(args: argparse.Namespace) -> list[np.ndarray]:
-    """Photographs (H, W, 3), RGB, of the size that is asked for."""
+    """Photographs (H, W, 3), RGB."""
     return [
         cv2.resize(
             getattr(data, PHOTOS[number % len(PHOTOS)])(),
-            (args.size[1], args.size[0]),
+            SIZE[::-1],
             interpolation=cv2.INTER_AREA,
         )
         for number in range(args.frames)
@@ -122,13 +120,7 @@ def choose_options(
 def agreement(
     masks: Masks, drawn: Tensor, official: list[list[dict[str, Any]]]
 ) -> float:
-    """Share of official masks that one of ours has at an IoU of 0.95.
-
-    Args:
-        masks: Ours.
-        drawn: The same, (M, H, W), bool.
-        official: Records of every frame.
-    """
+    """Share of official masks that one of ours, (M, H, W), has at IoU 0.95."""
     found = []
     for frame, records in enumerate(official):
         ours = drawn[masks.frame.to(drawn.device) == frame].flatten(1)
@@ -143,7 +135,7 @@ def agreement(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     args = parse_args(arguments)
-    device, size = torch.device(args.device), tuple(args.size)
+    device = torch.device(args.device)
     images = read_frames(args)
     frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
@@ -173,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def run_ours() -> None:
         results['ours'] = ours(frames)
-        ours.contours(results['ours'], len(frames), size)
+        ours.contours(results['ours'], len(frames), SIZE)
 
     def run_official() -> None:
         half = args.dtype == 'fp16'
@@ -184,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {'official': run_official, 'ours': run_ours}, args
     )
     masks = results['ours']
-    drawn = ours.in_frame(masks.logits, size) > 0
+    drawn = ours.in_frame(masks.logits, SIZE) > 0
     ratio = measures.ratio(times['official'], times['ours'])
     numbers = dict(
         prompted=3 * args.points**2 * args.frames,

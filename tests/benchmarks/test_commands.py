@@ -66,8 +66,7 @@ def test_joint_step(run, monkeypatch, one_thread, capsys):
     monkeypatch.setattr(joint_step, 'PlainVideoMAE', plain)
     found = run(joint_step, '--batch', '1', '--amp')
     assert found['settings']['amp'] == 'True'
-    assert all(ratio['min'] > 0 for ratio in found['ratio'].values())
-    assert set(found['shares']) == {'targets', 'encoders', 'decoders'}
+    assert found['ratio']['min'] > 0
     # Seconds of a CPU that others use mean nothing.
     assert 'seconds' not in found
     assert 'BIMM joint / plain VideoMAE: ' in capsys.readouterr().out
