@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+
+# Not from mmengine.logging: compat calls this while that is being imported.
+from mmengine.logging.history_buffer import HistoryBuffer
 
 
 def load_checkpoint_file(path: str | Path) -> Any:
