@@ -175,17 +175,6 @@ def check_package() -> str:
     return f'{__version__}, types are registered'
 
 
-def check_disk() -> str:
-    """Room for checkpoints here, and for what loader workers hand over."""
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    if free < 2:
-        raise RuntimeError(f'{free:.1f} GB free in this folder')
-    shared = Path('/dev/shm')
-    if shared.is_dir() and shutil.disk_usage(shared).total < 2**29:
-        raise RuntimeError('/dev/shm is smaller than 0.5 GB')
-    return f'{free:.0f} GB free in this folder'
-
-
 class Check(NamedTuple):
     """One thing tried.
 
@@ -220,12 +209,6 @@ CHECKS = (
     ),
     Check('decord', check_decord),
     Check('bimm_mm', check_package, 'run "pip install --no-deps ."'),
-    Check(
-        'disk',
-        check_disk,
-        'free some space; in a container, start it with --shm-size=8g',
-        needed=False,
-    ),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,14 +127,3 @@ def test_two_builds_of_opencv_are_named_and_prints_are_kept_out(bare):
     found = seen(done.stdout)['OpenCV']
     assert found.startswith('FAIL') and 'contrib-python 4.11.0' in found
     assert 'pip install opencv-contrib-python-headless' in found
-
-
-def test_little_disk_and_shared_memory(monkeypatch):
-    usage = SimpleNamespace(free=2**30, total=2**26)
-    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage)
-    status, text, remedy = doctor.attempt(doctor.CHECKS[NAMES.index('disk')])
-    assert status == 'note' and '1.0 GB free in this folder' in text
-    usage.free = 2**40
-    with pytest.raises(RuntimeError, match='/dev/shm is smaller'):
-        doctor.check_disk()
-    assert '--shm-size' in remedy

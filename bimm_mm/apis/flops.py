@@ -43,14 +43,12 @@ class Complexity:
     """What one forward pass of a model costs, for one clip or image.
 
     ``size`` is the input's (T, H, W); ``shared`` are parameters that two
-    parts have in common; ``omitted`` is what is not counted.
+    parts have in common.
     """
 
-    model: str
     size: Size
     parts: tuple[Part, ...]
     shared: int = 0
-    omitted: str = ''
 
     @property
     def macs(self) -> int:
@@ -118,12 +116,10 @@ def _count_downstream(config: dict[str, Any], kind: str) -> Complexity:
     x = _empty_input(encoder, encoder.size)
     macs, features = _count(encoder, x)
     parts = [Part('encoder', macs, _params(encoder))]
-    counted = kind in _HEADS and config.get('neck') is None
-    if counted:
+    if kind in _HEADS and config.get('neck') is None:
         head = _on_meta(config[_HEADS[kind]])
         parts.append(Part('head', _count(head, features)[0], _params(head)))
-    omitted = '' if counted else 'neck and head'
-    return Complexity(kind, encoder.size, tuple(parts), omitted=omitted)
+    return Complexity(encoder.size, tuple(parts))
 
 
 def _count_pretraining(config: dict[str, Any], kind: str) -> Complexity:
@@ -148,7 +144,7 @@ def _count_pretraining(config: dict[str, Any], kind: str) -> Complexity:
             params += _params(target)
     parts.append(Part('targets', macs, params))
     whole = sum(part.params for part in parts)
-    return Complexity(kind, size, tuple(parts), shared=whole - _params(model))
+    return Complexity(size, tuple(parts), shared=whole - _params(model))
 
 
 def _masked_parts(branch: MaskedBranch, size: Size, prefix: str) -> list[Part]:
