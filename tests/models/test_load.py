@@ -183,7 +183,7 @@ def test_wrong_branch_is_told(joint, single):
 @pytest.mark.parametrize(
     ('arch', 'words'),
     [
-        (dict(ARCH, embed_dims=96), r'is \(1, 1, 48\) there and \(1, 1, 96\)'),
+        (dict(ARCH, embed_dims=96), r'shape torch.Size\(\[1, 1, 48\]\) from'),
         (dict(ARCH, depth=5), r'missing, such as blocks\.4'),
         (dict(ARCH, depth=3), r'another size.*3 blocks, such as blocks\.3'),
     ],

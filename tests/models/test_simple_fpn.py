@@ -102,8 +102,12 @@ def test_parameters_of_the_full_size():
 
 @pytest.mark.parametrize(
     'inputs',
-    [[torch.zeros(1, 12, 4, 4)], [torch.zeros(1, 16, 4, 4)] * 2],
-    ids=['channels', 'two maps'],
+    [
+        [torch.zeros(1, 12, 4, 4)],
+        [torch.zeros(1, 16)],
+        [torch.zeros(1, 16, 4, 4)] * 2,
+    ],
+    ids=['channels', 'class token', 'two maps'],
 )
 def test_wrong_input_is_told(neck, inputs):
     with pytest.raises(ValueError, match=r'needs one of \(B, 16, h, w\)'):

@@ -35,19 +35,12 @@ OUT_TYPES = ('cls_token', 'avg', 'featmap', 'featmap3d', 'raw')
 
 
 class Arch(NamedTuple):
-    """Size of an encoder.
+    """Size of an encoder."""
 
-    Args:
-        embed_dims: Width D.
-        depth: Number of blocks.
-        num_heads: Attention heads; must divide the width.
-        mlp_ratio: Hidden width of the MLPs over the width.
-    """
-
-    embed_dims: int
-    depth: int
-    num_heads: int
-    mlp_ratio: float = 4.0
+    embed_dims: int  # D
+    depth: int  # number of blocks
+    num_heads: int  # must divide the width
+    mlp_ratio: float = 4.0  # hidden width of the MLPs over D
 
 
 ARCHS = {
@@ -193,14 +186,9 @@ class BIMMVisionTransformer(BaseModule):
         self._positions(self.size)
 
     def grid(self, size: Size | None = None) -> Size:
-        """Count the tokens along time, height and width (t, h, w).
+        """Count the tokens (t, h, w) of input of a size (T, H, W).
 
-        Args:
-            size: Frames, height and width (T, H, W) of the input. The usual
-                input if None.
-
-        Raises:
-            ValueError: If a side is no positive multiple of the patch's.
+        That is the usual input's if None. See :meth:`PatchEmbed.grid`.
         """
         return self.patch_embed.grid(self.size if size is None else size)
 
@@ -229,12 +217,9 @@ class BIMMVisionTransformer(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
         """Compute dense features, one entry per entry of ``out_indices``.
 
-        Args:
-            x: (B, C, T, H, W), or images (B, C, H, W).
-
-        Returns:
-            Shapes by ``out_type``, see above; with ``single_output`` the only
-            entry itself.
+        Input is (B, C, T, H, W), or images (B, C, H, W). Shapes of the output
+        are those of ``out_type``; with ``single_output`` it is the only entry
+        itself.
         """
         if x.ndim == 4:
             x = x.unsqueeze(2)
@@ -263,13 +248,12 @@ class BIMMVisionTransformer(BaseModule):
         """
         # As mmpretrain counts: 0 is the embedding, the head is the last.
         last = self.depth + 1
-        if not param_name.startswith(prefix):
-            return last, last + 1
-        name = param_name[len(prefix) :]
-        if name == 'cls_token' or name.startswith('patch_embed.'):
-            return 0, last + 1
-        if name.startswith('blocks.'):
-            return int(name.split('.')[1]) + 1, last + 1
+        if param_name.startswith(prefix):
+            name = param_name[len(prefix) :]
+            if name == 'cls_token' or name.startswith('patch_embed.'):
+                return 0, last + 1
+            if name.startswith('blocks.'):
+                return int(name.split('.')[1]) + 1, last + 1
         return last, last + 1
 
     def init_weights(self) -> None:
@@ -399,7 +383,7 @@ def _check_out_type(out_type: str, with_cls_token: bool) -> str:
 def _resolve_indices(
     out_indices: Sequence[int], depth: int, *, single: bool
 ) -> list[int]:
-    """Indices of blocks, from 0; those given from -1 backwards as well."""
+    """Count those given from -1 backwards from 0, too."""
     if single and len(out_indices) > 1:
         raise ValueError(
             f'single_output=True, but out_indices={list(out_indices)} asks '

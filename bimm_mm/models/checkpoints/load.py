@@ -102,22 +102,17 @@ def load_fully(
         ValueError: If a weight has another shape, or one is missing that is
             not under ``missing_ok``.
     """
-    # First what cannot be loaded at all, by shape, then what is missing:
-    # load_state_dict(strict=False) would pass over the latter.
     own = module.state_dict()
-    wrong = [
-        f'{key} is {tuple(state[key].shape)} there and '
-        f'{tuple(own[key].shape)} here'
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    if wrong:
+    found = {key: state[key] for key in own if key in state}
+    try:
+        missing = module.load_state_dict(found, strict=False).missing_keys
+    except RuntimeError as error:
+        # The first line only says that something is wrong.
+        reason = str(error).splitlines()[1].strip(' \t.')
         raise ValueError(
-            f'{source} does not fit {what}: {wrong[0]} ({len(wrong)} of '
-            f'{len(own)} tensors differ). Use a checkpoint of the same arch '
-            'and patch size, or change the config to match it'
-        )
-    missing = [key for key in own if key not in state]
+            f'{source} does not fit {what}: {reason}. Use a checkpoint of the '
+            'same arch and patch size, or change the config to match it'
+        ) from error
     fatal = [key for key in missing if not key.startswith(missing_ok)]
     if fatal:
         raise ValueError(
@@ -125,8 +120,6 @@ def load_fully(
             f'tensors are missing, such as {fatal[0]}. Use a checkpoint of '
             'the same arch and options'
         )
-    found = {key: state[key] for key in own if key in state}
-    module.load_state_dict(found, strict=False)
     report = f'{what}: {len(found)} of {len(own)} tensors from {source}'
     if missing:
         report += f'; keeping initial weights: {", ".join(missing)}'
@@ -309,14 +302,7 @@ def init_from_ventral(
 def inflate(weight: Tensor, tubelet: int) -> Tensor:
     """Repeat a 2-D patch embedding over time, keeping its response.
 
-    Divided by the tubelet length, it answers to a still clip as the image
-    embedding answers to its frame.
-
-    Args:
-        weight: (D, 3, p, p).
-        tubelet: Length t of a tubelet in frames.
-
-    Returns:
-        (D, 3, t, p, p).
+    (D, 3, p, p) becomes (D, 3, t, p, p). Divided by the tubelet length t, it
+    answers to a still clip as the image embedding answers to its frame.
     """
     return weight.unsqueeze(2).repeat(1, 1, tubelet, 1, 1) / tubelet

@@ -23,8 +23,7 @@ class _PatchConv(nn.Module):
     """Computes the convolution of a patch as large as the kernel.
 
     That is one matrix product. PyTorch's convolution gives the same numbers,
-    but takes three to five times as long on a CPU (forward and backward of
-    visible patches, in fp32 and in bf16).
+    but takes three to five times as long on a CPU, in fp32 and in bf16.
     """
 
     weight: Tensor
@@ -156,8 +155,7 @@ def position_table(
 ) -> Tensor:
     """Compute the sine-cosine position of every token, t slowest.
 
-    Tables are neither parameters nor buffers: they are computed for the grid
-    at hand, so that a checkpoint fits every resolution and every length.
+    Tables are no part of checkpoints, which fit every resolution and length.
 
     Video takes VideoMAE's table: a token's position is its index among all
     tokens of the clip, sine and cosine alternate. Images take MAE's table:
@@ -381,12 +379,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an exact GELU in between.
-
-    Args:
-        embed_dims: Width D.
-        hidden_dims: Width between the two layers.
-    """
+    """Two linear layers with an exact GELU in between."""
 
     def __init__(self, embed_dims: int, *, hidden_dims: int) -> None:
         super().__init__()

@@ -30,10 +30,6 @@ class CrossAttention(nn.Module):
     """Multi-head attention from queries to other tokens.
 
     The keys have no bias: softmax would not see it (as CAE).
-
-    Args:
-        embed_dims: Width D.
-        num_heads: Heads; must divide ``embed_dims``.
     """
 
     def __init__(self, embed_dims: int, *, num_heads: int) -> None:
@@ -60,12 +56,6 @@ class RegressorLayer(nn.Module):
 
     As CAE has it: positions are added to queries and keys, not to values, and
     the MLP's residual is the normalized stream.
-
-    Args:
-        embed_dims: Width D.
-        num_heads: Heads; must divide ``embed_dims``.
-        layer_scale: Initial value of the learned scale of both residual
-            branches; None for no scale.
     """
 
     def __init__(

@@ -65,13 +65,21 @@ class SimpleFPN(BaseModule):
 
         Returns:
             Maps of strides 4, 8, 16, 32 and 64, sides of odd maps rounded up.
-            They have the weights' type under autocast too: RoIAlign of mmcv
-            2.1 has no kernel for bfloat16.
 
         Raises:
             ValueError: ``inputs`` is something else.
         """
-        self._check(inputs)
+        shapes = [tuple(x.shape) for x in inputs]
+        maps = [shape[1] for shape in shapes if len(shape) == 4]
+        if len(shapes) != 1 or maps != [self.in_channels]:
+            raise ValueError(
+                f'SimpleFPN got maps of shapes {shapes}, but needs one of '
+                f"(B, {self.in_channels}, h, w): set out_type='featmap' and "
+                'one entry in out_indices of the backbone, and in_channels '
+                "of the neck to the backbone's width"
+            )
+        # In the weights' type under autocast too: RoIAlign of mmcv 2.1 has
+        # no kernel for bfloat16.
         levels = [
             level(scale(inputs[0])).to(next(level.parameters()).dtype)
             for scale, level in zip(self.scales, self.levels, strict=True)
@@ -79,17 +87,6 @@ class SimpleFPN(BaseModule):
         # mmdet's FPN makes its extra level so: every second pixel.
         top = F.max_pool2d(levels[-1], kernel_size=1, stride=2)
         return (*levels, top)
-
-    def _check(self, inputs: Sequence[Tensor]) -> None:
-        shapes = [tuple(x.shape) for x in inputs]
-        channels = [shape[1] for shape in shapes if len(shape) == 4]
-        if channels != [self.in_channels] or len(shapes) != 1:
-            raise ValueError(
-                f'SimpleFPN got maps of shapes {shapes}, but needs one of '
-                f"(B, {self.in_channels}, h, w): set out_type='featmap' and "
-                'one entry in out_indices of the backbone, and in_channels '
-                "of the neck to the backbone's width"
-            )
 
 
 def _scale(width: int, stride: int) -> nn.Sequential:
