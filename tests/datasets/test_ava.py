@@ -73,20 +73,20 @@ def key_frames(tmp_path, data_root) -> Callable[..., AVAKeyframeDataset]:
         (f'{_VIDEO},0001,0.1,0.2,0.5,0.9,push,0', 'push'),
     ],
 )
-def test_bad_rows(key_frames: Callable, row: str, message: str) -> None:
+def test_bad_rows(key_frames, row, message):
     with pytest.raises(ValueError, match=message) as caught:
         key_frames(rows=(_ROW, row))
     assert 'truth.csv, row 2' in str(caught.value)
 
 
-def test_no_annotations(key_frames: Callable) -> None:
+def test_no_annotations(key_frames):
     with pytest.raises(ValueError, match=r'truth\.csv is empty'):
         key_frames(rows=())
     with pytest.raises(FileNotFoundError, match=r'gone\.csv'):
         key_frames(ann_file='gone.csv')
 
 
-def test_custom_classes_are_not_refused(key_frames: Callable) -> None:
+def test_custom_classes_are_not_refused(key_frames):
     # Actions of the file may be numbered beyond those that are used.
     rows = (_ROW.replace(',3,0', ',40,0'), _ROW)
     labels = ''.join(
@@ -99,14 +99,14 @@ def test_custom_classes_are_not_refused(key_frames: Callable) -> None:
     assert dataset.get_data_info(0)['gt_labels'].tolist() == [[0, 1]]
 
 
-def test_label_file_that_mmaction2_cannot_read(key_frames: Callable) -> None:
+def test_label_file_that_mmaction2_cannot_read(key_frames):
     labels = 'item {\n    name: "sit"\n    id: 3\n}\n'
     with pytest.raises(ValueError, match='exactly two spaces'):
         key_frames(labels=labels)
     assert len(key_frames(labels=labels.replace('    ', '  '))) == 1
 
 
-def test_wrong_folder(key_frames: Callable) -> None:
+def test_wrong_folder(key_frames):
     with pytest.raises(FileNotFoundError, match=r'data_prefix\.img'):
         key_frames(data_prefix=dict(img='nowhere'))
 
@@ -126,17 +126,13 @@ def _box(*numbers: float) -> np.ndarray:
         ({}, 'none of the key frames'),
     ],
 )
-def test_bad_detections(
-    key_frames: Callable, detections: dict, message: str
-) -> None:
+def test_bad_detections(key_frames, detections, message):
     with pytest.raises(ValueError, match=message) as caught:
         key_frames(detections=detections, person_det_score_thr=0.8)
     assert 'found.pkl' in str(caught.value)
 
 
-def test_frames_without_confident_persons_are_left_out(
-    key_frames: Callable,
-) -> None:
+def test_frames_without_confident_persons_are_left_out(key_frames):
     rows = [_ROW.replace('0001', f'000{second}') for second in (1, 2, 3)]
     sure = _box(0.1, 0.2, 0.5, 0.9, 0.81)
     unsure = _box(0.2, 0.3, 0.6, 0.9, 0.8)
@@ -157,7 +153,7 @@ def test_frames_without_confident_persons_are_left_out(
     assert sample.proposals.bboxes.shape == (1, 4)
 
 
-def test_keys_decide_the_crop(key_frames: Callable) -> None:
+def test_keys_decide_the_crop(key_frames):
     dataset = key_frames()
     first, again, other = (
         dataset[SampleKey(sample=0, epoch=epoch, seed=0)]['inputs']

@@ -30,9 +30,7 @@ def _load(name: str) -> Config:
 
 
 @pytest.mark.parametrize('name', ALL)
-def test_contours_have_one_switch(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contours_have_one_switch(name, monkeypatch):
     def roots() -> list[str | None]:
         pipeline = _load(name).train_dataloader.dataset.dataset.pipeline
         kinds = ('bimm_mm.LoadContour', 'bimm_mm.SnapToContourStride')
@@ -64,13 +62,8 @@ def _origins(dataset: ResilientDataset) -> list[str]:
     ('num', 'size'), [(90, (91, 61)), (5, (320, 222)), (1, (225, 240))]
 )
 def test_videos_of_any_shape_load(
-    name: str,
-    num: int,
-    size: tuple[int, int],
-    base_loader: Loader,
-    write_video: Callable[..., Path],
-    write_list: Callable[..., Path],
-) -> None:
+    name, num, size, base_loader, write_video, write_list
+):
     video = write_video('a.mp4', num=num, size=size)
     loader = base_loader(name, video.parent, write_list('a.mp4 0'))
     dataset = DATASETS.build(loader.dataset)
@@ -85,11 +78,7 @@ def test_videos_of_any_shape_load(
         assert frames == sorted(frames)
 
 
-def test_color_order_is_the_decoder_s(
-    tmp_path: Path,
-    base_loader: Loader,
-    write_list: Callable[..., Path],
-) -> None:
+def test_color_order_is_the_decoder_s(tmp_path, base_loader, write_list):
     # One picture of strong blue, as a photograph and as a video.
     blue = np.zeros((240, 240, 3), np.uint8)
     blue[..., 0] = 220
@@ -115,11 +104,7 @@ def test_color_order_is_the_decoder_s(
         assert blue_level > 0.8 and max(red, green) < 0.1
 
 
-def test_loader_builds_and_batches(
-    base_loader: Loader,
-    write_video: Callable[..., Path],
-    write_list: Callable[..., Path],
-) -> None:
+def test_loader_builds_and_batches(base_loader, write_video, write_list):
     video = write_video('a.mp4')
     ann_file = write_list(*['a.mp4 0'] * 5)
     config = base_loader('ssv2', video.parent, ann_file)
@@ -136,12 +121,8 @@ def _config_files(path: Path) -> set[Path]:
 
 
 def test_a_reader_of_joint_pretraining_opens_25_files_at_most(
-    base_loader: Loader,
-    write_video: Callable[..., Path],
-    write_list: Callable[..., Path],
-    write_manifest: Callable[..., str],
-    store_contours: Callable[..., None],
-) -> None:
+    base_loader, write_video, write_list, write_manifest, store_contours
+):
     video = write_video('a.mp4', num=20)
     root = write_manifest()
     maps = [np.full((48, 64), index, np.uint8) for index in range(20)]
@@ -185,9 +166,7 @@ REAL = (
 )
 
 
-def test_real_videos_load(
-    base_loader: Loader, data_root: Path, write_list: Callable[..., Path]
-) -> None:
+def test_real_videos_load(base_loader, data_root, write_list):
     ann_file = write_list(*[f'{path} 0' for path in REAL])
     dataset = DATASETS.build(base_loader('k400', data_root, ann_file).dataset)
     for index, path in enumerate(REAL):
@@ -210,11 +189,8 @@ def test_real_videos_load(
     ],
 )
 def test_real_frames_are_those_of_another_decoder(
-    path: str,
-    base_loader: Loader,
-    data_root: Path,
-    write_list: Callable[..., Path],
-) -> None:
+    path, base_loader, data_root, write_list
+):
     loader = base_loader('k400', data_root, write_list(f'{path} 0'))
     dataset = DATASETS.build(loader.dataset)
     # Decoding only: the frames at their own size.

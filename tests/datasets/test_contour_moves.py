@@ -138,18 +138,14 @@ STRIDES = {'k400': 4, 'ssv2': 2, 'in1k': 1}
         ('in1k', 1, 0.5),
     ],
 )
-def test_contour_stays_on_the_pixels(
-    name: str, stride: int, shrink: float, prepare: Prepare
-) -> None:
+def test_contour_stays_on_the_pixels(name, stride, shrink, prepare):
     dataset = prepare(name, (240, 320), stride=stride, shrink=shrink)
     assert _errors(dataset).max() < LIMIT
 
 
 @pytest.mark.parametrize('size', [(330, 250), (96, 120)])
 @pytest.mark.parametrize('name', ['k400', 'in1k'])
-def test_contour_stays_on_pixels_of_any_shape(
-    name: str, size: tuple[int, int], prepare: Prepare
-) -> None:
+def test_contour_stays_on_pixels_of_any_shape(name, size, prepare):
     errors = _errors(prepare(name, size, stride=STRIDES[name]))
     assert errors.max() < LIMIT
 
@@ -166,9 +162,7 @@ SPOILED: dict[str, Change] = {
     ('name', 'kind'),
     [('ssv2', 'flipped'), *(('in1k', kind) for kind in SPOILED)],
 )
-def test_contours_that_are_off_would_be_noticed(
-    name: str, kind: str, prepare: Prepare
-) -> None:
+def test_contours_that_are_off_would_be_noticed(name, kind, prepare):
     dataset = prepare(
         name, (240, 320), stride=STRIDES[name], change=SPOILED[kind]
     )
@@ -176,9 +170,7 @@ def test_contours_that_are_off_would_be_noticed(
     assert _errors(dataset).min() > LIMIT
 
 
-def test_contours_of_other_frames_would_be_noticed(
-    tmp_path: Path, prepare: Prepare
-) -> None:
+def test_contours_of_other_frames_would_be_noticed(tmp_path, prepare):
     dataset = prepare('ssv2', (240, 320), stride=2)
     boards = [_board(seed + 1, (240, 320)) for seed in range(FRAMES)]
     media = tmp_path / 'media/a.avi'

@@ -17,7 +17,7 @@ def _crop(*shape: int, dtype: type = np.uint8) -> np.ndarray:
 
 
 @pytest.mark.parametrize('channels', [3, 4])
-def test_axes_of_a_video(channels: int) -> None:
+def test_axes_of_a_video(channels):
     crops = [_crop(2, 5, 6, channels), _crop(2, 5, 6, channels) // 2]
     packed = PackClipInputs().transform(
         {
@@ -41,7 +41,7 @@ def test_axes_of_a_video(channels: int) -> None:
     }
 
 
-def test_samples_without_crops() -> None:
+def test_samples_without_crops():
     image = _crop(5, 6, 3)
     pack = PackClipInputs().transform
     packed = pack({'img_path': 'a.jpg', 'img': image})
@@ -56,19 +56,19 @@ def test_samples_without_crops() -> None:
 @pytest.mark.parametrize(
     'other', [_crop(2, 5, 7, 3), _crop(2, 5, 6, 3, dtype=np.float32)]
 )
-def test_mixed_crops_are_refused(other: np.ndarray) -> None:
+def test_mixed_crops_are_refused(other):
     sample = {'filename': 'a.mp4', 'crops': [_crop(2, 5, 6, 3), other]}
     with pytest.raises(ValueError, match=r'uint8 \(2, 5, 6, 3\).*Resize'):
         PackClipInputs().transform(sample)
 
 
-def test_several_clips_are_refused() -> None:
+def test_several_clips_are_refused():
     sample = {'filename': 'a', 'num_clips': 2, 'imgs': [_crop(5, 6, 3)] * 4}
     with pytest.raises(ValueError, match=r'num_clips=2.*RepeatCrops'):
         PackClipInputs().transform(sample)
 
 
-def test_undecoded_sample_is_refused() -> None:
+def test_undecoded_sample_is_refused():
     with pytest.raises(KeyError, match='decode it first'):
         PackClipInputs().transform({'filename': 'a.mp4'})
     with pytest.raises(KeyError, match="none of 'path', 'filename'"):
@@ -87,7 +87,7 @@ def _batch(channels: int) -> dict:
 
 @pytest.mark.parametrize('to_rgb', [False, True])
 @pytest.mark.parametrize('channels', [3, 4])
-def test_batch_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
+def test_batch_is_what_numpy_says(channels, to_rgb):
     data = _batch(channels)
     whole = data['inputs'].numpy().astype(np.float64)
     clips = whole.reshape(6, channels, 2, 4, 5)
@@ -108,13 +108,13 @@ def test_batch_is_what_numpy_says(channels: int, to_rgb: bool) -> None:
     assert torch.equal(data['inputs'], before)
 
 
-def test_builds_from_a_config_and_leaves_checkpoints_alone() -> None:
+def test_builds_from_a_config_and_leaves_checkpoints_alone():
     preprocessor = MODELS.build({'type': 'bimm_mm.ClipDataPreprocessor'})
     assert not preprocessor.state_dict()
     assert preprocessor.to('meta').mean.device.type == 'meta'
 
 
-def test_inputs_as_a_list_are_refused() -> None:
+def test_inputs_as_a_list_are_refused():
     with pytest.raises(ValueError, match='default_collate'):
         ClipDataPreprocessor()({'inputs': [torch.zeros(1)]})
 
@@ -127,11 +127,11 @@ def test_inputs_as_a_list_are_refused() -> None:
         torch.zeros(1, 1, 2, 1, 4, 4, dtype=torch.uint8),
     ],
 )
-def test_other_inputs_are_refused(inputs: torch.Tensor) -> None:
+def test_other_inputs_are_refused(inputs):
     with pytest.raises(ValueError, match=r'uint8 \(B, R, C, T, H, W\).*Pack'):
         ClipDataPreprocessor()({'inputs': inputs})
 
 
-def test_bad_statistics() -> None:
+def test_bad_statistics():
     with pytest.raises(ValueError, match='3 values each'):
         ClipDataPreprocessor(std=(1.0, 0.0, 1.0))

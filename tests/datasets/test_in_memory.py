@@ -69,16 +69,14 @@ def _shrunk(path: Path, side: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize('side', [1000, 32])
-def test_frames_are_those_of_decord(
-    clips: Config, tmp_path: Path, side: int
-) -> None:
+def test_frames_are_those_of_decord(clips, tmp_path, side):
     store = DATASETS.build(clips(side=side)['dataset']).store
     for number in range(4):
         path = tmp_path / f'videos/{number}.mp4'
         assert np.array_equal(store.frames(str(path)), _shrunk(path, side))
 
 
-def test_samples_are_those_of_decoding_each_time(clips: Config) -> None:
+def test_samples_are_those_of_decoding_each_time(clips):
     config = clips()
     kept = DATASETS.build(copy.deepcopy(config))
     plain = DATASETS.build({**config, 'dataset': config['dataset']['dataset']})
@@ -92,7 +90,7 @@ def test_samples_are_those_of_decoding_each_time(clips: Config) -> None:
             assert metas[0] == metas[1]
 
 
-def test_samples_are_copies(clips: Config) -> None:
+def test_samples_are_copies(clips):
     # mmaction2 flips in place.
     config = clips()
     flip = {'type': 'Flip', 'flip_ratio': 1.0}
@@ -103,9 +101,7 @@ def test_samples_are_copies(clips: Config) -> None:
     assert np.array_equal(first['imgs'], second['imgs'])
 
 
-def test_what_does_not_fit_is_refused_before_decoding(
-    clips: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_fit_is_refused_before_decoding(clips, monkeypatch):
     monkeypatch.setattr(in_memory, '_GIB', KEPT)
     monkeypatch.setattr(in_memory, 'available_memory', lambda: 2 * KEPT)
     monkeypatch.setattr(in_memory, 'VideoStore', None)
@@ -119,15 +115,13 @@ def test_what_does_not_fit_is_refused_before_decoding(
 
 
 @pytest.mark.skipif(not Path('/proc/meminfo').is_file(), reason='Linux')
-def test_available_memory_is_that_of_this_machine() -> None:
+def test_available_memory_is_that_of_this_machine():
     text = Path('/proc/meminfo').read_text()
     total = int(re.search(r'MemTotal: +(\d+) kB', text)[1]) * 1024
     assert 2**20 < in_memory.available_memory() < total
 
 
-def test_limit_of_a_control_group_above_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_limit_of_a_control_group_above_counts(tmp_path, monkeypatch):
     files = {
         'proc/meminfo': 'MemTotal: 16 kB\nMemAvailable: 8 kB\n',
         'proc/self/cgroup': '0::/slurm/job/step\n',
@@ -149,7 +143,7 @@ def test_limit_of_a_control_group_above_counts(
     assert in_memory.available_memory() == 2048
 
 
-def test_forked_workers_see_the_frames(clips: Config) -> None:
+def test_forked_workers_see_the_frames(clips):
     dataset = DATASETS.build(clips())
     keys = [SampleKey(index, 0, 0) for index in range(4)]
     loader = DataLoader(dataset, None, sampler=keys, num_workers=2)
@@ -157,7 +151,7 @@ def test_forked_workers_see_the_frames(clips: Config) -> None:
         assert torch.equal(sample['inputs'], dataset[key]['inputs'])
 
 
-def test_spawned_workers_share_the_frames(clips: Config) -> None:
+def test_spawned_workers_share_the_frames(clips):
     store = DATASETS.build(clips()['dataset']).store
     # How a process is handed to a spawned worker; torch adds its tensors.
     sent = ForkingPickler.dumps(store)
@@ -169,9 +163,7 @@ def test_spawned_workers_share_the_frames(clips: Config) -> None:
     assert (other.frames(path) == 5).all()
 
 
-def test_bad_videos_are_excluded_and_listed(
-    clips: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_videos_are_excluded_and_listed(clips, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
         in_memory, 'print_log', lambda *args, **options: told.append(args[0])
@@ -186,9 +178,7 @@ def test_bad_videos_are_excluded_and_listed(
     assert dataset[1]['data_samples'].path.endswith('3.mp4')
 
 
-def test_video_that_fails_half_way_is_bad_too(
-    clips: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_video_that_fails_half_way_is_bad_too(clips, tmp_path, monkeypatch):
     shrink = reading.shrink
     calls: dict[int, int] = {}
 
@@ -208,7 +198,7 @@ def test_video_that_fails_half_way_is_bad_too(
     assert dataset[0]['data_samples'].path.endswith('1.mp4')
 
 
-def test_scores_are_of_all_videos(clips: Config) -> None:
+def test_scores_are_of_all_videos(clips):
     config = clips(broken=(2,))
     config['dataset']['dataset']['test_mode'] = True
     with pytest.raises(ValueError, match=r"needs bad_videos='error'"):
@@ -218,9 +208,7 @@ def test_scores_are_of_all_videos(clips: Config) -> None:
         DATASETS.build(config)
 
 
-def test_missing_video_is_an_error(
-    clips: Config, write_list: Callable[..., Path]
-) -> None:
+def test_missing_video_is_an_error(clips, write_list):
     config = clips()
     write_list('0.mp4 0', 'none.mp4 1')
     with pytest.raises(FileNotFoundError, match=r'1 of 2 .*none\.mp4'):
@@ -235,9 +223,7 @@ def test_missing_video_is_an_error(
         (2, {'mode': 'efficient'}),
     ],
 )
-def test_other_decoders_are_refused(
-    clips: Config, place: int, step: dict
-) -> None:
+def test_other_decoders_are_refused(clips, place, step):
     config = clips()
     _decoding(config)[place].update(step)
     with pytest.raises(ValueError, match=r'InMemoryVideoDataset (reads|dec)'):
@@ -245,11 +231,8 @@ def test_other_decoders_are_refused(
 
 
 def test_contours_of_larger_frames_fit(
-    clips: Config,
-    add_loading: Callable[[dict], dict],
-    store_contours: Callable[..., None],
-    tmp_path: Path,
-) -> None:
+    clips, add_loading, store_contours, tmp_path
+):
     # 80 x 44 shrinks to 24 x 13: 0.2 px of rounding are 0.7 px of contour.
     config = clips(side=13)
     add_loading(config['dataset'])

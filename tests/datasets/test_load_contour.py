@@ -28,18 +28,14 @@ def _values(results: dict) -> list[int]:
     return [int(frame[0, 0, 3]) for frame in results['imgs']]
 
 
-def test_each_frame_gets_its_own_contour(
-    contour_loader: Loader, clip: Callable[..., dict]
-) -> None:
+def test_each_frame_gets_its_own_contour(contour_loader, clip):
     load = contour_loader(_flat(10, 20, 30), stride=4)
     results = load.transform(clip([8, 0, 4, 4]))
     assert _values(results) == [30, 10, 20, 20]
     assert all(frame.shape == (12, 20, 4) for frame in results['imgs'])
 
 
-def test_nearest_stored_frame_is_taken_where_asked(
-    contour_loader: Loader, clip: Callable[..., dict]
-) -> None:
+def test_nearest_stored_frame_is_taken_where_asked(contour_loader, clip):
     load = contour_loader(_flat(10, 20), stride=4, nearest=True)
     results = load.transform(clip(range(8)))
     assert _values(results) == [10, 10, 10, 20, 20, 20, 20, 20]
@@ -47,9 +43,7 @@ def test_nearest_stored_frame_is_taken_where_asked(
         load.transform(clip([8]))
 
 
-def test_stored_smaller_than_the_frames(
-    contour_loader: Loader, clip: Callable[..., dict]
-) -> None:
+def test_stored_smaller_than_the_frames(contour_loader, clip):
     half = np.zeros((6, 10), np.uint8)
     half[:, 5:] = 255
     load = contour_loader([half])
@@ -58,9 +52,7 @@ def test_stored_smaller_than_the_frames(
     assert contour[:, :9].max() == 0 and contour[:, 11:].min() == 255
 
 
-def test_name_without_ending_is_mmaction_s_mp4(
-    contour_loader: Loader, clip: Callable[..., dict]
-) -> None:
+def test_name_without_ending_is_mmaction_s_mp4(contour_loader, clip):
     load = contour_loader(_flat(7))
     sample = clip([0])
     sample['filename'] = sample['filename'].removesuffix('.mp4')
@@ -88,24 +80,16 @@ def test_name_without_ending_is_mmaction_s_mp4(
     ids=['frames off the grid', 'other proportions', 'too few contours'],
 )
 def test_frames_without_a_contour_are_refused(
-    contours: list[np.ndarray],
-    stride: int,
-    indices: list[int],
-    message: str,
-    contour_loader: Loader,
-    clip: Callable[..., dict],
-) -> None:
+    contours, stride, indices, message, contour_loader, clip
+):
     load = contour_loader(contours, stride=stride)
     with pytest.raises(ContourError, match=message):
         load.transform(clip(indices))
 
 
 def test_other_settings_than_the_manifest_s(
-    tmp_path: Path,
-    contour_loader: Loader,
-    clip: Callable[..., dict],
-    store_contours: Callable[..., None],
-) -> None:
+    tmp_path, contour_loader, clip, store_contours
+):
     load = contour_loader(_flat(1))
     store_contours(
         tmp_path / 'videos/a.mp4',
@@ -121,9 +105,7 @@ def test_other_settings_than_the_manifest_s(
 
 
 @pytest.mark.parametrize('content', [b'0123456780', b'0', b''])
-def test_changed_video_is_refused(
-    content: bytes, contour_loader: Loader, clip: Callable[..., dict]
-) -> None:
+def test_changed_video_is_refused(content, contour_loader, clip):
     load = contour_loader(_flat(1))
     sample = clip([0])
     load.transform(dict(sample))
@@ -135,11 +117,8 @@ def test_changed_video_is_refused(
 
 
 def test_missing_file_is_not_replaced(
-    write_video: Callable[..., Path],
-    write_list: Callable[..., Path],
-    video_config: Callable[..., dict],
-    add_loading: Callable[[dict], dict],
-) -> None:
+    write_video, write_list, video_config, add_loading
+):
     write_video('a.mp4')
     config = video_config(write_list('a.mp4 0'))
     dataset = DATASETS.build(add_loading(config))
@@ -149,14 +128,14 @@ def test_missing_file_is_not_replaced(
         dataset[0]
 
 
-def test_missing_manifest_is_told_at_once(tmp_path: Path) -> None:
+def test_missing_manifest_is_told_at_once(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r'extract_contours\.py.*BIMM_CONTOURS=sobel'
     ):
         LoadContour(str(tmp_path))
 
 
-def test_other_detector_is_refused(tmp_path: Path) -> None:
+def test_other_detector_is_refused(tmp_path):
     Manifest({'detector': 'canny', 'stride': 4}, '').write(str(tmp_path))
     with pytest.raises(
         ContourError,
@@ -167,9 +146,7 @@ def test_other_detector_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('detector', ['canny', 'sam', None])
-def test_the_log_says_what_is_loaded(
-    detector: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_log_says_what_is_loaded(detector, tmp_path, monkeypatch):
     lines = []
 
     def log(text: str, logger: str, level: int = logging.INFO) -> None:

@@ -27,19 +27,19 @@ def _clip(height: int, width: int) -> dict:
     ('before', 'after'),
     [((30, 40), (60, 80)), ((50, 31), (97, 60)), ((60, 61), (60, 61))],
 )
-def test_short_side_grows(before: tuple, after: tuple) -> None:
+def test_short_side_grows(before, after):
     results = EnsureMinSize(60).transform(_clip(*before))
     assert [frame.shape for frame in results['imgs']] == [(*after, 4)] * 2
     assert results['img_shape'] == after
 
 
-def test_images_grow_too() -> None:
+def test_images_grow_too():
     results = EnsureMinSize(20).transform({'img': _clip(10, 15)['imgs'][0]})
     assert results['img'].shape == (20, 30, 4)
 
 
 @pytest.mark.parametrize('short', [222, 223, 225])
-def test_crops_never_leave_the_frame(short: int) -> None:
+def test_crops_never_leave_the_frame(short):
     # Without enlarging, mmaction2 cuts slivers of 2 px from 222 px.
     crop = TRANSFORMS.build(
         {
@@ -66,9 +66,7 @@ def test_crops_never_leave_the_frame(short: int) -> None:
         ((100, 100), (256, 256)),
     ],
 )
-def test_whole_patches(
-    before: tuple[int, int], after: tuple[int, int]
-) -> None:
+def test_whole_patches(before, after):
     height, width = before
     box = np.array([[0.25 * width, 0, width, 0.5 * height]], np.float32)
     results = ResizeToPatchMultiple(256, patch_size=16).transform(
@@ -87,7 +85,7 @@ def test_whole_patches(
         np.testing.assert_allclose(results[key], expected, rtol=1e-5)
 
 
-def test_no_whole_patches() -> None:
+def test_no_whole_patches():
     with pytest.raises(ValueError, match='multiple of'):
         ResizeToPatchMultiple(250, patch_size=16)
 
@@ -101,7 +99,7 @@ def _sample(boxes: list[list[float]]) -> dict:
     }
 
 
-def test_boxes_without_area_go_away() -> None:
+def test_boxes_without_area_go_away():
     results = GTBoxesOnly().transform(
         _sample([[0, 0, 0, 63], [4, 4, 20, 30], [9, 63, 40, 63]])
     )
@@ -111,13 +109,13 @@ def test_boxes_without_area_go_away() -> None:
     assert results['proposals'].shape == (0, 4)
 
 
-def test_min_size() -> None:
+def test_min_size():
     boxes = [[0, 0, 7, 63], [0, 0, 8, 63]]
     results = GTBoxesOnly(min_size=8).transform(_sample(boxes))
     assert results['gt_bboxes'].tolist() == [boxes[1]]
 
 
-def test_crop_without_anybody_is_refused() -> None:
+def test_crop_without_anybody_is_refused():
     # All of mmaction2's random crops of this frame miss the person.
     sample = {
         **_sample([[150, 10, 180, 60]]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +23,7 @@ from bimm_mm.registry import DATA_SAMPLERS, DATASETS
 Config = Callable[..., dict]
 
 
-def test_sound_sample_replaces_nothing(
-    five_videos: Config, tmp_path: Path
-) -> None:
+def test_sound_sample_replaces_nothing(five_videos, tmp_path):
     sample = DATASETS.build(five_videos())[3]
     assert sample['inputs'].shape == (2, 3, 4, 32, 32)
     assert sample['inputs'].dtype == torch.uint8
@@ -36,9 +33,7 @@ def test_sound_sample_replaces_nothing(
     assert np.diff(meta.frames).tolist() == [2, 2, 2]
 
 
-def test_broken_video_is_replaced_and_named(
-    five_videos: Config, tmp_path: Path
-) -> None:
+def test_broken_video_is_replaced_and_named(five_videos, tmp_path):
     dataset = DATASETS.build(five_videos(broken=(1, 2)))
     bad = {str(tmp_path / f'videos/{number}.mp4') for number in (1, 2)}
     for epoch in range(6):
@@ -51,7 +46,7 @@ def test_broken_video_is_replaced_and_named(
         assert all(reason for _, reason in sample.replaced)
 
 
-def test_gives_up_after_max_tries(five_videos: Config) -> None:
+def test_gives_up_after_max_tries(five_videos):
     dataset = DATASETS.build(five_videos(broken=(0, 1, 2, 3, 4)))
     with pytest.raises(RuntimeError, match=r'none of 10 (.|\n)*0\.mp4: '):
         dataset[0]
@@ -76,9 +71,7 @@ def _disturb(workers: int, worker: int) -> None:
     np.random.seed(1000 * workers + worker)
 
 
-def test_batches_do_not_depend_on_workers_or_history(
-    five_videos: Config,
-) -> None:
+def test_batches_do_not_depend_on_workers_or_history(five_videos):
     # A run resumed in epoch 3 equals one that did epochs 0 to 2 before.
     long = DATASETS.build(five_videos(broken=(2,)))
     history = [_batches(long, epoch, 2) for epoch in range(4)]
@@ -95,8 +88,8 @@ def test_batches_do_not_depend_on_workers_or_history(
 
 
 def test_wrong_paths_are_told_and_not_replaced(
-    five_videos: Config, tmp_path: Path, write_list: Callable[..., Path]
-) -> None:
+    five_videos, tmp_path, write_list
+):
     config = five_videos()
     (tmp_path / 'videos/4.mp4').unlink()
     dataset = DATASETS.build(config)
@@ -114,7 +107,7 @@ def test_wrong_paths_are_told_and_not_replaced(
         DATASETS.build(config)
 
 
-def test_wraps_other_wrappers(five_videos: Config) -> None:
+def test_wraps_other_wrappers(five_videos):
     inner = five_videos()['dataset']
     config = {
         'type': 'bimm_mm.ResilientDataset',
@@ -128,7 +121,7 @@ def test_wraps_other_wrappers(five_videos: Config) -> None:
 DATA = range(11)
 
 
-def test_order_is_that_of_the_default_sampler() -> None:
+def test_order_is_that_of_the_default_sampler():
     config = {'type': 'bimm_mm.EpochSampler'}
     ours = DATA_SAMPLERS.build(
         config, default_args={'dataset': DATA, 'seed': 3}
@@ -154,9 +147,7 @@ def as_rank(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize('round_up', [True, False])
-def test_ranks_load_different_samples(
-    round_up: bool, as_rank: Callable[[int], None]
-) -> None:
+def test_ranks_load_different_samples(round_up, as_rank):
     loaded = []
     for rank in range(2):
         as_rank(rank)
@@ -191,9 +182,7 @@ def mixed() -> MixedDataset:
     )
 
 
-def test_batches_take_turns_until_the_shorter_part_is_empty(
-    mixed: MixedDataset,
-) -> None:
+def test_batches_take_turns_until_the_shorter_part_is_empty(mixed):
     sampler = AlternatingSampler(mixed, batch_size=4, seed=0)
     loader = DataLoader(mixed, 4, sampler=sampler, drop_last=True)
     batches = list(loader)
@@ -205,7 +194,7 @@ def test_batches_take_turns_until_the_shorter_part_is_empty(
         assert len(set(seen)) == 8 and max(seen) < count
 
 
-def test_mixed_epochs_differ_and_repeat_exactly(mixed: MixedDataset) -> None:
+def test_mixed_epochs_differ_and_repeat_exactly(mixed):
     def epoch(number: int) -> list[SampleKey]:
         sampler = AlternatingSampler(mixed, batch_size=4, seed=5)
         sampler.set_epoch(number)
@@ -218,9 +207,7 @@ def test_mixed_epochs_differ_and_repeat_exactly(mixed: MixedDataset) -> None:
     assert samples >= set(range(23))
 
 
-def test_ranks_load_the_same_kind_and_other_samples(
-    mixed: MixedDataset, as_rank: Callable[[int], None]
-) -> None:
+def test_ranks_load_the_same_kind_and_other_samples(mixed, as_rank):
     loaded = []
     for rank in range(2):
         as_rank(rank)
@@ -231,7 +218,7 @@ def test_ranks_load_the_same_kind_and_other_samples(
     assert not set(loaded[0]) & set(loaded[1])
 
 
-def test_parts_have_random_numbers_of_their_own(mixed: MixedDataset) -> None:
+def test_parts_have_random_numbers_of_their_own(mixed):
     mixed[SampleKey(2, 1, 7)]
     mixed[SampleKey(23 + 2, 1, 7)]
     first, second = (part.keys[0] for part in mixed.datasets)
@@ -239,7 +226,7 @@ def test_parts_have_random_numbers_of_their_own(mixed: MixedDataset) -> None:
     assert first.seed != second.seed
 
 
-def test_a_batch_of_both_says_what_to_set(mixed: MixedDataset) -> None:
+def test_a_batch_of_both_says_what_to_set(mixed):
     sampler = AlternatingSampler(mixed, batch_size=4, seed=0)
     loader = DataLoader(mixed, 3, sampler=sampler)
     with pytest.raises(ValueError, match=r'AlternatingSampler.*batch_size'):

@@ -71,9 +71,7 @@ def train(make_runner: Callable[..., Runner], photos: Path) -> Callable:
     return run
 
 
-def test_training_goes_on_and_lists_the_files(
-    train: Callable[..., Path], photos: Path
-) -> None:
+def test_training_goes_on_and_lists_the_files(train, photos):
     # Epochs are counted apart: each is below the share.
     work_dir = train(epochs=2, max_share=0.5)
     lines = (work_dir / 'undecodable.txt').read_text().splitlines()
@@ -90,9 +88,7 @@ def test_training_goes_on_and_lists_the_files(
 
 
 @pytest.mark.parametrize('min_seen', [2, 1000])
-def test_too_large_a_share_stops_the_run(
-    min_seen: int, train: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_too_large_a_share_stops_the_run(min_seen, train, tmp_path):
     with pytest.raises(
         RuntimeError, match=r'max_share=0\.1:(.|\n)*\.jpg(.|\n)*Repair'
     ):
@@ -100,9 +96,7 @@ def test_too_large_a_share_stops_the_run(
     assert list(tmp_path.rglob('undecodable.txt'))
 
 
-def test_ranks_are_added_up(
-    make_runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_are_added_up(make_runner, monkeypatch):
     monkeypatch.setattr(
         'bimm_mm.engine.hooks.bad_videos.all_gather_object',
         lambda mine: [mine, (90, [('z', 'broken')] * 9)],
@@ -120,6 +114,6 @@ def test_ranks_are_added_up(
     assert listed == 'a\tbroken\nz\tbroken\n'
 
 
-def test_bad_share_is_refused() -> None:
+def test_bad_share_is_refused():
     with pytest.raises(ValueError, match=r'max_share must be in \[0, 1\]'):
         BadVideoHook(max_share=5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +17,7 @@ from bimm_mm.engine.hooks.step_seed import step_seed
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_bad_loss_names_iteration_part_and_samples(
-    make_runner, samples, value, tmp_path: Path
+    make_runner, samples, value, tmp_path
 ):
     samples[4]['inputs'][:] = value
     runner = make_runner(samples=samples, hooks=[FiniteLossHook()])

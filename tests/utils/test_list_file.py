@@ -22,9 +22,7 @@ def write_list(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_missing_and_empty_files_are_named(
-    write_list: Callable[..., Path],
-) -> None:
+def test_missing_and_empty_files_are_named(write_list):
     empty = write_list()
     with pytest.raises(ValueError, match=r'list\.txt is empty.*a\.mp4 0'):
         check_list_file(str(empty))
@@ -41,17 +39,13 @@ def test_missing_and_empty_files_are_named(
         ('', 'no path'),
     ],
 )
-def test_bad_line_is_named(
-    line: str, fault: str, write_list: Callable[..., Path]
-) -> None:
+def test_bad_line_is_named(line, fault, write_list):
     path = write_list('a.mp4 0', line, 'c.mp4 1')
     with pytest.raises(ValueError, match=rf'list\.txt, line 2.*{fault}'):
         check_list_file(str(path))
 
 
-def test_spaces_in_paths_depend_on_the_dataset(
-    write_list: Callable[..., Path],
-) -> None:
+def test_spaces_in_paths_depend_on_the_dataset(write_list):
     path = str(write_list('dancing/a b.mp4 0'))
     check_list_file(path)
     check_list_file(str(write_list('a b.mp4,0')), delimiter=',')
@@ -60,7 +54,7 @@ def test_spaces_in_paths_depend_on_the_dataset(
         check_list_file(str(write_list('a b.mp4 0')), splits_paths=True)
 
 
-def test_lists_inside_wrappers_are_found() -> None:
+def test_lists_inside_wrappers_are_found():
     video = {'type': 'VideoDataset', 'ann_file': 'v.txt', 'delimiter': ','}
     images = {
         'type': 'mmpretrain.CustomDataset',
