@@ -19,8 +19,10 @@ from torch import Tensor
 from bimm_mm.apis import Features, extract_features
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import PixelTarget
+from tests.toy_configs import shrink_model, shrink_sizes
 
 CLIPS = 5
+DOWNSTREAM = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
 
 
 @pytest.fixture
@@ -67,46 +69,6 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
     return make
 
 
-def pipeline(*, num_clips: int = 1, crops: bool = False) -> list[dict]:
-    crop = dict(type='ThreeCrop' if crops else 'CenterCrop', crop_size=32)
-    return [
-        dict(
-            type='bimm_mm.SafeDecode',
-            transforms=[
-                dict(type='DecordInit', num_threads=1),
-                dict(
-                    type='SampleFrames',
-                    clip_len=4,
-                    frame_interval=6,
-                    num_clips=num_clips,
-                    test_mode=True,
-                ),
-                dict(type='DecordDecode'),
-            ],
-        ),
-        dict(type='Resize', scale=(48, 32), keep_ratio=False),
-        crop,
-        dict(type='FormatShape', input_format='NCTHW'),
-        dict(type='PackActionInputs'),
-    ]
-
-
-def loader(folder: Path, transforms: list[dict]) -> dict:
-    return dict(
-        batch_size=2,
-        num_workers=0,
-        dataset=dict(
-            type='VideoDataset',
-            ann_file=str(folder / 'list.txt'),
-            data_prefix=dict(video=str(folder / 'videos')),
-            pipeline=transforms,
-            test_mode=True,
-            # Else each collects garbage, which takes a second in all.
-            serialize_data=False,
-        ),
-    )
-
-
 @pytest.fixture(scope='session')
 def folder(data_root: Path, tmp_path_factory) -> Path:
     """Five real clips and their list."""
@@ -121,96 +83,56 @@ def folder(data_root: Path, tmp_path_factory) -> Path:
     return folder
 
 
+def toy_config(path: str, splits: tuple[str, ...]) -> Config:
+    """A released config at toy size; its checkpoint is not there."""
+    cfg = Config.fromfile(DOWNSTREAM / path)
+    shrink_model(cfg.model)
+    shrink_sizes(cfg.model)
+    for split in splits:
+        loader = cfg[f'{split}_dataloader']
+        shrink_sizes(loader)
+        loader.update(batch_size=2, num_workers=0)
+    return cfg
+
+
 @pytest.fixture
 def cfg(folder: Path) -> Config:
-    """A recognizer with a tiny encoder of ours."""
-    random = copy.deepcopy(pipeline())
-    random.insert(3, dict(type='Flip', flip_ratio=1.0))
-    random[1] = dict(type='RandomResizedCrop', area_range=(0.1, 0.3))
-    random.insert(2, dict(type='Resize', scale=(32, 32), keep_ratio=False))
-    train = loader(folder, random)
-    train['dataset']['test_mode'] = False
-    train['dataset'] = dict(
-        type='bimm_mm.ResilientDataset',
-        dataset=dict(type='RepeatDataset', times=3, dataset=train['dataset']),
+    """UCF101's, on the five clips."""
+    cfg = toy_config('ucf101/finetune_ucf101.py', ('train', 'val', 'test'))
+    cfg.model.cls_head.update(num_classes=6, in_channels=48)
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=3, dataset=cfg.train_dataloader.dataset
     )
-    return Config(
-        dict(
-            default_scope='mmaction',
-            model=dict(
-                type='Recognizer3D',
-                backbone=dict(
-                    type='bimm_mm.BIMMVisionTransformer',
-                    arch=dict(embed_dims=48, depth=3, num_heads=2),
-                    img_size=32,
-                    patch_size=8,
-                    num_frames=4,
-                    tubelet_size=2,
-                    single_output=True,
-                    # Of the config; must not matter.
-                    init_cfg=dict(type='Pretrained', checkpoint='no/file'),
-                ),
-                cls_head=dict(
-                    type='TimeSformerHead', num_classes=6, in_channels=48
-                ),
-                data_preprocessor=dict(
-                    type='ActionDataPreprocessor',
-                    mean=[120.0, 110.0, 100.0],
-                    std=[60.0, 50.0, 40.0],
-                    format_shape='NCTHW',
-                ),
-            ),
-            train_dataloader=train,
-            val_dataloader=loader(folder, pipeline()),
-            test_dataloader=loader(folder, pipeline(num_clips=2, crops=True)),
-        )
-    )
+    for dataset in (
+        cfg.train_dataloader.dataset.dataset.dataset,
+        cfg.val_dataloader.dataset,
+        cfg.test_dataloader.dataset,
+    ):
+        dataset.ann_file = str(folder / 'list.txt')
+        dataset.data_prefix.video = str(folder / 'videos')
+        # Else each collects garbage, which takes a second in all.
+        dataset.serialize_data = False
+    return cfg
 
 
 @pytest.fixture
 def image_config(data_root: Path, tmp_path: Path) -> Config:
-    """A classifier of mmpretrain on six photos of two classes."""
+    """ImageNet's without class token, on six photos of two classes."""
     source = data_root / 'image_mini' / 'hymenoptera' / 'val'
     folder = tmp_path / 'photos'
     for name in sorted(path.name for path in source.iterdir()):
         (folder / name).mkdir(parents=True)
         for path in sorted((source / name).iterdir())[:3]:
             shutil.copy(path, folder / name)
-    dataset = dict(
+    cfg = toy_config('imagenet/finetune_bimm_in1k.py', ('val',))
+    cfg.model.backbone.update(with_cls_token=False, out_type='avg')
+    cfg.model.head.update(num_classes=2, in_channels=48)
+    cfg.val_dataloader.dataset = dict(
         type='CustomDataset',
         data_prefix=str(folder),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='ResizeEdge', scale=36),
-            dict(type='CenterCrop', crop_size=32),
-            dict(type='PackInputs'),
-        ],
+        pipeline=cfg.val_dataloader.dataset.pipeline,
     )
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            data_preprocessor=dict(
-                num_classes=2,
-                mean=[120.0, 110.0, 100.0],
-                std=[60.0, 50.0, 40.0],
-                to_rgb=True,
-            ),
-            model=dict(
-                type='ImageClassifier',
-                backbone=dict(
-                    type='bimm_mm.BIMMVisionTransformer',
-                    arch=dict(embed_dims=48, depth=2, num_heads=2),
-                    img_size=32,
-                    patch_size=8,
-                    with_cls_token=False,
-                    out_type='avg',
-                ),
-                head=dict(type='LinearClsHead', num_classes=2, in_channels=48),
-                train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)),
-            ),
-            val_dataloader=dict(batch_size=4, dataset=dataset),
-        )
-    )
+    return cfg
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from bimm_mm.apis import encoder_features, extract_features
 from bimm_mm.apis.encoder_features import trivial_features
 
 # Of the config and the clips in conftest.py.
-DEPTH = 3
+DEPTH = 12
 CLIPS = 5
 
 
@@ -52,12 +52,12 @@ def test_each_pooling_is_of_the_tokens_of_encode(
 
 
 def test_last_block_is_the_default_and_several_are_named(extract):
-    several = extract(blocks=(3, 1))
-    assert list(several.arrays) == ['features_block3', 'features_block1']
-    assert several.meta['blocks'] == [3, 1]
+    several = extract(blocks=(12, 1))
+    assert list(several.arrays) == ['features_block12', 'features_block1']
+    assert several.meta['blocks'] == [12, 1]
     last = extract()
     assert np.array_equal(
-        several.arrays['features_block3'], last.arrays['features']
+        several.arrays['features_block12'], last.arrays['features']
     )
     config = json.loads(last.meta['config_text'])
     assert config['model']['backbone']['single_output'] is True
@@ -85,8 +85,8 @@ def test_training_samples_come_once_without_augmentation(extract, folder):
 
 
 def test_views_are_averaged(extract, plain_tokens, close):
-    # 2 clips x 3 crops of each video.
-    tokens = plain_tokens('test', DEPTH).reshape(CLIPS, 6, -1, 48)
+    # 5 clips x 3 crops of each video.
+    tokens = plain_tokens('test', DEPTH).reshape(CLIPS, 15, -1, 48)
     test = extract(split='test')
     assert close(test.arrays['features'], tokens[:, :, 0].mean(1))
     train = extract(split='train', pipeline='test')
@@ -186,8 +186,8 @@ def test_damaged_video_is_named_or_left_out_loudly(
 
 
 def test_blocks_and_class_tokens_that_are_not_there_are_refused(cfg, extract):
-    with pytest.raises(ValueError, match=r'block 4: .* 3 blocks.* 1\.\.3'):
-        extract(blocks=(1, 4))
+    with pytest.raises(ValueError, match=r'block 13: .* 12 blocks.* 1\.\.12'):
+        extract(blocks=(1, 13))
     cfg.model.backbone.update(with_cls_token=False, out_type='avg')
     with pytest.raises(ValueError, match='no class token: use pool=avg'):
         extract(pool='cls')
@@ -234,7 +234,7 @@ def test_photos_through_mmpretrain(
     model = plain_model(cfg)
     with torch.no_grad():
         x = plain_inputs(cfg, 'val', model)
-        tokens = model.backbone.encode(x.unsqueeze(2), None, [2])[2]
+        tokens = model.backbone.encode(x.unsqueeze(2), None, [DEPTH])[DEPTH]
     assert features.meta['pool'] == 'avg'
     assert close(features.arrays['features'], tokens.mean(1))
     with pytest.raises(ValueError, match='at least two frames'):
@@ -264,7 +264,7 @@ def test_image_encoder_on_frames_of_videos(
         tokens = model.backbone.encode(
             x.flatten(0, 1).unsqueeze(2), None, [DEPTH]
         )[DEPTH]
-    assert close(frames, tokens[:, 0].reshape(CLIPS, 4, 48).mean(1))
+    assert close(frames, tokens[:, 0].reshape(CLIPS, 16, 48).mean(1))
 
 
 def clips(seed: int, views: int = 1) -> Tensor:
