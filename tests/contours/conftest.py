@@ -42,22 +42,21 @@ _LISTS = {
 @pytest.fixture
 def write_forest() -> Callable[..., str]:
     """Write a forest as OpenCV's structured edge detection reads it."""
-    return _write_forest
 
+    def write(path: Path, **changes: object) -> str:
+        text = '%YAML:1.0\noptions:\n'
+        for key, value in _OPTIONS.items():
+            text += f'   {key}: {changes.get(key, value)}\n'
+        for key, rows in _LISTS.items():
+            lines = [f'   - {row}\n' for row in changes.get(key, rows)]
+            text += f'{key}:\n{"".join(lines)}'
+        content = text.encode()
+        if path.suffix == '.gz':
+            content = gzip.compress(content)
+        path.write_bytes(content)
+        return str(path)
 
-def _write_forest(path: Path, **changes: object) -> str:
-    """Options and lists may be changed; returns the path."""
-    options = {key: changes.get(key, _OPTIONS[key]) for key in _OPTIONS}
-    text = '%YAML:1.0\noptions:\n'
-    text += ''.join(f'   {key}: {value}\n' for key, value in options.items())
-    for name, default in _LISTS.items():
-        rows = changes.get(name, default)
-        text += f'{name}:\n' + ''.join(f'   - {row}\n' for row in rows)
-    content = text.encode()
-    if path.suffix == '.gz':
-        content = gzip.compress(content)
-    path.write_bytes(content)
-    return str(path)
+    return write
 
 
 @pytest.fixture
@@ -72,12 +71,7 @@ def made() -> dict[str, dict]:
     """How contours were made, and from what: a video of 8 frames."""
     return {
         'settings': {'detector': 'sam', 'stride': 3, 'points': (16, 16)},
-        'source': {
-            'bytes': 1000,
-            'crc32': 5,
-            'size': [10, 14],
-            'frame_count': 8,
-        },
+        'source': dict(bytes=9, crc32=5, size=[10, 14], frame_count=8),
     }
 
 

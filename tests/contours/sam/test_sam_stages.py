@@ -100,11 +100,10 @@ def test_masks_in_the_frame(official):
 
 
 def test_measures(generator, official):
+    # The last mask is empty.
     low = torch.cat([official['low'], torch.full((1, 64, 64), -9.0)])
-    logits = torch.cat(
-        [official['logits'], official['logits'].new_full((1, 1, 1), -9)
-         .expand(1, *official['logits'].shape[1:])]
-    )  # fmt: skip
+    logits = official['logits']
+    logits = torch.cat([logits, torch.full_like(logits[:1], -9)])
     stability, boxes = generator.measure(low, official['picture'].size)
     expected = calculate_stability_score(logits, 0.0, 1.0)
     # A pixel in thousands may be on either side of a cutoff.
@@ -118,12 +117,13 @@ def test_measures(generator, official):
 def test_masks_are_drawn_in_parts(small_sam, pictures):
     """What is bounded in memory gives the same in one piece."""
     found = []
+    options = MaskOptions(
+        points_per_side=3, pred_iou_thresh=0, stability_score_thresh=0
+    )
     for pixels, points in ((1, 3), (1 << 30, 1000)):
         generator = MaskGenerator(
-            small_sam, options=MaskOptions(points_per_side=3,
-            pred_iou_thresh=0, stability_score_thresh=0),
-            device=CPU, points_per_batch=points,
-        )  # fmt: skip
+            small_sam, options=options, device=CPU, points_per_batch=points
+        )
         generator.pixels = pixels
         masks = generator(pictures['frame'].frames)
         size = pictures['frame'].size
