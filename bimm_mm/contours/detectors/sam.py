@@ -62,11 +62,10 @@ class SamDetector(Detector):
             boundary=boundary,
             dtype=dtype,
         )
-        loaded = load_sam(weights)
-        self.size, self.sha256 = loaded.size, loaded.sha256
+        model, self.size, self.sha256 = load_sam(weights)
         self.thinned = boundary == 'binary'
         self.generator = MaskGenerator(
-            loaded.model,
+            model,
             options=self.options,
             device=self.device,
             points_per_batch=points_per_batch,
@@ -76,9 +75,9 @@ class SamDetector(Detector):
     @torch.no_grad()
     def detect(self, frames: Tensor) -> Tensor:
         """See :meth:`Detector.detect`."""
-        size = (frames.shape[2], frames.shape[3])
+        count, _, height, width = frames.shape
         masks = self.generator(frames)
-        return self.generator.contours(masks, len(frames), size)
+        return self.generator.contours(masks, count, (height, width))
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Detector.settings`."""

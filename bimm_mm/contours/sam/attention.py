@@ -45,10 +45,7 @@ class CrossAttention(nn.Module):
     Token-to-image attention: queries from the prompt tokens, keys and values
     from the image. Image-to-token attention: the other way round.
 
-    Args:
-        official: Whose projections are used.
-        position: (K, D), position encoding of the image tokens.
-        image_to_token: The direction.
+    ``position`` (K, D) is the position encoding of the image tokens.
     """
 
     projected_position: Tensor
@@ -135,16 +132,10 @@ class CrossAttention(nn.Module):
         dtype: torch.dtype,
         onto: Tensor | None = None,
     ) -> Tensor:
-        """Output of image-to-token attention.
+        """Output (B, K, D) of image-to-token attention, in ``dtype``.
 
-        Args:
-            weights: (B, J, K), see :meth:`image_to_token_weights`.
-            tokens: (B, T, D), of which the values are made.
-            dtype: Of the image tokens.
-            onto: (B, K, D), image tokens to which it is added in place.
-
-        Returns:
-            (B, K, D).
+        Of weights (B, J, K) and the tokens (B, T, D) whose values they
+        weigh; added in place ``onto`` image tokens (B, K, D), if given.
         """
         values = self.split_heads(self.v_proj(tokens))
         # The output projection of every token's value: (B, h, T, c) times

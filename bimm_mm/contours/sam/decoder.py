@@ -51,11 +51,8 @@ class Decoder(nn.Module):
             for layer in transformer.layers
         )
         self.first, self.rest = first, nn.ModuleList(rest)
-        self.last = CrossAttention(
-            transformer.final_attn_token_to_image,
-            position,
-            image_to_token=False,
-        )
+        final = transformer.final_attn_token_to_image
+        self.last = CrossAttention(final, position, image_to_token=False)
         self.last_norm: nn.LayerNorm = transformer.norm_final_attn
         self.no_mask: nn.Embedding = prompts.no_mask_embed
         self.iou_token: nn.Embedding = official.iou_token
@@ -65,24 +62,15 @@ class Decoder(nn.Module):
     def share(self, embedding: Tensor) -> SharedImage:
         """(N, D, G, G) of the encoder -> what all prompts share."""
         tokens = embedding.flatten(2).transpose(1, 2) + self.no_mask.weight
-        tokens = tokens.contiguous()
         to_image, to_token = self.first.to_image, self.first.to_token
         keys = to_image.split_heads(to_image.project_image(tokens))
         values = to_image.split_heads(to_image.v_proj(tokens))
         queries = to_token.project_image(tokens).transpose(1, 2)
-        return SharedImage(
-            tokens=tokens,
-            keys=keys.contiguous(),
-            values=values.contiguous(),
-            queries=queries.contiguous(),
-        )
+        shared = tokens, keys, values, queries
+        return SharedImage(*(x.contiguous() for x in shared))
 
     def forward(self, image: SharedImage, points: Tensor) -> Decoded:
-        """Decode the same prompts for every frame.
-
-        Args:
-            image: Of :meth:`share`.
-            points: (P, 2, D), the prompt encoder's tokens.
+        """Decode the prompt encoder's tokens (P, 2, D) for every frame.
 
         Returns:
             For B = N * P prompts, frame by frame.
@@ -158,15 +146,10 @@ class DecoderLayer(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, prompts: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run any later layer.
+        """Run any later layer; ``prompts`` are the tokens at the start.
 
-        Args:
-            tokens: (B, T, D), prompt tokens so far.
-            image: (B, K, D), image tokens; overwritten.
-            prompts: (B, T, D), prompt tokens at the start.
-
-        Returns:
-            (B, T, D) prompt tokens and (B, K, D) image tokens.
+        Takes and gives prompt tokens (B, T, D) and image tokens (B, K, D);
+        the latter are overwritten.
         """
         tokens = self._self_attention(tokens, prompts)
         attended = self.to_image.token_to_image(tokens + prompts, image)

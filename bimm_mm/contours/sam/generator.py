@@ -91,23 +91,15 @@ class MaskOptions:
 
 @dataclass
 class Masks:
-    """Masks of several frames.
+    """Masks of several frames."""
 
-    Args:
-        logits: (M, L, L), positive within the mask.
-        frame: (M,) int64, ascending: the frame of each.
-        point: (M,) int64, the prompt of each, rows first.
-        iou: (M,) fp32, as predicted.
-        stability: (M,) fp32.
-        boxes: (M, 4) fp32, first and last column and row as x0, y0, x1, y1;
-            zeros for an empty mask.
-    """
-
-    logits: Tensor
-    frame: Tensor
-    point: Tensor
-    iou: Tensor
-    stability: Tensor
+    logits: Tensor  # (M, L, L), positive within the mask
+    frame: Tensor  # (M,) int64, ascending: the frame of each
+    point: Tensor  # (M,) int64, the prompt of each, rows first
+    iou: Tensor  # (M,) fp32, as predicted
+    stability: Tensor  # (M,) fp32
+    # (M, 4) fp32, first and last column and row as x0, y0, x1, y1; zeros for
+    # an empty mask.
     boxes: Tensor
 
     def __len__(self) -> int:
@@ -166,10 +158,7 @@ class MaskGenerator:
 
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Masks:
-        """Masks of frames.
-
-        Args:
-            frames: (N, 3, H, W) uint8 RGB, on any device.
+        """Masks of frames (N, 3, H, W) uint8 RGB, on any device.
 
         Returns:
             Of all frames; of each in the order of falling IoU.
@@ -245,12 +234,7 @@ class MaskGenerator:
 
     @torch.no_grad()
     def contours(self, masks: Masks, count: int, size: Size) -> Tensor:
-        """Contour strength of frames: the maximum over their masks.
-
-        Args:
-            masks: Of :meth:`__call__`.
-            count: N, frames.
-            size: H and W.
+        """Contour strength of N frames: the maximum over their masks.
 
         Returns:
             (N, H, W) fp32 in [0, 1]; 1 for the strongest pixel of a
