@@ -17,89 +17,58 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .methods import METHODS, OPTIONAL, REFERENCE
-from .plan import PRETRAININGS, RESULT, STUDY, check_same
+from .build_configs import METHODS
+from .study import PRETRAININGS, RESULT, STUDY, check_same
 
 CONFIDENCE = 0.95
-BASELINES = (REFERENCE, 'scratch')
-# BIMM is compared with its own parts, too.
-PARTS = (('bimm', 'bimm_dorsal'), ('bimm', 'bimm_unshared'))
-GIVEN = ['steps', 'seconds_per_step', 'curves', 'scores', 'train', 'test']
-KEY = ['budget', 'method', 'seed', 'fold', 'kind']
+# What all other methods are compared with.
+BASELINES = ('scratch', 'videomae', 'bimm')
+KEY = ['method', 'seed', 'fold', 'kind']
 
 
-def read_results(homes: Iterable[Path]) -> pd.DataFrame:
-    """One row per finished run, as ``result.json`` says.
+def read_results(homes: Iterable[Path]) -> list[dict[str, Any]]:
+    """What every finished run gave, from folders of the same study.
 
-    Args:
-        homes: Folders of the study; of a run that several have, the first
-            one's is taken.
-
-    Raises:
-        FileNotFoundError: If nothing was run there.
-        ValueError: If the folders are of different studies.
+    Of a run that several folders have, the first one's counts.
     """
-    rows: list[dict[str, Any]] = []
+    results: dict[tuple, dict[str, Any]] = {}
     known: dict[str, Any] = {}
     for home in homes:
         study = json.loads((home / STUDY).read_text())
         known = known or study
         check_same(study, known, str(home))
-        paths = sorted(home.glob(f'*/*/*/*/{RESULT}'))
-        rows += [json.loads(path.read_text()) for path in paths]
-    if not rows:
+        for path in sorted(home.glob(f'*/*/*/{RESULT}')):
+            gave = json.loads(path.read_text())
+            results.setdefault(tuple(gave[key] for key in KEY), gave)
+    if not results:
         raise FileNotFoundError('no run is finished there: run the study')
-    table = pd.DataFrame(rows).drop_duplicates(KEY, ignore_index=True)
-    # Absent until a run of their kind is finished.
-    return table.reindex(columns=[*dict.fromkeys([*table, *GIVEN])])
+    return list(results.values())
 
 
-def scores_of(results: pd.DataFrame) -> pd.DataFrame:
-    """One row per score.
+def scores_of(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row per score: ``top1`` of a ``method`` in percent.
 
-    Methods without pretraining, and VideoMAE, whose time is what the budget
-    ``'time'`` gives to all, have the same scores in both budgets.
-
-    Args:
-        results: From :func:`read_results`.
-
-    Returns:
-        ``budget``, ``method``, ``seed``, ``fold``, ``score`` (``'finetune'``,
-        ``'linear'`` or ``'knn'``), ``top1`` in percent, and ``ratio``, test
-        clips over training clips.
+    ``score`` is ``'finetune'``, ``'linear'`` or ``'knn'``, ``ratio`` is test
+    clips over training clips.
     """
-    rows = []
-    timed = 'time' in set(results.budget)
-    for run in results[~results.kind.isin(PRETRAININGS)].to_dict('records'):
-        for score, top1 in run['scores'].items():
-            row = {key: run[key] for key in KEY[:-1]} | {'score': score}
-            if run['kind'] == 'trivial':
-                row['method'], row['score'] = score.split(':')
-            row |= {'top1': top1, 'ratio': run['test'] / run['train']}
-            rows.append(row)
-            same = run['kind'] == 'trivial' or run['method'] in BASELINES
-            if same and timed:
-                rows.append(row | {'budget': 'time'})
-    return pd.DataFrame(rows)
+    run = ['seed', 'fold', 'kind', 'train', 'test']
+    scores = pd.json_normalize(list(results), 'scores', run)
+    if scores.empty:
+        raise FileNotFoundError('no run with a score is finished there')
+    return scores.assign(
+        ratio=(scores['test'] / scores['train']).astype(float)
+    )
 
 
 def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of the mean over folds ± deviation over seeds (runs).
-
-    Args:
-        scores: From :func:`scores_of`.
-
-    Returns:
-        A row per method, a column per budget and score.
-    """
-    groups = ['budget', 'score', 'method']
-    seeds = scores.groupby([*groups, 'seed']).top1.mean().groupby(groups)
+    """Mean over seeds of the mean over folds ± deviation over seeds (runs)."""
+    groups = ['score', 'method']
+    seeds = scores.groupby([*groups, 'seed'])['top1'].mean().groupby(groups)
     runs = scores.groupby(groups).size()
     cells = seeds.mean().map('{:.1f}'.format)
     spread = seeds.std().map(' ± {:.1f}'.format, na_action='ignore')
     cells += spread.fillna('') + runs.map(' ({})'.format)
-    table = cells.unstack(['budget', 'score']).fillna('-')
-    table.columns = [f'{score}, same {budget}' for budget, score in table]
+    table = cells.unstack('score').fillna('-')
     return table.loc[ordered(table.index)]
 
 
@@ -134,26 +103,20 @@ def interval(
 def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Paired differences of methods, in percentage points.
 
-    Args:
-        scores: From :func:`scores_of`.
-
-    Returns:
-        A row per budget, score and pair of methods: ``difference``, the mean
-        over the ``pairs`` of seed and fold that both have, its interval from
-        ``low`` to ``high`` or None, and how many pairs only one has.
+    The mean over the ``pairs`` of seed and fold that both have, its interval
+    from ``low`` to ``high`` or None, and how many pairs only one has.
     """
     rows = []
-    for (budget, score), part in scores.groupby(['budget', 'score']):
+    for score, part in scores[scores['kind'] != 'trivial'].groupby('score'):
         wide = part.pivot(
             index=['seed', 'fold'], columns='method', values='top1'
         )
         for first, second in compared(wide.columns):
             both = (wide[first] - wide[second]).dropna()
             either = wide[[first, second]].notna().any(axis=1).sum()
-            low, high = interval(both.tolist(), part.ratio.mean())
+            low, high = interval(both.tolist(), part['ratio'].mean())
             rows.append(
                 {
-                    'budget': budget,
                     'score': score,
                     'methods': f'{first} - {second}',
                     'difference': both.mean(),
@@ -168,15 +131,14 @@ def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(names: Iterable[str]) -> list[tuple[str, str]]:
-    """What is subtracted from what, of the methods that were run."""
-    known = [name for name in ordered(names) if name in METHODS | OPTIONAL]
-    against = [(first, base) for base in BASELINES for first in known]
-    parts = [*PARTS, *((name, 'bimm') for name in known if name in OPTIONAL)]
-    return [
-        (first, second)
-        for first, second in (*against, *parts)
-        if {first, second} <= {*known} and first not in (second, 'scratch')
-    ]
+    """What is subtracted from what: each pair of methods once."""
+    known = ordered(names)
+    pairs: list[tuple[str, str]] = []
+    for second in BASELINES:
+        for first in known if second in known else ():
+            if first != second and (second, first) not in pairs:
+                pairs.append((first, second))
+    return pairs
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -187,44 +149,40 @@ def ordered(names: Iterable[str]) -> list[str]:
     )
 
 
-def cost_table(results: pd.DataFrame) -> pd.DataFrame:
+def cost_table(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Steps and seconds of every kind of training, means over runs."""
-    trained = results[results.steps.notna()]
-    trained = trained.assign(seconds=trained.steps * trained.seconds_per_step)
-    groups = trained.groupby(['budget', 'method', 'kind'])
+    trained = pd.DataFrame([run for run in results if 'steps' in run])
+    trained['seconds'] = trained['steps'] * trained['seconds_per_step']
+    groups = trained.groupby(['method', 'kind'])
     table = groups[['steps', 'seconds_per_step', 'seconds']].mean()
     return table.assign(runs=groups.size()).reset_index()
 
 
-def draw_curves(results: pd.DataFrame) -> Figure:
+def draw_curves(results: Sequence[dict[str, Any]]) -> Figure:
     """Learning curves, a line per run.
 
-    Returns:
-        A panel per pretraining, with each area's loss on training clips
-        relative to predicting the target's mean, and one with the training
-        losses of all finetunings.
+    A panel per pretraining has each area's loss on training clips relative to
+    predicting the target's mean; one has the training losses of finetunings.
     """
-    trained = results[results.steps.notna()]
-    before = trained[trained.kind.isin(PRETRAININGS)]
     panels: dict[str, list[tuple[str, dict[str, float]]]] = {}
-    for run in before.itertuples():
-        panel = panels.setdefault(
-            f'{run.method}: {run.kind}, same {run.budget}', []
-        )
-        panel += [(n, c) for n, c in run.curves.items() if n != 'loss']
-    tuned = trained[trained.kind == 'finetune'].itertuples()
-    panels['finetuning'] = [(run.method, run.curves['loss']) for run in tuned]
+    for run in results:
+        if run['kind'] in PRETRAININGS:
+            panel = panels.setdefault(f'{run["method"]}: {run["kind"]}', [])
+            panel += [(n, c) for n, c in run['curves'].items() if n != 'loss']
+        elif run['kind'] == 'finetune':
+            panel = panels.setdefault('finetuning', [])
+            panel.append((run['method'], run['curves']['loss']))
     lines = -(-len(panels) // 3)
     figure = Figure(figsize=(13.5, 3.4 * lines), layout='constrained')
     axes = figure.subplots(lines, 3, squeeze=False).flatten()
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         names = list(dict.fromkeys(name for name, _ in curves))
+        for index, name in enumerate(names):
+            axis.plot([], [], c=f'C{index}', label=name)
         for name, values in curves:
             color = f'C{names.index(name)}'
             steps = [int(step) for step in values]
             axis.plot(steps, [*values.values()], c=color, lw=1, alpha=0.6)
-        for index, name in enumerate(names):
-            axis.plot([], [], c=f'C{index}', label=name)
         axis.set(title=title, xlabel='step', ylabel='loss')
         axis.legend(fontsize=8)
     for axis in axes[len(panels) :]:
@@ -233,23 +191,15 @@ def draw_curves(results: pd.DataFrame) -> Figure:
 
 
 def write_report(homes: Sequence[Path], out: Path) -> Path:
-    """Write ``report.md``, ``scores.csv`` and ``curves.png``.
-
-    Args:
-        homes: See :func:`read_results`.
-        out: Folder to write to.
-
-    Returns:
-        Path of the page.
-    """
+    """Write ``report.md``, ``scores.csv`` and ``curves.png``."""
     results = read_results(homes)
     scores = scores_of(results)
     out.mkdir(parents=True, exist_ok=True)
     scores.to_csv(out / 'scores.csv', index=False)
     draw_curves(results).savefig(out / 'curves.png', dpi=80)
     shared = [
-        f'- {key}: {", ".join(map(str, results[key].unique()))}'
-        for key in ('device', 'jobs', 'revision')
+        f'- {key}: {", ".join(sorted({run[key] for run in results}))}'
+        for key in ('device', 'revision')
     ]
     page = [
         '# Mini study\n',

@@ -16,15 +16,8 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,16 +31,14 @@ from bimm_mm.apis import read_scalars
 from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.utils.files import write_json
 
-from .methods import METHODS, OPTIONAL, ROOT
-from .plan import PRETRAININGS, RESULT, WEIGHTS, Result, Run, Study
-from .scale_down import read_size
+from .build_configs import METHODS, OPTIONAL, ROOT, read_size
+from .folds import fold_names, read_clips
+from .study import PRETRAININGS, RESULT, WEIGHTS, Result, Run, Study
 
 TRAININGS = (*PRETRAININGS, 'finetune')
-K = 5  # chosen: neighbors of k-NN, fewer than the clips of a class
 LOG, PROBE = 'log.txt', 'probe.json'
-_POLL = 0.2  # seconds
-# mmengine reads and writes configs in one thread at a time.
-_CONFIGS = threading.Lock()
+K = 5  # chosen: neighbors of k-NN, fewer than the clips of a class
+POLL = 2.0  # seconds between looks at the runs of other calls
 
 
 def command(study: Study, run: Run) -> list[str]:
@@ -62,7 +53,7 @@ def command(study: Study, run: Run) -> list[str]:
         flags = ['--work-dir', str(folder), *resume, *amp]
         return [sys.executable, f'{tools}/train.py', str(config), *flags]
     before = study.needs(run)
-    weights = str(study.folder(before[0]) / WEIGHTS) if before else 'none'
+    weights = str(study.folder(before) / WEIGHTS) if before else 'none'
     kinds = ['encoder']
     if run.kind == 'trivial':
         kinds = ['middle-frame', 'motion-energy']
@@ -73,49 +64,39 @@ def command(study: Study, run: Run) -> list[str]:
     ]
 
 
-def call(
-    arguments: Sequence[str], log: Path, *, jobs: int, stop: Callable[[], bool]
-) -> int:
-    """Run a command until it ends or has to be stopped.
+def call(arguments: Sequence[str], log: Path, *, end: float) -> int:
+    """Run a command, add what it prints to a log and return its exit code.
 
-    Args:
-        arguments: The command.
-        log: What it prints is added here.
-        jobs: Commands that share the CPU's cores.
-        stop: Whether to stop, asked now and then.
-
-    Returns:
-        Exit code.
+    Raises:
+        subprocess.TimeoutExpired: If it was stopped at the time ``end``,
+            seconds since 1970.
+        KeyboardInterrupt: If it was stopped by the user.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    env = {'OMP_NUM_THREADS': str(threads), **os.environ, 'PYTHONPATH': path}
     with log.open('ab') as file:
         # In a session of its own: Ctrl-C is for the caller to pass on.
         process = subprocess.Popen(
             arguments,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=env,
+            env={**os.environ, 'PYTHONPATH': path},
             start_new_session=True,
         )
-        while True:
-            try:
-                return process.wait(timeout=_POLL)
-            except subprocess.TimeoutExpired:
-                if stop():
-                    os.killpg(process.pid, signal.SIGTERM)
-                    return process.wait()
+        seconds = None if math.isinf(end) else end - time.time()
+        try:
+            return process.wait(seconds)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
 
 
-def execute(
-    study: Study, run: Run, *, jobs: int, stop: Callable[[], bool]
-) -> str:
-    """Do one run.
+def execute(study: Study, run: Run, *, end: float) -> str:
+    """Do one run, at most until ``end``; see :func:`call`.
 
     Returns:
-        ``'finished'``, ``'stopped'``, ``'elsewhere'`` if another call works
-        on it, or what went wrong.
+        ``'finished'``, ``'elsewhere'`` if another call works on it, or what
+        went wrong.
     """
     folder = study.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,17 +104,12 @@ def execute(
         with FileLock(folder / '.lock', timeout=0):
             if study.ready(run):  # by another call, meanwhile
                 return 'finished'
-            begin = time.time()
-            with _CONFIGS:
-                arguments = command(study, run)
-            code = call(arguments, folder / LOG, jobs=jobs, stop=stop)
+            code = call(command(study, run), folder / LOG, end=end)
             if code:
-                return 'stopped' if stop() else f'exit code {code}'
+                return f'exit code {code}'
             if run.kind in PRETRAININGS:
                 keep_weights(folder)
-            gave = collect(study, run)
-            gave |= {'jobs': jobs, 'wall': time.time() - begin}
-            write_json(gave, folder / RESULT)
+            write_json(collect(study, run), folder / RESULT)
             return 'finished'
     except Timeout:
         return 'elsewhere'
@@ -163,10 +139,14 @@ def keep_weights(folder: Path) -> None:
 def collect(study: Study, run: Run) -> Result:
     """What a run gave: scores in percent, curves by step, its speed."""
     gpu = torch.cuda.is_available()
+    train, test = study.split(run.fold)
     gave: Result = {
         **asdict(run),
         'device': torch.cuda.get_device_name() if gpu else 'CPU',
         'revision': get_git_hash(digits=8),
+        'train': len(train),
+        'test': len(test),
+        'scores': [],
     }
     if run.kind in TRAININGS:
         log = read_scalars(study.folder(run))
@@ -179,97 +159,60 @@ def collect(study: Study, run: Run) -> Result:
         times = log['time'].keys() - {s for m in measured.values() for s in m}
         gave |= {
             'steps': max(log['loss']),
+            # What takes place once, such as starting and compiling, says
+            # nothing about a method: hence the median.
             'seconds_per_step': statistics.median(
                 log['time'][step] for step in times
             ),
             'curves': {'loss': log['loss'], **measured},
         }
-    if run.kind not in PRETRAININGS:
-        train, test = study.folds[run.fold]
-        gave |= {'train': len(train), 'test': len(test)}
-        gave['scores'] = scores_of(study, run, gave)
+    if run.kind == 'finetune':
+        (accuracy,) = gave['curves'].pop('acc/top1').values()
+        gave['scores'] = [_score(run.method, 'finetune', 100 * accuracy)]
+    elif run.kind not in PRETRAININGS:
+        for probe in json.loads((study.folder(run) / PROBE).read_text()):
+            name = run.method if run.kind == 'probe' else probe['source']
+            gave['scores'].append(_score(name, probe['method'], probe['top1']))
+    if run.kind == 'trivial':
+        right = 100 * (test['label'] == train['label'].mode()[0]).mean()
+        gave['scores'].append(_score('most frequent class', 'finetune', right))
     return gave
 
 
-def scores_of(study: Study, run: Run, gave: Result) -> dict[str, float]:
-    """Accuracies in percent, by the name of the score."""
-    if run.kind == 'finetune':
-        (accuracy,) = gave['curves'].pop('acc/top1').values()
-        return {'finetune': 100 * accuracy}
-    probes = json.loads((study.folder(run) / PROBE).read_text())
-    if run.kind == 'probe':
-        return {each['method']: each['top1'] for each in probes}
-    train, test = study.folds[run.fold]
-    answer = statistics.mode(train.values())
-    right = sum(label == answer for label in test.values())
-    return {
-        **{f'{e["source"]}:{e["method"]}': e['top1'] for e in probes},
-        'most frequent class:finetune': 100 * right / len(test),
-    }
+def _score(method: str, score: str, top1: float) -> Result:
+    return {'method': method, 'score': score, 'top1': float(top1)}
 
 
-def run_all(
-    study: Study, runs: Sequence[Run], *, jobs: int, end: float = math.inf
-) -> dict[Run, str]:
-    """Do runs, each after those that it needs.
+def run_all(study: Study, leaves: Sequence[Run], *, end: float) -> list[str]:
+    """Do all that is left, and wait for what other calls work on.
 
-    Args:
-        study: The study.
-        runs: From ``Study.left``.
-        jobs: How many at the same time.
-        end: Seconds since 1970 when to stop.
-
-    Returns:
-        What became of each, see :func:`execute`; ``'to do'`` of those that
-        were not begun.
+    Returns a sentence for each run that failed; see :func:`call` for errors.
     """
-    asked = threading.Event()
-    outcomes = dict.fromkeys(runs, 'to do')
-    futures: dict[Future[str], Run] = {}
-
-    def stop() -> bool:
-        return asked.is_set() or time.time() >= end
-
-    def begin(pool: ThreadPoolExecutor) -> None:
+    failed: dict[Run, str] = {}
+    while time.time() < end:
+        left = [run for run in study.left(leaves) if run not in failed]
+        runs = list(filter(study.can_start, left))
+        if not runs:
+            break
         for run in runs:
-            if len(futures) == jobs or stop():
-                return
-            if outcomes[run] == 'to do' and all(
-                map(study.ready, study.needs(run))
-            ):
-                outcomes[run] = 'running'
-                future = pool.submit(execute, study, run, jobs=jobs, stop=stop)
-                futures[future] = run
-
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            begin(pool)
-            while futures:
-                done, _ = wait(futures, return_when=FIRST_COMPLETED)
-                for future in done:
-                    run = futures.pop(future)
-                    outcomes[run] = future.result()
-                    counted = sum(o == 'finished' for o in outcomes.values())
-                    told = f'[{counted}/{len(runs)}] {run.name}'
-                    print(f'{told}: {outcomes[run]}', flush=True)
-                begin(pool)
-        except KeyboardInterrupt:
-            print('stopping; the same command goes on from here')
-            asked.set()
-    return outcomes | {run: future.result() for future, run in futures.items()}
+            outcome = execute(study, run, end=end)
+            if outcome != 'elsewhere':
+                break
+        if outcome == 'elsewhere':
+            time.sleep(POLL)
+            continue
+        print(f'{run.name}: {outcome}', flush=True)
+        if outcome != 'finished':
+            failed[run] = f'{study.folder(run) / LOG}: {outcome}'
+    return list(failed.values())
 
 
-def minutes_left(study: Study, runs: Sequence[Run]) -> float:
-    """Minutes of runs, one by one, by the median of finished ones.
-
-    NaN where none of a kind is finished.
-    """
-    walls: dict[str, list[float]] = {}
-    for path in study.home.glob(f'*/*/*/*/{RESULT}'):
-        gave = json.loads(path.read_text())
-        walls.setdefault(gave['kind'], []).append(gave['wall'])
-    medians = {kind: statistics.median(each) for kind, each in walls.items()}
-    return sum(medians.get(run.kind, math.nan) for run in runs) / 60
+def method(text: str) -> str:
+    """A name on the command line, such as ``bimm`` or ``videomae@2``."""
+    name, at, factor = text.partition('@')
+    if name not in {**METHODS, **OPTIONAL} or (at and not float(factor) > 0):
+        raise ValueError(text)
+    return text
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -278,8 +221,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog='python -m projects.mini_study.run', description=__doc__
     )
     add = parser.add_argument
+    add('clips', type=Path, help='CSV file of mini_study.folds')
     add('--videos', type=Path, required=True, help='folder of the clips')
-    add('--lists', type=Path, required=True, help='folder of the folds')
     add('--home', type=Path, help='default: work_dirs/mini_study/<size>')
     add('--size', default='small', help='see configs/; default: small')
     add(
@@ -291,21 +234,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--methods',
         nargs='+',
-        choices=[*METHODS, *OPTIONAL],
+        type=method,
         default=list(METHODS),
-        metavar='METHOD',
-        help=f'default: {" ".join(METHODS)}; others: {" ".join(OPTIONAL)}',
+        help=f'default: {" ".join(METHODS)}; others: {" ".join(OPTIONAL)}; '
+        'videomae@2 is pretrained for twice as many steps',
     )
     add('--seeds', type=int, nargs='+', default=[0, 1, 2], help='0 1 2')
     add('--folds', nargs='+', help='names of folds; default: all')
-    add(
-        '--budget',
-        nargs='+',
-        choices=['clips', 'time'],
-        default=['clips'],
-        help='what methods have in common: clips seen, or wall time; '
-        'default: clips',
-    )
     add(
         '--pretrain-on',
         choices=['train', 'all'],
@@ -313,8 +248,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="each fold's training clips, or all clips once, without labels; "
         'default: train',
     )
-    add('--minutes', type=float, default=0, help='then stop; default: never')
-    add('--jobs', type=int, default=1, help='runs at the same time')
+    add('--minutes', type=float, default=math.inf, help='then stop')
     add('--dry-run', action='store_true', help='only list what is left')
     return parser.parse_args(argv)
 
@@ -326,30 +260,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = Study(
         args.home or Path('work_dirs/mini_study') / args.size,
+        read_clips(args.clips, args.videos),
         args.videos,
-        args.lists,
         numbers=read_size(args.size, args.set),
         pretrain_on=args.pretrain_on,
     )
-    folds = args.folds or list(study.folds)
-    leaves = study.leaves(args.methods, args.seeds, folds, args.budget)
-    runs, failed = study.left(leaves), False
+    known = fold_names(study.clips)
+    folds = args.folds or known
+    if not {*folds} <= {*known}:
+        raise ValueError(f'--folds {folds}: {args.clips} has {known}')
+    leaves, failed = study.leaves(args.methods, args.seeds, folds), []
     if args.dry_run:
-        print('\n'.join(run.name for run in runs))
+        print('\n'.join(run.name for run in study.left(leaves)))
     else:
-        end = begin + 60 * args.minutes if args.minutes else math.inf
-        outcomes = run_all(study, runs, jobs=args.jobs, end=end)
-        for run, outcome in outcomes.items():
-            if outcome not in ('finished', 'stopped', 'elsewhere', 'to do'):
-                print(f'FAILED: {study.folder(run) / LOG}: {outcome}')
-                failed = True
-        runs = study.left(leaves)
-    minutes = minutes_left(study, runs)
-    needed = 'time not known yet'
-    if not math.isnan(minutes):
-        needed = f'{minutes:.0f} min one by one'
-    print(f'{study.home}: {len(runs)} runs to do, {needed}')
-    return int(failed)
+        try:
+            failed = run_all(study, leaves, end=begin + 60 * args.minutes)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            print('stopped: the same command goes on from here')
+    for sentence in failed:
+        print(f'FAILED: {sentence}')
+    print(f'{study.home}: {len(study.left(leaves))} runs to do')
+    return int(bool(failed))
 
 
 if __name__ == '__main__':
