@@ -69,27 +69,17 @@ def moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def clip_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every clip, for the normalization ``'clip'``.
+    """Mean and deviation (B, 1, 1, 1) of every clip of (B, N, P / C, C).
 
     With one deviation per clip, predicting the mean costs 1. A deviation
     below one gray level counts as one.
-
-    Args:
-        values: (B, N, P / C, C).
-
-    Returns:
-        Both (B, 1, 1, 1).
     """
     mean, var = moments(values, (1, 2, 3))
     return mean, var.sqrt().clamp_min(GRAY_LEVEL)
 
 
 def token_grid(size: Size, patch: Size) -> Size:
-    """Count the tokens along time, height and width.
-
-    Args:
-        size: Frames, height and width of the maps.
-        patch: Frames, height and width of one token.
+    """Count the tokens of (pt, ph, pw) entries in maps of (T, h, w).
 
     Raises:
         ValueError: If the patch does not divide the size.
@@ -105,19 +95,13 @@ def token_grid(size: Size, patch: Size) -> Size:
 
 
 def patchify(maps: Tensor, patch: Size) -> Tensor:
-    """Cut maps into tokens, in the order of VideoMAE.
+    """Cut maps (B, C, T, h, w) into tokens (B, N, P), as VideoMAE does.
 
     The numbers of a token run over frame, row, column and, fastest, channel.
 
-    Args:
-        maps: (B, C, T, h, w).
-        patch: (pt, ph, pw) in entries of the map.
-
-    Returns:
-        (B, N, P).
-
     Raises:
-        ValueError: If the patch does not divide the maps.
+        ValueError: If the patch of (pt, ph, pw) entries does not divide the
+            maps.
     """
     batch, channels, frames, height, width = maps.shape
     t, h, w = token_grid((frames, height, width), patch)
@@ -131,15 +115,9 @@ def patchify(maps: Tensor, patch: Size) -> Tensor:
 
 
 def unpatchify(tokens: Tensor, patch: Size, size: Size) -> Tensor:
-    """Put tokens together again: the inverse of :func:`patchify`.
+    """Put tokens (B, N, P) together to maps (B, C, T, h, w) of a size.
 
-    Args:
-        tokens: (B, N, P).
-        patch: (pt, ph, pw) in entries of the map.
-        size: (T, h, w) of the maps.
-
-    Returns:
-        (B, C, T, h, w) with C = P / (pt * ph * pw).
+    The inverse of :func:`patchify`, with C = P / (pt * ph * pw).
 
     Raises:
         ValueError: If the patch does not divide ``size``, or the tokens do
@@ -171,9 +149,6 @@ class Target(nn.Module):
 
     Args:
         norm: One of ``norms``; None leaves the numbers as they are.
-
-    Raises:
-        ValueError: If ``norm`` is not among ``norms``.
     """
 
     norms: dict[str, str] = {}
@@ -189,22 +164,14 @@ class Target(nn.Module):
         self.norm = norm
 
     def maps(self, clips: ClipBatch) -> Tensor:
-        """Compute what is to be predicted, frame by frame.
-
-        Returns:
-            (B, C, T, h, w), fp32.
-        """
+        """Compute what is to be predicted by frame, (B, C, T, h, w), fp32."""
         raise NotImplementedError
 
     def statistics(self, values: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Compute shift and scale of the normalization ``norm``.
+        """Compute shift (None for zero) and scale of the normalization.
 
-        Args:
-            values: (B, N, P / C, C).
-
-        Returns:
-            Shift (None for zero) and scale, broadcastable to ``values``;
-            normalized values are (values - shift) / scale.
+        Normalized values are (values - shift) / scale. Both are broadcast to
+        ``values``, (B, N, P / C, C).
         """
         raise NotImplementedError
 
@@ -217,27 +184,16 @@ class Target(nn.Module):
         return patch
 
     def out_channels(self, patch: Size) -> int:
-        """Count the numbers that a decoder predicts per token.
-
-        Args:
-            patch: Frames, height and width of a token in pixels.
-        """
+        """Count the numbers that a decoder predicts per patch in pixels."""
         t, h, w = self.map_patch(patch)
         return t * h * w * self.channels
 
     @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Make tokens before normalization.
-
-        Args:
-            clips: A batch of clips or images.
-            patch: Frames, height and width of a token in pixels.
-
-        Returns:
-            (B, N, P), fp32.
+        """Make tokens before normalization, (B, N, P), fp32.
 
         Raises:
-            ValueError: If the patch does not divide the clips.
+            ValueError: If the patch, in pixels, does not divide the clips.
         """
         return patchify(self.maps(clips), self.map_patch(patch))
 
@@ -260,22 +216,14 @@ class Target(nn.Module):
         Args:
             prediction: (B, Ns, ``out_channels``), of a decoder.
             target: (B, Ns, P), scored tokens of :meth:`forward`.
-
-        Returns:
-            A scalar.
         """
         return F.mse_loss(prediction.float(), target)
 
     def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute what the log shows besides the loss; none by default.
 
-        Args:
-            prediction: As for :meth:`loss`.
-            target: As for :meth:`loss`.
-
-        Returns:
-            Scalars without gradient by name. No name holds "loss", which
-            MMEngine would add to the loss.
+        Arguments are those of :meth:`loss`, values are scalars without
+        gradient. No name holds "loss", which MMEngine would add to the loss.
         """
         return {}
 
@@ -289,14 +237,10 @@ class Target(nn.Module):
         return '' if self.norm is None else self.norms[self.norm]
 
     def denormalize(self, tokens: Tensor, raw: Tensor) -> Tensor:
-        """Undo the normalization with the true statistics, for pictures.
+        """Undo the normalization of tokens (B, N, P), for pictures.
 
-        Args:
-            tokens: (B, N, P) in the space of :meth:`forward`.
-            raw: (B, N, P), the true tokens before normalization.
-
-        Returns:
-            (B, N, P). It knows what :attr:`uses_true_stats` says.
+        The statistics are those of ``raw``, the true tokens before
+        normalization: :attr:`uses_true_stats` says what that gives away.
         """
         if self.norm is None:
             return tokens
@@ -305,15 +249,12 @@ class Target(nn.Module):
         return (values if shift is None else values + shift).flatten(2)
 
     def visualize(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Show tokens before normalization as pictures.
+        """Show tokens before normalization as pictures (B, T, H, W, 3).
 
         Args:
             tokens: (B, N, P), from :meth:`raw` or :meth:`denormalize`.
             patch: Frames, height and width of a token in pixels.
             size: Frames, height and width of the clip in pixels.
-
-        Returns:
-            (B, T, H, W, 3), RGB in [0, 1].
         """
         entries = self.map_patch(patch)
         t, h, w = (

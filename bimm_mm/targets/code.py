@@ -13,12 +13,7 @@ from torch import Tensor
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, Size
-from bimm_mm.targets.base import (
-    Target,
-    fp32_no_grad,
-    patchify,
-    token_grid,
-)
+from bimm_mm.targets.base import Target, fp32_no_grad, patchify, token_grid
 
 FRAMES = ('first', 'all')
 
@@ -52,9 +47,6 @@ class CodeTarget(Target):
         frames: Which frames of a tubelet have their codes predicted. MAM2's
             abstract does not say. ``'first'``: one code per place, at half of
             the tokenizer's cost for tubelets of 2. ``'all'``: every frame's.
-
-    Raises:
-        ValueError: If ``frames`` is unknown.
     """
 
     channels = 1
@@ -116,14 +108,11 @@ class CodeTarget(Target):
         return patchify(self._codes(pixels), cells)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Compute the cross-entropy, the mean over codes, in fp32.
+        """Cross-entropy, the mean over codes, fp32; ln(K) of even scores.
 
         Args:
             prediction: (B, Ns, P * K), scores of classes.
             target: (B, Ns, P), codes.
-
-        Returns:
-            A scalar; ln(K) where nothing is known.
         """
         scores = self._by_class(prediction).float()
         return F.cross_entropy(scores.flatten(0, 2), target.flatten())

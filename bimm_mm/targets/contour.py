@@ -46,10 +46,6 @@ class ContourTarget(Target):
             one pixel wide, and their exact place cannot be predicted from what
             surrounds a masked patch. None, the default, leaves them as they
             are stored.
-
-    Raises:
-        ValueError: If an option is unknown, ``sigma`` is not above 0, or it
-            is given for ``'sobel'``.
     """
 
     norms = {'clip': 'true deviation of the clip'}
@@ -139,11 +135,8 @@ def sobel(picture: Tensor) -> Tensor:
     quantiles of whole frames cost more than the edges themselves. It counts
     as one gray level where it is less, so that a flat frame stays flat.
 
-    Args:
-        picture: (B, 1, T, H, W), brightness in [0, 1]; H, W > 1.
-
-    Returns:
-        (B, 1, T, H, W) in [0, 1].
+    Brightness in [0, 1], (B, 1, T, H, W) with H, W > 1, gives edges of the
+    same shape, in [0, 1].
     """
     frames = F.pad(picture.flatten(0, 1), (1, 1, 1, 1), mode='reflect')
     # Both filters are separable: smooth one way, differ the other way.

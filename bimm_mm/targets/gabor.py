@@ -78,9 +78,6 @@ class GaborTarget(Target):
             default target is 0.0025 for stride 4 and 0.0001 for stride 2,
             where its variance is 1.
         eps: Added to the length of a cell.
-
-    Raises:
-        ValueError: If an option is out of range.
     """
 
     norms = {'patch': 'true mean and deviation of every patch'}
@@ -98,17 +95,9 @@ class GaborTarget(Target):
     ) -> None:
         super().__init__(norm)
         waves = tuple(wavelengths)
-        if isinstance(stride, int):
-            strides: tuple[int, ...] = (stride,) * len(waves)
-        else:
-            strides = tuple(stride)
+        each = (stride,) * len(waves) if isinstance(stride, int) else stride
         self.bank = Bank(
-            orientations=orientations,
-            wavelengths=waves,
-            strides=strides,
-            cell=cell,
-            sigma_ratio=sigma_ratio,
-            eps=eps,
+            orientations, waves, tuple(each), cell, sigma_ratio, eps
         )
         self.bank.check()
         self.channels = orientations * len(waves)
@@ -212,12 +201,8 @@ class Matrices(NamedTuple):
 def gabor(picture: Tensor, bank: Bank) -> Tensor:
     """Filter pictures, average over cells, divide cells by their length.
 
-    Args:
-        picture: (B, 1, T, H, W), brightness, fp32; the cell divides H and W.
-        bank: The filters.
-
-    Returns:
-        (B, S * O, T, H / cell, W / cell), wavelength-major.
+    Brightness (B, 1, T, H, W), fp32, of which the cell divides H and W, gives
+    (B, S * O, T, H / cell, W / cell), wavelength-major.
     """
     batch, _, frames, height, width = picture.shape
     columns = picture.reshape(-1, width).T.contiguous()  # (W, N * H)
@@ -354,11 +339,9 @@ def _strips(
 ) -> tuple[Tensor, Tensor]:
     """Filters along x for a strip, and the columns that the strips need.
 
-    Strips may reach beyond the right border; the caller cuts that off.
-
-    Returns:
-        Columns (width of a strip with its margins, K) and filters (2F + 1, n,
-        width of a strip with its margins).
+    Columns are (width of a strip with its margins, K), filters (2F + 1, n,
+    that width). Strips may reach beyond the right border; the caller cuts
+    that off.
     """
     count = math.ceil(width / STRIP)
     strip = math.ceil(width / bank.cell / count) * bank.cell

@@ -18,12 +18,7 @@ from torch import Tensor
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, Size
-from bimm_mm.targets.base import (
-    Target,
-    fp32_no_grad,
-    patchify,
-    token_grid,
-)
+from bimm_mm.targets.base import Target, fp32_no_grad, patchify, token_grid
 
 # Differences of 8-bit levels are exact in fp32, those of [0, 1] are not, and
 # the sign of a rounding error would decide the bin of an upright edge.
@@ -50,9 +45,6 @@ class HOGTarget(Target):
         window: Votes are weighted by a Gaussian in windows of so many pixels,
             side by side, with a deviation of half the window. None: no
             weights.
-
-    Raises:
-        ValueError: If ``window`` is below 2.
     """
 
     def __init__(

@@ -52,9 +52,6 @@ class PixelTarget(Target):
         mean: RGB mean in [0, 1] units of the normalized picture that
             ``'mae'`` refers to; ImageNet's by default.
         std: Its deviation.
-
-    Raises:
-        ValueError: If ``norm`` is unknown.
     """
 
     norms = {
@@ -139,9 +136,6 @@ class MotionTarget(Target):
             patch, where stillness would become amplified noise. ``'patch'``
             does that nevertheless: per token and channel (x - mean) / (std +
             1e-6), as VideoMAE does with pixels. None leaves the differences.
-
-    Raises:
-        ValueError: If an option is unknown.
     """
 
     norms = {
