@@ -77,11 +77,19 @@ def toy_arch(joint_checkpoint) -> dict:
 
 @pytest.fixture
 def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
-    """Write a full-size config after ``change`` has shrunk it."""
+    """Write a full-size config after ``change`` has shrunk it.
+
+    It loads data without workers and logs every step.
+    """
 
     def write(path: Path, change: Callable[[Config], None]) -> Path:
         cfg = Config.fromfile(path)
         change(cfg)
+        for part in ('train', 'val', 'test'):
+            cfg[f'{part}_dataloader'].update(
+                num_workers=0, persistent_workers=False
+            )
+        cfg.default_hooks.logger.interval = 1
         target = tmp_path / Path(path).name
         cfg.dump(target)
         return target

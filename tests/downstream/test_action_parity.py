@@ -102,9 +102,7 @@ def _logits(model: nn.Module, clips: Tensor) -> Tensor:
         return model(data['inputs'], mode='tensor', stage='head')
 
 
-def test_logits_are_those_of_mmaction2(
-    pair: tuple[nn.Module, nn.Module],
-) -> None:
+def test_logits_are_those_of_mmaction2(pair):
     ours, theirs = pair
     clips = torch.randint(256, (3, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
     wanted = _logits(theirs, clips)
@@ -113,9 +111,7 @@ def test_logits_are_those_of_mmaction2(
     torch.testing.assert_close(_logits(ours, clips), wanted, atol=1e-5, rtol=0)
 
 
-def test_scores_of_many_views_are_those_of_mmaction2(
-    pair: tuple[nn.Module, nn.Module],
-) -> None:
+def test_scores_of_many_views_are_those_of_mmaction2(pair):
     views = torch.randint(256, (6, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
     scores = []
     for model in pair:
@@ -132,9 +128,7 @@ def test_scores_of_many_views_are_those_of_mmaction2(
     assert (logits.mean(0).softmax(0) - wanted).abs().max() > 1e-5
 
 
-def test_other_weights_give_other_logits(
-    pair: tuple[nn.Module, nn.Module],
-) -> None:
+def test_other_weights_give_other_logits(pair):
     ours, theirs = pair
     clips = torch.randint(256, (1, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
     with torch.no_grad():

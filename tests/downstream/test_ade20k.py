@@ -231,7 +231,6 @@ def test_toy_run(
         _shrink(cfg, toy_arch)
         for part, count in (('train', 20), ('val', 4), ('test', 4)):
             loader = cfg[f'{part}_dataloader']
-            loader.update(num_workers=0, persistent_workers=False)
             # ADE20KDataset knows the names of ADE20K only.
             loader.dataset.update(
                 type='BaseSegDataset',
@@ -252,7 +251,6 @@ def test_toy_run(
         warmup, decay = cfg.param_scheduler
         warmup.end = decay.begin = 2
         cfg.train_cfg.update(max_iters=4, val_interval=4)
-        cfg.default_hooks.logger.interval = 1
         cfg.default_hooks.checkpoint.interval = 4
 
     config = toy_config(CONFIG, shrink)

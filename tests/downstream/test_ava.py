@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,6 @@ def _shrink(cfg: Config, data_root: Path, arch: dict) -> None:
     ]
     for split, loader, count in loaders:
         loader.dataset = _dataset(loader.dataset, data_root, split, count)
-        loader.update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.batch_size = 4
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.num_classes = 8
@@ -90,7 +88,6 @@ def _shrink(cfg: Config, data_root: Path, arch: dict) -> None:
             evaluator[key] = cfg.val_dataloader.dataset.dataset[key]
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.param_scheduler = []
-    cfg.default_hooks.logger.interval = 1
 
 
 @pytest.fixture
@@ -105,13 +102,8 @@ def toy_cfg(data_root) -> Config:
 
 
 def test_toy_run(
-    toy_config: Callable,
-    toy_arch: dict,
-    run_script: Callable,
-    evaluate: Callable,
-    data_root: Path,
-    tmp_path: Path,
-) -> None:
+    toy_config, toy_arch, run_script, evaluate, data_root, tmp_path
+):
     path = toy_config(CONFIG, lambda cfg: _shrink(cfg, data_root, toy_arch))
     trained = run_script('train.py', path, '--work-dir', 'work', '--amp')
     said = trained.stdout + trained.stderr

@@ -175,9 +175,7 @@ def test_toy_run(
         cfg.data_preprocessor.num_classes = len(names)
         for part, step in (('train', 40), ('val', 25), ('test', 25)):
             loader = cfg[f'{part}_dataloader']
-            loader.update(
-                batch_size=16, num_workers=0, persistent_workers=False
-            )
+            loader.batch_size = 16
             count = 2000 if part == 'train' else 1000
             loader.dataset.update(
                 data_root=str(folder),
@@ -194,7 +192,6 @@ def test_toy_run(
         warmup, cosine = cfg.param_scheduler
         warmup.end = cosine.begin = 1
         cfg.train_cfg.max_epochs = 2
-        cfg.default_hooks.logger.interval = 1
 
     config = toy_config(BIMM, shrink)
     run_script('train.py', config, '--amp', '--work-dir', 'run')

@@ -14,6 +14,7 @@ from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import (
     ContourTarget,
     GaborTarget,
+    HOGTarget,
     MotionTarget,
     PixelTarget,
     Target,
@@ -32,7 +33,9 @@ TARGETS = {
     'pixel clip': (PixelTarget, dict(norm='clip'), 1536),
     'pixel raw': (PixelTarget, dict(norm=None), 1536),
     'motion': (MotionTarget, {}, 1536),
+    'motion signed': (MotionTarget, dict(signed=True), 1536),
     'motion raw': (MotionTarget, dict(norm=None), 1536),
+    'hog': (HOGTarget, {}, 108),
 }
 
 
@@ -42,7 +45,7 @@ def target(request) -> Target:
     return cls(**options)
 
 
-@pytest.fixture(params=['gabor', 'contour sobel', 'contour', 'pixel'])
+@pytest.fixture(params=['gabor', 'hog', 'contour sobel', 'contour', 'pixel'])
 def still_target(request) -> Target:
     cls, options, _ = TARGETS[request.param]
     return cls(**options)
@@ -52,13 +55,6 @@ def single(height: int = 32) -> Tensor:
     pixels = torch.zeros(1, 3, 2, height, height)
     pixels[0, 1, 0, 11, 13] = 1
     return pixels
-
-
-def first_frame(clip: ClipBatch) -> ClipBatch:
-    """Frame 0 of every clip, from scratch: nothing is remembered."""
-    return ClipBatch(
-        clip.inputs[:, :, :1], clip.pixels[:, :, :1], clip.contour[:, :, :1]
-    )
 
 
 @pytest.mark.parametrize('name', TARGETS)
@@ -172,25 +168,36 @@ def test_pictures_are_pictures(target, clip):
     assert wild.max() <= 1
 
 
-def test_images(still_target, clip):
-    image = first_frame(clip)
-    tokens = still_target(image, (1, 16, 16))
-    assert tokens.shape == (2, 36, still_target.out_channels((1, 16, 16)))
+def test_a_frame_of_the_clip_is_as_good_as_the_picture(still_target, clip):
+    patch = (1, 16, 16)
+    still_target(clip, PATCH)
+    remembered = clip.frame(torch.tensor([0, 0]))
+    # From scratch: nothing is remembered.
+    image = ClipBatch(
+        clip.inputs[:, :, :1], clip.pixels[:, :, :1], clip.contour[:, :, :1]
+    )
+    expected = still_target(image, patch)
+    assert expected.shape == (2, 36, still_target.out_channels(patch))
+    found = still_target(remembered, patch)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     picture = still_target.visualize(
-        still_target.raw(image, (1, 16, 16)), (1, 16, 16), (1, 96, 96)
+        still_target.raw(image, patch), patch, (1, 96, 96)
     )
     assert picture.shape == (2, 1, 96, 96, 3)
 
 
-def test_a_frame_of_the_clip_is_as_good_as_the_picture(still_target, clip):
-    still_target(clip, PATCH)
-    remembered = clip.frame(torch.tensor([0, 0]))
-    expected = still_target(first_frame(clip), (1, 16, 16))
-    found = still_target(remembered, (1, 16, 16))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize('name', ['contour', 'motion', 'motion signed'])
+def test_one_deviation_per_clip(name, clip):
+    cls, options, _ = TARGETS[name]
+    raw = cls(**{**options, 'norm': None})(clip, PATCH)
+    found = cls(**options)(clip, PATCH)
+    deviation = raw.std((1, 2), keepdim=True)
+    torch.testing.assert_close(found, raw / deviation, rtol=1e-4, atol=1e-6)
+    # Not per patch: patches keep their own strength.
+    assert found.std(-1).std() > 0.1
 
 
-@pytest.mark.parametrize('name', ['gabor', 'contour sobel'])
+@pytest.mark.parametrize('name', ['gabor', 'contour sobel', 'hog'])
 def test_costly_maps_are_computed_once(name, clip):
     cls, options, _ = TARGETS[name]
     maps = cls(**options).maps(clip)
@@ -204,14 +211,10 @@ def test_costly_maps_are_computed_once(name, clip):
 
 
 def test_size_that_is_no_multiple_of_the_patch(target):
-    pixels = torch.rand(1, 3, 2, 40, 48)
-    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
-    with pytest.raises(ValueError, match=r'multiples of the patch'):
-        target(clips, PATCH)
-    pixels = torch.rand(1, 3, 3, 32, 32)
-    clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
-    with pytest.raises(ValueError, match=r'multiples of the patch'):
-        target(clips, PATCH)
+    for pixels in (torch.rand(1, 3, 2, 40, 48), torch.rand(1, 3, 3, 32, 32)):
+        clips = ClipBatch(pixels, pixels, contour=pixels[:, :1])
+        with pytest.raises(ValueError, match=r'multiples of the patch'):
+            target(clips, PATCH)
 
 
 @pytest.mark.parametrize(
@@ -263,16 +266,9 @@ def test_unpatchify_is_the_inverse():
     tokens = patchify(maps, (3, 4, 2))
     assert tokens.shape == (3, 2 * 2 * 6, 3 * 4 * 2 * 2)
     assert torch.equal(unpatchify(tokens, (3, 4, 2), (6, 8, 12)), maps)
-
-
-def test_maps_that_are_not_contiguous():
+    # Of maps that are not contiguous, too.
     maps = torch.rand(2, 8, 12, 4, 3).permute(0, 4, 3, 1, 2)
     tokens = patchify(maps, (2, 4, 4))
     assert torch.equal(unpatchify(tokens, (2, 4, 4), (4, 8, 12)), maps)
-
-
-def test_tokens_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match='do not fit'):
         unpatchify(torch.rand(1, 5, 96), (2, 4, 4), (2, 8, 8))
-    with pytest.raises(ValueError, match='do not fit'):
-        unpatchify(torch.rand(1, 4, 97), (2, 4, 4), (2, 8, 8))

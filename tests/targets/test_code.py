@@ -104,13 +104,33 @@ def test_loss_is_fp32_under_autocast(target):
         assert target.loss(prediction, codes).dtype == torch.float32
 
 
-def test_a_branch_logs_the_accuracy(target, dorsal_branch, clip):
-    branch = dorsal_branch(
-        target=dict(
-            type='bimm_mm.CodeTarget',
-            tokenizer=TOKENIZER,
-            frames=target.frames,
-        )
+def test_a_branch_logs_the_accuracy(target, clip):
+    branch = MaskedBranch(
+        dict(
+            type='bimm_mm.BIMMVisionTransformer',
+            arch=dict(embed_dims=24, depth=1, num_heads=2),
+            img_size=96,
+            num_frames=4,
+            tubelet_size=2,
+        ),
+        masking=dict(type='bimm_mm.TubeMasking', ratio=0.5),
+        areas=[
+            dict(
+                name='codes',
+                after_block=1,
+                decoder=dict(
+                    type='bimm_mm.TransformerDecoder',
+                    depth=1,
+                    decoder_dims=16,
+                    num_heads=2,
+                ),
+                target=dict(
+                    type='bimm_mm.CodeTarget',
+                    tokenizer=TOKENIZER,
+                    frames=target.frames,
+                ),
+            )
+        ],
     )
     torch.manual_seed(0)
     log = branch(clip)
@@ -133,37 +153,6 @@ def test_a_branch_logs_the_accuracy(target, dorsal_branch, clip):
     assert part['dorsal_codes/accuracy'] == expected
 
 
-@pytest.fixture
-def dorsal_branch():
-    def build(target: dict) -> MaskedBranch:
-        torch.manual_seed(0)
-        return MaskedBranch(
-            dict(
-                type='bimm_mm.BIMMVisionTransformer',
-                arch=dict(embed_dims=24, depth=1, num_heads=2),
-                img_size=96,
-                num_frames=4,
-                tubelet_size=2,
-            ),
-            masking=dict(type='bimm_mm.TubeMasking', ratio=0.5),
-            areas=[
-                dict(
-                    name='codes',
-                    after_block=1,
-                    decoder=dict(
-                        type='bimm_mm.TransformerDecoder',
-                        depth=1,
-                        decoder_dims=16,
-                        num_heads=2,
-                    ),
-                    target=target,
-                )
-            ],
-        )
-
-    return build
-
-
 def test_picture_shows_each_code_in_its_color(target, clip):
     tokens = target.raw(clip, PATCH)
     picture = target.visualize(tokens, PATCH, clip.size)
@@ -182,23 +171,6 @@ def test_picture_shows_each_code_in_its_color(target, clip):
             ]
             wanted = colors[code][:, None, None].expand_as(patch)
             assert torch.equal(patch, wanted)
-
-
-def test_pictures_of_a_branch(target, dorsal_branch, clip):
-    pictures = pytest.importorskip('bimm_mm.apis.pictures')
-    branch = dorsal_branch(
-        target=dict(
-            type='bimm_mm.CodeTarget',
-            tokenizer=TOKENIZER,
-            frames=target.frames,
-        )
-    )
-    with torch.no_grad():
-        (output,) = branch(clip, mode='predict')[0].values()
-    area = branch.areas['codes']
-    guess, truth = pictures.area_pictures(area, output)
-    assert guess.shape == truth.shape == (2, 4, 96, 96, 3)
-    assert 'CodeTarget, loss' in pictures.caption(area, output)
 
 
 def test_patch_smaller_than_a_code(clip):

@@ -23,7 +23,7 @@ def photographs() -> ClipBatch:
     return ClipBatch(inputs=pixels, pixels=pixels)
 
 
-def _mmpretrain(clips, *, bins=9, cell=8, window=16):
+def _mmpretrain(clips, *, bins, cell, window):
     """Histograms (B, 3 * bins, h, w) of mmpretrain's generator."""
     from mmpretrain.models.selfsup.maskfeat import HOGGenerator
 
@@ -33,18 +33,14 @@ def _mmpretrain(clips, *, bins=9, cell=8, window=16):
     return generator(clips.pixels.squeeze(2) * 255)
 
 
-@pytest.mark.parametrize('window', [16, 32, 0])
-@pytest.mark.parametrize('cell', [4, 8, 16, 32])
-def test_histograms_equal_mmpretrain(photographs, cell, window):
-    target = HOGTarget(cell=cell, window=window or None)
-    expected = _mmpretrain(photographs, cell=cell, window=window)
+@pytest.mark.parametrize(
+    ('bins', 'cell', 'window'),
+    [(9, 4, 16), (9, 8, 32), (9, 16, 0), (9, 32, 0), (18, 8, 16)],
+)
+def test_histograms_equal_mmpretrain(photographs, bins, cell, window):
+    target = HOGTarget(bins, cell=cell, window=window or None)
+    expected = _mmpretrain(photographs, bins=bins, cell=cell, window=window)
     maps = target.maps(photographs).squeeze(2)
-    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=0)
-
-
-def test_bins(photographs):
-    expected = _mmpretrain(photographs, bins=18)
-    maps = HOGTarget(18).maps(photographs).squeeze(2)
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=0)
 
 
@@ -110,14 +106,6 @@ def test_a_tubelet_is_the_mean_of_its_frames(clip):
         [(frames[0] + frames[1]) / 2, (frames[2] + frames[3]) / 2], dim=1
     )
     torch.testing.assert_close(tokens, expected)
-
-
-def test_no_gradient_and_full_precision(clip):
-    pixels = clip.pixels.clone().requires_grad_()
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        tokens = HOGTarget()(ClipBatch(pixels, pixels), (2, 16, 16))
-    assert tokens.dtype == torch.float32
-    assert not tokens.requires_grad
 
 
 def test_picture_of_an_edge_is_brighter_than_of_noise():
