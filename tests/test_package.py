@@ -11,7 +11,6 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {
@@ -205,11 +204,3 @@ def test_versions_are_the_same_everywhere():
     assert {name for name, _ in found} == {'ruff', 'codespell'}
     for name, number in found:
         assert f'\n{name}=={number}\n' in pins
-
-
-def test_the_index_names_every_metafile():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    found = (ROOT / 'configs').glob('**/metafile.yml')
-    assert sorted(index['Import']) == sorted(
-        str(path.relative_to(ROOT)) for path in found
-    )

@@ -31,6 +31,16 @@ def nested_dicts(node: object) -> Iterator[dict[str, Any]]:
             yield from nested_dicts(item)
 
 
+def transforms(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All transforms of a pipeline, nested ones included."""
+    found = []
+    for step in pipeline:
+        found += [step, *transforms(step.get('transforms') or [])]
+        if 'transform' in step:
+            found += transforms([step['transform']])
+    return found
+
+
 def _shrink_value(value: object) -> object:
     """224 pixels, wherever they stand, become 64."""
     if isinstance(value, (list, tuple)):

@@ -23,6 +23,7 @@ from torch import nn
 
 from bimm_mm.contours.format import Manifest
 from tests.golden.golden import ROOT, leaf_configs, stored_structure
+from tests.toy_configs import transforms
 
 LEAVES = leaf_configs()
 ROOTS = [
@@ -117,16 +118,9 @@ def _datasets(node: dict) -> Iterator[dict]:
             yield from _datasets(inner)
 
 
-def _steps(pipeline: list[dict]) -> Iterator[dict]:
-    """All transforms, nested ones included."""
-    for step in pipeline:
-        yield step
-        yield from _steps(step.get('transforms') or [])
-
-
 def _read_contours(pipeline: list[dict], root: Path) -> None:
     """Point a pipeline to contours, which it looks for when it is built."""
-    readers = [step for step in _steps(pipeline) if step.get('contour_root')]
+    readers = [s for s in transforms(pipeline) if s.get('contour_root')]
     for step in readers:
         step.contour_root = str(root)
     made = {step.detector for step in readers if 'detector' in step}

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from bimm_mm.registry import MODELS
 from tests.golden.golden import ROOT
+from tests.toy_configs import transforms
 
 FOLDER = ROOT / 'configs' / 'downstream'
 # Table 9, typed off by hand, column by column: base lr, batch per GPU,
@@ -53,16 +54,6 @@ def row(name: str) -> tuple:
         value[large] if index in (3, 7) else value
         for index, value in enumerate(values)
     )
-
-
-def transforms(node) -> list[dict]:
-    """All transforms of a pipeline, nested ones included."""
-    found = []
-    for step in node or []:
-        found.append(step)
-        found += transforms(step.get('transforms'))
-        found += transforms([step['transform']] if 'transform' in step else [])
-    return found
 
 
 def innermost(loader) -> dict:

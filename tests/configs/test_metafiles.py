@@ -17,6 +17,10 @@ MODELS = list(chain(*(part['Models'] for part in PARTS)))
 
 
 def test_every_leaf_config_is_named_once():
+    found = (ROOT / 'configs').glob('**/metafile.yml')
+    assert sorted(METAFILES) == sorted(
+        str(path.relative_to(ROOT)) for path in found
+    )
     named = sorted(model['Config'] for model in MODELS)
     folders = [(ROOT / path).parent for path in METAFILES]
     there = chain(*(folder.rglob('*.py') for folder in folders))

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from bimm_mm.registry import MODELS
 from tests.golden.golden import ROOT
+from tests.toy_configs import transforms
 
 FOLDER = ROOT / 'configs' / 'bimm'
 # Table 8 of the paper and Sec. A.1 and A.2, typed off by hand: base lr,
@@ -21,14 +22,6 @@ TABLE_8 = {
 }
 # Stage 1 on other pictures has the settings of stage 1 on IN-1K.
 ROW = {'pretrain_ventral_ucf101': 'in1k'}
-
-
-def transforms(node: list[dict]) -> list[dict]:
-    """All transforms of a pipeline, nested ones included."""
-    found = []
-    for step in node:
-        found += [step, *transforms(step.get('transforms') or [])]
-    return found
 
 
 @pytest.mark.parametrize(

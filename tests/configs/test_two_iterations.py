@@ -17,10 +17,11 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from bimm_mm.apis import read_scalars
+from bimm_mm.datasets import InMemoryVideoDataset
 from bimm_mm.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-STRUCTURES = (  # MAM2 is in test_mam2.py
+STRUCTURES = (
     'ablations/ablation_contour_sobel',
     'ablations/ablation_motion_decoded',
     'ablations/ablation_no_cls_token',
@@ -36,6 +37,7 @@ STRUCTURES = (  # MAM2 is in test_mam2.py
     'bimm/pretrain_joint_ucf101',
     'bimm/pretrain_ventral_in1k',
     'bimm/pretrain_ventral_ucf101',
+    'mam2/pretrain_mam2_ucf101',
 )
 DIAGNOSED = (
     'ablations/ablation_sharing_all',  # two branches, the same blocks
@@ -109,6 +111,39 @@ def test_omnimae_takes_turns_and_resumes(train, tmp_path):
     resumed, _ = _omnimae_losses(train, tmp_path, 'cut', 2, resume=True)
     assert len(whole) == 8
     assert resumed[-4:] == whole[4:]
+
+
+# What docs/benchmarks.md tells users to write.
+IN_MEMORY = """
+_base_ = '{base}'
+train_dataloader = dict(
+    dataset=dict(
+        dataset=dict(
+            _delete_=True,
+            type='bimm_mm.InMemoryVideoDataset',
+            side=1000,
+            dataset={{{{_base_.train_dataloader.dataset.dataset}}}},
+        ),
+    ),
+)
+"""
+
+
+def test_training_from_memory_has_the_same_losses(
+    train, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('BIMM_CONTOURS', 'map')
+    base = CONFIGS / 'bimm' / 'pretrain_ventral_ucf101.py'
+    leaf = tmp_path / 'memory.py'
+    leaf.write_text(IN_MEMORY.format(base=base))
+    runs = [train(path, randomness={'seed': 0}) for path in (leaf, base)]
+    dataset = runs[0].train_dataloader.dataset.dataset
+    assert isinstance(dataset, InMemoryVideoDataset)
+    memory, plain = (
+        run.message_hub.get_scalar('train/loss').data[0].tolist()
+        for run in runs
+    )
+    assert memory == plain and len(plain) >= 2
 
 
 @pytest.mark.slow

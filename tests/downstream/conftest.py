@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,16 +30,24 @@ _SHORT = (
 )
 
 
-def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess:
-    """Run a script with this test's Python; fail with what it said."""
+def _run(script: str, *arguments, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a script of tools/ with this test's Python; it must succeed."""
+    program = 'bash' if script.endswith('.sh') else sys.executable
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
     done = subprocess.run(
-        [sys.executable, *map(str, command)],
+        [program, ROOT / 'tools' / script, *map(str, arguments)],
         cwd=cwd,
         env={
             **os.environ,
             'OMP_NUM_THREADS': '1',
             'BIMM_CONTOURS': 'sobel',
             'CUDA_VISIBLE_DEVICES': '-1',
+            # What the launchers ask for.
+            'VIRTUAL_ENV': sys.prefix,
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+            'PORT': str(port),
         },
         capture_output=True,
         text=True,
@@ -53,14 +63,10 @@ def joint_checkpoint(tmp_path_factory) -> Path:
     """Checkpoint of the quickstart's joint stage, trained for a few steps."""
     folder = tmp_path_factory.mktemp('pretrained')
     (folder / 'work_dirs' / 'quickstart').mkdir(parents=True)
-    _run(
-        ROOT / 'tools' / 'prepare_quickstart_data.py',
-        'work_dirs/quickstart/data',
-        cwd=folder,
-    )
+    data = 'work_dirs/quickstart/data'
+    _run('prepare_quickstart_data.py', data, cwd=folder)
     config = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
-    command = [ROOT / 'tools' / 'train.py', config, '--cfg-options', *_SHORT]
-    _run(*command, cwd=folder)
+    _run('train.py', config, '--cfg-options', *_SHORT, cwd=folder)
     return folder / 'work_dirs' / 'quickstart' / 'pretrain_joint/epoch_1.pth'
 
 
@@ -100,11 +106,7 @@ def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
 @pytest.fixture
 def run_script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
     """Run a script of tools/ in the test's folder; it must succeed."""
-
-    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
-        return _run(ROOT / 'tools' / name, *arguments, cwd=tmp_path)
-
-    return run
+    return partial(_run, cwd=tmp_path)
 
 
 @pytest.fixture

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +16,7 @@ from mmengine.registry import init_default_scope
 
 from bimm_mm.datasets import SampleKey
 from bimm_mm.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from tests.toy_configs import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'downstream'
@@ -31,13 +28,6 @@ FRAMES, SIDE, CLASSES = 8, 64, 6
 
 def _path(name: str) -> Path:
     return CONFIGS / name / f'finetune_{name}.py'
-
-
-def _transforms(steps: list[dict]) -> Iterator[dict]:
-    """All transforms, nested ones included."""
-    for step in steps:
-        yield step
-        yield from _transforms(step.get('transforms', []))
 
 
 def _datasets(cfg: Config) -> dict[str, dict]:
@@ -97,7 +87,7 @@ def test_a_video_gives_the_views_of_table_9(load, name):
 
 def _indices(cfg: Config, split: str, total: int) -> torch.Tensor:
     """Frames that a split's sampler takes of a long video, (clips, 16)."""
-    steps = _transforms(_datasets(cfg)[split].pipeline)
+    steps = transforms(_datasets(cfg)[split].pipeline)
     (sampler,) = [s for s in steps if s.type in SAMPLERS]
     sample = {'total_frames': total, 'start_index': 0}
     results = TRANSFORMS.build(sampler)(sample)
@@ -211,7 +201,7 @@ def shrink(clips, toy_arch, tmp_path) -> Callable[[Config], None]:
         for split, dataset in _datasets(cfg).items():
             dataset.ann_file = str(tmp_path / f'{split}.txt')
             dataset.data_prefix.video = str(clips / 'videos_sq')
-            for step in _transforms(dataset.pipeline):
+            for step in transforms(dataset.pipeline):
                 small = dict(clip_len=FRAMES, crop_size=SIDE)
                 step.update({k: v for k, v in small.items() if k in step})
                 if step.type == 'Resize':
@@ -258,34 +248,9 @@ def test_uniform_sampling_trains_and_tests(
     _check_result(evaluate(config, work / 'epoch_2.pth'))
 
 
-def _launch(script: str, *arguments: object, cwd: Path) -> str:
-    """Run a launcher of tools/ without a GPU; it must succeed."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    done = subprocess.run(
-        ['bash', ROOT / 'tools' / script, *map(str, arguments)],
-        cwd=cwd,
-        env={
-            **os.environ,
-            'VIRTUAL_ENV': sys.prefix,
-            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            'OMP_NUM_THREADS': '1',
-            'CUDA_VISIBLE_DEVICES': '-1',
-            'PORT': str(port),
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_dense_sampling_trains_and_tests_in_two_processes(
-    shrink, toy_config, tmp_path
+    shrink, toy_config, run_script, tmp_path
 ):
     def change(cfg: Config) -> None:
         shrink(cfg)
@@ -294,13 +259,11 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
         del cfg.optim_wrapper['dtype']
 
     config = toy_config(_path('ucf101'), change)
-    train = ('dist_train.sh', config, 2, '--work-dir=work')
-    said = _launch(*train, cwd=tmp_path)
+    said = run_script('dist_train.sh', config, 2, '--work-dir=work').stdout
     assert 'total batch size 4 = 2 process(es) x 2' in said
     work = tmp_path / 'work'
     losses = _losses(work)
     assert len(losses) == len(set(losses)) == 4
     last = work / 'epoch_2.pth'
-    test = ('dist_test.sh', config, last, 2, '--out=result.json')
-    _launch(*test, cwd=tmp_path)
+    run_script('dist_test.sh', config, last, 2, '--out=result.json')
     _check_result(json.loads((tmp_path / 'result.json').read_text()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -50,22 +49,6 @@ def test_training_pipeline_gives_random_pictures_of_full_size(cfg, photo):
         assert sample['inputs'].dtype == torch.uint8
         assert sample['data_samples'].gt_label.tolist() == [0]
     assert not torch.equal(first['inputs'], second['inputs'])
-
-
-def test_no_picture_is_mirrored(cfg, photo):
-    """With the crop fixed, every draw is the picture as it is (Table 9)."""
-    types = [step['type'] for step in cfg.train_pipeline]
-    assert not any('flip' in name.lower() for name in types)
-    steps = _without(cfg.train_pipeline, 'RandAugment', 'RandomErasing')
-    _, crop, pack = steps
-    assert crop['type'] == 'RandomResizedCrop'
-    crop.update(crop_ratio_range=(1.0, 1.0), aspect_ratio_range=(1.0, 1.0))
-    square = cv2.resize(cv2.imread(photo['img_path']), (160, 160))
-    pipeline = Compose([crop, pack])
-    plain = pipeline(dict(img=square))['inputs']
-    assert not torch.equal(plain, plain.flip(2))
-    for _ in range(20):
-        assert torch.equal(pipeline(dict(img=square))['inputs'], plain)
 
 
 def test_rand_augment_has_no_flip_and_maes_strength(cfg):
