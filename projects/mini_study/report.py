@@ -23,6 +23,7 @@ from .study import PRETRAININGS, RESULT, STUDY, check_same
 CONFIDENCE = 0.95
 # What all other methods are compared with.
 BASELINES = ('scratch', 'videomae', 'bimm')
+TRIVIAL = ('middle-frame', 'motion-energy', 'most frequent class')
 KEY = ['method', 'seed', 'fold', 'kind']
 
 
@@ -51,7 +52,7 @@ def scores_of(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     ``score`` is ``'finetune'``, ``'linear'`` or ``'knn'``, ``ratio`` is test
     clips over training clips.
     """
-    run = ['seed', 'fold', 'kind', 'train', 'test']
+    run = ['seed', 'fold', 'train', 'test']
     scores = pd.json_normalize(list(results), 'scores', run)
     if scores.empty:
         raise FileNotFoundError('no run with a score is finished there')
@@ -107,7 +108,7 @@ def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
     from ``low`` to ``high`` or None, and how many pairs only one has.
     """
     rows = []
-    for score, part in scores[scores['kind'] != 'trivial'].groupby('score'):
+    for score, part in scores.groupby('score'):
         wide = part.pivot(
             index=['seed', 'fold'], columns='method', values='top1'
         )
@@ -132,7 +133,7 @@ def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def compared(names: Iterable[str]) -> list[tuple[str, str]]:
     """What is subtracted from what: each pair of methods once."""
-    known = ordered(names)
+    known = [name for name in ordered(names) if name not in TRIVIAL]
     pairs: list[tuple[str, str]] = []
     for second in BASELINES:
         for first in known if second in known else ():

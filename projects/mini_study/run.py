@@ -55,8 +55,8 @@ def command(study: Study, run: Run) -> list[str]:
     before = study.needs(run)
     weights = str(study.folder(before) / WEIGHTS) if before else 'none'
     kinds = ['encoder']
-    if run.kind == 'trivial':
-        kinds = ['middle-frame', 'motion-energy']
+    if run.method == 'scratch':  # once per seed and fold
+        kinds += ['middle-frame', 'motion-energy']
     return [
         *(sys.executable, f'{tools}/probe.py', str(config), weights),
         *('--features', *kinds, '--k', str(K), '--seed', str(run.seed)),
@@ -146,8 +146,8 @@ def collect(study: Study, run: Run) -> Result:
         'revision': get_git_hash(digits=8),
         'train': len(train),
         'test': len(test),
-        'scores': [],
     }
+    scores: list[tuple[str, str, float]] = []  # method, score, accuracy
     if run.kind in TRAININGS:
         log = read_scalars(study.folder(run))
         measured = {
@@ -168,19 +168,18 @@ def collect(study: Study, run: Run) -> Result:
         }
     if run.kind == 'finetune':
         (accuracy,) = gave['curves'].pop('acc/top1').values()
-        gave['scores'] = [_score(run.method, 'finetune', 100 * accuracy)]
-    elif run.kind not in PRETRAININGS:
+        scores.append((run.method, 'finetune', 100 * accuracy))
+    elif run.kind == 'probe':
         for probe in json.loads((study.folder(run) / PROBE).read_text()):
-            name = run.method if run.kind == 'probe' else probe['source']
-            gave['scores'].append(_score(name, probe['method'], probe['top1']))
-    if run.kind == 'trivial':
-        right = 100 * (test['label'] == train['label'].mode()[0]).mean()
-        gave['scores'].append(_score('most frequent class', 'finetune', right))
+            learned = probe['source'] == 'encoder'
+            name = run.method if learned else probe['source']
+            scores.append((name, probe['method'], probe['top1']))
+        if run.method == 'scratch':
+            share = probe['majority']
+            scores.append(('most frequent class', 'finetune', share))
+    names = ('method', 'score', 'top1')
+    gave['scores'] = [dict(zip(names, row, strict=True)) for row in scores]
     return gave
-
-
-def _score(method: str, score: str, top1: float) -> Result:
-    return {'method': method, 'score': score, 'top1': float(top1)}
 
 
 def run_all(study: Study, leaves: Sequence[Run], *, end: float) -> list[str]:

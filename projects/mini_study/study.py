@@ -32,12 +32,10 @@ Result = dict[str, Any]
 class Run:
     """One training, or one evaluation of frozen features."""
 
-    # Of a ventral stage its own name, since methods share it; 'trivial' for
-    # features without learning.
-    method: str
+    method: str  # a ventral stage has its own name, since methods share it
     seed: int  # of weights, samples and their order
     fold: str  # 'all': pretraining on all clips
-    kind: str  # ventral, pretrain, finetune, probe or trivial
+    kind: str  # ventral, pretrain, finetune or probe
 
     @property
     def name(self) -> str:
@@ -86,7 +84,7 @@ class Study:
 
     def needs(self, run: Run) -> Run | None:
         """The run that must be finished before."""
-        if run.kind == 'trivial' or config_path(run.method) is None:
+        if config_path(run.method) is None:
             return None
         if run.kind in ('finetune', 'probe'):
             fold = run.fold if self.pretrain_on == 'train' else 'all'
@@ -106,13 +104,8 @@ class Study:
         folds: Iterable[str],
     ) -> list[Run]:
         """Runs that give scores, one seed and fold after the other."""
-        found: dict[Run, None] = {}
-        for seed, fold in product(seeds, folds):
-            # Nothing of it depends on a seed or on pretraining.
-            found[Run('trivial', 0, fold, 'trivial')] = None
-            for method, kind in product(methods, ('finetune', 'probe')):
-                found[Run(method, seed, fold, kind)] = None
-        return list(found)
+        parts = product(seeds, folds, methods, ('finetune', 'probe'))
+        return [Run(m, seed, fold, kind) for seed, fold, m, kind in parts]
 
     def left(self, leaves: Iterable[Run]) -> list[Run]:
         """What is left to do, each run after the one that it needs."""
@@ -155,7 +148,7 @@ class Study:
                 ventral_checkpoint=weights,
             )
         cfg = finetuning(
-            'scratch' if run.kind == 'trivial' else run.method,
+            run.method,
             self.numbers,
             clips,
             seed=run.seed,

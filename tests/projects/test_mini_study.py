@@ -263,29 +263,28 @@ def test_every_run_comes_once_and_after_the_one_that_it_needs(study) -> None:
     runs = study.left(leaves)
     for place, each in enumerate(runs):
         assert study.needs(each) in (None, *runs[:place])
-    # trivial per fold; per seed and fold scratch 2, videomae 3, ventral stage
-    # and bimm 4.
-    assert len(set(runs)) == len(runs) == 2 + 4 * 9
+    # Per seed and fold scratch 2, videomae 3, ventral stage and bimm 4.
+    assert len(set(runs)) == len(runs) == 4 * 9
 
 
 def test_what_is_finished_is_not_planned(study) -> None:
     leaves = study.leaves(['videomae'], [0], ['0'])
-    trivial, pretrain, finetune, probe = study.left(leaves)
+    pretrain, finetune, probe = study.left(leaves)
     _give(study, pretrain)
-    assert study.left(leaves) == [trivial, finetune, probe]
+    assert study.left(leaves) == [finetune, probe]
     # The score is enough without the weights that it came from.
     _give(study, finetune)
     (study.folder(pretrain) / 'weights.pth').unlink()
-    assert study.left(leaves) == [trivial, pretrain, probe]
+    assert study.left(leaves) == [pretrain, probe]
     _give(study, probe)
-    assert study.left(leaves) == [trivial]
+    assert study.left(leaves) == []
 
 
 def test_pretraining_on_all_clips_is_shared_by_folds(study) -> None:
     study.pretrain_on = 'all'
     leaves = study.leaves(['videomae'], [0], ['0', '1'])
     kinds = Counter(each.kind for each in study.left(leaves))
-    assert kinds == {'pretrain': 1, 'finetune': 2, 'probe': 2, 'trivial': 2}
+    assert kinds == {'pretrain': 1, 'finetune': 2, 'probe': 2}
     shared = Run('videomae', 0, 'all', 'pretrain')
     study.config(shared)
     assert len((study.folder(shared) / 'train.txt').open().readlines()) == 36
@@ -294,14 +293,14 @@ def test_pretraining_on_all_clips_is_shared_by_folds(study) -> None:
 def test_a_run_of_another_call_is_left_to_it(study, monkeypatch) -> None:
     """The loop waits for it and then does what needs it."""
     leaves = study.leaves(['videomae'], [0], ['0'])
-    trivial, pretrain, *others = study.left(leaves)
+    pretrain, *others = study.left(leaves)
     called: list[str] = []
     study.folder(pretrain).mkdir(parents=True)
     lock = FileLock(study.folder(pretrain) / '.lock')
     lock.acquire()
 
     def finish(seconds: float) -> None:
-        assert called == [trivial.kind]
+        assert called == []
         _give(study, pretrain)
         lock.release()
 
@@ -315,7 +314,7 @@ def test_a_run_of_another_call_is_left_to_it(study, monkeypatch) -> None:
     monkeypatch.setattr(run, 'collect', lambda *_: {})
     (failed,) = run.run_all(study, leaves, end=np.inf)
     assert failed.endswith('log.txt: exit code 1')
-    assert called == [each.kind for each in (trivial, *others)]
+    assert called == [each.kind for each in others]
 
 
 def test_a_folder_holds_one_study(study) -> None:
@@ -415,7 +414,7 @@ def real_flags(data_root, tmp_path) -> list[str]:
         str(tmp_path / 'clips.csv'),
         f'--videos={videos}',
         f'--home={tmp_path / "home"}',
-        *('--size', 'toy', '--methods', 'bimm'),
+        *('--size', 'toy', '--methods', 'bimm', 'scratch'),
         *('--seeds', '0', '--folds', '0'),
     ]
 
@@ -429,7 +428,7 @@ def test_from_real_clips_to_the_tables(
     home = tmp_path / 'home'
     # No run takes three seconds.
     assert run.main([*real_flags, '--minutes', '0.05']) == 0
-    assert '5 runs to do' in capsys.readouterr().out
+    assert '6 runs to do' in capsys.readouterr().out
     assert not list(home.rglob('result.json'))
 
     # SIGTERM in the middle of a training, and on in a folder that was moved.
@@ -456,11 +455,10 @@ def test_from_real_clips_to_the_tables(
     report.main([str(home)])
     scores = pd.read_csv(home / 'scores.csv')
     assert scores.top1.between(0, 100).all()
-    # Three scores of the method, two of both trivial features, one more.
-    trivial = {'middle-frame', 'motion-energy', 'most frequent class'}
-    assert {*scores.method} == {'bimm', *trivial}
-    assert len(scores) == 3 + 2 * 2 + 1
-    assert '| bimm ' in (home / 'report.md').read_text()
+    # Three scores of each method, two of both trivial features, one more.
+    assert {*scores.method} == {'bimm', 'scratch', *report.TRIVIAL}
+    assert len(scores) == 3 * 2 + 2 * 2 + 1
+    assert 'bimm - scratch' in (home / 'report.md').read_text()
     assert (home / 'curves.png').stat().st_size > 1000
 
 
