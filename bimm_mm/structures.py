@@ -81,6 +81,7 @@ class ClipBatch:
         """
         row = torch.arange(len(index), device=index.device)
 
+        # Indexing by sample and frame gives (B, C, H, W): T = 1 comes back.
         def pick(x: Tensor) -> Tensor:
             return x[row, :, index].unsqueeze(2)
 
@@ -153,6 +154,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         inputs = data['inputs']
         _check(inputs)
         inputs = inputs.to(self.device, non_blocking=self._non_blocking)
+        # Crops become clips of their own: (B * R, C, T, H, W).
         frames, following = inputs.flatten(0, 1), None
         if self.following:
             frames, following = _split_pairs(frames)

@@ -40,10 +40,6 @@ class Masking(BaseModule):
             )
         self.ratio = ratio
 
-    def extra_repr(self) -> str:
-        """Show the ratio when the model is printed."""
-        return f'ratio={self.ratio}'
-
     def forward(
         self, batch: int, grid: Size, *, device: torch.device | None = None
     ) -> TokenIndices:
@@ -73,6 +69,7 @@ class Masking(BaseModule):
                 'change the ratio or use a larger input'
             )
         # The order of random numbers is a random permutation, per sample.
+        # torch.randperm would make one at a time.
         order = torch.rand(batch, count, device=device).argsort(dim=1)
         return order[:, hidden:], order[:, :hidden]
 

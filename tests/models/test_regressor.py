@@ -180,16 +180,6 @@ def test_with_visible_keys_hidden_tokens_do_not_meet():
     assert not torch.allclose(part, whole[:, 3:7], atol=1e-3)
 
 
-def test_positions_decide_what_a_hidden_token_becomes():
-    regressor = LatentRegressor(embed_dims=24, video=True, num_heads=4)
-    indices, tokens = indices_of(), torch.randn(2, 8, 24)
-    swapped = indices._replace(hidden=indices.hidden.flip(1))
-    first = regressor(tokens, indices, GRID)
-    second = regressor(tokens, swapped, GRID)
-    torch.testing.assert_close(first, second.flip(1), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(first[:, 0], first[:, 1], atol=1e-3)
-
-
 def test_areas_after_the_last_block_share_the_latents(mam2_cfg, make_clips):
     torch.manual_seed(0)
     branch, clip = MaskedBranch(**mam2_cfg), make_clips()

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from mmpretrain.models import ImageClassifier
-from mmpretrain.structures import DataSample
 from torch.utils.flop_counter import FlopCounterMode
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -35,17 +33,6 @@ def test_image_shapes(size):
         out = make(out_type=out_type, out_indices=(0, -1))(x)
         assert isinstance(out, tuple)
         assert [feature.shape for feature in out] == [shape, shape]
-
-
-@pytest.mark.parametrize('frames', [8, 16, 32])
-@pytest.mark.parametrize('size', [(112, 112), (224, 112), (32, 320)])
-def test_video_shapes(frames, size):
-    x = torch.randn(1, 3, frames, *size)
-    t, h, w = frames // 2, size[0] // 16, size[1] // 16
-    encoder = make_video(with_cls_token=False, out_type='featmap3d')
-    assert encoder(x)[0].shape == (1, 24, t, h, w)
-    encoder.out_type = 'featmap'
-    assert encoder(x)[0].shape == (1, 24, h, w)
 
 
 def test_image_may_come_with_or_without_time():
@@ -113,34 +100,6 @@ def test_compiled_backbone_for_changing_sizes():
         torch.testing.assert_close(
             compiled(x), encoder(x), atol=1e-5, rtol=1e-5
         )
-
-
-@pytest.mark.parametrize('out_type', ['cls_token', 'avg', 'featmap'])
-def test_trains_inside_an_mmpretrain_classifier(out_type):
-    neck = {'type': 'mmpretrain.GlobalAveragePooling'}
-    model = ImageClassifier(
-        backbone={
-            'type': 'bimm_mm.BIMMVisionTransformer',
-            'arch': ARCH,
-            'img_size': 32,
-            'out_type': out_type,
-        },
-        neck=neck if out_type == 'featmap' else None,
-        head={
-            'type': 'mmpretrain.LinearClsHead',
-            'num_classes': 5,
-            'in_channels': 24,
-            'loss': {'type': 'mmpretrain.CrossEntropyLoss'},
-        },
-    )
-    model.init_weights()
-    samples = [DataSample().set_gt_label(label) for label in (1, 4)]
-    loss = model.loss(torch.randn(2, 3, 32, 48), samples)['loss']
-    loss.backward()
-    assert model.backbone.patch_embed.proj.weight.grad.abs().sum() > 0
-    name = 'backbone.blocks.1.attn.qkv.bias'
-    assert model.get_layer_depth(name) == (2, 5)
-    assert model.get_layer_depth('head.fc.weight') == (4, 5)
 
 
 # Table 4 of the paper, for 16 x 224 x 224: a "FLOP" is a multiply-add there.

@@ -82,7 +82,6 @@ def test_gradient_checkpointing_changes_no_gradient():
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (dict(window_size=-1), 'window_size=-1'),
         (dict(global_blocks=(1,)), 'needs window_size > 0'),
         (dict(window_size=4, global_blocks=(3,)), r'has \[3\].*3 blocks'),
         (dict(window_size=4, num_frames=2, tubelet_size=2), 'for images'),

@@ -408,5 +408,6 @@ def _readout(tokens: Tensor, grid: Size, out_type: str) -> Tensor:
     patches = tokens[:, tokens.shape[1] - math.prod(grid) :]
     if out_type == 'avg':
         return patches.mean(1)
-    maps = patches.transpose(1, 2).unflatten(2, grid)  # (B, D, t, h, w)
+    # Channels before places: (B, N, D) to (B, D, t, h, w).
+    maps = patches.transpose(1, 2).unflatten(2, grid)
     return maps if out_type == 'featmap3d' else maps.mean(2)

@@ -22,20 +22,12 @@ Rules = tuple[tuple[str, str], ...]
 
 
 class Scheme(NamedTuple):
-    """How a family of projects names the parameters of a ViT.
+    """How a family of projects names the parameters of a ViT."""
 
-    Args:
-        name: Who uses it.
-        marker: The key by which it is recognised.
-        also: A key that must be there as well.
-        rules: Patterns and their replacements; the first that matches is
-            applied.
-    """
-
-    name: str
-    marker: str
-    also: str
-    rules: Rules
+    name: str  # who uses it
+    marker: str  # the key by which it is recognised
+    also: str  # a key that must be there as well
+    rules: Rules  # patterns and replacements; the first match is applied
 
 
 _OPENMMLAB_LAYERS: Rules = (
@@ -247,6 +239,7 @@ def _set_bias_form(
     state = dict(state)
     for key in [key for key in state if key.endswith('attn.qkv.weight')]:
         stem = key[: -len('qkv.weight')]
+        # Rows of the matrix (3D, D): all queries, then keys, then values.
         zero = state[key].new_zeros(len(state[key]) // 3)
         if stem + 'qkv.bias' in state:
             q, k, v = state.pop(stem + 'qkv.bias').chunk(3)

@@ -29,11 +29,8 @@ SCALES = (4, 2, 1, 0.5)
 class Enlarge(nn.Module):
     """A transposed convolution of kernel and stride 2, token by token.
 
-    Kernel and stride are equal, so that every token becomes 2 x 2 places of
-    its own and the hidden ones can be computed alone.
-
-    Args:
-        embed_dims: Width E of the tokens, even; that of the places is half.
+    Kernel and stride are equal, so that every token of width E becomes 2 x 2
+    places of its own, half as wide, and the hidden ones can be computed alone.
     """
 
     def __init__(self, embed_dims: int) -> None:

@@ -128,7 +128,7 @@ class LinearDecoder(Decoder):
     ) -> Tensor:
         """See :meth:`Decoder.forward`; (B, Nv, Q) if it predicts these."""
         if self.predict == 'visible':
-            # The class token has no target.
+            # The class token, if there is one, stands first: no target.
             patches = tokens[:, -indices.visible.shape[1] :]
             return self.pred(self.out(self.value(patches)))
         # The queries know nothing but the places of the hidden tokens.
@@ -257,6 +257,7 @@ class LatentDecoder(TransformerDecoder):
             (B, Nh, Q).
         """
         x = self.embed(tokens) + self.position(indices.hidden, grid)
+        # All tokens are hidden ones: the last block computes every one.
         for block in self.blocks:
             x = block(x)
         return self.pred(self.norm(x))

@@ -33,6 +33,8 @@ class _PatchConv(nn.Module):
         """Map (n, C, q, p, p) to (n, D, 1, 1, 1), larger inputs as usual."""
         if input.shape[2:] != self.weight.shape[2:]:
             return super().forward(input)
+        # Input and kernel have the same shape (C, q, p, p): the convolution
+        # is the product of both, flattened in the same order.
         out = F.linear(input.flatten(1), self.weight.flatten(1), self.bias)
         return out.view(*out.shape, *(1,) * (input.ndim - 2))
 
@@ -239,6 +241,7 @@ def _table(grid: Size, dims: int, video: bool, device: torch.device) -> Tensor:
         angles = _angles(index, dims // 2)
         table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
     else:
+        # Column x and row y of a token get half of the channels each.
         row = index.div(w, rounding_mode='floor')
         x, y = _angles(index - row * w, dims // 4), _angles(row, dims // 4)
         table = torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], -1)
@@ -289,10 +292,6 @@ class DropPath(nn.Module):
         keep = 1.0 - self.rate
         kept = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
         return x * kept / keep
-
-    def extra_repr(self) -> str:
-        """Show the rate when the model is printed."""
-        return f'rate={self.rate:.3f}'
 
 
 def attend(
@@ -367,6 +366,7 @@ class Attention(nn.Module):
         qkv = self.qkv(x)
         if not self.key_bias:
             zeros = torch.zeros_like(self.q_bias)
+            # Rows of the layer: all queries, then keys, then values.
             bias = torch.cat([self.q_bias, zeros, self.v_bias])
             qkv = qkv + bias.to(qkv.dtype)  # autocast does not cast sums
         q, k, v = qkv.chunk(3, dim=-1)

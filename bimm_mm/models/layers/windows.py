@@ -71,6 +71,7 @@ def window_mask(
     # Attention without a mask is faster.
     if not (grid[0] % window_size or grid[1] % window_size):
         return None
+    # Padding is zero: cut a map of ones, the same for every image.
     ones = torch.ones(1, grid[0] * grid[1], 1, device=device)
     windows = window_partition(ones, grid, window_size)
     return windows.bool()[:, None, None, :, 0].repeat(batch, 1, 1, 1)
@@ -97,8 +98,6 @@ def windowed_blocks(
     Raises:
         ValueError: If the options contradict each other.
     """
-    if window_size < 0:
-        raise ValueError(f'window_size={window_size}: give 0 or a side')
     if window_size == 0:
         if global_blocks:
             raise ValueError(

@@ -177,6 +177,7 @@ class LatentRegressor(BaseModule):
         # The class token, if there is one, has no place, as in the encoder:
         # zeros in front of the (B, Nv, D).
         places = F.pad(places, (0, 0, tokens.shape[1] - places.shape[1], 0))
+        # Hidden tokens start equal; their places tell them apart.
         x = self.mask_token.repeat(*place.shape[:2], 1)
         # With CAE's keys the hidden tokens attend to each other as well.
         if self.keys == 'all':

@@ -99,6 +99,7 @@ class Area(BaseModule):
         # and only the scored tokens are kept.
         scored = self.decoder.scored(indices)
         target = self.target(clips, self.patch)  # (B, N, P)
+        # All P numbers of a token have the token's index: (B, Ns, P).
         index = scored.unsqueeze(2).expand(-1, -1, target.shape[2])
         return AreaOutput(
             area=self.name,

@@ -157,6 +157,7 @@ class VQGANTokenizer(nn.Module):
         self.load()
         # Not a part of any training module: it follows the pictures.
         self.to(pictures.device)
+        # The encoder was trained on pictures in [-1, 1].
         with torch.autocast(
             pictures.device.type,
             dtype=torch.bfloat16,
@@ -243,11 +244,13 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         y = self.norm(x)
+        # Places of the map are the tokens: (B, C, H, W) to (B, H * W, C).
         q, k, v = (
-            part(y).flatten(2).transpose(1, 2)  # (B, H * W, C)
+            part(y).flatten(2).transpose(1, 2)
             for part in (self.q, self.k, self.v)
         )
         y = F.scaled_dot_product_attention(q, k, v)
+        # And back to a map, which the last convolution reads.
         return x + self.proj_out(y.transpose(1, 2).view_as(x))
 
 
@@ -272,6 +275,7 @@ class Level(nn.Module):
         last: bool,
     ) -> None:
         super().__init__()
+        # The first block changes the number of channels.
         self.block = nn.ModuleList(
             ResidualBlock(outputs if index else inputs, outputs)
             for index in range(blocks)
