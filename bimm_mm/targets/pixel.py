@@ -97,8 +97,10 @@ class PixelTarget(Target):
             return pixels
         frames = pixels.shape[2]
         # Evenly from the first frame to the last, rounded down, as MAE-ST.
-        chosen = torch.linspace(0, frames - 1, frames // self.every)
-        return pixels[:, :, chosen.long().to(pixels.device)]
+        chosen = torch.linspace(
+            0, frames - 1, frames // self.every, device=pixels.device
+        )
+        return pixels[:, :, chosen.long()]
 
     def statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 3) in [0, 1]."""
