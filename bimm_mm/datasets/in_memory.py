@@ -5,13 +5,12 @@ Shapes: T frames of a video, H x W pixels at which they are kept.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -81,35 +80,18 @@ class InMemoryVideoDataset(DatasetWrapper):
         dataset: Config of the ``VideoDataset``.
         side: Short side in pixels at which frames are kept, by the mean over
             areas; smaller videos stay as they are.
-        bad_videos: What to do about videos that cannot be decoded, all of
-            which are listed: 'exclude' them, or 'error'. A dataset with
-            ``test_mode`` needs 'error', as scores are of all its videos.
 
     Raises:
         FileNotFoundError: If a list file or a video does not exist.
         MemoryError: If the frames would not fit, before they are decoded.
         ValueError: If a list file is empty or malformed, if the pipeline
-            does not decode with decord, or for bad videos.
+            does not decode with decord, or if videos cannot be decoded, all
+            of which are listed.
     """
 
-    def __init__(
-        self,
-        dataset: Mapping[str, Any],
-        *,
-        side: int,
-        bad_videos: Literal['exclude', 'error'] = 'exclude',
-    ) -> None:
+    def __init__(self, dataset: Mapping[str, Any], *, side: int) -> None:
         if side < 1:
             raise ValueError(f'side must be at least 1 px, got {side}')
-        if bad_videos not in ('exclude', 'error'):
-            raise ValueError(
-                f"bad_videos must be 'exclude' or 'error', got {bad_videos!r}"
-            )
-        if dataset.get('test_mode') and bad_videos != 'error':
-            raise ValueError(
-                "a dataset with test_mode=True needs bad_videos='error': "
-                'scores without the bad videos would not be those of the set'
-            )
         if type_name(dataset) != 'VideoDataset':
             raise ValueError(
                 'bimm_mm.InMemoryVideoDataset takes the config of a '
@@ -119,7 +101,7 @@ class InMemoryVideoDataset(DatasetWrapper):
         for arguments in find_list_files(dataset):
             check_list_file(**arguments)
         super().__init__(DATASETS.build(dataset))
-        self.side, self.bad_videos = side, bad_videos
+        self.side = side
         places = _decoding_steps(self.dataset.pipeline)
         self.store = self._decode_all()
         for steps, index, kind in places:
@@ -138,8 +120,7 @@ class InMemoryVideoDataset(DatasetWrapper):
                 'the folder to which its paths are relative, or correct the '
                 'list'
             )
-        measured, bad = _each(self._measure, paths, 'measuring')
-        self._check_bad(bad, len(paths))
+        measured = self._each(self._measure, paths, 'measuring')
         self._check_size(measured)
         store = VideoStore(measured)
 
@@ -149,13 +130,7 @@ class InMemoryVideoDataset(DatasetWrapper):
                 for place, frame in zip(kept, video.frames(), strict=True):
                     place[:] = frame
 
-        _, also_bad = _each(fill, list(measured), 'decoding')
-        bad.update(also_bad)
-        self._check_bad(bad, len(paths))
-        if bad:
-            self.dataset.get_subset_(
-                [i for i, path in enumerate(listed) if path not in bad]
-            )
+        self._each(fill, paths, 'decoding')
         return store
 
     def _open(self, path: str) -> Video:
@@ -190,48 +165,41 @@ class InMemoryVideoDataset(DatasetWrapper):
                 'VideoDataset, which decodes each time'
             )
 
-    def _check_bad(
-        self, bad: Mapping[str, UndecodableVideoError], total: int
-    ) -> None:
-        """List bad videos; raise if they are errors or nothing is left."""
-        if not bad:
-            return
-        lines = [f'\n  {path}: {error.reason}' for path, error in bad.items()]
-        text = f'{len(bad)} of {total} videos cannot be decoded:'
-        text += ''.join(lines)
-        if self.bad_videos == 'error' or len(bad) == total:
-            raise ValueError(
-                f'{text}\nRepair them, or take them off the list '
-                f"{self.dataset.ann_file}; bad_videos='exclude' leaves them "
-                'out, as long as others remain'
+    def _each(
+        self, work: Callable[[str], Result], paths: list[str], title: str
+    ) -> dict[str, Result]:
+        """Results by path.
+
+        Raises:
+            ValueError: If videos cannot be decoded.
+        """
+
+        def attempt(path: str) -> Result | UndecodableVideoError:
+            try:
+                return work(path)
+            except UndecodableVideoError as error:
+                # Without the frames of its traceback, which hold the reader:
+                # decord's leak when they are not freed (decord #208).
+                return error.with_traceback(None)
+
+        good: dict[str, Result] = {}
+        bad = []
+        with ThreadPoolExecutor(_THREADS) as pool:
+            results = track(
+                pool.map(attempt, paths), total=len(paths), title=title
             )
-        print_log(f'EXCLUDED: {text}', 'current', level=logging.WARNING)
-
-
-def _each(
-    work: Callable[[str], Result], paths: list[str], title: str
-) -> tuple[dict[str, Result], dict[str, UndecodableVideoError]]:
-    """Results by path, and errors by path for those that fail."""
-
-    def attempt(path: str) -> Result | UndecodableVideoError:
-        try:
-            return work(path)
-        except UndecodableVideoError as error:
-            # Without the frames of its traceback, which hold the reader:
-            # decord's leak when they are not freed (decord #208).
-            return error.with_traceback(None)
-
-    good, bad = {}, {}
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = track(
-            pool.map(attempt, paths), total=len(paths), title=title
-        )
-        for path, result in zip(paths, results, strict=True):
-            if isinstance(result, UndecodableVideoError):
-                bad[path] = result
-            else:
-                good[path] = result
-    return good, bad
+            for path, result in zip(paths, results, strict=True):
+                if isinstance(result, UndecodableVideoError):
+                    bad.append(f'\n  {path}: {result.reason}')
+                else:
+                    good[path] = result
+        if bad:
+            raise ValueError(
+                f'{len(bad)} of {len(paths)} videos cannot be decoded:'
+                f'{"".join(bad)}\nRepair them, or take them off the list '
+                f'{self.dataset.ann_file}'
+            )
+        return good
 
 
 class OpenFromMemory(BaseTransform):
