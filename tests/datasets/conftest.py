@@ -11,7 +11,6 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
-from bimm_mm.datasets import LoadContour
 
 WriteVideo = Callable[..., Path]
 BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
@@ -77,13 +76,12 @@ def write_video(tmp_path: Path) -> WriteVideo:
         name: str,
         num: int = 20,
         size: tuple[int, int] = (64, 48),
-        fps: float = 25.0,
         seed: int = 0,
     ) -> Path:
         path = tmp_path / 'videos' / name
         path.parent.mkdir(parents=True, exist_ok=True)
         fourcc = cv2.VideoWriter_fourcc(*'mp4v')
-        writer = cv2.VideoWriter(str(path), fourcc, fps, size)
+        writer = cv2.VideoWriter(str(path), fourcc, 25, size)
         assert writer.isOpened()
         for frame in _frames(num, *size, seed):
             writer.write(frame)
@@ -109,7 +107,7 @@ def write_list(tmp_path: Path) -> Callable[..., Path]:
 def video_config(tmp_path: Path) -> Callable[..., dict]:
     """Config of a ResilientDataset over tmp_path/videos and its list."""
 
-    def config(ann_file: Path, **options: object) -> dict:
+    def config(ann_file: Path) -> dict:
         decode = [
             {'type': 'DecordInit', 'num_threads': 1},
             {
@@ -137,8 +135,7 @@ def video_config(tmp_path: Path) -> Callable[..., dict]:
             'data_prefix': {'video': str(tmp_path / 'videos')},
             'pipeline': pipeline,
         }
-        kind = 'bimm_mm.ResilientDataset'
-        return {'type': kind, 'dataset': dataset, **options}
+        return {'type': 'bimm_mm.ResilientDataset', 'dataset': dataset}
 
     return config
 
@@ -151,13 +148,13 @@ def five_videos(
 ) -> Callable[..., dict]:
     """Config of five videos; the ``broken`` ones are garbage."""
 
-    def make(broken: tuple[int, ...] = (), **options: object) -> dict:
+    def make(broken: tuple[int, ...] = ()) -> dict:
         for number in range(5):
             path = write_video(f'{number}.mp4', seed=number)
             if number in broken:
                 path.write_bytes(b'garbage' * 100)
         lines = [f'{number}.mp4 {number}' for number in range(5)]
-        return video_config(write_list(*lines), **options)
+        return video_config(write_list(*lines))
 
     return make
 
@@ -219,42 +216,3 @@ def add_loading(
         return config
 
     return add
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Callable[..., dict]:
-    """A decoded clip of tmp_path/videos/a.mp4, of the frames named."""
-
-    def decoded(
-        indices: Iterable[int], size: tuple[int, int] = (12, 20)
-    ) -> dict:
-        indices = list(indices)
-        return {
-            'filename': str(tmp_path / 'videos/a.mp4'),
-            'imgs': [np.zeros((*size, 3), np.uint8) for _ in indices],
-            'frame_inds': np.array(indices),
-            'img_shape': size,
-        }
-
-    return decoded
-
-
-@pytest.fixture
-def contour_loader(
-    tmp_path: Path,
-    store_contours: Callable[..., None],
-    write_manifest: Callable[..., str],
-) -> Callable[..., LoadContour]:
-    """LoadContour over the contours of tmp_path/videos/a.mp4."""
-
-    def make(
-        contours: list[np.ndarray], stride: int = 1, nearest: bool = False
-    ) -> LoadContour:
-        media = tmp_path / 'videos/a.mp4'
-        media.parent.mkdir(exist_ok=True)
-        media.write_bytes(b'0123456789')
-        root = write_manifest(stride)
-        store_contours(media, Path(root, 'a.mp4.zip'), contours, stride)
-        return LoadContour(root, data_root=str(media.parent), nearest=nearest)
-
-    return make

@@ -6,7 +6,7 @@ That contours follow crops and flips is test_contour_moves.py's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,42 @@ Loader = Callable[..., LoadContour]
 
 def _flat(*values: int) -> list[np.ndarray]:
     return [np.full((12, 20), value, np.uint8) for value in values]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Callable[..., dict]:
+    """A decoded clip of tmp_path/videos/a.mp4, of the frames named."""
+
+    def decoded(indices: Iterable[int]) -> dict:
+        indices = np.array(list(indices))
+        return {
+            'filename': str(tmp_path / 'videos/a.mp4'),
+            'imgs': [np.zeros((12, 20, 3), np.uint8) for _ in indices],
+            'frame_inds': indices,
+        }
+
+    return decoded
+
+
+@pytest.fixture
+def contour_loader(
+    tmp_path: Path,
+    store_contours: Callable[..., None],
+    write_manifest: Callable[..., str],
+) -> Callable[..., LoadContour]:
+    """LoadContour over the contours of tmp_path/videos/a.mp4."""
+
+    def make(
+        contours: list[np.ndarray], stride: int = 1, nearest: bool = False
+    ) -> LoadContour:
+        media = tmp_path / 'videos/a.mp4'
+        media.parent.mkdir(exist_ok=True)
+        media.write_bytes(b'0123456789')
+        root = write_manifest(stride)
+        store_contours(media, Path(root, 'a.mp4.zip'), contours, stride)
+        return LoadContour(root, data_root=str(media.parent), nearest=nearest)
+
+    return make
 
 
 def _values(results: dict) -> list[int]:

@@ -146,19 +146,6 @@ def as_rank(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return become
 
 
-@pytest.mark.parametrize('round_up', [True, False])
-def test_ranks_load_different_samples(round_up, as_rank):
-    loaded = []
-    for rank in range(2):
-        as_rank(rank)
-        sampler = EpochSampler(DATA, seed=3, round_up=round_up)
-        sampler.set_epoch(4)
-        loaded.append([key.sample for key in sampler])
-    # Rounding up repeats one of 11.
-    assert len(set(loaded[0]) & set(loaded[1])) == int(round_up)
-    assert set(loaded[0]) | set(loaded[1]) == set(DATA)
-
-
 class Numbers(Dataset):
     """``count`` tensors of ``size`` numbers; remembers what was asked for."""
 
