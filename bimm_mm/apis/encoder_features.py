@@ -21,7 +21,6 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from bimm_mm.apis.config import check_checkpoint
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.files import sha256_of_file
@@ -48,18 +47,9 @@ class EncoderFeatures:
         amp: bool = False,
         seed: int = 0,
     ) -> None:
-        if checkpoint is not None:
-            check_checkpoint(checkpoint)
         model = _build(cfg, seed)
         self.backbone: BIMMVisionTransformer = model.backbone
-        depth = self.backbone.depth
-        self.blocks = list(blocks) or [depth]
-        for block in self.blocks:
-            if not 1 <= block <= depth:
-                raise ValueError(
-                    f'block {block}: the encoder has {depth} blocks, so '
-                    f'choose from 1..{depth}'
-                )
+        self.blocks = list(blocks) or [self.backbone.depth]
         self.prefix_tokens = int(self.backbone.cls_token is not None)
         self.pool = pool or POOLS[not self.prefix_tokens]
         if self.pool == 'cls' and not self.prefix_tokens:
@@ -105,12 +95,12 @@ class EncoderFeatures:
         # As many clips at a time as there are samples, whatever the views.
         parts = [self._encode(part) for part in x.split(len(inputs))]
         found = {}
-        for block in self.blocks:
-            name = f'features_block{block}'
-            views = torch.cat([part[block] for part in parts])
+        for index, block in enumerate(self.blocks):
+            views = torch.cat([part[index] for part in parts])
             mean = views.unflatten(0, (len(inputs), -1)).mean(1)
-            found[name if len(self.blocks) > 1 else 'features'] = mean
-        return {name: mean.cpu().numpy() for name, mean in found.items()}
+            name = f'features_block{block}' if self.blocks[1:] else 'features'
+            found[name] = mean.cpu().numpy()
+        return found
 
     def _views(self, x: Tensor) -> Tensor:
         """A batch of any shape -> (B M, C, T, H, W)."""
@@ -129,19 +119,17 @@ class EncoderFeatures:
             )
         return x
 
-    def _encode(self, x: Tensor) -> dict[int, Tensor]:
-        """(b, C, T, H, W) -> pooled features (b, D) by block, fp32."""
+    def _encode(self, x: Tensor) -> list[Tensor]:
+        """(b, C, T, H, W) -> pooled features (b, D) of every block, fp32."""
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.amp
         ):
             tokens = self.backbone.encode(x, None, self.blocks)
-        return {
-            block: x[:, 0].float()
-            if self.pool == 'cls'
-            # The patches stand behind the class token, if there is one.
-            else x[:, self.prefix_tokens :].float().mean(1)
-            for block, x in tokens.items()
-        }
+        found = [tokens[block].float() for block in self.blocks]
+        if self.pool == 'cls':
+            return [x[:, 0] for x in found]
+        # The patches stand behind the class token, if there is one.
+        return [x[:, self.prefix_tokens :].mean(1) for x in found]
 
 
 def _build(cfg: Config, seed: int) -> Any:

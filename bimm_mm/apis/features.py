@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from bimm_mm.apis.encoder_features import (
+    POOLS,
     TRIVIAL,
     EncoderFeatures,
     trivial_features,
@@ -97,6 +98,9 @@ def extract_features(
         FileNotFoundError: If the checkpoint or a list file does not exist.
         ValueError: If the config, the checkpoint or a sample does not serve.
     """
+    for value, known in ((kind, KINDS), (pool, (None, *POOLS))):
+        if value not in known:
+            raise ValueError(f'{value!r}: choose from {known}')
     views = pipeline or ('test' if split == 'test' else 'val')
     dataset = _Samples(cfg, split=split, pipeline=views)
     meta: dict[str, Any] = {'features': kind}

@@ -139,7 +139,7 @@ def test_checkpoint_gives_its_weights(
 def test_checkpoints_that_do_not_fit_are_refused(
     cfg, extract, plain_model, tmp_path
 ):
-    with pytest.raises(FileNotFoundError, match='no checkpoint nowhere'):
+    with pytest.raises(FileNotFoundError, match='no checkpoint at nowhere'):
         extract('nowhere.pth')
     state = plain_model(cfg).state_dict()
     state['backbone.norm.bias'][:] = float('nan')
@@ -186,11 +186,15 @@ def test_damaged_video_is_named_or_left_out_loudly(
 
 
 def test_blocks_and_class_tokens_that_are_not_there_are_refused(cfg, extract):
-    with pytest.raises(ValueError, match=r'block 13: .* 12 blocks.* 1\.\.12'):
+    with pytest.raises(
+        ValueError, match=r'after_blocks=\[1, 13\]: .* 1\.\.12'
+    ):
         extract(blocks=(1, 13))
     cfg.model.backbone.update(with_cls_token=False, out_type='avg')
     with pytest.raises(ValueError, match='no class token: use pool=avg'):
         extract(pool='cls')
+    with pytest.raises(ValueError, match="'mean': choose from"):
+        extract(pool='mean')
 
 
 @pytest.mark.parametrize(

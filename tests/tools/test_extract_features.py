@@ -102,9 +102,9 @@ def test_every_flag_takes_effect(extract, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['nowhere.pth', '--out', 'a.npz'], 'no checkpoint nowhere'),
+        (['nowhere.pth', '--out', 'a.npz'], 'no checkpoint at nowhere'),
         (['list.txt', '--out', 'a.npz'], 'cannot be read as a checkpoint'),
-        (['none', '--out', 'a.npz', '--block', '7'], 'block 7: .* 2 blocks'),
+        (['none', '--out', 'a.npz', '--block', '7'], r'\[7\]: .* in 1\.\.2'),
         (
             ['none', '--out', 'a.npz', '--cfg-options', 'model.neck=1', 'x=2'],
             "config has no 'x'",
