@@ -31,9 +31,6 @@ class Compression:
             strongest; in (0, 1]. None keeps all.
         levels: Gray levels with 0, from 2 to 256: values are
             ``round(i * 255 / (levels - 1))``.
-
-    Raises:
-        ValueError: If an option is out of range.
     """
 
     thin: bool = True
@@ -53,11 +50,9 @@ class Compression:
 
     @torch.no_grad()
     def __call__(self, strength: Tensor, *, thinned: bool = False) -> Tensor:
-        """Compress contours of a batch of frames, on their device.
+        """Compress strength (N, H, W) fp32, on its device.
 
-        Args:
-            strength: (N, H, W) fp32 in [0, 1].
-            thinned: Whether lines are one pixel wide already.
+        ``thinned`` says that lines are one pixel wide already.
 
         Returns:
             (N, H, W) uint8, 255 for the strongest.
@@ -71,14 +66,10 @@ class Compression:
 
 
 def strongest(strength: Tensor, density: float) -> Tensor:
-    """Find the strongest pixels of each frame.
+    """Find the strongest pixels of each frame of (N, H, W).
 
     Of pixels that tie at the weakest kept value as many are kept as fit,
     spread evenly over the frame in a fixed order; zeros never.
-
-    Args:
-        strength: (N, H, W), at least 0.
-        density: Share of pixels, in (0, 1].
 
     Returns:
         (N, H, W) bool; at most ``floor(density * H * W)`` of a frame.
@@ -116,9 +107,6 @@ def nms(strength: Tensor) -> Tensor:
     Guo and Hall's thinning then turns the stairs of diagonal lines into
     chains of pixels that touch by corners.
 
-    Args:
-        strength: (N, H, W) fp32 in [0, 1].
-
     Returns:
         (N, H, W): the strength on ridges, 0 elsewhere.
     """
@@ -150,15 +138,8 @@ def normals(smoothed: Tensor) -> tuple[Tensor, Tensor]:
 def shifted(maps: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     """Read values up to one pixel away from every pixel, bilinearly.
 
-    Beyond the frame its outermost pixels are repeated.
-
-    Args:
-        maps: (N, H, W).
-        dx: (N, H, W), pixels to the right, in [-1, 1].
-        dy: (N, H, W), pixels down, in [-1, 1].
-
-    Returns:
-        (N, H, W).
+    ``dx`` and ``dy`` are pixels to the right and down, in [-1, 1]; all are
+    (N, H, W). Beyond the frame its outermost pixels are repeated.
     """
     count, height, width = maps.shape
     # Index of every pixel in the flattened maps with their margins.
@@ -178,14 +159,7 @@ def shifted(maps: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
 
 
 def remove_stairs(lines: Tensor) -> Tensor:
-    """Do one pass of Guo and Hall's thinning, which never cuts a line.
-
-    Args:
-        lines: (N, H, W) bool.
-
-    Returns:
-        (N, H, W) bool.
-    """
+    """One pass of Guo and Hall's thinning, which cuts no line; (N, H, W)."""
     return _peel(_peel(lines, first=True), first=False)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -21,6 +22,7 @@ from concurrent.futures import (
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ from bimm_mm.contours.format import (
     fingerprint,
     write_contours,
 )
-from bimm_mm.contours.jobs import Job, files_below, remove_drafts
+from bimm_mm.contours.jobs import Job, files_below
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,
@@ -45,6 +47,9 @@ from bimm_mm.utils.video import (
     media_file,
     read_image,
 )
+
+# As bimm_mm.utils.files.atomic_path names a file that is not whole yet.
+_DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
 
 class ExtractionError(ValueError):
@@ -98,20 +103,13 @@ class ExtractionConfig:
 
 @dataclass
 class Stats:
-    """Counts of an extraction; those of parts add up.
+    """Counts of an extraction; those of parts add up."""
 
-    Args:
-        files: Contour files that were written.
-        frames: Contours in them.
-        bytes: Their size.
-        skipped: Files that were finished before.
-        failed: Path and reason of every video and image that cannot be read.
-    """
-
-    files: int = 0
-    frames: int = 0
-    bytes: int = 0
-    skipped: int = 0
+    files: int = 0  # contour files that were written
+    frames: int = 0  # contours in them
+    bytes: int = 0  # their size
+    skipped: int = 0  # files that were finished before
+    # Path and reason of every video and image that cannot be read.
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -134,10 +132,6 @@ class Extractor:
     Args:
         config: What to make.
         device: Where the detector works, such as ``'cuda:0'``.
-
-    Raises:
-        FileNotFoundError: See :func:`build_detector`.
-        ValueError: See :func:`build_detector`.
     """
 
     def __init__(self, config: ExtractionConfig, *, device: str) -> None:
@@ -161,9 +155,6 @@ class Extractor:
 
     def extract(self, job: Job) -> Stats:
         """Write the files of a job that are missing.
-
-        Returns:
-            What was done, with the media that cannot be read.
 
         Raises:
             ExtractionError: If a file cannot be written or the detector does
@@ -319,12 +310,8 @@ def extract_contours(
         threads: Jobs that are read and written at once. None: as many as
             there are cores, at most 16.
 
-    Returns:
-        The sum of all jobs.
-
     Raises:
-        ExtractionError: If a file cannot be written or the detector does not
-            work.
+        ExtractionError: See :meth:`Extractor.extract`.
     """
     extractor = Extractor(config, device=device)
     extractor.manifest.write(config.contour_root)
@@ -339,12 +326,9 @@ def extract_all(
     """Extract jobs by several threads, taken one by one as they are free.
 
     A job belongs to one thread from its first frame to its file, so that
-    nothing depends on which thread is faster.
-
-    Yields:
-        Of each job, as they end.
+    nothing depends on which thread is faster. Results come as jobs end.
     """
-    threads = threads or default_threads()
+    threads = threads or min(16, len(os.sched_getaffinity(0)))
     waiting, running = iter(jobs), set[Future[Stats]]()
     with ThreadPoolExecutor(threads, 'job') as pool:
         try:
@@ -398,12 +382,12 @@ def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
     """
     wanted = {config.contour_path(path) for job in jobs for path in job.paths}
     wanted.add(os.path.join(config.contour_root, MANIFEST))
-    remove_drafts(config.contour_root, wanted)
-
-
-def default_threads() -> int:
-    """As many as this process has cores, at most 16."""
-    return min(16, len(os.sched_getaffinity(0)))
+    for path in files_below(config.contour_root):
+        folder, name = os.path.split(path)
+        draft = _DRAFT.fullmatch(name)
+        if draft and os.path.join(folder, draft['name']) in wanted:
+            # Another process may have finished or removed it meanwhile.
+            Path(path).unlink(missing_ok=True)
 
 
 def _failed(path: str, error: Exception) -> Stats:

@@ -6,11 +6,9 @@ Both are read off the disk, so that a killed extraction goes on where it was.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from mmengine.fileio import list_from_file
 
@@ -26,20 +24,13 @@ VIDEOS = frozenset((
     '.ogv', '.ts', '.webm', '.wmv',
 ))
 # fmt: on
-# As bimm_mm.utils.files.atomic_path names a file that is not whole yet.
-_DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done in one go: one video, or a fixed run of images.
+    """What is done in one go: one video, or a fixed run of images."""
 
-    Args:
-        paths: The files; those of a list may be missing.
-        video: Whether it is a video, which is one path.
-    """
-
-    paths: tuple[str, ...]
+    paths: tuple[str, ...]  # those of a list may be missing
     video: bool
 
 
@@ -76,20 +67,19 @@ def find_jobs(
             f'{base} is no folder: give the folder of the videos or images'
         )
     paths = _listed(list_file, base) if list_file else _below(base)
-    unique = list(dict.fromkeys(paths))
-    if not unique:
+    if not paths:
         raise ValueError(
             f'{base} holds no video and no image: looked for files ending in '
             f'{" ".join(sorted(VIDEOS | IMAGES))}; name others in a --list'
         )
     root = os.path.join(os.path.abspath(data_root), '')
-    for path in unique:
+    for path in paths:
         if not os.path.abspath(path).startswith(root):
             raise ValueError(
                 f'{path} is not below DATA_ROOT ({data_root}), so that its '
                 'contours would have no place: give a folder above all files'
             )
-    return list(_grouped(unique, group))
+    return list(_grouped(dict.fromkeys(paths), group))
 
 
 def is_image(path: str) -> bool:
@@ -108,16 +98,6 @@ def files_below(folder: str) -> set[str]:
         for above, _, names in os.walk(folder, followlinks=True)
         for name in names
     }
-
-
-def remove_drafts(folder: str, wanted: Container[str]) -> None:
-    """Remove what killed processes left of the ``wanted`` files below it."""
-    for path in files_below(folder):
-        above, name = os.path.split(path)
-        draft = _DRAFT.fullmatch(name)
-        if draft and os.path.join(above, draft['name']) in wanted:
-            # Another process may have finished or removed it meanwhile.
-            Path(path).unlink(missing_ok=True)
 
 
 def _listed(list_file: str, base: str) -> list[str]:

@@ -25,6 +25,7 @@ from bimm_mm.contours.extract import (
     Stats,
     extract_contours,
     split_done,
+    tidy_up,
 )
 from bimm_mm.contours.jobs import Job, find_jobs
 
@@ -259,3 +260,15 @@ def test_errors_of_the_detector_end_the_run(
     with pytest.raises(ExtractionError, match=message):
         extract_contours(config, find_jobs(str(media))[::-1], threads=2)
     assert os.listdir(config.contour_root) == ['manifest.json']
+
+
+def test_only_drafts_of_ones_own_files_are_removed(make, media):
+    config = make()
+    folder = Path(config.contour_root, 'signs')
+    folder.mkdir(parents=True)
+    names = ['.77-0a1b2c3d_eat.mkv.zip', '.77-0a1b2c3d_want.mkv.zip']
+    for name in (*names, 'x.zip'):
+        (folder / name).touch()
+    # Another process may be at work on the other.
+    tidy_up(config, [_eat(media)])
+    assert sorted(os.listdir(folder)) == [names[1], 'x.zip']

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bimm_mm.contours.jobs import Job, find_jobs, remove_drafts
+from bimm_mm.contours.jobs import Job, find_jobs
 
 
 @pytest.fixture
@@ -85,13 +85,3 @@ def test_nothing_there(tree):
     (tree / 'empty').mkdir()
     with pytest.raises(ValueError, match=r'no video and no image: .*\.mkv'):
         find_jobs('empty')
-
-
-def test_only_drafts_of_ones_own_files_are_removed(tmp_path):
-    names = ['.77-0a1b2c3d_b.zip', '.77-0a1b2c3d_c.zip', 'a.zip']
-    for name in names:
-        (tmp_path / name).touch()
-    # Another process may be at work on c.
-    wanted = {str(tmp_path / name) for name in ('a.zip', 'b.zip', 'd/e.zip')}
-    remove_drafts(str(tmp_path), wanted)
-    assert sorted(os.listdir(tmp_path)) == names[1:]

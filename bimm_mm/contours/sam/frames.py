@@ -85,17 +85,11 @@ def _edge_map(
 
 
 def probability_boundary(logits: Tensor) -> Tensor:
-    """How fast each mask's probability changes, within the mask.
+    """How fast each mask's probability changes, within the mask: (M, H, W).
 
     Sobel magnitude of the sigmoid; a step from 0 to 1 has the magnitude 1.
     Zero outside of the mask, where the frame's end or a neighbor may draw
-    lines of their own.
-
-    Args:
-        logits: (M, H, W), positive within the mask; H, W > 1.
-
-    Returns:
-        (M, H, W), not negative.
+    lines of their own. Logits are positive within the mask; H, W > 1.
     """
     x = F.pad(logits.sigmoid(), (1, 1, 1, 1), mode='reflect')
     rows = x[:, 2:] + 2 * x[:, 1:-1] + x[:, :-2]
@@ -109,13 +103,7 @@ def probability_boundary(logits: Tensor) -> Tensor:
 def binary_boundary(logits: Tensor) -> Tensor:
     """Pixels of each mask that touch, also by a corner, a pixel outside.
 
-    What lies beyond the frame counts as neither.
-
-    Args:
-        logits: (M, H, W), positive within the mask.
-
-    Returns:
-        (M, H, W) of 0 and 1.
+    (M, H, W) of 0 and 1. What lies beyond the frame counts as neither.
     """
     outside = (logits <= 0).to(logits.dtype)
     near = F.max_pool2d(outside[:, None], 3, stride=1, padding=1)[:, 0]
