@@ -89,16 +89,6 @@ def test_video_holds_the_contours_of_its_frames(make, media, detector):
             np.testing.assert_array_equal(file.read(index), wanted)
 
 
-def test_settings_are_all_that_changes_the_contours(make):
-    config = make(batch=3, command='x')
-    assert Extractor(config, device='cpu').manifest.settings == {
-        'detector': 'sobel',
-        'packing': {'thin': True, 'density': 0.04, 'levels': 4},
-        'stride': 8,
-        'side': 120,
-    }
-
-
 def test_every_image_has_a_file(make, media):
     config = make(compression=Compression(density=0.1))
     [job] = find_jobs(str(media), folder='photos')

@@ -322,25 +322,6 @@ def test_other_settings_are_refused_one_by_one(root):
     assert Path(root, 'manifest.json').read_bytes() == before
 
 
-def test_file_of_other_settings_is_refused(root, stored):
-    with ContourFile(stored) as file:
-        Manifest(file.settings, '').check(file)
-        with pytest.raises(ContourError) as error:
-            Manifest.read(root).check(file)
-    text = str(error.value)
-    assert stored in text and 'stride: 3 != 4' in text and COMMAND in text
-
-
-def test_missing_manifest_says_what_to_do(tmp_path):
-    (tmp_path / 'file').touch()
-    for root in (tmp_path / 'nowhere', tmp_path, tmp_path / 'file'):
-        with pytest.raises(
-            FileNotFoundError,
-            match=rf"contour_root='{root}'.*extract_contours.*_CONTOURS=sobel",
-        ):
-            Manifest.read(str(root))
-
-
 @pytest.mark.parametrize(
     ('text', 'fault'),
     [

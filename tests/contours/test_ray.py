@@ -68,9 +68,15 @@ def cluster(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
-def make(data: Path, out: Path, **changes) -> ExtractionConfig:
-    full = {'detector': 'sobel', 'stride': 16, 'side': 64, **changes}
-    return ExtractionConfig(data_root=str(data), contour_root=str(out), **full)
+def make(data: Path | str, out: Path | str, **options) -> ExtractionConfig:
+    return ExtractionConfig(
+        data_root=str(data),
+        contour_root=str(out),
+        detector='deadly_detector.Deadly',
+        options=options,
+        stride=16,
+        side=64,
+    )
 
 
 @pytest.mark.slow
@@ -88,13 +94,7 @@ def test_two_workers_give_the_files_of_one_process(
     jobs = find_jobs('data', group=1)
     deadly = [job for job in jobs if job.paths == ('data/1.png',)]
     one, two = (
-        make(
-            Path('data'),
-            Path(name),
-            detector='deadly_detector.Deadly',
-            options={'folder': str(tmp_path)},
-        )
-        for name in ('one', 'two')
+        make('data', name, folder=str(tmp_path)) for name in ('one', 'two')
     )
     harmless = [job for job in jobs if job not in deadly]
     expected = extract_contours(one, harmless)
@@ -115,9 +115,7 @@ def test_errors_of_workers_end_the_run(
     """What a worker gives back is raised; nothing else is raised in it."""
     monkeypatch.chdir(tmp_path)  # as the worker does, and back
     write_pictures(tmp_path / 'data', [56])
-    config = make(
-        tmp_path / 'data', tmp_path / 'out', detector='deadly_detector.Deadly'
-    )
+    config = make(tmp_path / 'data', tmp_path / 'out')
     [job] = find_jobs(config.data_root)
     worker = ray_extract.Worker(config, 'cpu', 1, str(tmp_path))
     answer = worker({'job': [pickle.dumps(job)]})
