@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bimm_mm.models.decoders.transformer import TransformerDecoder
+from bimm_mm.models.layers.transformer import take_tokens
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import Size, TokenIndices
 
@@ -135,12 +136,9 @@ class MultiScaleDecoder(TransformerDecoder):
         # Back into the picture's order, to have neighbors side by side.
         order = torch.cat(indices, dim=1)
         x = self.norm(x[:, -order.shape[1] :])
-        index = order.argsort(dim=1).unsqueeze(2).expand_as(x)
-        volume = x.gather(1, index).unflatten(1, grid)
+        volume = take_tokens(x, order.argsort(dim=1)).unflatten(1, grid)
         pooled = F.avg_pool3d(volume.movedim(-1, 1), (1, 2, 2))
         pred = self.pred(pooled.flatten(2).transpose(1, 2))
         row, column = indices.hidden // width, indices.hidden % width
         # Rows of all times are counted through: t * height + row.
-        place = row // 2 * (width // 2) + column // 2
-        index = place.unsqueeze(2).expand(-1, -1, pred.shape[2])
-        return pred.gather(1, index)
+        return take_tokens(pred, row // 2 * (width // 2) + column // 2)

@@ -19,6 +19,7 @@ from bimm_mm.models.layers.transformer import (
     Block,
     attend,
     positions_at,
+    take_tokens,
     xavier_init,
 )
 from bimm_mm.registry import MODELS
@@ -291,5 +292,4 @@ class TokenDecoder(Decoder):
                 'backbone, or a decoder with blocks of its own'
             )
         # The class token, which stands first, has no place in the grid.
-        index = indices.hidden.unsqueeze(2).expand(-1, -1, tokens.shape[2])
-        return self.pred(tokens[:, -count:].gather(1, index))
+        return self.pred(take_tokens(tokens[:, -count:], indices.hidden))

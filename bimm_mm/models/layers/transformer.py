@@ -69,15 +69,12 @@ class PatchEmbed(nn.Module):
         self.patch = patch
         self.in_channels = in_channels
         self.video = video
-        self.proj: PatchConv2d | PatchConv3d
-        if video:
-            self.proj = PatchConv3d(
-                in_channels, embed_dims, patch, stride=patch
-            )
-        else:
-            self.proj = PatchConv2d(
-                in_channels, embed_dims, patch[1:], stride=patch[1:]
-            )
+        side = patch[1:]
+        self.proj = (
+            PatchConv3d(in_channels, embed_dims, patch, stride=patch)
+            if video
+            else PatchConv2d(in_channels, embed_dims, side, stride=side)
+        )
         # As a linear layer, like MAE and VideoMAE.
         weight, bias = self.proj.parameters()
         nn.init.xavier_uniform_(weight.view(embed_dims, -1))
@@ -145,6 +142,13 @@ def _take(patches: Tensor, visible: Tensor) -> Tensor:
     # The index of a token is (t * h + row) * w + column.
     row = torch.arange(len(visible), device=visible.device).unsqueeze(1)
     return patches[row, visible // (h * w), visible // w % h, visible % w]
+
+
+def take_tokens(x: Tensor, tokens: Tensor) -> Tensor:
+    """Pick the tokens (B, n) of every sample: (B, L, D) to (B, n, D)."""
+    # gather wants an index for each of the D numbers.
+    index = tokens.unsqueeze(2).expand(-1, -1, x.shape[2])
+    return x.gather(1, index)
 
 
 def position_table(
@@ -257,9 +261,8 @@ def _angles(position: Tensor, count: int) -> Tensor:
 def xavier_init(module: nn.Module) -> None:
     """Initialize one layer as MAE and VideoMAE do; for ``Module.apply``.
 
-    Args:
-        module: A linear layer gets Xavier-uniform weights and bias 0, a
-            LayerNorm weight 1 and bias 0; others stay untouched.
+    A linear layer gets Xavier-uniform weights and bias 0, a LayerNorm weight
+    1 and bias 0; others stay untouched.
     """
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)

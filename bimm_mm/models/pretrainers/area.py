@@ -15,6 +15,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.layers.transformer import take_tokens
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import AreaOutput, ClipBatch, Size, TokenIndices
 
@@ -99,12 +100,10 @@ class Area(BaseModule):
         # and only the scored tokens are kept.
         scored = self.decoder.scored(indices)
         target = self.target(clips, self.patch)  # (B, N, P)
-        # All P numbers of a token have the token's index: (B, Ns, P).
-        index = scored.unsqueeze(2).expand(-1, -1, target.shape[2])
         return AreaOutput(
             area=self.name,
             prediction=prediction,
-            target=target.gather(1, index),
+            target=take_tokens(target, scored),
             scored=scored,
             indices=indices,
             patch=self.patch,
