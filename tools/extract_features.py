@@ -6,13 +6,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmengine.config import DictAction
 from mmengine.dist import init_dist, is_distributed, is_main_process
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.feature_file import write_features
 from bimm_mm.apis.features import KINDS, extract_features
+from bimm_mm.apis.launch import add_cfg_options, add_launcher
 from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
 
@@ -53,13 +53,7 @@ def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
         default=0,
         help='of random weights and of the inner folds; default: 0',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config, such as '
-        'val_dataloader.batch_size=4',
-    )
+    add_cfg_options(parser, example='val_dataloader.batch_size=4')
 
 
 def feature_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -92,13 +86,7 @@ def parse_args() -> argparse.Namespace:
         help='which dataset of the config; default: val',
     )
     add_feature_arguments(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='who started several processes, which share the samples; '
-        'default: none',
-    )
+    add_launcher(parser)
     args = parser.parse_args()
     if not args.out.endswith('.npz'):
         parser.error(f'--out {args.out} must end with .npz')

@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmengine.config import DictAction
 from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.flops import Complexity, count_config
+from bimm_mm.apis.launch import add_cfg_options
 from bimm_mm.utils.files import write_json
 
 
@@ -41,13 +41,7 @@ def main() -> None:
     parser.add_argument(
         'config', help='of pretraining, or downstream with our encoder'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config, such as '
-        'model.backbone.img_size=384',
-    )
+    add_cfg_options(parser, example='model.backbone.img_size=384')
     parser.add_argument('--json', help='write the numbers here')
     args = parser.parse_args()
     try:

@@ -12,7 +12,8 @@ from mmengine.evaluator import DumpResults
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
-    add_shared_arguments,
+    add_cfg_options,
+    add_launcher,
     build_runner,
     check_checkpoint,
     check_data_files,
@@ -42,7 +43,8 @@ def parse_args() -> argparse.Namespace:
         'prediction if it ends with .pkl',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    add_shared_arguments(parser, example='test_dataloader.batch_size=2')
+    add_cfg_options(parser, example='test_dataloader.batch_size=2')
+    add_launcher(parser)
     args = parser.parse_args()
     try:
         args.cfg = read_config(args)

@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
-    add_shared_arguments,
+    add_cfg_options,
+    add_launcher,
     build_runner,
     check_data_files,
     check_device,
@@ -53,11 +54,12 @@ def parse_args() -> argparse.Namespace:
         help='scale the learning rate with the total batch size, relative to '
         'auto_scale_lr.base_batch_size of the config',
     )
-    add_shared_arguments(
+    add_cfg_options(
         parser,
         example='train_dataloader.batch_size=2 '
         'model.dorsal.areas.0.weight=0.5',
     )
+    add_launcher(parser)
     args = parser.parse_args()
     try:
         args.cfg = read_config(args)

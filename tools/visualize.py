@@ -6,10 +6,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
+    add_cfg_options,
     init_model,
     load_batch,
     load_config,
@@ -49,12 +48,7 @@ def parse_args() -> argparse.Namespace:
         metavar='WORK_DIR',
         help="also draw each area's loss from the logs in this folder",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override parts of the config',
-    )
+    add_cfg_options(parser, example='val_dataloader.num_workers=0')
     args = parser.parse_args()
     if args.num < 1 or args.frames < 1:
         parser.error('--num and --frames must be at least 1')

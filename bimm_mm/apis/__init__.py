@@ -26,7 +26,12 @@ _MODULES = {
     ),
     'features': ('extract_features',),
     'flops': ('Complexity', 'count_config', 'multiply_adds'),
-    'launch': ('add_shared_arguments', 'build_runner', 'write_provenance'),
+    'launch': (
+        'add_cfg_options',
+        'add_launcher',
+        'build_runner',
+        'write_provenance',
+    ),
     'pictures': ('save_pictures',),
     'probe': (
         'find_folds',

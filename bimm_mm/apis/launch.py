@@ -23,16 +23,20 @@ from bimm_mm.version import __version__
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def add_shared_arguments(
-    parser: argparse.ArgumentParser, *, example: str
+def add_cfg_options(
+    parser: argparse._ActionsContainer, *, example: str
 ) -> None:
-    """Flags that ``tools/train.py`` and ``tools/test.py`` have in common."""
+    """The flag of OpenMMLab's tools that overrides parts of a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help=f'override parts of the config, such as {example}',
     )
+
+
+def add_launcher(parser: argparse._ActionsContainer) -> None:
+    """The flags by which a process learns that it is one of several."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
