@@ -199,7 +199,7 @@ def test_trained_positions_are_refused(table):
         to_bimm(state)
 
 
-def test_table_of_another_size_is_recognised():
+def test_table_of_another_size_is_recognized():
     weights = image_weights()
     converted = to_bimm({**weights, 'pos_embed': mae_table(side=14)})
     assert_equal(converted.state_dict, weights)

@@ -230,17 +230,13 @@ def mae_table(height, width, dim):
     return table
 
 
-@pytest.mark.parametrize('grid', [(1, 1, 1), (2, 3, 5), (8, 14, 14)])
-def test_video_table_is_videomaes(grid):
+@pytest.mark.parametrize('grid', [(1, 1, 1), (1, 3, 5), (8, 14, 14)])
+def test_tables_are_videomaes_and_maes(grid):
     table = position_table(grid, 48, video=True)
     expected = videomae_table(math.prod(grid), 48)
     assert table.dtype == torch.float32
     np.testing.assert_allclose(table, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize('grid', [(1, 1, 1), (1, 3, 5), (1, 14, 14)])
-def test_image_table_is_maes(grid):
-    table = position_table(grid, 48, video=False)
+    table = position_table((1, *grid[1:]), 48, video=False)
     assert table.dtype == torch.float32
     np.testing.assert_allclose(table, mae_table(*grid[1:], 48), atol=1e-6)
 
@@ -270,19 +266,6 @@ def test_table_made_in_inference_mode_serves_in_training():
         table = position_table((1, 2, 3), 48, video=True)
     (weight * table).sum().backward()
     torch.testing.assert_close(weight.grad, table)
-
-
-@pytest.mark.parametrize('video', [True, False])
-def test_compiled_table_for_changing_grids(video):
-    def add(x):
-        return x + position_table((1, *x.shape[:2]), 48, video=video).view(
-            *x.shape[:2], 48
-        )
-
-    compiled = torch.compile(add, backend='eager', fullgraph=True)
-    for height, width in [(2, 3), (4, 3), (4, 6), (5, 5)]:
-        x = torch.randn(height, width, 48)
-        torch.testing.assert_close(compiled(x), add(x))
 
 
 def _linear(table: torch.Tensor, length: int) -> torch.Tensor:

@@ -25,7 +25,7 @@ class Scheme(NamedTuple):
     """How a family of projects names the parameters of a ViT."""
 
     name: str  # who uses it
-    marker: str  # the key by which it is recognised
+    marker: str  # the key by which it is recognized
     also: str  # a key that must be there as well
     rules: Rules  # patterns and replacements; the first match is applied
 
@@ -136,7 +136,7 @@ def to_bimm(
             is neither of the encoder nor of a decoder or head, or the
             weights need something this encoder has not.
     """
-    scheme, prefix = _recognise(state_dict, prefix)
+    scheme, prefix = _recognize(state_dict, prefix)
     names = {
         key: _rename(key[len(prefix) :], scheme.rules)
         for key in state_dict
@@ -166,7 +166,7 @@ def to_bimm(
     return Converted(ours, scheme.name)
 
 
-def _recognise(
+def _recognize(
     state_dict: Mapping[str, Tensor], prefix: str | None
 ) -> tuple[Scheme, str]:
     """The naming scheme, and what precedes the encoder's keys."""
