@@ -14,11 +14,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from bimm_mm.datasets.samplers import SampleKey, seeded
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import check_list_file, find_list_files
-from bimm_mm.utils.video import (
-    UndecodableVideoError,
-    media_name,
-    media_path,
-)
+from bimm_mm.utils.video import UndecodableVideoError, media_name, media_path
 
 # Enough to notice a wrong folder, cheap on a network file system.
 _PATHS_TO_CHECK = 3

@@ -15,15 +15,8 @@ from mmaction.datasets.transforms import SampleFrames
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from bimm_mm.contours.format import (
-    ContourError,
-    Manifest,
-)
-from bimm_mm.datasets import (
-    AppendFollowing,
-    SafeDecode,
-    SnapToContourStride,
-)
+from bimm_mm.contours.format import ContourError, Manifest
+from bimm_mm.datasets import AppendFollowing, SafeDecode, SnapToContourStride
 from bimm_mm.registry import DATASETS
 from bimm_mm.structures import ClipDataPreprocessor
 from bimm_mm.targets import MotionTarget
