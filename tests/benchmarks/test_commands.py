@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_rounds_alternate_and_ratios_are_of_one_round(monkeypatch):
     ratio = measures.ratio(times['a'], times['b'])
     assert ratio == dict(min=2, median=3, max=4)
     assert measures.text(ratio) == '3.00 (2.00 to 4.00)'
+
+
+def test_gpu_check_gives_every_benchmark_flags_that_it_has():
+    text = Path('benchmarks/gpu_check.sh').read_text().replace('\\\n', '')
+    text = text.replace('"$batch"', '4').replace('$((batch / 2))', '2')
+    calls = [x.split() for x in text.splitlines() if x.startswith('bench ')]
+    assert len(calls) == 8
+    for _, _, _, name, *flags in calls:
+        module = import_module(f'benchmarks.{name}')
+        module.parse_args(['--rounds', '1', '--json', 'x.json', *flags])
 
 
 def test_joint_step(run, monkeypatch, one_thread, capsys):
