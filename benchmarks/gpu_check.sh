@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# What this project does on one GPU, in about seven minutes: the environment,
-# the tests that compare GPU and CPU, a short training, every benchmark.
+# What this project does on one GPU: the environment, the tests that compare
+# GPU and CPU, a short training, every benchmark. At most 18 minutes.
 #
 #   bash benchmarks/gpu_check.sh OUT [STEP ...]
 #
 # Each step ends after a time limit and leaves OUT/STEP.log, a benchmark also
-# OUT/STEP.json. BATCH=8 is for a GPU with 24 GiB; the tests need pytest-xdist.
+# OUT/STEP.json. BATCH=8 is for a small GPU; the tests need pytest-xdist.
 set -u
+[[ $# != 0 ]] || { echo 'usage: gpu_check.sh OUT [STEP ...]' >&2; exit 2; }
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
 chosen=" ${*:-all} "

@@ -119,11 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     models = {name: build(name) for name in losses}
     numbers['gmacs'] = {
-        name: multiply_adds(partial(losses[name], models[name])) / 1e9
-        for name in losses
+        name: multiply_adds(partial(loss, models[name])) / args.batch / 1e9
+        for name, loss in losses.items()
     }
     lines = [
-        f'{name}: forward {count:.1f} G multiply-adds'
+        f'{name}: forward {count:.1f} G multiply-adds per clip'
         for name, count in numbers['gmacs'].items()
     ]
     steps = {
