@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from projects.paper_tables.tables import flatten
+
 SIDE = 64  # pixels: 4 x 4 patches
 FULL = 224
 WIDTH, HEADS = 48, 4
@@ -39,6 +41,13 @@ def transforms(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if 'transform' in step:
             found += transforms([step['transform']])
     return found
+
+
+def changed_keys(one: Any, other: Any) -> set[str]:
+    """Dotted keys in which two configs differ."""
+    a, b = flatten(one), flatten(other)
+    absent = object()
+    return {key for key in a | b if a.get(key, absent) != b.get(key, absent)}
 
 
 def _shrink_value(value: object) -> object:

@@ -122,12 +122,7 @@ def ventral_of(method: str) -> str | None:
 
 
 def pretraining(
-    method: str,
-    numbers: Config,
-    clips: Clips,
-    *,
-    seed: int,
-    ventral_checkpoint: Path | None = None,
+    method: str, numbers: Config, clips: Clips, weights: Path | None = None
 ) -> Config:
     """Config of a method's pretraining or of a ventral stage.
 
@@ -137,12 +132,12 @@ def pretraining(
     methods: random crops and flips of frames in memory. Before the first and
     after every epoch each area's loss relative to predicting the mean is
     measured on ``clips.test``, without augmentation: ``<area>/ratio`` in the
-    log. ``'bimm@2'`` is ``'bimm'``, trained for twice as many steps.
+    log. ``'bimm@2'`` is ``'bimm'``, trained for twice as many steps;
+    ``weights`` are those of its ventral stage.
     """
     cfg = _small(released(method), numbers)
     if 'ventral' in cfg.model:
-        start = ventral_checkpoint and str(ventral_checkpoint)
-        cfg.model.ventral_checkpoint = start
+        cfg.model.ventral_checkpoint = weights and str(weights)
     # A stage without time is pretrained on pictures.
     branch = cfg.model.get('dorsal', cfg.model)
     length = branch.backbone.get('num_frames', 1)
@@ -166,17 +161,11 @@ def pretraining(
         max_keep_ckpts=2,
     )
     cfg.compile = numbers.compile
-    cfg.randomness = dict(seed=seed)
-    return Config(cfg.to_dict())
+    return cfg
 
 
 def finetuning(
-    method: str,
-    numbers: Config,
-    clips: Clips,
-    *,
-    seed: int,
-    checkpoint: Path | None = None,
+    method: str, numbers: Config, clips: Clips, weights: Path | None = None
 ) -> Config:
     """Config of a finetuning, and of the probes of the encoder it begins with.
 
@@ -196,11 +185,11 @@ def finetuning(
         for key in ('with_cls_token', 'out_type', 'key_bias'):
             if key in given:
                 backbone[key] = given[key]
-    if checkpoint is None:
+    if weights is None:
         backbone.init_cfg = None
         cfg.optim_wrapper.paramwise_cfg.layer_decay = 1.0
     else:
-        backbone.init_cfg.checkpoint = str(checkpoint)
+        backbone.init_cfg.checkpoint = str(weights)
     cfg.model.cls_head.in_channels = numbers.arch.embed_dims
     cfg.model.cls_head.num_classes = clips.classes
     cfg.model.data_preprocessor.pop('blending', None)
@@ -230,8 +219,7 @@ def finetuning(
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook', interval=epochs // 2 + 1, save_last=False
     )
-    cfg.randomness = dict(seed=seed)
-    return Config(cfg.to_dict())
+    return cfg
 
 
 def shrink_model(model: dict[str, Any], numbers: Config) -> None:

@@ -139,28 +139,16 @@ class Study:
         )
         before = self.needs(run)
         weights = self.folder(before) / WEIGHTS if before else None
-        if run.kind in PRETRAININGS:
-            return pretraining(
-                run.method,
-                self.numbers,
-                clips,
-                seed=run.seed,
-                ventral_checkpoint=weights,
-            )
-        cfg = finetuning(
-            run.method,
-            self.numbers,
-            clips,
-            seed=run.seed,
-            checkpoint=weights,
-        )
-        if run.kind != 'finetune':
+        build = pretraining if run.kind in PRETRAININGS else finetuning
+        cfg = build(run.method, self.numbers, clips, weights)
+        cfg.randomness = dict(seed=run.seed)
+        if run.kind == 'probe':
             # Every clip is read once: there is nothing to keep in memory.
             train, val = cfg.train_dataloader, cfg.val_dataloader
             train.dataset = train.dataset.dataset.dataset.dataset
             val.dataset = val.dataset.dataset
             val.num_workers = self.numbers.num_workers
-        return cfg
+        return Config(cfg.to_dict())  # of one kind of dict throughout
 
     def _list(self, clips: pd.DataFrame, run: Run, part: str) -> Path:
         """Write a list file of ``path label``."""

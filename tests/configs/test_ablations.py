@@ -14,6 +14,7 @@ from torch import nn
 
 from bimm_mm.registry import MODELS
 from tests.golden.golden import stored_structure
+from tests.toy_configs import changed_keys
 
 CONFIGS = {
     Path(path).stem: config
@@ -75,24 +76,6 @@ OTHERS = {
 STARTS = {name: (DEFAULT, keys) for name, keys in CHANGES.items()} | OTHERS
 
 
-def _flat(node: object, prefix: str = '') -> dict[str, object]:
-    if isinstance(node, list):
-        node = dict(enumerate(node))
-    if not isinstance(node, dict):
-        return {prefix: node}
-    flat = {}
-    for key, value in node.items():
-        flat.update(_flat(value, f'{prefix}.{key}' if prefix else f'{key}'))
-    return flat
-
-
-def _changed(one: str, other: str) -> set[str]:
-    """Dotted keys in which two configs differ."""
-    a, b = (_flat(CONFIGS[name]) for name in (one, other))
-    absent = object()
-    return {key for key in a | b if a.get(key, absent) != b.get(key, absent)}
-
-
 def _build(name: str) -> nn.Module:
     model = copy.deepcopy(CONFIGS[f'ablation_{name}']['model'])
     with torch.device('meta'):
@@ -107,7 +90,7 @@ def test_every_ablation_is_here():
 @pytest.mark.parametrize('name', STARTS)
 def test_it_differs_in_what_it_is_about(name):
     start, keys = STARTS[name]
-    changed = _changed(name, start)
+    changed = changed_keys(CONFIGS[name], CONFIGS[start])
     assert changed
     assert not [key for key in changed if not key.startswith(keys)]
 

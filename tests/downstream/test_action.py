@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from bimm_mm.apis import read_scalars
 from bimm_mm.datasets import SampleKey
 from bimm_mm.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from tests.toy_configs import transforms
@@ -221,11 +222,9 @@ def _losses(folder: Path) -> list[float]:
         r'encoder: (\d+) of \1 tensors from .*pth \(dorsal\.backbone\.\*',
         log.read_text(),
     )
-    (path,) = folder.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    validated = [line['acc/top1'] for line in lines if 'acc/top1' in line]
-    assert len(validated) == 2
-    losses = [line['loss_cls'] for line in lines if 'loss_cls' in line]
+    logged = read_scalars(folder)
+    assert len(logged['acc/top1']) == 2
+    losses = list(logged['loss_cls'].values())
     # The head starts near zero: at first all classes are equally likely.
     assert losses[0] == pytest.approx(math.log(CLASSES), abs=0.01)
     return losses

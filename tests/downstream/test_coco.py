@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from bimm_mm.apis import read_scalars
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,13 +101,11 @@ def test_trains_and_tests_from_the_joint_checkpoint(
 
 def check_losses(work: Path) -> None:
     """All five losses of Mask R-CNN were logged, finite, and positive."""
-    (scalars,) = work.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-    lines = [line for line in lines if 'loss' in line]
-    assert len(lines) == 2  # 6 pictures, 3 at a time
+    logged = read_scalars(work)
     names = {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'}
     for name in names | {'loss_mask'}:
-        values = [line[name] for line in lines]
+        values = list(logged[name].values())
+        assert len(values) == 2  # 6 pictures, 3 at a time
         assert all(map(math.isfinite, values)), name
         assert max(values) > 0, name
 

@@ -34,6 +34,7 @@ from projects.mini_study.build_configs import (
     ventral_of,
 )
 from projects.mini_study.study import Run, Study
+from tests.toy_configs import changed_keys
 
 PRETRAINED = [name for name, config in METHODS.items() if config]
 STAGES = sorted({s for m in (*PRETRAINED, *OPTIONAL) if (s := ventral_of(m))})
@@ -125,30 +126,17 @@ def test_files_of_folds_that_are_refused(
         folds.read_clips(clips_csv, ucf_folder)
 
 
-def _differences(small, full, path=()):
-    """Paths of all leaves that differ."""
-    if isinstance(small, dict) and isinstance(full, dict):
-        for key in sorted({*small, *full}):
-            yield from _differences(
-                small.get(key), full.get(key), (*path, key)
-            )
-    elif isinstance(small, list | tuple) and len(small) == len(full or ()):
-        for index, pair in enumerate(zip(small, full, strict=True)):
-            yield from _differences(*pair, (*path, index))
-    elif small != full:
-        yield path
-
-
 ENCODER = {'arch', 'img_size', 'patch_size', 'num_frames'}
 
 
-def _is_size(path) -> bool:
+def _is_size(key: str) -> bool:
     """Whether a field of the model may differ from the released one."""
+    path = key.split('.')
     if 'backbone' in path:
         return bool(ENCODER & set(path))
     return (
         path[-1] == 'ventral_checkpoint'
-        or path[-2:] == ('target', 'source')
+        or path[-2:] == ['target', 'source']
         or (
             path[-2] == 'decoder' and path[-1] in ('decoder_dims', 'num_heads')
         )
@@ -159,24 +147,23 @@ def _is_size(path) -> bool:
 def test_only_sizes_differ_from_the_released_config(name, monkeypatch) -> None:
     monkeypatch.delenv('BIMM_CONTOURS', raising=False)
     full, numbers = released(name), read_size('small')
-    cfg = pretraining(name, numbers, CLIPS, seed=0)
-    changed = list(_differences(cfg.model, full.model))
+    cfg = pretraining(name, numbers, CLIPS)
+    changed = changed_keys(cfg.model, full.model)
     assert changed  # it is smaller
-    assert [path for path in changed if not _is_size(path)] == []
+    assert [key for key in changed if not _is_size(key)] == []
     optimizer = copy.deepcopy(full.optim_wrapper)
     optimizer.optimizer.lr = numbers.pretrain.lr
     assert cfg.optim_wrapper == optimizer
     for key in ('custom_imports', 'default_scope', 'env_cfg', 'log_level'):
         assert cfg[key] == full[key]
     assert cfg.custom_hooks[: len(full.custom_hooks)] == full.custom_hooks
-    schedule = list(_differences(cfg.param_scheduler, full.param_scheduler))
-    assert {path[-1] for path in schedule} <= {'begin', 'end'}
+    schedule = changed_keys(cfg.param_scheduler, full.param_scheduler)
+    assert {key.split('.')[-1] for key in schedule} <= {'begin', 'end'}
 
 
 def test_methods_differ_in_their_model_alone() -> None:
     configs = [
-        pretraining(name, read_size('small'), CLIPS, seed=0)
-        for name in PRETRAINED
+        pretraining(name, read_size('small'), CLIPS) for name in PRETRAINED
     ]
     keys = set(configs[0]) - {'model'}
     for cfg in configs[1:]:
@@ -185,7 +172,7 @@ def test_methods_differ_in_their_model_alone() -> None:
 
 @pytest.mark.parametrize('name', [*PRETRAINED, *STAGES])
 def test_every_method_can_be_built(name) -> None:
-    cfg = pretraining(name, read_size('toy'), CLIPS, seed=0)
+    cfg = pretraining(name, read_size('toy'), CLIPS)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     branch = getattr(model, 'dorsal', model)
@@ -198,7 +185,7 @@ def test_every_method_can_be_built(name) -> None:
 
 
 def test_small_videomae_is_the_released_vit_s() -> None:
-    cfg = pretraining('videomae', read_size('small'), CLIPS, seed=0)
+    cfg = pretraining('videomae', read_size('small'), CLIPS)
     init_default_scope(cfg.default_scope)
     numbers = sum(p.numel() for p in MODELS.build(cfg.model).parameters())
     # As configs/_base_/models/videomae_small.py; no input size is in it.
@@ -207,24 +194,21 @@ def test_small_videomae_is_the_released_vit_s() -> None:
 
 def test_finetuning_keeps_the_released_recipe() -> None:
     full, numbers = load_config(FINETUNING), read_size('toy')
-    cfg = finetuning('bimm', numbers, CLIPS, seed=0, checkpoint=Path('a.pth'))
+    cfg = finetuning('bimm', numbers, CLIPS, Path('a.pth'))
     allowed = {'blending', 'checkpoint', 'in_channels', 'num_classes'}
-    changed = list(_differences(cfg.model, full.model))
-    assert [
-        path for path in changed if not (allowed | ENCODER) & {*path}
-    ] == []
+    for key in changed_keys(cfg.model, full.model):
+        assert (allowed | ENCODER) & {*key.split('.')}
     assert cfg.model.cls_head.num_classes == 2
     assert cfg.optim_wrapper.paramwise_cfg == full.optim_wrapper.paramwise_cfg
     # The test clips are looked at once, and choose nothing.
     assert cfg.train_cfg.val_interval == cfg.train_cfg.max_epochs
     assert 'save_best' not in cfg.default_hooks.checkpoint
-    scratch = finetuning('scratch', numbers, CLIPS, seed=0)
+    scratch = finetuning('scratch', numbers, CLIPS)
     assert scratch.model.backbone.init_cfg is None
-    assert [
-        path
-        for path in _differences(scratch.to_dict(), cfg.to_dict())
-        if path[0] != 'model'
-    ] == [('optim_wrapper', 'paramwise_cfg', 'layer_decay')]
+    changed = changed_keys(scratch.to_dict(), cfg.to_dict())
+    assert [key for key in changed if not key.startswith('model.')] == [
+        'optim_wrapper.paramwise_cfg.layer_decay'
+    ]
 
 
 def test_sizes_and_steps() -> None:
@@ -243,7 +227,7 @@ def test_sizes_and_steps() -> None:
     # bimm@0.5 is half as long, its ventral stage too.
     assert ventral_of('bimm@0.5') == f'{ventral_of("bimm")}@0.5'
     for name in ('bimm@0.5', ventral_of('bimm@0.5')):
-        cfg = pretraining(name, numbers, CLIPS, seed=0)
+        cfg = pretraining(name, numbers, CLIPS)
         times = cfg.train_dataloader.dataset.dataset.times
         length = times * CLIPS.count // cfg.train_dataloader.batch_size
         assert length * cfg.train_cfg.max_epochs == pytest.approx(2000, abs=50)
