@@ -107,11 +107,8 @@ class Manifest:
     def write(self, contour_root: str) -> None:
         """Write the manifest, or agree with the one that is there.
 
-        Files of other settings would otherwise stay beside newer ones.
-
-        Raises:
-            ContourError: If there is one with other settings, or a broken
-                one.
+        Files of other settings, for which this raises a ContourError, would
+        otherwise stay beside newer ones.
         """
         try:
             there = Manifest.read(contour_root)
@@ -227,15 +224,11 @@ class ContourFile:
         return nearest
 
     def check_source(self, path: str) -> None:
-        """Refuse contours of another video or image.
+        """Refuse contours of another video or image, with a ContourError.
 
         Compares the length of the file and the checksum of its first and
         last 64 KiB, no more: a change in the middle of a larger file that
         keeps its length is not seen.
-
-        Raises:
-            ContourError: If the contours were made from something else.
-            OSError: If ``path`` cannot be read.
         """
         now = _length_and_checksum(path)
         was = {key: self.source.get(key) for key in now}

@@ -81,7 +81,8 @@ def extract_with_ray(
             _connect(address)
         threads = _threads(workers, gpus_per_worker, threads)
         rows = _map(config, pending, workers, gpus_per_worker, threads)
-        stats += sum_of(map(_stats, rows.iter_rows()), pending)
+        packed = (row['result'] for row in rows.iter_rows())
+        stats += sum_of(map(_unpack, packed), pending)
     finally:
         if started_here:
             ray.shutdown()
@@ -206,8 +207,8 @@ def _map(
     )
 
 
-def _stats(row: Mapping[str, Any]) -> Stats:
-    result = pickle.loads(row['result'])
+def _unpack(packed: bytes) -> Stats:
+    result = pickle.loads(packed)
     if isinstance(result, Exception):
         raise result
     return result

@@ -27,7 +27,7 @@ from bimm_mm.contours.ray_extract import extract_with_ray
 DEADLY = """
 import os, signal
 from pathlib import Path
-from bimm_mm.contours.detectors.sobel import SobelDetector
+from bimm_mm.contours.detectors.edges import SobelDetector
 
 class Deadly(SobelDetector):
     def __init__(self, *, device='cpu', folder=''):

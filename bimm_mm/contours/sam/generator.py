@@ -58,9 +58,6 @@ class MaskOptions:
         dtype: ``'fp32'``, or ``'bf16'`` or ``'fp16'`` for the network.
         boundary: ``'probability'`` draws the slope of the mask's
             probability, ``'binary'`` its outermost pixels.
-
-    Raises:
-        ValueError: If a value is out of range or unknown.
     """
 
     points_per_side: int = 16

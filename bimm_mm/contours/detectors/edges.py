@@ -1,4 +1,4 @@
-"""Canny edges and structured forests by OpenCV, on the CPU.
+"""Edges: Sobel's on the device; Canny's and structured ones by OpenCV.
 
 Shapes: N frames of H x W pixels.
 """
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from bimm_mm.contours.detectors.base import Detector
 from bimm_mm.registry import DETECTORS
+from bimm_mm.structures import ClipBatch
+from bimm_mm.targets.base import luma
+from bimm_mm.targets.contour import sobel
 from bimm_mm.utils.files import sha256_of_file
 
 # Gray levels of the strongest gradient: Sobel's kernels at a corner.
@@ -32,8 +35,24 @@ model.detectEdges(cv2.GaussianBlur(noise, (0, 0), 4))
 """
 
 
+@DETECTORS.register_module('sobel')
+class SobelDetector(Detector):
+    """Edges of ``ContourTarget(source='sobel')``, of the same pixels."""
+
+    @torch.no_grad()
+    def detect(self, frames: Tensor) -> Tensor:
+        """See :meth:`Detector.detect`; H, W > 1."""
+        # (N, 3, H, W) -> (N, 3, 1, H, W): clips of one frame.
+        pixels = frames.to(self.device).float().div_(255)[:, :, None]
+        return sobel(luma(ClipBatch(pixels, pixels)))[:, 0, 0]
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Detector.settings`."""
+        return {'detector': 'sobel'}
+
+
 class OpenCVDetector(Detector):
-    """One frame after the other; ``device`` is where the result is moved."""
+    """On the CPU, one frame after the other; moves the result to a device."""
 
     def detect(self, frames: Tensor) -> Tensor:
         """See :meth:`Detector.detect`."""
@@ -83,7 +102,7 @@ class CannyDetector(OpenCVDetector):
 
     def edges(self, picture: np.ndarray) -> np.ndarray:
         """See :meth:`OpenCVDetector.edges`."""
-        low, high, sigma = self.options.values()
+        low, high, sigma = (self.options[k] for k in ('low', 'high', 'sigma'))
         gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         edge = cv2.BORDER_REPLICATE
         if sigma > 0:
