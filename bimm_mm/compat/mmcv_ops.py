@@ -9,7 +9,7 @@ Shapes: N boxes, K regions, B images, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -39,13 +39,7 @@ def roi_align_forward(
     output: Tensor,
     argmax_y: Tensor,
     argmax_x: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    **options: Any,
 ) -> None:
     """Average of a feature map over regions.
 
@@ -55,22 +49,7 @@ def roi_align_forward(
     Raises:
         NotImplementedError: For max pooling (``pool_mode=0``).
     """
-    from torchvision import ops
-
-    if pool_mode == _MAX_POOLING:
-        _needs_compiled("roi_align(pool_mode='max')")
-    # In fp32, as torchvision does under autocast: the CPU has no bf16 kernel.
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    output.copy_(
-        ops.roi_align(
-            input.to(dtype),
-            rois.to(dtype),
-            (aligned_height, aligned_width),
-            spatial_scale,
-            sampling_ratio,
-            aligned,
-        )
-    )
+    output.copy_(_roi_align(input, rois, options))
 
 
 def roi_align_backward(
@@ -81,26 +60,31 @@ def roi_align_backward(
     grad_input: Tensor,
     **options: Any,
 ) -> None:
-    """Fill ``grad_input`` with the gradient of :func:`roi_align_forward`.
-
-    ``options`` are those of the forward pass.
-    """
-    from torchvision import ops
-
-    dtype = torch.promote_types(grad_output.dtype, torch.float32)
+    """Fill ``grad_input`` with the gradient of :func:`roi_align_forward`."""
     with torch.enable_grad():
         # The op is linear in its input: its gradient is the same anywhere.
-        anywhere = grad_input.to(dtype).requires_grad_()
-        output = ops.roi_align(
-            anywhere,
-            rois.to(dtype),
-            (options['aligned_height'], options['aligned_width']),
-            options['spatial_scale'],
-            options['sampling_ratio'],
-            options['aligned'],
-        )
-    (grad,) = torch.autograd.grad(output, anywhere, grad_output.to(dtype))
-    grad_input.copy_(grad)
+        anywhere = grad_input.clone().requires_grad_()
+        output = _roi_align(anywhere, rois, options)
+    grad = grad_output.to(output.dtype)
+    grad_input.copy_(torch.autograd.grad(output, anywhere, grad)[0])
+
+
+def _roi_align(x: Tensor, rois: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """Torchvision's op by the names that mmcv gives its options."""
+    from torchvision import ops
+
+    if options['pool_mode'] == _MAX_POOLING:
+        _needs_compiled("roi_align(pool_mode='max')")
+    # In fp32, as torchvision does under autocast: the CPU has no bf16 kernel.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return ops.roi_align(
+        x.to(dtype),
+        rois.to(dtype),
+        (options['aligned_height'], options['aligned_width']),
+        options['spatial_scale'],
+        options['sampling_ratio'],
+        options['aligned'],
+    )
 
 
 def get_compiler_version() -> str:
