@@ -44,9 +44,6 @@ class VideoStore:
 
     Forked workers read the parent's block; for spawned ones PyTorch moves it
     into shared memory.
-
-    Args:
-        infos: The videos, by path; not empty.
     """
 
     def __init__(self, infos: Mapping[str, VideoInfo]) -> None:

@@ -29,9 +29,6 @@ class DatasetWrapper(Dataset):
     :class:`bimm_mm.EpochSampler`) instead of an index, a sample and its
     augmentations depend on nothing else. Given an index, the sample's
     randomness is that of the process.
-
-    Args:
-        dataset: The dataset.
     """
 
     def __init__(self, dataset: BaseDataset) -> None:

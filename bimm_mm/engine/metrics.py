@@ -25,15 +25,7 @@ Sums = dict[str, Tensor]
 def area_metrics(
     outputs: Mapping[str, AreaOutput],
 ) -> dict[str, dict[str, float]]:
-    """Metrics of :class:`AreaLoss`, of one batch and this process alone.
-
-    Args:
-        outputs: By area name, with losses and metrics.
-
-    Returns:
-        By area ``mse``, ``mean_mse`` and ``ratio``; of codes
-        ``cross_entropy`` and the target's metrics.
-    """
+    """Metrics of :class:`AreaLoss` by area, of one batch and process."""
     return {name: _metrics(_sums(output)) for name, output in outputs.items()}
 
 
@@ -109,8 +101,7 @@ class AreaLoss(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: What the model returned with ``mode='predict'``:
-                dicts from area names to
-                :class:`~bimm_mm.structures.AreaOutput`.
+                outputs by area name.
         """
         for outputs in data_samples:
             sums = {name: _sums(output) for name, output in outputs.items()}

@@ -40,12 +40,8 @@ class FiniteLossHook(Hook):
     ) -> None:
         """Check the losses of this step, and move them to the host.
 
-        Args:
-            runner: The running training.
-            batch_idx: Index of the batch in the epoch.
-            data_batch: The batch, with ``data_samples``.
-            outputs: The total ``loss`` and its parts, one number each.
-                Changed in place: afterwards they are on the host, fp32.
+        ``outputs``, the total ``loss`` and its parts, is changed in place:
+        afterwards they are on the host, fp32.
 
         Raises:
             FloatingPointError: If the loss of any rank is not finite; names

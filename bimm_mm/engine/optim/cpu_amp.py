@@ -18,12 +18,8 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     mmengine's ``AmpOptimWrapper`` refuses to be built without a GPU
     (mmpretrain issue 1556). bfloat16 has the range of float32 and needs no
-    loss scaling, so that nothing but the context differs.
-
-    Args:
-        optimizer: The optimizer.
-        accumulative_counts: Batches per update.
-        clip_grad: Arguments of the gradient clipping.
+    loss scaling, so that nothing but the context differs; the arguments are
+    those of ``OptimWrapper``.
     """
 
     def __init__(
