@@ -171,7 +171,9 @@ def estimate(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
             extractor.manifest.write(args.out)
         start = time.monotonic()
         end = start + args.dry_run
-        drawn = takewhile(lambda _: time.monotonic() < end, order)
+        drawn = takewhile(
+            lambda job: job is order[0] or time.monotonic() < end, order
+        )
         results = extract_all(extractor, drawn, threads=args.threads)
         stats = sum_of(results, pending)
         seconds = time.monotonic() - start
@@ -198,11 +200,15 @@ def extract(args: argparse.Namespace, jobs: Sequence[Job]) -> Stats:
     from bimm_mm.contours.ray_extract import extract_with_ray
 
     gpus = args.gpus_per_worker
+    if gpus is None:
+        gpus = args.device.startswith('cuda')
     return extract_with_ray(
         args.config,
         jobs,
         workers=args.workers,
-        gpus_per_worker=args.device != 'cpu' if gpus is None else gpus,
+        gpus_per_worker=args.device.startswith('cuda')
+        if gpus is None
+        else gpus,
         threads=args.threads,
         address=args.ray,
     )

@@ -24,7 +24,7 @@ from bimm_mm.contours.extract import (
     sum_of,
     tidy_up,
 )
-from bimm_mm.contours.jobs import Job
+from bimm_mm.contours.jobs import Job, files_below
 
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
 # Ray's C++ writes to the terminal what nobody can act upon.
@@ -92,9 +92,9 @@ def extract_with_ray(
         'it: its decoder crashes, or memory is short'
     )
     paths = [path for job in jobs for path in job.paths]
+    there = files_below(config.contour_root)
     for path in paths:
-        there = os.path.exists(config.contour_path(path))
-        if not there and path not in failed:
+        if path not in failed and config.contour_path(path) not in there:
             stats.failed.append((path, reason))
     # All others are there, some by workers that died before they said so.
     stats.skipped = len(paths) - stats.files - len(stats.failed)

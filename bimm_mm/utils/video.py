@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import cv2
@@ -165,12 +164,7 @@ class Video:
     def __enter__(self) -> Video:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # decord's readers leak when they are not freed (decord #208).
         del self._reader
 
