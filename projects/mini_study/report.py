@@ -152,7 +152,9 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def cost_table(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Steps and seconds of every kind of training, means over runs."""
+    columns = ['method', 'kind', 'steps', 'seconds_per_step']
     trained = pd.DataFrame([run for run in results if 'steps' in run])
+    trained = trained.reindex(columns=columns)  # there may be none yet
     trained['seconds'] = trained['steps'] * trained['seconds_per_step']
     groups = trained.groupby(['method', 'kind'])
     table = groups[['steps', 'seconds_per_step', 'seconds']].mean()
@@ -173,7 +175,7 @@ def draw_curves(results: Sequence[dict[str, Any]]) -> Figure:
         elif run['kind'] == 'finetune':
             panel = panels.setdefault('finetuning', [])
             panel.append((run['method'], run['curves']['loss']))
-    lines = -(-len(panels) // 3)
+    lines = max(1, -(-len(panels) // 3))
     figure = Figure(figsize=(13.5, 3.4 * lines), layout='constrained')
     axes = figure.subplots(lines, 3, squeeze=False).flatten()
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):

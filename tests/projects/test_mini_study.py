@@ -383,6 +383,14 @@ def test_tables_are_those_of_numpy(study, tmp_path) -> None:
         report.read_results([study.home, tmp_path])
 
 
+def test_a_report_before_anything_was_trained(study, tmp_path) -> None:
+    scores = [{'method': 'scratch', 'score': 'knn', 'top1': 40.0}]
+    probe = Run('scratch', 0, '0', 'probe')
+    _give(study, probe, scores=scores, train=24, test=12)
+    page = report.write_report([study.home], tmp_path / 'report').read_text()
+    assert '40.0 (1)' in page
+
+
 @pytest.fixture
 def real_flags(data_root, tmp_path) -> list[str]:
     """12 real clips of 3 classes, half of them tested."""
