@@ -206,9 +206,7 @@ def extract(args: argparse.Namespace, jobs: Sequence[Job]) -> Stats:
         args.config,
         jobs,
         workers=args.workers,
-        gpus_per_worker=args.device.startswith('cuda')
-        if gpus is None
-        else gpus,
+        gpus_per_worker=gpus,
         threads=args.threads,
         address=args.ray,
     )
