@@ -30,6 +30,22 @@ def size_of(clips: Tensor) -> Size:
     return frames, height, width
 
 
+def token_grid(size: Size, patch: Size) -> Size:
+    """Count the tokens (t, h, w) of a patch in clips or maps of a size.
+
+    Raises:
+        ValueError: If a side is no positive multiple of the patch's.
+    """
+    if any(s < p or s % p for s, p in zip(size, patch, strict=True)):
+        raise ValueError(
+            f'an input of (frames, height, width) = {tuple(size)} cannot be '
+            f'cut into patches of {tuple(patch)}: choose a clip length and '
+            'crop size that are multiples of the patch'
+        )
+    t, h, w = (s // p for s, p in zip(size, patch, strict=True))
+    return t, h, w
+
+
 @dataclass
 class ClipBatch:
     """A batch of clips with everything that encoder and targets need.

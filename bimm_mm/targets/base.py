@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.structures import ClipBatch, Size
+from bimm_mm.structures import ClipBatch, Size, token_grid
 
 # One gray level: where pictures vary less than this, dividing by their
 # deviation would only amplify rounding and compression noise.
@@ -76,22 +76,6 @@ def clip_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean, var = moments(values, (1, 2, 3))
     return mean, var.sqrt().clamp_min(GRAY_LEVEL)
-
-
-def token_grid(size: Size, patch: Size) -> Size:
-    """Count the tokens of (pt, ph, pw) entries in maps of (T, h, w).
-
-    Raises:
-        ValueError: If the patch does not divide the size.
-    """
-    if any(s % p for s, p in zip(size, patch, strict=True)):
-        raise ValueError(
-            f'maps of (T, h, w) = {tuple(size)} cannot be cut into patches '
-            f'of {tuple(patch)}: choose a clip length and crop size that are '
-            'multiples of the patch'
-        )
-    t, h, w = (s // p for s, p in zip(size, patch, strict=True))
-    return t, h, w
 
 
 def patchify(maps: Tensor, patch: Size) -> Tensor:
@@ -272,3 +256,48 @@ class Target(nn.Module):
     def _by_channel(self, tokens: Tensor) -> Tensor:
         """Split (B, N, P) into (B, N, P / C, C)."""
         return tokens.unflatten(-1, (-1, self.channels))
+
+
+class CellTarget(Target):
+    """Base class of targets averaged over square cells and over a tubelet.
+
+    A cell larger than the patch gives its tokens the same numbers, so that a
+    decoder may predict them at a coarser grid (LocalMIM's last level).
+
+    Args:
+        norm: See :class:`Target`.
+        cell: Edge of a cell in pixels; divides the patch or is a multiple of
+            it.
+    """
+
+    def __init__(self, norm: str | None, *, cell: int) -> None:
+        super().__init__(norm)
+        self.cell = cell
+
+    def map_patch(self, patch: Size) -> Size:
+        """Convert a patch to cells; frames of a tubelet become one.
+
+        Raises:
+            ValueError: If neither of cell and patch divides the other.
+        """
+        if any(p % self.cell and self.cell % p for p in patch[1:]):
+            raise ValueError(
+                f'{type(self).__name__}: cell={self.cell} neither divides the '
+                f'patch {tuple(patch)} nor is a multiple of it: choose a cell '
+                'that does'
+            )
+        _, height, width = patch
+        return 1, max(height // self.cell, 1), max(width // self.cell, 1)
+
+    @fp32_no_grad
+    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
+        """Make tokens before normalization; see :meth:`Target.raw`."""
+        cells = self.map_patch(patch)
+        token_grid(clips.size, patch)
+        # (B, C, T, ...) to (B, C, t, tubelet, ...), and its mean.
+        maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
+        # Tokens smaller than a cell share its numbers.
+        for dim, edge in ((3, patch[1]), (4, patch[2])):
+            if edge < self.cell:
+                maps = maps.repeat_interleave(self.cell // edge, dim)
+        return patchify(maps, cells)

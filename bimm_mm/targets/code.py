@@ -6,32 +6,16 @@ codes each, Ns of them scored, K codes in the codebook.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch, Size
-from bimm_mm.targets.base import Target, fp32_no_grad, patchify, token_grid
+from bimm_mm.structures import ClipBatch, Size, token_grid
+from bimm_mm.targets.base import Target, fp32_no_grad, patchify
 
 FRAMES = ('first', 'all')
-
-
-class Tokenizer(Protocol):
-    """What a :class:`CodeTarget` asks of its tokenizer."""
-
-    stride: int
-    num_codes: int
-
-    def load(self) -> None:
-        """Read the weights, unless that was done already."""
-
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Codes (B, h, w), int64, of pictures (B, 3, H, W) in [0, 1]."""
-
-    def colors(self) -> Tensor:
-        """A color for each code, (K, 3), in [0, 1]."""
 
 
 @MODELS.register_module()
@@ -43,7 +27,8 @@ class CodeTarget(Target):
     checkpoints or of its training: it follows the data to the device.
 
     Args:
-        tokenizer: Config of a :class:`VQGANTokenizer`.
+        tokenizer: Config of a :class:`VQGANTokenizer`, or of another class
+            with its ``stride``, ``num_codes``, ``load``, ``colors`` and call.
         frames: Which frames of a tubelet have their codes predicted. MAM2's
             abstract does not say. ``'first'``: one code per place, at half of
             the tokenizer's cost for tubelets of 2. ``'all'``: every frame's.
@@ -64,7 +49,7 @@ class CodeTarget(Target):
         self._tokenizer = (MODELS.build(tokenizer),)
 
     @property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Any:
         """The frozen tokenizer."""
         return self._tokenizer[0]
 
@@ -98,6 +83,11 @@ class CodeTarget(Target):
         """Find the codes of every frame, (B, 1, T, h, w), int64."""
         return self._codes(clips.pixels)
 
+    def to_rgb(self, maps: Tensor) -> Tensor:
+        """Show each code in its own color."""
+        colors = self.tokenizer.colors().to(maps.device)
+        return colors[maps.squeeze(1)].movedim(-1, 1)
+
     @fp32_no_grad
     def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
         """Find the codes of every token, (B, N, P), int64."""
@@ -125,19 +115,6 @@ class CodeTarget(Target):
     def to_tokens(self, prediction: Tensor) -> Tensor:
         """Choose the likeliest codes (B, n, P) of scores (B, n, P * K)."""
         return self._by_class(prediction).argmax(dim=-1)
-
-    def visualize(self, tokens: Tensor, patch: Size, size: Size) -> Tensor:
-        """Show each code in its own color; see :meth:`Target.visualize`."""
-        frames, rows, columns = self.map_patch(patch)
-        grid = token_grid(size, patch)
-        colors = self.tokenizer.colors().to(tokens.device)
-        # (B, N, P, 3) to (B, t, h, w, frames, rows, columns, 3)
-        maps = colors[tokens].unflatten(1, grid)
-        maps = maps.unflatten(4, (frames, rows, columns))
-        # to (B, 3, t, frames, h, rows, w, columns)
-        maps = maps.permute(0, 7, 1, 4, 2, 5, 3, 6)
-        maps = maps.flatten(6, 7).flatten(4, 5).flatten(2, 3)
-        return F.interpolate(maps, size=size, mode='nearest').movedim(1, -1)
 
     def extra_repr(self) -> str:
         """Show the option when the model is printed."""

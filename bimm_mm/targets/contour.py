@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch.nn.functional as F
 from mmengine.logging import print_log
@@ -22,7 +22,6 @@ from bimm_mm.targets.base import (
     fp32_no_grad,
     luma,
 )
-from bimm_mm.utils.filters import gaussian, smooth
 
 SOURCES = ('map', 'sobel')
 QUANTILE = 0.99
@@ -41,22 +40,13 @@ class ContourTarget(Target):
             one gray level), so that predicting the mean costs 1; not per
             patch, where an empty patch would become amplified noise. None
             leaves [0, 1].
-        sigma: Standard deviation in pixels of a Gaussian with which loaded
-            contours are blurred, a deviation to be chosen: stored lines are
-            one pixel wide, and their exact place cannot be predicted from what
-            surrounds a masked patch. None, the default, leaves them as they
-            are stored.
     """
 
     norms = {'clip': 'true deviation of the clip'}
     channels = 1
 
     def __init__(
-        self,
-        source: str = 'map',
-        *,
-        norm: str | None = 'clip',
-        sigma: float | None = None,
+        self, source: str = 'map', *, norm: str | None = 'clip'
     ) -> None:
         super().__init__(norm)
         if source not in SOURCES:
@@ -64,14 +54,7 @@ class ContourTarget(Target):
                 f'ContourTarget: source={source!r} is unknown, choose one of '
                 f'{list(SOURCES)}'
             )
-        if sigma is not None and (source != 'map' or sigma <= 0):
-            raise ValueError(
-                f'ContourTarget: sigma={sigma!r} with source={source!r}: '
-                'sigma blurs loaded contours, by a number of pixels above 0; '
-                "leave it out or set source='map'"
-            )
         self.source = source
-        self.sigma = sigma
         if source == 'sobel':
             _report_deviation()
 
@@ -92,13 +75,7 @@ class ContourTarget(Target):
                 "source='sobel', a deviation from the paper which its "
                 'footnote 3 allows'
             )
-        contour = clips.contour.float().detach()
-        if self.sigma is None:
-            return contour
-        return clips.maps(
-            ('blurred contour', self.sigma),
-            partial(_blur, contour, self.sigma),
-        )
+        return clips.contour.float().detach()
 
     def statistics(self, values: Tensor) -> tuple[None, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, L, 1)."""
@@ -108,12 +85,6 @@ class ContourTarget(Target):
     def to_rgb(self, maps: Tensor) -> Tensor:
         """Show contours in gray, (B, 3, T, H, W)."""
         return maps.expand(-1, 3, -1, -1, -1)
-
-
-def _blur(contour: Tensor, sigma: float) -> Tensor:
-    """Blur contours (B, 1, T, H, W) frame by frame."""
-    frames = smooth(contour.flatten(0, 2), gaussian(sigma))
-    return frames.view_as(contour)
 
 
 @lru_cache(maxsize=1)

@@ -30,15 +30,8 @@ import torch
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch, Size
-from bimm_mm.targets.base import (
-    Target,
-    fp32_no_grad,
-    luma,
-    moments,
-    patchify,
-    token_grid,
-)
+from bimm_mm.structures import ClipBatch, token_grid
+from bimm_mm.targets.base import CellTarget, fp32_no_grad, luma, moments
 
 WAVELENGTHS = (4.0, 4 * 2**0.5, 8.0, 8 * 2**0.5)
 # Deviation of a token's values below which it counts as flat; a textured one
@@ -48,7 +41,7 @@ STRIP = 64  # widest strip in pixels: wider wastes products, narrower copies
 
 
 @MODELS.register_module()
-class GaborTarget(Target):
+class GaborTarget(CellTarget):
     """Gabor magnitudes, pooled over cells (paper, section 3.2, V1).
 
     The paper gives no bank; this one tiles 8 orientations and two octaves
@@ -93,7 +86,7 @@ class GaborTarget(Target):
         stride: int | Sequence[int] = 4,
         eps: float = 1e-3,
     ) -> None:
-        super().__init__(norm)
+        super().__init__(norm, cell=cell)
         waves = tuple(wavelengths)
         each = (stride,) * len(waves) if isinstance(stride, int) else stride
         self.bank = Bank(
@@ -102,20 +95,6 @@ class GaborTarget(Target):
         self.bank.check()
         self.channels = orientations * len(waves)
 
-    def map_patch(self, patch: Size) -> Size:
-        """Convert a patch to cells; frames of a tubelet become one.
-
-        Raises:
-            ValueError: If the cell does not divide the patch.
-        """
-        cell = self.bank.cell
-        if patch[1] % cell or patch[2] % cell:
-            raise ValueError(
-                f'GaborTarget: cell={cell} does not divide the patch '
-                f'{tuple(patch)}: choose a cell that does'
-            )
-        return 1, patch[1] // cell, patch[2] // cell
-
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
         """Compute pooled magnitudes (B, S * O, T, H / cell, W / cell).
@@ -123,20 +102,10 @@ class GaborTarget(Target):
         Raises:
             ValueError: If the cell does not divide height and width.
         """
-        cell = self.bank.cell
-        token_grid(clips.size, (1, cell, cell))
+        token_grid(clips.size, (1, self.cell, self.cell))
         return clips.maps(
             ('gabor', self.bank), lambda: gabor(luma(clips), self.bank)
         )
-
-    @fp32_no_grad
-    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Make tokens before normalization; see :meth:`Target.raw`."""
-        cells = self.map_patch(patch)
-        token_grid(clips.size, patch)
-        # (B, C, T, ...) to (B, C, t, tubelet, ...), and its mean.
-        maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
-        return patchify(maps, cells)
 
     def statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Target.statistics`; values (B, N, cells, S * O)."""

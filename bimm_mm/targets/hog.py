@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import ClipBatch, Size
-from bimm_mm.targets.base import Target, fp32_no_grad, patchify, token_grid
+from bimm_mm.structures import ClipBatch, token_grid
+from bimm_mm.targets.base import CellTarget, fp32_no_grad
 
 # Differences of 8-bit levels are exact in fp32, those of [0, 1] are not, and
 # the sign of a rounding error would decide the bin of an upright edge.
@@ -26,7 +26,7 @@ LEVELS = 255
 
 
 @MODELS.register_module()
-class HOGTarget(Target):
+class HOGTarget(CellTarget):
     """Orientation histograms of each color, per cell (MaskFeat).
 
     Sobel gradients of each color (picture reflected at its border) vote with
@@ -35,13 +35,9 @@ class HOGTarget(Target):
     token run over cell row, cell column, color and, fastest, orientation: 2
     x 2 x 3 x 9 = 108 for 16 x 16 pixels and cells of 8.
 
-    A cell larger than the patch gives its tokens the same histogram, so that
-    a decoder may predict it at a coarser grid (LocalMIM's last level).
-
     Args:
         bins: Orientations.
-        cell: Edge of a cell in pixels; divides the patch or is a multiple of
-            it.
+        cell: Edge of a cell in pixels.
         window: Votes are weighted by a Gaussian in windows of so many pixels,
             side by side, with a deviation of half the window. None: no
             weights.
@@ -50,30 +46,14 @@ class HOGTarget(Target):
     def __init__(
         self, bins: int = 9, *, cell: int = 8, window: int | None = 16
     ) -> None:
-        super().__init__(None)
+        super().__init__(None, cell=cell)
         if window is not None and window < 2:
             raise ValueError(
                 f'HOGTarget: window={window} must be at least 2, or None'
             )
         self.bins = bins
-        self.cell = cell
         self.window = window
         self.channels = 3 * bins
-
-    def map_patch(self, patch: Size) -> Size:
-        """Convert a patch to cells; frames of a tubelet become one.
-
-        Raises:
-            ValueError: If neither of cell and patch divides the other.
-        """
-        if any(p % self.cell and self.cell % p for p in patch[1:]):
-            raise ValueError(
-                f'HOGTarget: cell={self.cell} neither divides the patch '
-                f'{tuple(patch)} nor is a multiple of it: choose a cell that '
-                'does'
-            )
-        _, height, width = patch
-        return 1, max(height // self.cell, 1), max(width // self.cell, 1)
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
@@ -85,19 +65,6 @@ class HOGTarget(Target):
         token_grid(clips.size, (1, self.cell, self.cell))
         key = ('hog', self.bins, self.cell, self.window)
         return clips.maps(key, lambda: self._histograms(clips))
-
-    @fp32_no_grad
-    def raw(self, clips: ClipBatch, patch: Size) -> Tensor:
-        """Make tokens before normalization; see :meth:`Target.raw`."""
-        cells = self.map_patch(patch)
-        token_grid(clips.size, patch)
-        # (B, C, T, ...) to (B, C, t, tubelet, ...), and its mean.
-        maps = self.maps(clips).unflatten(2, (-1, patch[0])).mean(3)
-        # Tokens smaller than a cell share its histogram.
-        for dim, edge in ((3, patch[1]), (4, patch[2])):
-            if edge < self.cell:
-                maps = maps.repeat_interleave(self.cell // edge, dim)
-        return patchify(maps, cells)
 
     def to_rgb(self, maps: Tensor) -> Tensor:
         """Show as brightness how much one orientation stands out."""

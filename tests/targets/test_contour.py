@@ -66,53 +66,6 @@ def test_missing_contour_names_both_remedies(clip):
         ContourTarget()(clip, PATCH)
 
 
-@pytest.mark.parametrize('sigma', [0.5, 1, 1.7, 4])
-def test_blur_agrees_with_opencv(clip, sigma):
-    found = ContourTarget(norm=None, sigma=sigma).maps(clip)
-    assert found.dtype == torch.float32 and found.shape == clip.contour.shape
-    # Up to three standard deviations; outside the frame its border repeats.
-    side = 2 * round(3 * sigma) + 1
-    for maps, contours in zip(found, clip.contour, strict=True):
-        for t in range(4):
-            expected = cv2.GaussianBlur(
-                contours[0, t].double().numpy(),
-                (side, side),
-                sigma,
-                borderType=cv2.BORDER_REPLICATE,
-            )
-            np.testing.assert_allclose(maps[0, t], expected, atol=1e-6)
-
-
-def test_blur_keeps_frames_and_clips_apart(clip):
-    clip.contour.zero_()
-    clip.contour[1, :, 2, 40, 50] = 1
-    found = ContourTarget(norm=None, sigma=2).maps(clip)
-    assert found[1, 0, 2].argmax() == 40 * 96 + 50
-    assert found.sum() == pytest.approx(1, abs=1e-5)
-    assert found[1, 0, 2].sum() == pytest.approx(1, abs=1e-5)
-    # The contour itself stays: others may use it.
-    assert clip.contour.sum() == 1
-
-
-def test_blurs_of_different_width_do_not_mix(clip):
-    wide = ContourTarget(norm=None, sigma=3).maps(clip)
-    narrow = ContourTarget(norm=None, sigma=1).maps(clip)
-    assert narrow.std() > 1.2 * wide.std()
-    assert torch.equal(ContourTarget(norm=None).maps(clip), clip.contour)
-    # The ventral branch's frame has the blur of the clip's.
-    frame = clip.frame(torch.tensor([3, 0]))
-    blurred = ContourTarget(norm=None, sigma=3).maps(frame)
-    assert torch.equal(blurred[0, :, 0], wide[0, :, 3])
-
-
-@pytest.mark.parametrize(
-    ('source', 'sigma'), [('sobel', 1.0), ('map', 0), ('map', -1.0)]
-)
-def test_blur_is_for_loaded_contours_by_some_pixels(source, sigma):
-    with pytest.raises(ValueError, match=rf"sigma={sigma} .*'{source}'"):
-        ContourTarget(source, sigma=sigma)
-
-
 def test_unknown_source():
     with pytest.raises(ValueError, match="source='canny'"):
         ContourTarget('canny')

@@ -127,7 +127,7 @@ def test_two_banks_do_not_share_maps(clip):
         (dict(stride=3), 'must divide cell=8'),
         (dict(stride=[2, 4]), 'one for each of the 4'),
         (dict(sigma_ratio=0.0), 'sigma_ratio=0.0'),
-        (dict(cell=12), 'cell=12 does not divide'),
+        (dict(cell=12), 'cell=12 neither divides'),
     ],
 )
 def test_numbers_out_of_range_are_named(options, message):

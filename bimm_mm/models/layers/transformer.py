@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bimm_mm.structures import Size, size_of
+from bimm_mm.structures import Size, size_of, token_grid
 
 
 class _PatchConv(nn.Module):
@@ -81,22 +81,8 @@ class PatchEmbed(nn.Module):
         nn.init.zeros_(bias)
 
     def grid(self, size: Size) -> Size:
-        """Count the tokens along time, height and width.
-
-        Args:
-            size: Frames, height and width (T, H, W) of the input.
-
-        Raises:
-            ValueError: If a side is no positive multiple of the patch's.
-        """
-        if any(s < p or s % p for s, p in zip(size, self.patch, strict=True)):
-            raise ValueError(
-                f'an input of (frames, height, width) = {tuple(size)} cannot '
-                f'be cut into patches of {self.patch}: resize or crop it to '
-                'multiples of the patch'
-            )
-        t, h, w = (s // p for s, p in zip(size, self.patch, strict=True))
-        return t, h, w
+        """Count the tokens (t, h, w) of input of a size (T, H, W)."""
+        return token_grid(size, self.patch)
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """Embed all patches or the visible ones.
