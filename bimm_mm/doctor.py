@@ -18,7 +18,11 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    packages_distributions,
+    version,
+)
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -117,17 +121,12 @@ def check_gpu() -> str:
 
 def check_opencv() -> str:
     """All builds of OpenCV share one folder, so there must be one."""
-    builds = [
-        f'opencv{contrib}-python{headless}'
-        for contrib in ('', '-contrib')
-        for headless in ('', '-headless')
-    ]
-    have = {name: installed(name) for name in builds}
-    found = [f'{name} {n}' for name, n in have.items() if n != 'missing']
     import_module('cv2')
-    if len(set(have.values()) - {'missing'}) > 1:
-        raise RuntimeError(f'these overwrite each other: {", ".join(found)}')
-    return ', '.join(found)
+    builds = sorted({*packages_distributions().get('cv2', ())})
+    found = ', '.join(f'{name} {version(name)}' for name in builds)
+    if len(builds) > 1:
+        raise RuntimeError(f'these overwrite each other: {found}')
+    return found
 
 
 def check_ops() -> str:
@@ -178,9 +177,8 @@ def check_package() -> str:
 class Check(NamedTuple):
     """One thing tried.
 
-    ``run`` returns a few words about what it saw, or raises if the thing does
-    not work; then ``remedy`` is shown unless the error itself has one in
-    ``REMEDIES``.
+    ``run`` says what it saw or raises; then ``remedy`` is shown unless the
+    error has one in ``REMEDIES``.
     """
 
     name: str
@@ -213,11 +211,9 @@ CHECKS = (
 
 
 def attempt(check: Check) -> tuple[str, str, str]:
-    """Run one check.
+    """Run one check: 'ok', 'note' or 'FAIL', what was seen, the remedy.
 
-    Returns:
-        Status ('ok', 'note' or 'FAIL'), what was seen, the remedy. 'note'
-        hinders some uses, 'FAIL' training.
+    'note' hinders some uses, 'FAIL' training.
     """
     try:
         # Libraries print on import.

@@ -122,6 +122,7 @@ def test_two_builds_of_opencv_are_named_and_prints_are_kept_out(bare):
         (info / 'METADATA').write_text(
             f'Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n'
         )
+        (info / 'top_level.txt').write_text('cv2\n')
     done = report(bare.python)
     assert 'hello' not in done.stdout
     found = seen(done.stdout)['OpenCV']

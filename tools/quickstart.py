@@ -17,12 +17,13 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prepare_quickstart_data import prepare
+from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
-    AreaProgress,
     init_model,
     load_batch,
     load_config,
@@ -49,12 +50,7 @@ GOAL = 0.95
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the two pretraining stages.
-
-    Args:
-        title (str): For people.
-        config (str): Config file.
-    """
+    """One of the two pretraining stages, with its config file."""
 
     title: str
     config: str
@@ -77,11 +73,7 @@ STAGES = (
 
 
 def extract() -> None:
-    """Make the contour files that are missing.
-
-    Raises:
-        RuntimeError: If that fails.
-    """
+    """Make the contour files that are missing."""
     command = [sys.executable, *EXTRACTION]
     print(f'contours: {" ".join(EXTRACTION)}', flush=True)
     done = subprocess.run(command, env=_environment(), check=False)
@@ -93,11 +85,7 @@ def extract() -> None:
 
 
 def run(stage: Stage) -> None:
-    """Train a stage, or go on with it, unless it is finished.
-
-    Raises:
-        RuntimeError: If the training fails.
-    """
+    """Train a stage, or go on with it, unless it is finished."""
     if stage.done.is_file():
         print(f'{stage.title} stage: finished before, kept', flush=True)
         return
@@ -123,14 +111,7 @@ def run(stage: Stage) -> None:
 
 
 def follow(command: list[str]) -> int:
-    """Run a training and show its progress; if it fails, why.
-
-    Args:
-        command (list[str]): What to run.
-
-    Returns:
-        int: Its exit code.
-    """
+    """Run a training and show its progress; return its exit code."""
     last: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
         command,
@@ -175,43 +156,13 @@ def draw(stage: Stage) -> list[Path]:
     return [*save_pictures(model, outputs, folder), curves]
 
 
-def table(results: dict[str, list[AreaProgress]]) -> str:
-    """Losses of every area, as text.
-
-    Args:
-        results (dict[str, list[AreaProgress]]): By stage.
-
-    Returns:
-        str: A table in Markdown.
-    """
-    lines = [
-        '| stage | area | start | end | mean predicted | end / mean |',
-        '| --- | --- | ---: | ---: | ---: | ---: |',
-    ]
-    for stage, areas in results.items():
-        lines += [
-            f'| {stage} | {a.area} | {a.start:.4f} | {a.end:.4f} '
-            f'| {a.mean:.4f} | {a.ratio:.2f} |'
-            for a in areas
-        ]
-    return '\n'.join(lines) + '\n'
-
-
-def judge(results: dict[str, list[AreaProgress]]) -> str:
-    """What fell short, in one sentence; empty if nothing did.
-
-    Args:
-        results (dict[str, list[AreaProgress]]): By stage.
-
-    Returns:
-        str: For people.
-    """
+def judge(rows: list[dict[str, Any]]) -> str:
+    """What fell short, in one sentence; empty if nothing did."""
     # "not below" and not "above", so that NaN falls short.
     short = [
-        f'{area.area} ({stage} stage, {area.ratio:.2f})'
-        for stage, areas in results.items()
-        for area in areas
-        if not area.ratio <= GOAL
+        f'{row["area"]} ({row["stage"]} stage, {row["ratio"]:.2f})'
+        for row in rows
+        if not row['ratio'] <= GOAL
     ]
     if not short:
         return ''
@@ -224,16 +175,16 @@ def judge(results: dict[str, list[AreaProgress]]) -> str:
 
 def report() -> str:
     """Write and print the table; return what fell short."""
-    results = {s.title: read_progress(s.work_dir) for s in STAGES}
-    text = table(results)
-    write_text(text, HOME / 'table.md')
-    numbers = {
-        stage: {a.area: vars(a) | {'ratio': a.ratio} for a in areas}
-        for stage, areas in results.items()
-    }
-    write_json(numbers, HOME / 'table.json')
-    print(f'\n{text}')
-    return judge(results)
+    rows = [
+        {'stage': stage.title, **row}
+        for stage in STAGES
+        for row in read_progress(stage.work_dir)
+    ]
+    table = tabulate(rows, 'keys', 'pipe', floatfmt='.4f')
+    write_text(f'{table}\n', HOME / 'table.md')
+    write_json(rows, HOME / 'table.json')
+    print(f'\n{table}\n')
+    return judge(rows)
 
 
 def forget() -> None:

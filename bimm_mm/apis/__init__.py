@@ -16,7 +16,7 @@ _MODULES = {
         'use_amp',
         'use_auto_scale_lr',
     ),
-    'curves': ('AreaProgress', 'read_progress', 'read_scalars', 'save_curves'),
+    'curves': ('read_progress', 'read_scalars', 'save_curves'),
     'data_files': ('check_data_files',),
     'feature_file': (
         'Features',

@@ -6,32 +6,14 @@ TensorBoard shows more: add ``TensorboardVisBackend`` to ``vis_backends``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from bimm_mm.utils.files import atomic_path
 
 Series = dict[int, float]
-
-
-@dataclass(frozen=True)
-class AreaProgress:
-    """Losses of an area at the first and last validation.
-
-    ``mean`` is the loss of always predicting the target's mean.
-    """
-
-    area: str
-    start: float
-    end: float
-    mean: float
-
-    @property
-    def ratio(self) -> float:
-        """End over mean: below 1, the visible tokens were used."""
-        return self.end / self.mean
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, Series]:
@@ -61,16 +43,23 @@ def read_scalars(work_dir: str | Path) -> dict[str, Series]:
     return series
 
 
-def read_progress(work_dir: str | Path) -> list[AreaProgress]:
-    """First and last validation of every area, from a work directory."""
+def read_progress(work_dir: str | Path) -> list[dict[str, Any]]:
+    """Losses of every area at the first and last validation of a run.
+
+    Rows of ``area``, ``start``, ``end``, ``mean``, the loss of always
+    predicting the target's mean, and ``ratio``, end over mean: below 1, the
+    visible tokens were used.
+    """
     series = read_scalars(work_dir)
     progress = []
     for name, mse in series.items():
         if name.endswith('/mse') and mse:
             area = name.removesuffix('/mse')
-            mean = series[f'{area}/mean_mse']
+            means = series[f'{area}/mean_mse']
             start, end = mse[min(mse)], mse[max(mse)]
-            progress.append(AreaProgress(area, start, end, mean[max(mean)]))
+            mean = means[max(means)]
+            row = dict(area=area, start=start, end=end, mean=mean)
+            progress.append({**row, 'ratio': end / mean})
     if not progress:
         raise ValueError(
             f'{work_dir} logged no validation: use bimm_mm.AreaLoss as '
@@ -80,12 +69,7 @@ def read_progress(work_dir: str | Path) -> list[AreaProgress]:
 
 
 def save_curves(work_dir: str | Path, path: str | Path) -> Path:
-    """Draw training and validation loss of every area over the steps.
-
-    Args:
-        work_dir: Where ``tools/train.py`` wrote.
-        path: PNG file to write.
-    """
+    """Draw losses of every area over the steps, from a work directory."""
     series = read_scalars(work_dir)
     validated = [name for name in series if name.endswith('/mse')]
     steps = max(series['loss'])

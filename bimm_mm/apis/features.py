@@ -1,12 +1,15 @@
 """Features of a whole dataset, from a config and a checkpoint.
 
 Shapes: B samples, M views (clips x crops), C channels, T frames, H x W
-pixels.
+pixels; D width.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,22 +18,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.dist import all_gather_object, get_dist_info
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.utils import track_iter_progress
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from bimm_mm.apis.encoder_features import (
-    POOLS,
-    TRIVIAL,
-    EncoderFeatures,
-    trivial_features,
-)
 from bimm_mm.apis.feature_file import Features
 from bimm_mm.datasets import SafeDecode
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.checkpoints.load import load_pretrained
+from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.video import (
     UndecodableVideoError,
@@ -39,6 +41,9 @@ from bimm_mm.utils.video import (
 )
 from bimm_mm.version import __version__
 
+POOLS = ('cls', 'avg')
+# Features without learning, which a pretrained encoder must beat.
+TRIVIAL = ('motion-energy', 'middle-frame')
 KINDS = ('encoder', 'random', *TRIVIAL)
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
@@ -79,8 +84,8 @@ def extract_features(
         checkpoint: Of pretraining or finetuning; None: random weights, which
             is said.
         kind: ``'encoder'``, ``'random'``, the encoder without the checkpoint,
-            or a trivial feature to compare with: ``'motion-energy'`` or
-            ``'middle-frame'``.
+            or a trivial feature to compare with, see
+            :func:`trivial_features`.
         split: Which dataset of the config: ``'train'``, ``'val'``, ``'test'``.
         pipeline: Whose transforms, ``'val'`` or ``'test'``, and whose batch
             size; None: those of ``'test'`` for the split ``'test'``, else of
@@ -245,3 +250,154 @@ def _join(samples: Sequence[_Sample], meta: Mapping[str, Any]) -> Features:
         [each.path for each in good],
         {**meta, 'skipped': skipped},
     )
+
+
+class EncoderFeatures:
+    """From packed inputs to pooled features after any block of an encoder.
+
+    Arguments are those of :func:`extract_features`.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: str | None,
+        *,
+        blocks: Sequence[int],
+        pool: str | None,
+        device: str | None,
+        amp: bool,
+        seed: int,
+    ) -> None:
+        model = _build(cfg, seed)
+        self.backbone: BIMMVisionTransformer = model.backbone
+        self.blocks = list(blocks) or [self.backbone.depth]
+        self.prefix_tokens = int(self.backbone.cls_token is not None)
+        self.pool = pool or POOLS[not self.prefix_tokens]
+        if self.pool == 'cls' and not self.prefix_tokens:
+            raise ValueError('the encoder has no class token: use pool=avg')
+        if checkpoint is None:
+            print_log(
+                f'NO CHECKPOINT: features of random weights, seed {seed}',
+                'current',
+                logging.WARNING,
+            )
+        else:
+            load_pretrained(self.backbone, checkpoint)
+        default = 'cuda' if torch.cuda.is_available() else 'cpu'
+        self.device = torch.device(device or default)
+        self.amp = amp
+        self.backbone.to(self.device).eval()
+        self.preprocessor = model.data_preprocessor.to(self.device)
+        text = json.dumps(cfg.model.to_dict(), default=str)
+        self.meta: dict[str, Any] = {
+            'features': 'encoder' if checkpoint else 'random',
+            'checkpoint': checkpoint,
+            'checkpoint_sha256': checkpoint and sha256_of_file(checkpoint),
+            'model_sha256': hashlib.sha256(text.encode()).hexdigest(),
+            'seed': None if checkpoint else seed,
+            'blocks': self.blocks,
+            'pool': self.pool,
+            'amp': amp,
+        }
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor) -> dict[str, np.ndarray]:
+        """Features of B samples as the pipeline packs them.
+
+        By name, ``'features'``, or ``'features_block<K>'`` where there are
+        several blocks: float32 (B, D), the mean over the views.
+        """
+        batch = {'inputs': list(inputs), 'data_samples': None}
+        x = self._views(self.preprocessor(batch)['inputs'])
+        # As many clips at a time as there are samples, whatever the views.
+        parts = [self._encode(part) for part in x.split(len(inputs))]
+        found = {}
+        for index, block in enumerate(self.blocks):
+            views = torch.cat([part[index] for part in parts])
+            mean = views.unflatten(0, (len(inputs), -1)).mean(1)
+            name = f'features_block{block}' if self.blocks[1:] else 'features'
+            found[name] = mean.cpu().numpy()
+        return found
+
+    def _views(self, x: Tensor) -> Tensor:
+        """A batch of any shape -> (B M, C, T, H, W)."""
+        video = self.backbone.video
+        if x.ndim == 6 or (x.ndim == 5 and not video):
+            x = x.flatten(0, 1)
+        if x.ndim == 4 and not video:
+            x = x.unsqueeze(2)
+        if x.ndim != 5 or (not video and x.shape[2] > 1):
+            raise ValueError(
+                f'the pipeline gives {tuple(x.shape)}, which '
+                f'{"a video" if video else "an image"} encoder does not take: '
+                'pack videos with FormatShape(NCTHW) for a video encoder, '
+                'and with FormatShape(NCHW) for the mean of an image '
+                "encoder's features over the frames"
+            )
+        return x
+
+    def _encode(self, x: Tensor) -> list[Tensor]:
+        """(b, C, T, H, W) -> pooled features (b, D) of every block, fp32."""
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.amp
+        ):
+            tokens = self.backbone.encode(x, None, self.blocks)
+        found = [tokens[block].float() for block in self.blocks]
+        if self.pool == 'cls':
+            return [x[:, 0] for x in found]
+        # The patches stand behind the class token, if there is one.
+        return [x[:, self.prefix_tokens :].mean(1) for x in found]
+
+
+def _build(cfg: Config, seed: int) -> Any:
+    """The classifier of a config, with random weights of the seed."""
+    config = copy.deepcopy(cfg.get('model', {}))
+    encoder = config.get('backbone') or {'type': 'None'}
+    known = type_name(encoder) == BIMMVisionTransformer.__name__
+    if not known or not ('cls_head' in config or 'head' in config):
+        raise ValueError(
+            f'model {config.get("type")} with backbone {encoder["type"]}: '
+            "features are extracted with a config of mmaction2's "
+            "Recognizer3D or mmpretrain's ImageClassifier whose backbone is "
+            'bimm_mm.BIMMVisionTransformer, such as '
+            'configs/downstream/*/finetune_*.py'
+        )
+    # The checkpoint is the caller's, not the config's.
+    config.backbone.init_cfg = None
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        # As the runner hands it to the model.
+        preprocessor = cfg.get('data_preprocessor')
+        return MODELS.build({'data_preprocessor': preprocessor, **config})
+
+
+def trivial_features(kind: str, inputs: Tensor) -> dict[str, np.ndarray]:
+    """One of ``TRIVIAL``, as float32 (B, D), the mean over the views.
+
+    ``'motion-energy'``: how much every cell of an 8x8 grid changes from frame
+    to frame, the absolute difference of gray frames (mean of the channels),
+    D = 64 (T - 1). ``'middle-frame'``: that frame at 16x16 pixels, D = 256 C.
+
+    Args:
+        kind: Which of them.
+        inputs: As the pipeline packs them, uint8: (B, M, C, T, H, W),
+            (B, C, T, H, W) or images (B, C, H, W).
+    """
+    x = inputs.unsqueeze(2) if inputs.ndim == 4 else inputs
+    x = x.unsqueeze(1) if x.ndim == 5 else x
+    if kind == 'motion-energy' and x.shape[3] < 2:
+        raise ValueError(
+            'motion-energy needs at least two frames of a clip, and the '
+            'pipeline gives one: use middle-frame'
+        )
+    rows = []
+    for sample in x:
+        views = sample.float()  # (M, C, T, H, W)
+        if kind == 'motion-energy':
+            maps, side = views.mean(1).diff(dim=1).abs(), 8
+        else:
+            maps, side = views[:, :, views.shape[2] // 2], 16
+        pooled = F.adaptive_avg_pool2d(maps, side)
+        rows.append(pooled.flatten(1).mean(0))
+    return {'features': torch.stack(rows).numpy()}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -44,23 +42,17 @@ def init_model(
     preprocessor = cfg.get('data_preprocessor')
     model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
     if checkpoint is None:
-        with _quiet():
+        # mmengine would print three lines for every parameter.
+        logging.disable(logging.INFO)
+        try:
             model.init_weights()
+        finally:
+            logging.disable(logging.NOTSET)
     else:
         path = check_checkpoint(str(checkpoint))
         load_checkpoint(model, path, map_location='cpu', strict=True)
     model.cfg = cfg
     return model.to(device).eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep mmengine from printing three lines for every parameter."""
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
-from bimm_mm.structures import AreaOutput
+from bimm_mm.structures import AreaOutput, token_grid
 from bimm_mm.utils.files import atomic_path
 
 _GRAY = 0.5
@@ -25,9 +26,7 @@ _GRAY = 0.5
 _DIM = 0.4
 _CELL = 1.25  # inches per cell
 
-Areas = Mapping[str, Area]
 Outputs = Mapping[str, AreaOutput]
-Select = Callable[[Tensor], Tensor]
 
 
 def save_pictures(
@@ -53,11 +52,20 @@ def save_pictures(
     for branch, shown in split_branches(outputs).items():
         rows = picture_rows(model.areas, shown)
         notes = [caption(model.areas[name], x) for name, x in shown.items()]
-        for suffix, select in _selections(rows['input'], frames):
+        batch, length = rows['input'].shape[:2]
+        if length == 1:
+            # All images side by side, like frames of one clip.
+            rows = {name: x.transpose(0, 1) for name, x in rows.items()}
+            columns = torch.arange(batch)
+        else:
+            count = min(frames, length)
+            columns = torch.linspace(0, length - 1, count).round().long()
+        for index in range(len(rows['input'])):
+            suffix = '' if length == 1 else f'_{index}'
             path = Path(folder) / f'{branch}{suffix}.png'
-            chosen = {name: select(x).cpu() for name, x in rows.items()}
+            shown_rows = {n: x[index, columns].cpu() for n, x in rows.items()}
             with atomic_path(path) as draft:
-                _draw(chosen, branch, notes).savefig(draft, dpi=120)
+                _draw(shown_rows, branch, notes).savefig(draft, dpi=120)
             paths.append(path)
     return paths
 
@@ -73,19 +81,6 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
         kind = 'image' if output.clips.size[0] == 1 else 'video'
         branches.setdefault(branch or kind, {})[name] = output
     return branches
-
-
-def _selections(clips: Tensor, frames: int) -> list[tuple[str, Select]]:
-    """Columns of every picture: all images, or frames of one clip each."""
-    batch, length = clips.shape[:2]
-    if length == 1:
-        return [('', lambda x: x[:, 0])]
-    shown = torch.linspace(0, length - 1, min(frames, length)).round().long()
-
-    def of_clip(b: int) -> Select:
-        return lambda x: x[b, shown]
-
-    return [(f'_{b}', of_clip(b)) for b in range(batch)]
 
 
 def _draw(
@@ -124,15 +119,15 @@ def caption(area: Area, output: AreaOutput) -> str:
     )
 
 
-def picture_rows(areas: Areas, outputs: Outputs) -> dict[str, Tensor]:
+def picture_rows(
+    areas: Mapping[str, Area], outputs: Outputs
+) -> dict[str, Tensor]:
     """Every row of a branch's picture, (B, T, H, W, 3) in [0, 1], by name."""
     first = next(iter(outputs.values()))
     pixels = first.clips.pixels.movedim(1, -1)
     visible = token_map(first, first.indices.visible)
-    rows = {
-        'input': pixels,
-        'masked': torch.where(visible, pixels, _GRAY),
-    }
+    masked = torch.where(visible, pixels, _GRAY)
+    rows = {'input': pixels, 'masked': masked}
     for name, output in outputs.items():
         guess, truth = area_pictures(areas[name], output)
         rows[output.area], rows[f'{output.area} target'] = guess, truth
@@ -161,12 +156,9 @@ def area_pictures(area: Area, output: AreaOutput) -> tuple[Tensor, Tensor]:
 
 def token_map(output: AreaOutput, tokens: Tensor) -> Tensor:
     """Which pixels, (B, T, H, W, 1), belong to the tokens (B, n)."""
-    grid = [
-        side // length
-        for side, length in zip(output.clips.size, output.patch, strict=True)
-    ]
-    flat = tokens.new_zeros(len(tokens), math.prod(grid))
-    here = flat.scatter(1, tokens, 1).bool().unflatten(1, grid)
-    for axis, length in enumerate(output.patch, start=1):
-        here = here.repeat_interleave(length, dim=axis)
-    return here.unsqueeze(-1)
+    grid = token_grid(output.clips.size, output.patch)
+    flat = output.clips.pixels.new_zeros(len(tokens), math.prod(grid))
+    # As a picture of one channel, in which every token is a pixel.
+    here = flat.scatter(1, tokens, 1).unflatten(1, (1, *grid))
+    pixels = F.interpolate(here, size=output.clips.size, mode='nearest')
+    return pixels.bool().movedim(1, -1)

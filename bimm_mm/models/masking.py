@@ -26,9 +26,6 @@ class Masking(BaseModule):
         ratio: Share of hidden tokens, inside (0, 1). The number of hidden
             tokens is rounded down, as in VideoMAE: 176 of 196 at 0.9 and 147
             of 196 at 0.75.
-
-    Raises:
-        ValueError: If ``ratio`` is not inside (0, 1).
     """
 
     def __init__(self, ratio: float) -> None:

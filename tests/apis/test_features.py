@@ -14,8 +14,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from bimm_mm.apis import encoder_features, extract_features
-from bimm_mm.apis.encoder_features import trivial_features
+from bimm_mm.apis import extract_features, features
+from bimm_mm.apis.features import trivial_features
 
 # Of the config and the clips in conftest.py.
 DEPTH = 12
@@ -95,7 +95,7 @@ def test_views_are_averaged(extract, plain_tokens, close):
 def test_random_weights_depend_on_the_seed_only(extract, monkeypatch):
     said = []
     monkeypatch.setattr(
-        encoder_features, 'print_log', lambda *args: said.append(args[0])
+        features, 'print_log', lambda *args: said.append(args[0])
     )
     torch.manual_seed(5)
     expected = torch.rand(3)

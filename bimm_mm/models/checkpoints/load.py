@@ -34,9 +34,7 @@ _PATCH = 'patch_embed.proj.weight'
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of a checkpoint file, tensors only, onto the CPU.
 
-    Args:
-        path: A ``.pth`` file of MMEngine, MAE or VideoMAE, or a bare state
-            dict.
+    It is a ``.pth`` file of MMEngine, MAE or VideoMAE, or a bare state dict.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -92,7 +90,7 @@ def load_fully(
     """Load weights that must cover a module; log counts and what is left.
 
     Args:
-        module: Module to fill.
+        module: What is filled.
         state: Weights by parameter name.
         what: What the module is called in messages.
         source: Where the weights come from, for messages.

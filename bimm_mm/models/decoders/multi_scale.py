@@ -57,10 +57,6 @@ class MultiScaleDecoder(TransformerDecoder):
         depth: Number of blocks.
         decoder_dims: Width W.
         num_heads: Attention heads.
-
-    Raises:
-        ValueError: If there is no such scale, or it does not suit width or
-            target.
     """
 
     def __init__(

@@ -86,9 +86,6 @@ class LinearDecoder(Decoder):
         num_heads: Attention heads.
         predict: ``'hidden'`` or ``'visible'``: which tokens the decoder
             predicts and the loss scores.
-
-    Raises:
-        ValueError: If ``predict`` is neither.
     """
 
     def __init__(
@@ -151,15 +148,12 @@ class TransformerDecoder(Decoder):
     needed at its end, so its last block computes no others.
 
     Args:
-        depth: Number of blocks.
+        depth: Number of blocks, at least 1.
         decoder_dims: Width W.
         num_heads: Attention heads.
         embed_bias: Whether the map from encoder to decoder width has a bias:
             MAE yes, VideoMAE no.
         key_bias: See :class:`BIMMVisionTransformer`.
-
-    Raises:
-        ValueError: If ``depth`` is below 1.
     """
 
     def __init__(
@@ -247,16 +241,7 @@ class LatentDecoder(TransformerDecoder):
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
     ) -> Tensor:
-        """Predict hidden tokens from their latents.
-
-        Args:
-            tokens: (B, Nh, D), latents of a regressor.
-            indices: Visible and hidden positions.
-            grid: Tokens along time, height and width.
-
-        Returns:
-            (B, Nh, Q).
-        """
+        """See :meth:`Decoder.forward`; tokens are latents (B, Nh, D)."""
         x = self.embed(tokens) + self.position(indices.hidden, grid)
         # All tokens are hidden ones: the last block computes every one.
         for block in self.blocks:

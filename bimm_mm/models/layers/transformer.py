@@ -167,10 +167,6 @@ def position_table(
 
     Returns:
         (N, D), fp32. It is shared between callers and must not be written to.
-
-    Raises:
-        ValueError: If ``embed_dims`` does not suit the table, or an image has
-            t > 1.
     """
     divisor = 2 if video else 4
     if embed_dims % divisor:
@@ -291,18 +287,15 @@ def attend(
     num_heads: int,
     attn_mask: Tensor | None = None,
 ) -> Tensor:
-    """Let n queries attend to L tokens, in several heads.
+    """Let queries (B, n, D) attend to keys and values (B, L, D), in heads.
 
     Args:
         query: (B, n, D).
-        key: (B, L, D).
-        value: (B, L, D).
-        num_heads: Number of heads; must divide D.
+        key: (B, L, D), as ``value``.
+        value: What is gathered.
+        num_heads: Must divide D.
         attn_mask: (B, 1, 1, L), bool, True where a token may be attended to.
             Everywhere if None.
-
-    Returns:
-        (B, n, D).
     """
     # Heads stand before the tokens: (B, L, D) to (B, heads, L, d).
     query, key, value = (

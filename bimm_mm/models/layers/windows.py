@@ -21,15 +21,9 @@ from torch import Tensor
 def window_partition(
     x: Tensor, grid: tuple[int, int], window_size: int
 ) -> Tensor:
-    """Cut a grid of tokens into square windows, padded with zeros.
+    """Cut tokens (B, N, D) of a grid (h, w) into windows (B * n, s * s, D).
 
-    Args:
-        x: (B, N, D), row by row.
-        grid: Tokens along height and width (h, w).
-        window_size: Tokens along a window's side s.
-
-    Returns:
-        (B * n, s * s, D).
+    Windows beyond the border are padded with zeros.
     """
     rows, columns = _windows(grid, window_size)
     x = x.unflatten(1, grid)  # (B, h, w, D)
@@ -62,11 +56,9 @@ def window_mask(
     batch: int,
     device: torch.device,
 ) -> Tensor | None:
-    """Say which tokens of every window are no padding.
+    """Say which tokens of every window are no padding, for attention.
 
-    Returns:
-        The mask of attention (B * n, 1, 1, s * s), bool; None if there is no
-        padding.
+    The mask is (B * n, 1, 1, s * s), bool; None if there is no padding.
     """
     # Attention without a mask is faster.
     if not (grid[0] % window_size or grid[1] % window_size):
@@ -94,9 +86,6 @@ def windowed_blocks(
     """Say which blocks of an encoder, from 0, attend within windows.
 
     Arguments are options of :class:`bimm_mm.BIMMVisionTransformer`.
-
-    Raises:
-        ValueError: If the options contradict each other.
     """
     if window_size == 0:
         if global_blocks:

@@ -77,16 +77,9 @@ class RegressorLayer(nn.Module):
     def forward(
         self, x: Tensor, others: Tensor, place: Tensor, places: Tensor
     ) -> Tensor:
-        """Update the hidden tokens.
+        """Update hidden tokens ``x`` (B, Nh, D) in view of (B, L, D) others.
 
-        Args:
-            x: (B, Nh, D), hidden tokens.
-            others: (B, L, D), tokens to attend to.
-            place: (B, Nh, D), positions of ``x``.
-            places: (B, L, D), positions of ``others``.
-
-        Returns:
-            (B, Nh, D).
+        ``place`` and ``places`` are the positions of both, of equal shapes.
         """
         first, second = (1.0, 1.0) if self.scales is None else self.scales
         x = x + first * self.attn(
@@ -111,16 +104,13 @@ class LatentRegressor(BaseModule):
     Args:
         embed_dims: Width D of the encoder, and of the latents.
         video: Whether positions are those of a video or of an image.
-        depth: Number of layers; CAE has 4 for ViT-B.
+        depth: Number of layers, at least 1; CAE has 4 for ViT-B.
         num_heads: Attention heads; CAE has 12 for ViT-B.
         keys: What is attended to. ``'visible'``: the encoder's output.
             ``'all'``: the hidden tokens too, as CAE, which hides 75 tokens of
             196; in a video 1408 of 1568 are hidden.
         layer_scale: Initial scale of the residual branches; CAE has 0.1. No
             scale if None.
-
-    Raises:
-        ValueError: If ``keys`` is unknown or ``depth`` is below 1.
     """
 
     def __init__(

@@ -57,17 +57,10 @@ class SimpleFPN(BaseModule):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Build the pyramid.
+        """Build the pyramid, maps of strides 4, 8, 16, 32 and 64.
 
-        Args:
-            inputs: One map (B, C, h, w) of stride 16, as the encoder gives
-                with ``out_type='featmap'``.
-
-        Returns:
-            Maps of strides 4, 8, 16, 32 and 64, sides of odd maps rounded up.
-
-        Raises:
-            ValueError: ``inputs`` is something else.
+        ``inputs`` is one map (B, C, h, w) of stride 16, as the encoder gives
+        with ``out_type='featmap'``. Sides of odd maps are rounded up.
         """
         shapes = [tuple(x.shape) for x in inputs]
         maps = [shape[1] for shape in shapes if len(shape) == 4]

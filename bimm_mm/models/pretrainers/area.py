@@ -36,9 +36,6 @@ class Area(BaseModule):
         backbone: The encoder. It is asked for its width, depth and patch, and
             is not kept.
         weight: Weight of the area's loss.
-
-    Raises:
-        ValueError: If ``after_block`` is beyond the encoder's depth.
     """
 
     def __init__(
@@ -124,12 +121,9 @@ class MultiDecoderHead(BaseModule):
     """A list of areas on one encoder (Sec. 3.1, "Decoders").
 
     Args:
-        areas: One config per :class:`Area`, without ``backbone``; another
-            class takes its place by ``type``.
+        areas: One config per :class:`Area`, at least one, each with its own
+            name and without ``backbone``; ``type`` names another class.
         backbone: The encoder, see :class:`Area`.
-
-    Raises:
-        ValueError: If there is no area, or two have the same name.
     """
 
     def __init__(

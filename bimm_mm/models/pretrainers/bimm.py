@@ -43,9 +43,6 @@ class BIMM(BasePretrainer):
             length, instead of from scratch.
         data_preprocessor: Config of a :class:`ClipDataPreprocessor`.
         init_cfg: As in MMEngine.
-
-    Raises:
-        ValueError: If the branches cannot share ``share_blocks`` blocks.
     """
 
     def __init__(

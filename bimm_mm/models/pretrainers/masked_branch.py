@@ -57,16 +57,10 @@ class BasePretrainer(BaseModel):
         data_samples: list | None = None,
         mode: str = 'loss',
     ) -> dict[str, Tensor] | list[dict[str, AreaOutput]]:
-        """Dispatch as MMEngine's runner asks.
+        """Dispatch as MMEngine's runner asks, by ``mode``.
 
-        Args:
-            inputs: B clips or images.
-            data_samples: Where each sample comes from; not used here.
-            mode: ``'loss'``, or ``'predict'`` for a list of one entry: what
-                :meth:`predict` gives.
-
-        Raises:
-            ValueError: If ``mode`` is neither of the two.
+        ``'loss'`` gives the losses, ``'predict'`` a list of one entry: what
+        :meth:`predict` gives. ``data_samples`` are not used.
         """
         if mode == 'loss':
             return self.loss(inputs)
@@ -92,9 +86,6 @@ class MaskedBranch(BasePretrainer):
         data_preprocessor: Config of a :class:`ClipDataPreprocessor`. If None,
             the caller passes a :class:`ClipBatch`.
         init_cfg: As in MMEngine.
-
-    Raises:
-        ValueError: If areas and regressor do not fit each other.
     """
 
     def __init__(

@@ -59,9 +59,6 @@ class VQGANTokenizer(nn.Module):
             not checked if None.
         dtype: Of the encoder, ``'float32'`` or ``'bfloat16'``; codes are
             compared in fp32 in any case.
-
-    Raises:
-        ValueError: If ``dtype`` is neither of the two.
     """
 
     def __init__(
@@ -110,12 +107,10 @@ class VQGANTokenizer(nn.Module):
         self._loaded = False
 
     def load(self) -> None:
-        """Read the checkpoint, unless that was done already.
+        """Read the checkpoint, see :func:`read_vqgan`, unless that was done.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is no such VQGAN, see :func:`read_vqgan`, or one
-                of another architecture.
+            ValueError: If it is a VQGAN of another architecture.
         """
         if self._loaded:
             return
@@ -135,17 +130,10 @@ class VQGANTokenizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Find the codes of pictures.
-
-        Args:
-            pictures: (B, 3, H, W), RGB in [0, 1].
-
-        Returns:
-            (B, h, w), int64, in 0..K - 1.
+        """Find the codes (B, h, w), int64, of RGB (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: If the stride does not divide H and W. See
-                :meth:`load` too.
+            ValueError: If the stride does not divide H and W.
         """
         height, width = pictures.shape[2:]
         if height % self.stride or width % self.stride:
@@ -255,14 +243,9 @@ class AttentionBlock(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, then half of it.
+    """Residual blocks at one resolution, each with attention if asked for.
 
-    Args:
-        inputs: Channels that come in.
-        outputs: Channels that go out.
-        blocks: Number of residual blocks.
-        attention: Whether attention follows each of them.
-        last: Whether the resolution stays as it is.
+    The resolution is then halved, unless this is the ``last`` level.
     """
 
     def __init__(
@@ -383,9 +366,6 @@ def read_vqgan(
     Args:
         path: A Lightning checkpoint of taming-transformers, or a state dict.
         sha256: What the file's SHA-256 must be. If None, not checked.
-
-    Returns:
-        Those under ``encoder.``, ``quant_conv.`` and ``quantize.``.
 
     Raises:
         FileNotFoundError: If there is no such file.
