@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     models = {name: build(name) for name in losses}
     numbers['gmacs'] = {
-        name: multiply_adds(partial(loss, models[name])) / args.batch / 1e9
+        name: multiply_adds(loss, models[name])[0] / args.batch / 1e9
         for name, loss in losses.items()
     }
     lines = [

@@ -75,8 +75,7 @@ def extract_features(
 ) -> Features:
     """Features of a split of a config's data, in the order of the dataset.
 
-    Under torchrun every process extracts a share of the samples and returns
-    all features.
+    Under torchrun every process extracts a share and returns all features.
 
     Args:
         cfg: A classification config of mmaction2 or mmpretrain with our

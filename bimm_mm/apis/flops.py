@@ -61,18 +61,13 @@ class Complexity:
         return sum(part.params for part in self.parts) - self.shared
 
 
-def multiply_adds(run: Callable[[], object]) -> int:
-    """Multiply-adds of what ``run`` computes, without gradient.
+def multiply_adds(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
+    """Multiply-adds of a function, without gradient, and what it returned.
 
     Matrix products, convolutions and both products of attention count.
     Biases, norms, softmax, activations, sums and means do not: what the
     papers on masked video modeling call FLOPs leaves them out as well.
     """
-    return _count(run)[0]
-
-
-def _count(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
-    """Multiply-adds, and what the function returned."""
     # On the CPU the counter has no formula for fused attention, only for the
     # two products that it consists of.
     counter = FlopCounterMode(display=False)
@@ -84,13 +79,9 @@ def _count(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
 def count_config(cfg: Config) -> Complexity:
     """Count the model of a config, for one input of the size it names.
 
-    Args:
-        cfg: A config of pretraining (``BIMM`` or ``MaskedBranch``), or a
-            downstream one with this project's encoder as ``model.backbone``.
-
-    Returns:
-        One masked step of pretraining, with targets; encoder and head of a
-        classifier; the encoder alone of any other model.
+    Of pretraining (``BIMM`` or ``MaskedBranch``) that is one masked step with
+    targets, of a classifier with this project's encoder as ``backbone``
+    encoder and head, of any other model with it the encoder alone.
 
     Raises:
         ValueError: If the config has no model with this encoder.
@@ -114,11 +105,13 @@ def _count_downstream(config: dict[str, Any], kind: str) -> Complexity:
     """Encoder with all tokens, and the head of a classifier."""
     encoder = _on_meta(config['backbone'])
     x = _empty_input(encoder, encoder.size)
-    macs, features = _count(encoder, x)
+    macs, features = multiply_adds(encoder, x)
     parts = [Part('encoder', macs, _params(encoder))]
     if kind in _HEADS and config.get('neck') is None:
         head = _on_meta(config[_HEADS[kind]])
-        parts.append(Part('head', _count(head, features)[0], _params(head)))
+        parts.append(
+            Part('head', multiply_adds(head, features)[0], _params(head))
+        )
     return Complexity(encoder.size, tuple(parts))
 
 
@@ -140,7 +133,7 @@ def _count_pretraining(config: dict[str, Any], kind: str) -> Complexity:
         parts += _masked_parts(branch, clips.size, f'{name} '.lstrip())
         for area in (config[name] if name else config)['areas']:
             target = MODELS.build(area['target'])
-            macs += _count(target, clips, branch.backbone.patch)[0]
+            macs += multiply_adds(target, clips, branch.backbone.patch)[0]
             params += _params(target)
     parts.append(Part('targets', macs, params))
     whole = sum(part.params for part in parts)
@@ -153,17 +146,19 @@ def _masked_parts(branch: MaskedBranch, size: Size, prefix: str) -> list[Part]:
     grid = encoder.grid(size)
     x = _empty_input(encoder, size)
     indices = branch.masking(1, grid, device=x.device)
-    macs, features = _count(
+    macs, features = multiply_adds(
         encoder.encode, x, indices.visible, branch.head.after_blocks
     )
     parts = [Part(f'{prefix}encoder', macs, _params(encoder))]
     if regressor is not None:
         last = encoder.depth
-        macs, features[last] = _count(regressor, features[last], indices, grid)
+        macs, features[last] = multiply_adds(
+            regressor, features[last], indices, grid
+        )
         parts.append(Part(f'{prefix}regressor', macs, _params(regressor)))
     for name, area in branch.areas.items():
         tokens = area.norm(features[area.after_block])
-        macs, _ = _count(area.decoder, tokens, indices, grid)
+        macs, _ = multiply_adds(area.decoder, tokens, indices, grid)
         params = _params(area) - _params(area.target)
         parts.append(Part(f'{prefix}{name} decoder', macs, params))
     return parts

@@ -56,15 +56,9 @@ def init_model(
 
 
 def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:
-    """The first samples of a config's dataset, as one batch.
+    """The first ``num`` samples of a config's dataset, as the loader's batch.
 
-    Args:
-        cfg: A config with ``<split>_dataloader``.
-        num: Number of samples.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-
-    Returns:
-        ``inputs`` and ``data_samples``, as the loader gives them.
+    ``split`` is ``'train'``, ``'val'`` or ``'test'``.
 
     Raises:
         ValueError: If the config has no such loader or the dataset has

@@ -82,19 +82,16 @@ def probe_features(
     # Of equal scores the lower class is first.
     order = model.classes_[np.argsort(-scores, axis=1, kind='stable')]
     hits = order == val.labels[:, None]
+    top5, most = hits[:, :5].any(1), np.bincount(y).argmax()
     return {
-        'top1': _percent(hits[:, 0]),
-        'top5': _percent(hits[:, :5].any(1)) if hits.shape[1] > 5 else None,
-        'majority': _percent(val.labels == np.bincount(y).argmax()),
+        'top1': 100 * float(hits[:, 0].mean()),
+        'top5': 100 * float(top5.mean()) if hits.shape[1] > 5 else None,
+        'majority': 100 * float((val.labels == most).mean()),
         'train': len(train),
         'val': len(val),
         'classes': hits.shape[1],
         'settings': settings,
     }
-
-
-def _percent(right: np.ndarray) -> float:
-    return 100 * float(right.mean())
 
 
 def _linear(
@@ -148,13 +145,8 @@ def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def find_folds(train: str, val: str) -> dict[str, tuple[Path, Path]]:
     """Find the list files of all folds, such as ``splits/fold{}_train.txt``.
 
-    Args:
-        train: Path of the training lists; ``{}`` stands for the number or
-            name of the fold.
-        val: Path of the validation lists.
-
-    Returns:
-        Both files by name of the fold.
+    In both paths ``{}`` stands for the number or name of the fold; returns
+    training and validation list by that name.
     """
     for pattern in (train, val):
         if pattern.count('{}') != 1:
@@ -180,12 +172,10 @@ def find_folds(train: str, val: str) -> dict[str, tuple[Path, Path]]:
 
 
 def select_listed(features: Features, file: Path) -> Features:
-    """Features of the samples that a list file names.
+    """Features of the samples that a list file names, in its order.
 
-    Args:
-        features: Of these samples and of others.
-        file: Lines of ``path label``. The labels are not read: those of the
-            features count.
+    Its lines are ``path label``; the labels are not read: those of the
+    features count.
     """
     counts = Counter(features.paths)
     rows = {path: row for row, path in enumerate(features.paths)}

@@ -237,14 +237,9 @@ class BIMMVisionTransformer(BaseModule):
     ) -> tuple[int, int]:
         """Tell where a parameter stands, for layer-wise learning rates.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What precedes this encoder's names.
-
-        Returns:
-            0 for patch embedding and class token, 1..depth for the blocks,
-            depth + 1 for the final norm and all that is not this encoder's;
-            and the number of levels, depth + 2.
+        Of names that begin with ``prefix``: 0 for patch embedding and class
+        token, 1..depth for the blocks; depth + 1 for the final norm and all
+        that is not this encoder's. The second number is that of levels.
         """
         # As mmpretrain counts: 0 is the embedding, the head is the last.
         last = self.depth + 1
