@@ -1,7 +1,6 @@
 """Encoder, masking, decoders, branches and BIMM itself."""
 
-from bimm_mm.models.backbones.mask_token_vit import MaskTokenViT
-from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer, MaskTokenViT
 from bimm_mm.models.decoders.multi_scale import MultiScaleDecoder
 from bimm_mm.models.decoders.transformer import (
     Decoder,

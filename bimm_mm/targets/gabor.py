@@ -251,6 +251,9 @@ def _build(bank: Bank, scale: int, height: int, width: int) -> Matrices:
     along_y = _place(along_y.flatten(0, 1), _reflect(rows, height), height)
     along_y = along_y.unflatten(0, (-1, 2)).flatten(1, 2).mT
     envelope = _place(g[None], _reflect(rows, height), height)[0].mT
+    # Orientation k is that of pair k, or of the mirrored pair O - k.
+    k, pairs = torch.arange(bank.orientations), len(dc)
+    order = torch.where(k < pairs, k, pairs + bank.orientations - k)
     pool = torch.eye(height // bank.cell) * (stride / bank.cell)
     return Matrices(
         columns=columns.flatten(),
@@ -260,7 +263,7 @@ def _build(bank: Bank, scale: int, height: int, width: int) -> Matrices:
         dc=(dc * gain).view(-1, 1, 1).float(),
         odd=(even / odd).view(-1, 1, 1).float(),
         pool=pool.repeat_interleave(bank.cell // stride, 0),
-        order=_order(bank.orientations),
+        order=order,
     )
 
 
@@ -341,10 +344,3 @@ def _reflect(index: Tensor, size: int) -> Tensor:
     period = max(2 * (size - 1), 1)
     index = index.remainder(period)
     return torch.minimum(index, period - index)
-
-
-def _order(orientations: int) -> Tensor:
-    """Where orientation k is: pair k, or pair O - k of the mirrored ones."""
-    pairs = orientations // 2 + 1
-    k = torch.arange(orientations)
-    return torch.where(k < pairs, k, pairs + orientations - k)

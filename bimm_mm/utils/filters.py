@@ -8,7 +8,6 @@ Shapes: N maps of H x W.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -26,14 +25,6 @@ def smooth(maps: Tensor, kernel: Sequence[float]) -> Tensor:
         (N, H, W).
     """
     return _smooth_dim(_smooth_dim(maps, kernel, 1), kernel, 2)
-
-
-def gaussian(sigma: float) -> list[float]:
-    """Weights of a Gaussian of ``sigma`` pixels, up to three of them away."""
-    radius = max(1, round(3 * sigma))
-    return [
-        math.exp(-((i / sigma) ** 2) / 2) for i in range(-radius, radius + 1)
-    ]
 
 
 def around(maps: Tensor, dx: int, dy: int) -> Tensor:
