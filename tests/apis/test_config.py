@@ -44,18 +44,7 @@ def gpu(monkeypatch):
     return pretend
 
 
-def test_options_override(config):
-    options = {'train_dataloader.batch_size': 2, 'randomness.seed': 5}
-    cfg = load_config(config, options)
-    assert cfg.train_dataloader.batch_size == 2
-    assert cfg.randomness.seed == 5
-
-
-def test_misspelled_names_are_told_with_a_remedy(config, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'config file .*nowhere\.py'):
-        load_config(tmp_path / 'nowhere.py')
-    with pytest.raises(ValueError, match="did you mean 'train_dataloader'"):
-        load_config(config, {'train_dataloder.batch_size': 2})
+def test_a_misspelled_name_in_the_file_is_told(config):
     config.write_text(TEXT + "optim_wraper = dict(type='X')\n")
     with pytest.raises(ValueError, match="did you mean 'optim_wrapper'"):
         load_config(config)
@@ -82,8 +71,6 @@ def test_resume_auto_path_and_none(config, tmp_path):
     path.touch()
     set_resume(cfg, str(path))
     assert cfg.load_from == str(path)
-    with pytest.raises(FileNotFoundError, match=r'no checkpoint .*b\.pth'):
-        set_resume(cfg, str(tmp_path / 'b.pth'))
     assert check_checkpoint('https://a/b.pth') == 'https://a/b.pth'
 
 
@@ -128,9 +115,6 @@ def test_auto_scale_lr_and_the_line_in_the_log(config):
     use_auto_scale_lr(cfg)
     # mmengine scales by processes x size, here 8 of 32.
     assert 'learning rate 0.025 ' in describe_batch(cfg, 2)
-    cfg.pop('auto_scale_lr')
-    with pytest.raises(ValueError, match='base_batch_size'):
-        use_auto_scale_lr(cfg)
 
 
 @pytest.mark.parametrize('given', [True, False])

@@ -37,38 +37,17 @@ def plain_tokens(
     return encode
 
 
-@pytest.mark.parametrize('block', [1, DEPTH])
-def test_each_pooling_is_of_the_tokens_of_encode(
-    extract, plain_tokens, close, block
-):
-    tokens = plain_tokens('val', block)
-    cls, avg = (
-        extract(blocks=(block,), pool=pool).arrays['features']
-        for pool in (None, 'avg')
-    )
-    assert close(cls, tokens[:, 0])
-    assert close(avg, tokens[:, 1:].mean(1))
-
-
-def test_last_block_is_the_default_and_several_are_named(extract):
-    several = extract(blocks=(12, 1))
-    assert list(several.arrays) == ['features_block12', 'features_block1']
-    assert several.meta['blocks'] == [12, 1]
-    last = extract()
-    assert np.array_equal(
-        several.arrays['features_block12'], last.arrays['features']
-    )
-    config = json.loads(last.meta['config_text'])
+def test_each_pooling_is_of_the_tokens_of_encode(extract, plain_tokens, close):
+    cls, avg = (extract(blocks=(DEPTH, 1), pool=p) for p in (None, 'avg'))
+    assert list(cls.arrays) == ['features_block12', 'features_block1']
+    assert cls.meta['blocks'] == [DEPTH, 1]
+    for block in (1, DEPTH):
+        tokens = plain_tokens('val', block)
+        name = f'features_block{block}'
+        assert close(cls.arrays[name], tokens[:, 0])
+        assert close(avg.arrays[name], tokens[:, 1:].mean(1))
+    config = json.loads(cls.meta['config_text'])
     assert config['model']['backbone']['single_output'] is True
-
-
-def test_batch_size_and_workers_do_not_matter(cfg, extract):
-    one = extract()
-    cfg.val_dataloader.update(batch_size=3, num_workers=2)
-    other = extract()
-    a, b = one.arrays['features'], other.arrays['features']
-    assert np.allclose(a, b, atol=1e-5)
-    assert other.paths == one.paths
 
 
 def test_training_samples_come_once_without_augmentation(extract, folder):
@@ -123,11 +102,9 @@ def test_checkpoint_gives_its_weights(cfg, extract, plain_model, tmp_path):
     assert re.fullmatch('[0-9a-f]{64}', loaded.meta['checkpoint_sha256'])
 
 
-def test_checkpoints_that_do_not_fit_are_refused(
+def test_weights_that_are_not_finite_are_refused(
     cfg, extract, plain_model, tmp_path
 ):
-    with pytest.raises(FileNotFoundError, match='no checkpoint at nowhere'):
-        extract('nowhere.pth')
     state = plain_model(cfg).state_dict()
     state['backbone.norm.bias'][:] = float('nan')
     torch.save(state, tmp_path / 'a.pth')
@@ -172,16 +149,10 @@ def test_damaged_video_is_named_or_left_out_loudly(
         extract(skip_bad=True)
 
 
-def test_blocks_and_class_tokens_that_are_not_there_are_refused(cfg, extract):
-    with pytest.raises(
-        ValueError, match=r'after_blocks=\[1, 13\]: .* 1\.\.12'
-    ):
-        extract(blocks=(1, 13))
+def test_a_class_token_that_is_not_there_is_refused(cfg, extract):
     cfg.model.backbone.update(with_cls_token=False, out_type='avg')
     with pytest.raises(ValueError, match='no class token: use pool=avg'):
         extract(pool='cls')
-    with pytest.raises(ValueError, match="'mean': choose from"):
-        extract(pool='mean')
 
 
 @pytest.mark.parametrize(

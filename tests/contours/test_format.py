@@ -151,11 +151,8 @@ def test_full_disk_is_told_and_leaves_nothing(stored):
         (FRAMES, [0, 3, 3], {}, r'a\.zip.*ascending.*got 3 after 3'),
         (FRAMES, [0, 3, 5], {}, r'multiples of the stride 3, got 5'),
         ([np.zeros((5, 7))], [0], {}, r'a\.zip.*\(h, w\) uint8.*float64'),
-        ([np.zeros((2, 16384), np.uint8)], [0], {}, r'16383 px a side.*16384'),
         ([*FRAMES[:1], FRAMES[0].T], [0, 3], {}, r'a\.zip.*one size'),
         (FRAMES, [0, 3, 6], {'detector': None}, 'detector'),
-        (FRAMES, [0, 3, 6], {'stride': 3.0}, 'stride'),
-        (FRAMES, [0, 3, 6], {'points': np.zeros(2)}, 'JSON'),
     ],
 )
 def test_bad_contours_are_not_written(
@@ -323,19 +320,17 @@ def test_other_settings_are_refused_one_by_one(root):
 
 
 @pytest.mark.parametrize(
-    ('text', 'fault'),
+    ('content', 'fault'),
     [
-        ('', 'is not a sound.*delete it'),
-        ('{"format": 2, "sett', 'is not a sound.*delete it'),
-        ('{"format": 2, "settings": [], "command": "a"}', 'is not a sound'),
-        ('{"format": 2, "settings": {"detector": "a"}}', 'is not a sound'),
-        ('\udcff', 'is not a sound.*delete it'),
-        ('{"format": 3}', 'format 3.*reads format 2'),
+        (b'{"format": 2, "sett', 'is not a sound.*delete it'),
+        (b'{"format": 2, "settings": {"detector": "a"}}', 'is not a sound'),
+        (b'\xff', 'is not a sound.*delete it'),
+        (b'{"format": 3}', 'format 3.*reads format 2'),
     ],
 )
-def test_broken_manifest_is_named(root, text, fault):
+def test_broken_manifest_is_named(root, content, fault):
     path = Path(root, 'manifest.json')
-    path.write_bytes(text.encode(errors='surrogateescape'))
+    path.write_bytes(content)
     for action in (Manifest.read, Manifest(SETTINGS, COMMAND).write):
         with pytest.raises(ContourError, match=rf'manifest\.json.*{fault}'):
             action(root)

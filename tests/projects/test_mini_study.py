@@ -82,28 +82,20 @@ def test_folds_keep_groups_together_and_are_stratified(
     assert (clips.groupby(groups)['fold'].nunique() == 1).all()
     counts = clips.groupby(['fold', 'label']).size()
     assert (counts == 6).all()
-
-
-def test_the_same_seed_gives_the_same_folds(ucf_folder) -> None:
-    clips = folds.find_clips(ucf_folder)
     first, again, other = (
-        folds.make_folds(clips, seed=seed) for seed in (0, 0, 1)
+        folds.make_folds(folds.find_clips(ucf_folder), seed=seed)
+        for seed in (0, 0, 1)
     )
     assert first.equals(again) and not first.equals(other)
 
 
-@pytest.mark.parametrize(
-    ('flags', 'message'),
-    [
-        (['--group', r'_(s\d+)_'], 'does not match Archery/'),
-        (['--folds', '7', '--group', GROUP], 'choose 2 to 6'),
-    ],
-)
-def test_folds_that_cannot_be_made(flags, message, ucf_folder, capsys) -> None:
+def test_clips_of_no_recording_are_refused(ucf_folder, capsys) -> None:
     out = ucf_folder / 'clips.csv'
     with pytest.raises(SystemExit):
-        folds.main([str(ucf_folder), '--out', str(out), *flags])
-    assert message in capsys.readouterr().err
+        folds.main(
+            [str(ucf_folder), '--out', str(out), '--group', r'_(s\d+)_']
+        )
+    assert 'does not match Archery/' in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -111,7 +103,6 @@ def test_folds_that_cannot_be_made(flags, message, ucf_folder, capsys) -> None:
     ('message', 'change'),
     [
         ('no table with', lambda text: text.replace('label', 'class')),
-        ('no table with', lambda text: text.replace(',1,', ',Biking,')),
         ('stands twice', lambda text: text + text.splitlines()[1] + '\n'),
         ('has a space', lambda text: text + 'my clip.avi,0,0\n'),
         ('no clip of class 2', lambda text: text + 'a.avi,2,0\n'),
@@ -162,12 +153,11 @@ def test_only_sizes_differ_from_the_released_config(name, monkeypatch) -> None:
 
 
 def test_methods_differ_in_their_model_alone() -> None:
-    configs = [
+    first, *others = (
         pretraining(name, read_size('small'), CLIPS) for name in PRETRAINED
-    ]
-    keys = set(configs[0]) - {'model'}
-    for cfg in configs[1:]:
-        assert {k: cfg[k] for k in keys} == {k: configs[0][k] for k in keys}
+    )
+    for cfg in others:
+        assert {**cfg, 'model': None} == {**first, 'model': None}
 
 
 @pytest.mark.parametrize('name', [*PRETRAINED, *STAGES])
@@ -182,14 +172,6 @@ def test_every_method_can_be_built(name) -> None:
     # Half of the encoder's width and heads, as 384 and 6 of ViT-B's 768.
     for area in cfg.model.get('dorsal', cfg.model).areas:
         assert (area.decoder.decoder_dims, area.decoder.num_heads) == (24, 1)
-
-
-def test_small_videomae_is_the_released_vit_s() -> None:
-    cfg = pretraining('videomae', read_size('small'), CLIPS)
-    init_default_scope(cfg.default_scope)
-    numbers = sum(p.numel() for p in MODELS.build(cfg.model).parameters())
-    # As configs/_base_/models/videomae_small.py; no input size is in it.
-    assert numbers == 24_029_376
 
 
 def test_finetuning_keeps_the_released_recipe() -> None:
@@ -233,9 +215,15 @@ def test_sizes_and_steps() -> None:
         assert length * cfg.train_cfg.max_epochs == pytest.approx(2000, abs=50)
 
 
-def _give(study: Study, given: Run, **gave) -> None:
+# What a training tells of itself.
+TRAINED = dict(steps=3, seconds_per_step=0.5)
+TRAINED |= {'curves': {'loss': {'1': 1.0, '3': 0.5}}}
+SIZES = dict(train=24, test=12)  # clips
+
+
+def _give(home: Path, given: Run, **gave) -> None:
     """Pretend that a run is finished."""
-    folder = study.folder(given)
+    folder = home / given.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'weights.pth').touch()
     gave = {'device': 'CPU', 'revision': '0', **vars(given), **gave}
@@ -254,13 +242,13 @@ def test_every_run_comes_once_and_after_the_one_that_it_needs(study) -> None:
 def test_what_is_finished_is_not_planned(study) -> None:
     leaves = study.leaves(['videomae'], [0], ['0'])
     pretrain, finetune, probe = study.left(leaves)
-    _give(study, pretrain)
+    _give(study.home, pretrain)
     assert study.left(leaves) == [finetune, probe]
     # The score is enough without the weights that it came from.
-    _give(study, finetune)
+    _give(study.home, finetune)
     (study.folder(pretrain) / 'weights.pth').unlink()
     assert study.left(leaves) == [pretrain, probe]
-    _give(study, probe)
+    _give(study.home, probe)
     assert study.left(leaves) == []
 
 
@@ -285,7 +273,7 @@ def test_a_run_of_another_call_is_left_to_it(study, monkeypatch) -> None:
 
     def finish(seconds: float) -> None:
         assert called == []
-        _give(study, pretrain)
+        _give(study.home, pretrain)
         lock.release()
 
     def call(arguments, log, *, end) -> int:
@@ -319,24 +307,6 @@ def test_interval_is_the_papers() -> None:
     assert report.interval(values.tolist(), 0) == pytest.approx(tuple(plain))
 
 
-def test_simulated_differences_are_covered_and_found() -> None:
-    rng = np.random.default_rng(2)
-    plain, corrected, found = 0, 0, 0
-    for _ in range(400):
-        # Three seeds on the same folds: 0.2 of the variance is shared.
-        shared = rng.normal(0, np.sqrt(0.2))
-        values = shared + rng.normal(0, np.sqrt(0.8), 15)
-        low, high = report.interval(values.tolist(), 0)
-        plain += low <= 0 <= high
-        low, high = report.interval(values.tolist(), 0.25)
-        corrected += low <= 0 <= high
-        found += report.interval((values + 3).tolist(), 0.25)[0] > 0
-    # With this correlation, 1 / 5, the correction is the right one.
-    assert plain < 0.75 * 400
-    assert corrected > 0.93 * 400
-    assert found > 0.95 * 400
-
-
 @pytest.mark.parametrize('values', [[4.0], [4.0, 4.0], []])
 def test_no_interval_without_spread(values) -> None:
     assert np.isnan(report.interval(values, 0.25)).all()
@@ -350,12 +320,11 @@ def test_tables_are_those_of_numpy(study, tmp_path) -> None:
         for seed in (0, 1)
         for fold in '012'
     }
-    given = dict(train=24, test=12, steps=3, seconds_per_step=0.5)
-    given |= {'curves': {'loss': {'1': 1.0, '3': 0.5}}}
     for key, score in top1.items():
         if key != ('bimm', 1, '2'):  # not finished
             scores = [{'method': key[0], 'score': 'finetune', 'top1': score}]
-            _give(study, Run(*key, 'finetune'), scores=scores, **given)
+            done = Run(*key, 'finetune')
+            _give(study.home, done, scores=scores, **TRAINED, **SIZES)
     scores = report.scores_of(report.read_results([study.home]))
     table = report.accuracy_table(scores)
     means = [
@@ -386,9 +355,12 @@ def test_tables_are_those_of_numpy(study, tmp_path) -> None:
 def test_a_report_before_anything_was_trained(study, tmp_path) -> None:
     scores = [{'method': 'scratch', 'score': 'knn', 'top1': 40.0}]
     probe = Run('scratch', 0, '0', 'probe')
-    _give(study, probe, scores=scores, train=24, test=12)
+    _give(study.home, probe, scores=scores, **SIZES)
     page = report.write_report([study.home], tmp_path / 'report').read_text()
     assert '40.0 (1)' in page
+
+
+SHORT = {'pretrain.steps': 12, 'pretrain.epochs': 4}
 
 
 @pytest.fixture
@@ -408,6 +380,7 @@ def real_flags(data_root, tmp_path) -> list[str]:
         f'--home={tmp_path / "home"}',
         *('--size', 'toy', '--methods', 'bimm', 'scratch'),
         *('--seeds', '0', '--folds', '0'),
+        *('--set', *(f'{key}={value}' for key, value in SHORT.items())),
     ]
 
 
@@ -418,10 +391,14 @@ def test_from_real_clips_to_the_tables(
 ) -> None:
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     home = tmp_path / 'home'
-    # No run takes three seconds.
-    assert run.main([*real_flags, '--minutes', '0.05']) == 0
+    # No run takes a second.
+    assert run.main([*real_flags, '--minutes', '0.02']) == 0
     assert '6 runs to do' in capsys.readouterr().out
     assert not list(home.rglob('result.json'))
+    # Another machine did one of them.
+    done = Run('scratch', 0, '0', 'finetune')
+    scores = [{'method': 'scratch', 'score': 'finetune', 'top1': 50.0}]
+    _give(home, done, scores=scores, **TRAINED, train=6, test=6)
 
     # SIGTERM in the middle of a training, and on in a folder that was moved.
     stage = home / 'pretrain_ventral_in1k/seed0-fold0/ventral'
@@ -435,7 +412,7 @@ def test_from_real_clips_to_the_tables(
     assert 'resumed epoch: ' in (stage / 'log.txt').read_text()
     assert '0 runs to do' in capsys.readouterr().out
     gave = json.loads((stage / 'result.json').read_text())
-    numbers = read_size('toy').pretrain
+    numbers = read_size('toy', SHORT).pretrain
     assert gave['steps'] == max(map(int, gave['curves']['loss']))
     assert gave['steps'] == pytest.approx(numbers.steps, abs=numbers.epochs)
     # Before the first epoch and after each; it may have been stopped between

@@ -173,7 +173,6 @@ def table(tmp_path) -> Path:
     ('row', 'words'),
     [
         ('method: a, pretrain: c', r"'a'.* FileNotFoundError.*c\.py"),
-        ('method: a, values: [1, 2]', "'a'.* zip"),
         ('method: a, valuez: [1]', "'a'.* TypeError.*'valuez'"),
         ('method: b', '"b" stands twice'),
     ],
@@ -274,19 +273,13 @@ def test_a_run_with_the_configs_of_a_row_stands_in_it(
     ('options', 'words'),
     [
         ({'train_cfg.max_epochs': 2}, 'train_cfg.max_epochs: 2 instead'),
-        ({'model.backbone.init_cfg.type': 'x'}, 'init_cfg.type: x instead'),
         (
             {'test_dataloader.dataset.pipeline.0.transforms.1.num_clips': 1},
             'test: test_dataloader.dataset.pipeline.0.transforms.1.num_clips',
         ),
         ({'samples': {'t': 36}}, 'test: 36 samples instead of 3783'),
-        (
-            {'samples': {'finetune': 84}},
-            'finetune: 84 samples instead of 9537',
-        ),
         ({'samples': {'ventral': 1000}}, 'ventral: 1000 samples instead of'),
         ({'top1': 90.0}, 'test: its acc/top1 is 90.0'),
-        ({'top1': 'high'}, 'test: its acc/top1 is nan'),
     ],
 )
 def test_a_toy_or_changed_run_stands_in_no_row(
@@ -388,26 +381,22 @@ def test_commands_are_printed_in_order_and_shared_stages_once(
     table, monkeypatch, capsys
 ):
     monkeypatch.chdir(table.parent)
-    command = ['t', '--tables', 'tables.yml', '--print']
+    command = ['t', '--tables', 'tables.yml', '--print', '--gpus', '8']
     run_table.main(command)
     lines = capsys.readouterr().out.splitlines()
     tuned, tools = 'work_dirs/tune_from_a', os.path.relpath(ROOT / 'tools')
     init = 'model.backbone.init_cfg.checkpoint=work_dirs/a/epoch_2.pth'
     assert lines[2:8] == [
         '# train a, after "train stage1"',
-        f'python {tools}/train.py a.py --work-dir work_dirs/a --resume',
+        f'bash {tools}/dist_train.sh a.py 8 --work-dir work_dirs/a --resume',
         '# train tune_from_a, after "train a"',
-        f'python {tools}/train.py tune.py --work-dir {tuned} --resume '
+        f'bash {tools}/dist_train.sh tune.py 8 --work-dir {tuned} --resume '
         f'--cfg-options {init}',
         '# test tune_from_a, after "train tune_from_a"',
-        f'python {tools}/test.py tune.py {tuned}/epoch_2.pth --work-dir '
+        f'bash {tools}/dist_test.sh tune.py {tuned}/epoch_2.pth 8 --work-dir '
         f'{tuned} --out {tuned}/epoch_2.json --cfg-options {init}',
     ]
     assert lines[8] == '# train b, after "train stage1"' and len(lines) == 14
-    run_table.main([*command, '--gpus', '8', '--rows', 'b'])
-    out = capsys.readouterr().out
-    assert f'bash {tools}/dist_train.sh b.py 8 --work-dir' in out
-    assert f'{tools}/dist_test.sh tune.py {tuned[:-1]}b/epoch_2.pth 8 ' in out
 
 
 # Write what is there at the end of a training and of a test.
@@ -456,17 +445,10 @@ def test_what_failed_or_is_out_of_date_is_run_again(
     assert calls()[0] == 'tune b '
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'words'),
-    [
-        (['7f', '--rows', '0.3'], "'0.3'}: choose ['0.5 ViT-B"),
-        (['u'], "no table u: choose ['1', '2'"),
-    ],
-)
-def test_mistakes_end_with_one_line(capsys, arguments, words):
+def test_mistakes_end_with_one_line(capsys):
     with pytest.raises(SystemExit):
-        run_table.main(arguments)
-    assert words in capsys.readouterr().err
+        run_table.main(['7f', '--rows', '0.3'])
+    assert "'0.3'}: choose ['0.5 ViT-B" in capsys.readouterr().err
 
 
 def _toy(folder: Path, photos: Path) -> None:

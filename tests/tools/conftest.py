@@ -37,6 +37,18 @@ def load_tool(monkeypatch) -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture
+def call_tool(load_tool, monkeypatch, tmp_path) -> Callable[..., None]:
+    """Run a script's ``main`` in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(name: str, *arguments: str) -> None:
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments])
+        load_tool(name).main()
+
+    return call
+
+
 @pytest.fixture(scope='session')
 def quickstart_data(tmp_path_factory) -> Path:
     """A folder in which the quickstart's configs find their data."""
@@ -99,16 +111,13 @@ def folder(data_root: Path, tmp_path: Path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def extract(folder, load_tool, monkeypatch) -> Callable[..., int]:
-    """Run the script in this process; its exit status."""
-    tool = load_tool('extract_contours')
+def extract(call_tool, folder, monkeypatch) -> Callable[..., int]:
+    """Extract contours in this process; the exit status."""
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
 
     def run(*arguments: str) -> int:
-        command = ['extract_contours.py', *arguments]
-        monkeypatch.setattr(sys, 'argv', command)
         with pytest.raises(SystemExit) as end:
-            tool.main()
+            call_tool('extract_contours', *arguments)
         if isinstance(end.value.code, str):
             raise AssertionError(end.value.code)
         return end.value.code

@@ -111,9 +111,7 @@ def test_dry_run_leaves_nothing(extract, folder, digests, capsys):
     ('flags', 'message'),
     [
         (['--shard', '9/8'], "'9/8' is no part: give 1/8 to 8/8"),
-        (['--stride', '0'], 'stride must be at least 1, got 0'),
         (['--density', '0'], 'density=0.0'),
-        (['--threads', '0'], '--threads 0 must be above 0'),
     ],
 )
 def test_wrong_flags(extract, folder, capsys, flags, message):
@@ -124,20 +122,10 @@ def test_wrong_flags(extract, folder, capsys, flags, message):
     assert not (folder / 'out').exists()
 
 
-@pytest.mark.parametrize(
-    ('flags', 'message'),
-    [
-        (['--detector', 'sobol'], r"detector 'sobol' is unknown"),
-        (['--list', 'no.txt'], r'list file no\.txt does not exist'),
-        (['--device', 'cuda:99'], r"'cuda:99' is not there"),
-    ],
-)
-def test_mistakes_end_in_one_line(extract, folder, flags, message):
-    command = ['data', '--out', 'out', '--detector', 'sobel', *flags]
-    with pytest.raises(
-        AssertionError, match=f'contours.py: error: .*{message}'
-    ):
-        extract(*command)
+def test_mistakes_end_in_one_line(extract, folder):
+    message = r"contours.py: error: .*detector 'sobol' is unknown"
+    with pytest.raises(AssertionError, match=message):
+        extract('data', '--out', 'out', '--detector', 'sobol')
     assert not (folder / 'out').exists()
 
 

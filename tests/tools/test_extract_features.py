@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,24 +46,14 @@ val_dataloader = dict(
 
 
 @pytest.fixture
-def extract(
-    data_root: Path, tmp_path: Path, load_tool, monkeypatch
-) -> Callable[..., None]:
+def extract(data_root: Path, tmp_path: Path, call_tool) -> Callable[..., None]:
     """Run the script in a folder with a config and a list of four clips."""
     source = data_root / 'action_mini' / 'ut_interaction'
     lines = (source / 'all.txt').read_text().splitlines()[:4]
     (tmp_path / 'list.txt').write_text('\n'.join(lines))
     text = CONFIG.replace('VIDEOS', str(source / 'videos_sq'))
     (tmp_path / 'tiny.py').write_text(text)
-    monkeypatch.chdir(tmp_path)
-    tool = load_tool('extract_features')
-
-    def run(*arguments: str) -> None:
-        command = ['extract_features.py', 'tiny.py', *arguments]
-        monkeypatch.setattr(sys, 'argv', command)
-        tool.main()
-
-    return run
+    return partial(call_tool, 'extract_features', 'tiny.py')
 
 
 def test_every_flag_takes_effect(extract, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,6 @@ TINY = (
     'default_hooks.logger.interval=1',
     'param_scheduler=None',
 )
-
-
-@pytest.fixture
-def call(load_tool, monkeypatch, tmp_path):
-    """Run a tool in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(name: str, *arguments: str):
-        tool = load_tool(name)
-        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments])
-        return tool.main()
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -66,37 +52,39 @@ def call(load_tool, monkeypatch, tmp_path):
     ],
 )
 def test_mistakes_end_with_one_line(
-    call, capsys, monkeypatch, name, arguments, words
+    call_tool, capsys, monkeypatch, name, arguments, words
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(SystemExit) as exit_code:
-        call(name, *arguments)
+        call_tool(name, *arguments)
     assert exit_code.value.code == 2
     *_, last = capsys.readouterr().err.split('error:')
     assert words in last
 
 
 def test_mistyped_model_key_names_class_and_key(
-    call, monkeypatch, quickstart_data
+    call_tool, monkeypatch, quickstart_data
 ):
     monkeypatch.chdir(quickstart_data)
     with pytest.raises(TypeError, match=r'BIMMVisionTransformer.*num_heds'):
-        call('train', VENTRAL, '--cfg-options', 'model.backbone.num_heds=3')
+        call_tool(
+            'train', VENTRAL, '--cfg-options', 'model.backbone.num_heds=3'
+        )
 
 
 def test_joint_stage_without_the_first_says_what_to_do(
-    call, monkeypatch, quickstart_data
+    call_tool, monkeypatch, quickstart_data
 ):
     monkeypatch.chdir(quickstart_data)
     with pytest.raises(FileNotFoundError, match=r'pretrain_ventral.*train'):
-        call('train', JOINT)
+        call_tool('train', JOINT)
 
 
 def test_train_with_amp_then_test_then_draw(
-    call, monkeypatch, quickstart_data, caplog
+    call_tool, monkeypatch, quickstart_data, caplog
 ):
     monkeypatch.chdir(quickstart_data)
-    call(
+    call_tool(
         'train', VENTRAL, '--work-dir', 'tiny', '--amp', '--cfg-options', *TINY
     )
     log = next(Path('tiny').glob('*/*.log')).read_text()
@@ -110,7 +98,7 @@ def test_train_with_amp_then_test_then_draw(
         'test_cfg = dict()\n'
         'test_evaluator = _base_.val_evaluator\n'
     )
-    call(
+    call_tool(
         'test',
         str(config),
         'tiny/epoch_1.pth',
@@ -127,7 +115,7 @@ def test_train_with_amp_then_test_then_draw(
     }
     assert all(0 < value < 100 for value in result.values())
 
-    call(
+    call_tool(
         'visualize',
         VENTRAL,
         'tiny/epoch_1.pth',
