@@ -74,10 +74,11 @@ def test_every_area_answers_with_masks_of_the_seed(model, clips):
 
 def test_pictures_of_the_real_targets(model, clips, tmp_path):
     outputs = reconstruct(model, clips)
-    paths = save_pictures(model, outputs, tmp_path, frames=2)
-    assert sorted(path.name for path in paths) == [
-        'dorsal_0.png', 'dorsal_1.png', 'ventral.png',
+    paths = save_pictures(model, outputs, tmp_path / 'new', frames=2)
+    assert [path.name for path in paths] == [
+        'ventral.png', 'dorsal_0.png', 'dorsal_1.png',
     ]  # fmt: skip
+    assert sorted(paths) == sorted((tmp_path / 'new').iterdir())
 
 
 def test_checkpoint_gives_its_weights(cfg, model, clips, tmp_path):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +10,6 @@ from bimm_mm.apis.pictures import (
     area_pictures,
     caption,
     picture_rows,
-    save_pictures,
     split_branches,
     token_map,
 )
@@ -112,18 +108,3 @@ def test_branches_are_told_apart(make_outputs):
     assert {k: list(v) for k, v in split_branches(alone).items()} == {
         'video': ['my_area']
     }
-
-
-def test_files_one_for_images_and_one_per_clip(make_outputs, area, tmp_path):
-    ventral = make_outputs('V1', frames=1, branch='ventral')
-    dorsal = make_outputs('V1', 'MT', branch='dorsal')
-    outputs = {**ventral, **dorsal}
-    model = SimpleNamespace(areas=dict.fromkeys(outputs, area))
-    paths = save_pictures(model, outputs, tmp_path / 'new', frames=3)
-    assert [path.name for path in paths] == [
-        'ventral.png', 'dorsal_0.png', 'dorsal_1.png',
-    ]  # fmt: skip
-    assert sorted(paths) == sorted((tmp_path / 'new').iterdir())
-    heights = [cv2.imread(str(path)).shape[0] for path in paths]
-    # Two rows more in the dorsal branch.
-    assert heights[1] == heights[2] > heights[0]

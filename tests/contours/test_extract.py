@@ -156,30 +156,6 @@ def test_files_do_not_depend_on_threads_batches_or_shards(
     assert digests(parts.contour_root) == wanted
 
 
-def test_bad_media_are_reported_and_leave_nothing(make, media, digests):
-    (media / 'signs' / 'text.mp4').write_text('no video')
-    (media / 'signs' / 'empty.mp4').touch()
-    broken = (media / 'signs' / 'eat.mkv').read_bytes()[:999]
-    (media / 'signs' / 'eat.mkv').write_bytes(broken)
-    (media / 'photos' / '1 bee.jpg').write_text('no image')
-    long = 'x' * 240 + '.png'
-    shutil.copy(media / 'photos' / '0 bee.jpg', media / 'photos' / long)
-    listing = media.parent / 'list.txt'
-    names = [p.relative_to(media) for p in sorted(media.rglob('*.*'))]
-    listing.write_text('\n'.join(f'{n} 0' for n in [*names, 'gone.mp4']))
-    config = make()
-    jobs = find_jobs(str(media), list_file=str(listing))
-    stats = extract_contours(config, jobs)
-    assert (stats.files, stats.skipped, stats.total) == (6, 0, 12)
-    reasons = {Path(path).name: reason for path, reason in stats.failed}
-    assert set(reasons) == {
-        'text.mp4', 'empty.mp4', 'eat.mkv', '1 bee.jpg', 'gone.mp4', long,
-    }  # fmt: skip
-    assert reasons['gone.mp4'] == 'No such file or directory'
-    assert reasons['empty.mp4'] == 'the file is empty'
-    assert len(digests(config.contour_root)) == 7
-
-
 def _damage_a_frame(path):
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:

@@ -395,10 +395,14 @@ def test_from_real_clips_to_the_tables(
     assert run.main([*real_flags, '--minutes', '0.02']) == 0
     assert '6 runs to do' in capsys.readouterr().out
     assert not list(home.rglob('result.json'))
-    # Another machine did one of them.
-    done = Run('scratch', 0, '0', 'finetune')
-    scores = [{'method': 'scratch', 'score': 'finetune', 'top1': 50.0}]
-    _give(home, done, scores=scores, **TRAINED, train=6, test=6)
+    # Another machine did two of them.
+    for method, kind, names in (
+        ('scratch', 'finetune', ['finetune']),
+        ('bimm', 'probe', ['linear', 'knn']),
+    ):
+        done = Run(method, 0, '0', kind)
+        scores = [dict(method=method, score=n, top1=50.0) for n in names]
+        _give(home, done, scores=scores, **TRAINED, train=6, test=6)
 
     # SIGTERM in the middle of a training, and on in a folder that was moved.
     stage = home / 'pretrain_ventral_in1k/seed0-fold0/ventral'

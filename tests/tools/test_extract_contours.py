@@ -64,20 +64,28 @@ def test_bad_files_are_listed_and_skipped(extract, folder, capsys):
     (folder / 'data' / 'empty.mp4').touch()
     cut = (folder / 'data' / 'a b' / 'milk.mkv').read_bytes()[:500]
     (folder / 'data' / 'a b' / 'milk.mkv').write_bytes(cut)
-    names = ['a b/milk.mkv', 'text.mp4', 'empty.mp4', 'gone.mp4']
+    (folder / 'data' / 'text.png').write_text('no image')
+    long = 'x' * 240 + '.png'  # too long for the name of a contour file
+    shutil.copy('data/picture.png', f'data/{long}')
+    names = ['a b/milk.mkv', 'text.png', 'text.mp4', long]
+    names += ['empty.mp4', 'gone.mp4']
     bad = ''.join(f'{name} 0\n' for name in names)
     (folder / 'list.txt').write_text(f'{bad}a b/eat.mkv 7\ntext.mp4 0\n')
     flags = ('data', '--out', 'out', '--list', 'list.txt', *FAST)
     assert extract(*flags) == 0
     said = capsys.readouterr().out
-    assert 'FAILED: 4 of 5 files cannot be read' in said
+    assert 'FAILED: 6 of 7 files cannot be read' in said
     assert 'out/failed.txt' in said
     lines = (folder / 'out' / 'failed.txt').read_text().splitlines()
-    assert [line.split('\t')[0] for line in lines] == sorted(
-        f'data/{name}' for name in names
-    )
-    assert all(line.split('\t')[1] for line in lines)
-    # The second and the fourth of five.
+    reasons = dict(line.split('\t') for line in lines)
+    assert list(reasons) == sorted(f'data/{name}' for name in names)
+    assert all(reasons.values())
+    assert reasons['data/gone.mp4'] == 'No such file or directory'
+    assert reasons['data/empty.mp4'] == 'the file is empty'
+    # Nothing is left of them, no draft either.
+    left = [path.name for path in (folder / 'out').rglob('*.zip*')]
+    assert left == ['eat.mkv.zip']
+    # The second, the fourth and the sixth of seven, all of them bad.
     assert extract(*flags, '--shard', '2/2') == 1
     assert (folder / 'out' / 'failed-2-of-2.txt').exists()
     shutil.copyfile('data/a b/want.mkv', 'data/a b/milk.mkv')
