@@ -6,9 +6,11 @@ import copy
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -262,31 +264,13 @@ def test_pretraining_on_all_clips_is_shared_by_folds(study) -> None:
     assert len((study.folder(shared) / 'train.txt').open().readlines()) == 36
 
 
-def test_a_run_of_another_call_is_left_to_it(study, monkeypatch) -> None:
-    """The loop waits for it and then does what needs it."""
-    leaves = study.leaves(['videomae'], [0], ['0'])
-    pretrain, *others = study.left(leaves)
-    called: list[str] = []
-    study.folder(pretrain).mkdir(parents=True)
-    lock = FileLock(study.folder(pretrain) / '.lock')
-    lock.acquire()
-
-    def finish(seconds: float) -> None:
-        assert called == []
-        _give(study.home, pretrain)
-        lock.release()
-
-    def call(arguments, log, *, end) -> int:
-        called.append(log.parent.name)
-        return 1 if log.parent.name == 'finetune' else 0
-
-    monkeypatch.setattr(time, 'sleep', finish)
-    monkeypatch.setattr(run, 'command', lambda *_: [])
-    monkeypatch.setattr(run, 'call', call)
-    monkeypatch.setattr(run, 'collect', lambda *_: {})
-    (failed,) = run.run_all(study, leaves, end=np.inf)
-    assert failed.endswith('log.txt: exit code 1')
-    assert called == [each.kind for each in others]
+def test_runs_that_fail_are_named(study, monkeypatch) -> None:
+    fail = [sys.executable, '-c', 'exit(3)']
+    monkeypatch.setattr(run, 'command', lambda *_: fail)
+    leaves = study.leaves(['scratch'], [0], ['0'])
+    failed = run.run_all(study, leaves, end=np.inf)
+    assert len(failed) == 2
+    assert failed[0].endswith('finetune/log.txt: exit code 3')
 
 
 def test_a_folder_holds_one_study(study) -> None:
@@ -406,13 +390,23 @@ def test_from_real_clips_to_the_tables(
 
     # SIGTERM in the middle of a training, and on in a folder that was moved.
     stage = home / 'pretrain_ventral_in1k/seed0-fold0/ventral'
-    _terminate_when((stage / 'last_checkpoint').is_file)
+    _when(
+        (stage / 'last_checkpoint').is_file,
+        partial(os.kill, os.getpid(), signal.SIGTERM),
+    )
     run.main(real_flags)
     assert not (stage / 'result.json').is_file()
     moved = home.rename(tmp_path / 'moved')
     home, stage = moved, moved / stage.relative_to(home)
     real_flags[2] = f'--home={home}'
+    # As if another call worked on this run until another one is finished.
+    lock = FileLock(stage / '.lock', thread_local=False)
+    lock.acquire()
+    other = home / 'scratch/seed0-fold0/probe/result.json'
+    _when(other.is_file, lock.release)
     assert run.main(real_flags) == 0
+    times = [path.stat().st_mtime for path in (other, stage / 'result.json')]
+    assert times[0] < times[1]
     assert 'resumed epoch: ' in (stage / 'log.txt').read_text()
     assert '0 runs to do' in capsys.readouterr().out
     gave = json.loads((stage / 'result.json').read_text())
@@ -435,13 +429,13 @@ def test_from_real_clips_to_the_tables(
     assert (home / 'curves.png').stat().st_size > 1000
 
 
-def _terminate_when(happened) -> None:
-    """Have this process told to stop once something has happened."""
+def _when(happened, then) -> None:
+    """Do something in a thread once something else has happened."""
 
     def wait() -> None:
         end = time.monotonic() + 600
         while not happened() and time.monotonic() < end:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
+        then()
 
     threading.Thread(target=wait, daemon=True).start()

@@ -169,19 +169,10 @@ def table(tmp_path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ('row', 'words'),
-    [
-        ('method: a, pretrain: c', r"'a'.* FileNotFoundError.*c\.py"),
-        ('method: a, valuez: [1]', "'a'.* TypeError.*'valuez'"),
-        ('method: b', '"b" stands twice'),
-    ],
-)
-def test_mistakes_in_a_row_are_named(table, row, words):
+def test_mistakes_in_a_row_are_named(table):
     assert len(read_tables(table).tables['t'].rows[0].stages) == 2
-    text = table.read_text().replace('method: a, pretrain: a', row)
-    table.write_text(text)
-    with pytest.raises(ValueError, match=f'table t, row .*{words}'):
+    table.write_text(table.read_text().replace('pretrain: a', 'pretrain: c'))
+    with pytest.raises(ValueError, match=r"table t, row .*'a'.*c\.py"):
         read_tables(table)
 
 
