@@ -126,14 +126,12 @@ def pretraining(
 ) -> Config:
     """Config of a method's pretraining or of a ventral stage.
 
-    Areas, decoders' kinds and depths, targets, masking, sharing, weights of
-    losses, optimizer with betas and decay stay as released. The model is made
-    small (see :func:`shrink_model`), and the data are the same for all
-    methods: random crops and flips of frames in memory. Before the first and
-    after every epoch each area's loss relative to predicting the mean is
-    measured on ``clips.test``, without augmentation: ``<area>/ratio`` in the
-    log. ``'bimm@2'`` is ``'bimm'``, trained for twice as many steps;
-    ``weights`` are those of its ventral stage.
+    All but the model's size, the data and the schedule's length is as
+    released, and the data are the same for all methods: random crops and
+    flips of frames in memory. Before the first and after every epoch each
+    area's loss relative to predicting the mean is measured on ``clips.test``:
+    ``<area>/ratio`` in the log. ``'bimm@2'`` is ``'bimm'``, trained for twice
+    as many steps; ``weights`` are those of its ventral stage.
     """
     cfg = _small(released(method), numbers)
     if 'ventral' in cfg.model:
@@ -169,13 +167,11 @@ def finetuning(
 ) -> Config:
     """Config of a finetuning, and of the probes of the encoder it begins with.
 
-    As ``configs/downstream/ucf101/finetune_ucf101.py``: head, layer-wise
-    decay (none from scratch, where no layer has anything to keep), drop path,
-    label smoothing, optimizer. Class token and readout are those that the
-    method was pretrained with. Left out are RandAugment, random erasing,
-    mixup, cutmix and repeated augmentation, which need many more steps than a
-    few hundred, and three crops, since clips are square. The test clips are
-    looked at once, after the last epoch.
+    As ``FINETUNING``, with the class token and readout of the method's
+    pretraining; from scratch without layer-wise decay, as no layer has
+    anything to keep. Left out are the augmentations that need many more steps
+    than a few hundred, and three crops, since clips are square. The test
+    clips are looked at once, after the last epoch.
     """
     cfg = _small(load_config(FINETUNING), numbers)
     backbone = cfg.model.backbone

@@ -278,15 +278,8 @@ def adapt_to_stored(
     residual stream makes up for it exactly: such an encoder computes the same
     features, with the halves of their channels exchanged.
 
-    Args:
-        state: Weights of the encoder, in our names.
-        stored: (1, N, D), or (1, 1 + N, D) with a class token.
-
-    Returns:
-        ``state``, or its rearranged copy.
-
-    Raises:
-        ValueError: The table is neither of the two.
+    ``state`` has our names, ``stored`` is (1, N, D), or (1, 1 + N, D) with a
+    class token. A table that is neither of the two is a ValueError.
     """
     video = state['patch_embed.proj.weight'].ndim == 5
     extra = int('cls_token' in state)

@@ -89,16 +89,9 @@ def load_fully(
 ) -> None:
     """Load weights that must cover a module; log counts and what is left.
 
-    Args:
-        module: What is filled.
-        state: Weights by parameter name.
-        what: What the module is called in messages.
-        source: Where the weights come from, for messages.
-        missing_ok: Prefixes of names that may be missing.
-
-    Raises:
-        ValueError: If a weight has another shape, or one is missing that is
-            not under ``missing_ok``.
+    ``what`` and ``source`` name module and weights in messages. A weight of
+    another shape is a ValueError, and so is one that is missing, unless its
+    name starts with one of ``missing_ok``.
     """
     own = module.state_dict()
     found = {key: state[key] for key in own if key in state}
@@ -238,12 +231,7 @@ def init_from_ventral(
     dorsal encoder takes the ventral encoder's blocks, class token and final
     norm; its decoders start from scratch. The log counts what was loaded.
 
-    Args:
-        model: The model to fill, in place.
-        checkpoint: Checkpoint of stage 1; None starts both branches from
-            scratch and says so.
-        inflate_patch_embed: Whether the dorsal patch embedding is the ventral
-            one inflated over time.
+    Arguments are options of :class:`bimm_mm.BIMM`.
 
     Raises:
         FileNotFoundError: If the checkpoint does not exist.
