@@ -11,14 +11,12 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import (
+from bimm_mm.apis.config import check_checkpoint, load_config, set_work_dir
+from bimm_mm.apis.data_files import check_data_files
+from bimm_mm.apis.launch import (
     add_cfg_options,
     add_launcher,
     build_runner,
-    check_checkpoint,
-    check_data_files,
-    load_config,
-    set_work_dir,
     write_provenance,
 )
 from bimm_mm.utils.files import write_json

@@ -8,11 +8,7 @@ import argparse
 from mmengine.config import Config
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import (
-    add_cfg_options,
-    add_launcher,
-    build_runner,
-    check_data_files,
+from bimm_mm.apis.config import (
     check_device,
     check_load_from,
     describe_batch,
@@ -22,6 +18,12 @@ from bimm_mm.apis import (
     starts_from_scratch,
     use_amp,
     use_auto_scale_lr,
+)
+from bimm_mm.apis.data_files import check_data_files
+from bimm_mm.apis.launch import (
+    add_cfg_options,
+    add_launcher,
+    build_runner,
     write_provenance,
 )
 from bimm_mm.utils.processes import end_processes

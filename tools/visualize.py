@@ -8,7 +8,6 @@ from pathlib import Path
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
-    add_cfg_options,
     init_model,
     load_batch,
     load_config,
@@ -16,6 +15,7 @@ from bimm_mm.apis import (
     save_curves,
     save_pictures,
 )
+from bimm_mm.apis.launch import add_cfg_options
 
 
 def parse_args() -> argparse.Namespace:

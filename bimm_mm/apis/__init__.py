@@ -1,23 +1,11 @@
-"""What scripts and notebooks call; a module is imported when it is needed."""
+"""What a notebook calls; a module is imported when it is needed."""
 
 from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    'config': (
-        'check_checkpoint',
-        'check_device',
-        'check_load_from',
-        'describe_batch',
-        'load_config',
-        'set_resume',
-        'set_work_dir',
-        'starts_from_scratch',
-        'use_amp',
-        'use_auto_scale_lr',
-    ),
+    'config': ('load_config',),
     'curves': ('read_progress', 'read_scalars', 'save_curves'),
-    'data_files': ('check_data_files',),
     'feature_file': (
         'Features',
         'check_same_kind',
@@ -26,19 +14,8 @@ _MODULES = {
     ),
     'features': ('extract_features',),
     'flops': ('Complexity', 'count_config', 'multiply_adds'),
-    'launch': (
-        'add_cfg_options',
-        'add_launcher',
-        'build_runner',
-        'write_provenance',
-    ),
     'pictures': ('save_pictures',),
-    'probe': (
-        'find_folds',
-        'probe_features',
-        'select_listed',
-        'summary',
-    ),
+    'probe': ('find_folds', 'probe_features', 'select_listed', 'summary'),
     'inference': ('init_model', 'load_batch', 'reconstruct'),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}

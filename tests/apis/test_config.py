@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from bimm_mm.apis import (
+from bimm_mm.apis.config import (
     check_checkpoint,
     check_device,
     describe_batch,

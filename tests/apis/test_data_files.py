@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from bimm_mm.apis import check_data_files, check_load_from
+from bimm_mm.apis.config import check_load_from
+from bimm_mm.apis.data_files import check_data_files
 
 
 def _config(root: Path) -> Config:
