@@ -17,7 +17,7 @@ defer_transformers             mmengine imports it for one optimizer: slow
 name_empty_dataset             mmdetection #10627: unclear error
 load_opencv_first              decord #339: OpenCV reads no PNG files
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
-keep_old_numpy_names           mmpretrain and mmaction2 with NumPy 2
+keep_numpy_nan                 mmaction2's metric of AVA with NumPy 2
 supply_missing_drn             mmaction2 #2714: a module not in the wheel
 supply_mmcv_ops                mmcv #3263: no wheels, so ops of torchvision
 =============================  ===========================================

@@ -7,7 +7,7 @@ and ``run(module)`` executes that code. See :mod:`bimm_mm.compat`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -85,37 +85,25 @@ def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
     transformers >= 4.56 no longer has what these import (as in
     recognize-anything #219), and ``import mmpretrain.models`` ends in a
     TypeError. There the libraries' own placeholders take their place, as if
-    transformers were not installed; building one says why.
+    transformers were not installed.
     """
     found = version('transformers') if find_spec('transformers') else '0.0'
     if tuple(int(n) for n in found.split('.')[:2]) < (4, 56):
         run(module)
         return
-
-    def register(names: Sequence[str], registry: Any) -> None:
-        for name in names:
-            refuse = _refusing(
-                f'{name} cannot be used with the installed transformers '
-                f'{found}: install "transformers<4.56" in an environment of '
-                'its own'
-            )
-            registry.register_module(name=name, module=refuse)
-
     library = module.__name__.partition('.')[0]
     dependency = vars(import_module(f'{library}.utils.dependency'))
-    before = dict(dependency)
+    before = dependency['WITH_MULTIMODAL']
     dependency['WITH_MULTIMODAL'] = False
-    dependency['register_multimodal_placeholder'] = register
     run(module)
-    dependency.update(before)
+    dependency['WITH_MULTIMODAL'] = before
 
 
-def keep_old_numpy_names(module: ModuleType, run: Run) -> None:
-    """Serve ``np.Inf``, ``np.NAN``, ``np.in1d`` and ``np.trapz`` to callers.
+def keep_numpy_nan(module: ModuleType, run: Run) -> None:
+    """Serve ``np.NAN``, which NumPy 2.0 removed, to AVA's metric.
 
-    NumPy 2.0 removed the first two, 2.4 the others; mmaction2 1.2.0 and
-    mmpretrain 1.2.0 fail when the code runs (no upstream issue known). The
-    module gets a view of NumPy with the names; NumPy itself stays as it is.
+    mmaction2 1.2.0 fails where an action has no annotation (no upstream issue
+    known). The module gets a view of NumPy; NumPy itself stays as it is.
     """
     run(module)
     vars(module)['np'] = NumpyView('numpy')
@@ -160,10 +148,13 @@ def supply_missing_drn(module: ModuleType) -> None:
     ``import mmaction.models`` imports the localizer DRN, whose folder is not
     in the wheel.
     """
-    drn = _refusing(
-        'DRN is missing from the wheel of mmaction2 1.2.0 (mmaction2 #2714): '
-        'install mmaction2 from its source tree to use this localizer'
-    )
+
+    def drn(*args: Any, **kwargs: Any) -> None:
+        raise ImportError(
+            'DRN is missing from the wheel of mmaction2 1.2.0 (mmaction2 '
+            '#2714): install mmaction2 from its source tree to use it'
+        )
+
     models = import_module('mmaction.registry').MODELS
     models.register_module(name='DRN', module=drn)
     vars(module)['DRN'] = drn
@@ -184,15 +175,6 @@ def supply_mmcv_ops(module: ModuleType) -> None:
     )
 
 
-def _refusing(message: str) -> Callable[..., None]:
-    """Stands for a class that cannot be built."""
-
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise ImportError(message)
-
-    return refuse
-
-
 PATCHES: dict[str, Patch] = {
     'decord': load_opencv_first,
     'mmengine.config.config': cache_formatted_configs,
@@ -201,14 +183,7 @@ PATCHES: dict[str, Patch] = {
     'mmengine.optim.optimizer.builder': defer_transformers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,
-    'mmaction.utils.misc': keep_old_numpy_names,
-    'mmaction.datasets.transforms.pose_transforms': keep_old_numpy_names,
-    'mmaction.evaluation.functional.accuracy': keep_old_numpy_names,
-    'mmaction.evaluation.functional.ava_evaluation.metrics': (
-        keep_old_numpy_names
-    ),
-    'mmaction.evaluation.metrics.multimodal_metric': keep_old_numpy_names,
-    'mmpretrain.evaluation.metrics.retrieval': keep_old_numpy_names,
+    'mmaction.evaluation.functional.ava_evaluation.metrics': keep_numpy_nan,
 }
 MISSING: dict[str, Run] = {
     'mmaction.models.localizers.drn': lambda module: None,
@@ -218,18 +193,9 @@ MISSING: dict[str, Run] = {
 
 
 class NumpyView(ModuleType):
-    """NumPy together with the names that it dropped."""
+    """NumPy together with a name that it dropped."""
 
-    Inf = float('inf')
     NAN = float('nan')
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module('numpy'), name)
-
-    def in1d(self, values: Any, among: Any) -> Any:
-        """Which of the flattened values are among others."""
-        return self.isin(self.ravel(values), among)
-
-    def trapz(self, y: Any, x: Any = None) -> Any:
-        """Integral by the trapezoidal rule."""
-        return self.trapezoid(y, x)
