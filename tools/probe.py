@@ -50,7 +50,13 @@ def parse_args() -> argparse.Namespace:
         help="list files, {} for the number of the fold: 'fold{}_train.txt' "
         "'fold{}_val.txt'",
     )
-    add('--method', nargs='+', choices=METHODS, default=list(METHODS))
+    add(
+        '--method',
+        nargs='+',
+        choices=METHODS,
+        default=list(METHODS),
+        help='default: both',
+    )
     add('--out', help='JSON file of all results')
     add(
         '--c',
