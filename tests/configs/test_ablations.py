@@ -152,14 +152,3 @@ def test_bimm_dorsal_is_the_dorsal_branch_from_scratch():
     dorsal = CONFIGS[DEFAULT]['model']['dorsal']
     alone = CONFIGS['ablation_dorsal']['model']
     assert alone == dict(dorsal, type='bimm_mm.MaskedBranch')
-
-
-def test_decoded_neighbors_reach_the_target():
-    cfg = CONFIGS['ablation_motion_decoded']
-    dataset = cfg['train_dataloader']['dataset']['dataset']
-    steps = dataset['pipeline'][0]['transforms']
-    assert steps[-2]['type'] == 'bimm_mm.AppendFollowing'
-    assert steps[-1]['type'] == 'DecordDecode'
-    assert cfg['data_preprocessor']['following']
-    area = _build('motion_decoded').dorsal.head.areas['MT']
-    assert area.target.neighbors == 'decoded'

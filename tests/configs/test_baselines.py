@@ -1,8 +1,9 @@
 """Losses of the baselines' configs equal formulas restated here.
 
 The restatement takes weights by name and nothing else from the project:
-textbook attention, tables, targets and masks are its own. What mmpretrain has
-is compared with that in ``test_mmpretrain_baselines.py``.
+textbook attention and tables (``tests/restated.py``), targets and masks are
+its own. What mmpretrain has is compared with that in
+``test_mmpretrain_baselines.py``.
 
 Shapes: B batch, N tokens, D width.
 """
@@ -19,64 +20,12 @@ from mmengine.config import Config
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
+from tests.restated import block, image_table, layer_norm, linear, video_table
 
 BASELINES = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 HEADS, DEPTH = 4, 12  # of the toy
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1, 1)
-
-
-def _video_table(grid, dim):
-    """VideoMAE: sines and cosines alternate along the flattened index."""
-    angle = np.arange(np.prod(grid))[:, None] / 10000 ** (
-        2 * (np.arange(dim)[None] // 2) / dim
-    )
-    angle[:, 0::2] = np.sin(angle[:, 0::2])
-    angle[:, 1::2] = np.cos(angle[:, 1::2])
-    return torch.tensor(angle, dtype=torch.float32)
-
-
-def _image_table(grid, dim):
-    """MAE: the column, then the row; all sines, then all cosines."""
-    _, height, width = grid
-    column, row = np.meshgrid(np.arange(width), np.arange(height))
-    omega = 1 / 10000 ** (np.arange(dim // 4) / (dim // 4))
-    parts = []
-    for place in (column, row):
-        angle = place.reshape(-1, 1) * omega
-        parts += [np.sin(angle), np.cos(angle)]
-    return torch.tensor(np.concatenate(parts, 1), dtype=torch.float32)
-
-
-def _layer_norm(state, name, x):
-    weight, bias = state[f'{name}.weight'], state[f'{name}.bias']
-    return F.layer_norm(x, x.shape[-1:], weight, bias, eps=1e-6)
-
-
-def _linear(state, name, x):
-    return F.linear(x, state[f'{name}.weight'], state.get(f'{name}.bias'))
-
-
-def _block(state, name, x):
-    """Pre-norm block with textbook attention."""
-    b, n, d = x.shape
-    qkv = _linear(
-        state, f'{name}.attn.qkv', _layer_norm(state, f'{name}.norm1', x)
-    )
-    if f'{name}.attn.q_bias' in state:
-        q, v = state[f'{name}.attn.q_bias'], state[f'{name}.attn.v_bias']
-        qkv = qkv + torch.cat([q, torch.zeros_like(q), v])
-    q, k, v = qkv.reshape(b, n, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-    weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
-    x = x + _linear(
-        state,
-        f'{name}.attn.proj',
-        (weight @ v).transpose(1, 2).reshape(b, n, d),
-    )
-    y = _linear(
-        state, f'{name}.mlp.fc1', _layer_norm(state, f'{name}.norm2', x)
-    )
-    return x + _linear(state, f'{name}.mlp.fc2', F.gelu(y))
 
 
 def _take(x, hidden):
@@ -100,10 +49,10 @@ def _encode(state, clip, hidden, table, taps):
         x = torch.cat([token, x], 1)
     found = {}
     for index in range(DEPTH):
-        x = _block(state, f'backbone.blocks.{index}', x)
+        x = block(state, f'backbone.blocks.{index}', x, HEADS)
         if index + 1 in taps:
             found[index + 1] = x
-    found[DEPTH] = _layer_norm(state, 'backbone.norm', x)
+    found[DEPTH] = layer_norm(state, 'backbone.norm', x)
     return found
 
 
@@ -111,9 +60,9 @@ def _decode(state, name, x, hidden, table, grid):
     """Prediction for hidden tokens, (B, Nh, P)."""
     name = f'head.areas.{name}'
     if f'{name}.norm.weight' in state:
-        x = _layer_norm(state, f'{name}.norm', x)
+        x = layer_norm(state, f'{name}.norm', x)
     name = f'{name}.decoder'
-    x = _linear(state, f'{name}.embed', x)
+    x = linear(state, f'{name}.embed', x)
     place = table(grid, x.shape[-1])[None]
     seen, unseen = _take(place, ~hidden), _take(place, hidden)
     classes = x.shape[1] - seen.shape[1]
@@ -125,10 +74,8 @@ def _decode(state, name, x, hidden, table, grid):
         ],
         1,
     )
-    x = _block(state, f'{name}.blocks.0', x)[:, -unseen.shape[1] :]
-    return _linear(
-        state, f'{name}.pred', _layer_norm(state, f'{name}.norm', x)
-    )
+    x = block(state, f'{name}.blocks.0', x, HEADS)[:, -unseen.shape[1] :]
+    return linear(state, f'{name}.pred', layer_norm(state, f'{name}.norm', x))
 
 
 def _patches(maps, tubelet):
@@ -198,7 +145,7 @@ def _compare(branch, frames, table, targets, hidden_share):
 def test_videomae(toy_model, name, count):
     branch = toy_model(BASELINES / f'pretrain_videomae_{name}.py')
     targets = {'pixels': lambda pixels, _: _videomae_target(pixels)}
-    _compare(branch, 16, _video_table, targets, count)
+    _compare(branch, 16, video_table, targets, count)
     # Tubes: every time slot hides the same places.
     hidden = branch.masking(1, (8, 4, 4)).hidden.view(8, -1) % 16
     assert (hidden == hidden[0]).all()
@@ -229,7 +176,7 @@ def test_mae_st(toy_model):
             (pixels[:, :, chosen] - 0.45) / 0.225, 1
         )
     }
-    _compare(branch, 16, _video_table, targets, int(0.9 * 128))
+    _compare(branch, 16, video_table, targets, int(0.9 * 128))
     hidden = branch.masking(1, (8, 4, 4)).hidden[0]
     places = [set((hidden[hidden // 16 == t] % 16).tolist()) for t in range(8)]
     assert any(place != places[0] for place in places)
@@ -256,7 +203,7 @@ def test_motionmae(toy_model, name, frames):
         'pixels': lambda pixels, _: _videomae_target(pixels),
         'motion': lambda pixels, _: _motion_target(pixels),
     }
-    _compare(branch, frames, _video_table, targets, frames // 2 * 14)
+    _compare(branch, frames, video_table, targets, frames // 2 * 14)
     decoders = [a.decoder for a in branch.head.areas.values()]
     assert decoders[0] is not decoders[1]
 
@@ -266,7 +213,7 @@ def test_deepmim(toy_model):
     assert branch.head.after_blocks == [6, 8, 10, 12]
     names = [f'level{level}' for level in range(1, 5)]
     target = lambda _, images: _mae_target(images, 1)  # noqa: E731
-    _compare(branch, 1, _image_table, dict.fromkeys(names, target), 12)
+    _compare(branch, 1, image_table, dict.fromkeys(names, target), 12)
 
 
 @pytest.mark.parametrize(('frames', 'count'), [(2, 12), (16, 115)])
@@ -274,4 +221,4 @@ def test_omnimae(toy_model, frames, count):
     """An image as two frames, 75 % hidden; a clip, 90 % of 128 tokens."""
     branch = toy_model(BASELINES / 'pretrain_omnimae_in1k_k400.py')
     targets = {'pixels': lambda _, images: _mae_target(images, 2)}
-    _compare(branch, frames, _video_table, targets, count)
+    _compare(branch, frames, video_table, targets, count)

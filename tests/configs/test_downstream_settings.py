@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 
-from bimm_mm.registry import MODELS
 from tests.golden.golden import ROOT
 from tests.toy_configs import transforms
 
@@ -195,20 +193,6 @@ def test_ade20k_equals_section_a1():
     steps = transforms(innermost(cfg.train_dataloader).pipeline)
     assert tuple(one(steps, 'RandomCrop').crop_size) == (512, 512)
     assert cfg.model.backbone.interpolate_from == 224  # bilinear positions
-
-
-def test_bilinear_positions_of_ade20k():
-    """Sec. A.1: the table of 14 x 14 tokens, interpolated to 32 x 32."""
-    with torch.device('meta'):
-        backbone = MODELS.build(load('ade20k/finetune_ade20k').model.backbone)
-    assert backbone.grid(backbone.interpolate_from) == (1, 14, 14)
-    assert backbone.grid() == (1, 32, 32)
-    source = backbone._positions((1, 224, 224)).view(14, 14, -1)
-    resized = torch.nn.functional.interpolate(
-        source.permute(2, 0, 1)[None], (32, 32), mode='bilinear'
-    )
-    table = backbone._positions(backbone.size)
-    torch.testing.assert_close(table, resized[0].flatten(1).T)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -126,12 +126,3 @@ def test_scores_of_many_views_are_those_of_mmaction2(pair):
     wanted = logits.softmax(1).mean(0)
     torch.testing.assert_close(theirs, wanted, atol=1e-6, rtol=0)
     assert (logits.mean(0).softmax(0) - wanted).abs().max() > 1e-5
-
-
-def test_other_weights_give_other_logits(pair):
-    ours, theirs = pair
-    clips = torch.randint(256, (1, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
-    with torch.no_grad():
-        ours.backbone.norm.bias[0] += 0.1
-    difference = _logits(ours, clips) - _logits(theirs, clips)
-    assert difference.abs().max() > 1e-4

@@ -153,22 +153,18 @@ def test_jitter_shows_pictures_small_and_large(config: Config) -> None:
 def test_a_head_with_another_number_of_classes_is_named(
     config: Config,
 ) -> None:
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    (hook,) = [h for h in config.custom_hooks if 'LabelCheck' in h.type]
-
-    def check() -> None:
-        with torch.device('meta'):
-            model = MODELS.build(config.model)
-        loader = SimpleNamespace(dataset=dataset)
-        runner = SimpleNamespace(
-            model=model, train_dataloader=loader, val_loop=None
-        )
-        HOOKS.build(hook).before_train(runner)
-
-    check()
     config.model.roi_head.mask_head.num_classes = 80
+    with torch.device('meta'):
+        model = MODELS.build(config.model)
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    runner = SimpleNamespace(
+        model=model,
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        val_loop=None,
+    )
+    (hook,) = [h for h in config.custom_hooks if 'LabelCheck' in h.type]
     with pytest.raises(ValueError, match=r'roi_head\.mask_head\.num_classes'):
-        check()
+        HOOKS.build(hook).before_train(runner)
 
 
 def test_annotations_without_any_image_left(

@@ -93,53 +93,6 @@ def test_query_and_value_bias_become_one_bias_and_back():
     assert not joined['blocks.1.attn.qkv.bias'].any()
 
 
-def transformers_names(weights):
-    layer = {
-        'norm1.': 'layernorm_before.',
-        'norm2.': 'layernorm_after.',
-        'attn.proj.': 'attention.output.dense.',
-        'mlp.fc1.': 'intermediate.dense.',
-        'mlp.fc2.': 'output.dense.',
-        'attn.q_bias': 'attention.attention.query.bias',
-        'attn.v_bias': 'attention.attention.value.bias',
-        'blocks.': 'encoder.layer.',
-        'patch_embed.proj.': 'embeddings.patch_embeddings.projection.',
-    }
-    state = {}
-    for key, value in weights.items():
-        if key.startswith('norm.'):
-            state[key.replace('norm.', 'videomae.layernorm.')] = value
-            continue
-        for ours, theirs in layer.items():
-            key = key.replace(ours, theirs)
-        if key.endswith('qkv.weight'):
-            stem = key.replace('attn.qkv.weight', 'attention.attention.')
-            names = ('query', 'key', 'value')
-            for name, part in zip(names, value.chunk(3), strict=True):
-                state[f'videomae.{stem}{name}.weight'] = part
-        else:
-            state['videomae.' + key] = value
-    return state
-
-
-@pytest.mark.parametrize('old_biases', [True, False])
-def test_transformers_names(old_biases):
-    """Older versions call the biases q_bias and v_bias."""
-    weights = video_weights()
-    state = transformers_names(weights)
-    if old_biases:
-        state = {
-            key.replace('query.bias', 'q_bias').replace(
-                'value.bias', 'v_bias'
-            ): value
-            for key, value in state.items()
-        }
-    state['decoder.decoder_layers.0.output.dense.bias'] = torch.zeros(8)
-    converted = to_bimm(state, key_bias=False)
-    assert_equal(converted.state_dict, weights)
-    assert converted.scheme == 'transformers (VideoMAE)'
-
-
 def test_input_is_left_as_it_is():
     state = video_weights()
     keys, copies = list(state), [value.clone() for value in state.values()]
@@ -158,31 +111,26 @@ def test_one_of_several_encoders_is_chosen_by_prefix():
     assert_equal(chosen.state_dict, image)
 
 
-def test_unknown_scheme_is_refused():
-    state = {'conv1.weight': torch.zeros(1), 'layer1.0.bias': torch.zeros(1)}
-    with pytest.raises(
-        ValueError, match=r'start with conv1\.weight.*mmaction2'
-    ):
-        to_bimm(state)
-    with pytest.raises(ValueError, match="under the prefix 'backbone"):
-        to_bimm(image_weights(), prefix='backbone.')
-
-
-def test_leftover_keys_are_refused():
-    state = image_weights()
-    state['blocks.0.ls1.gamma'] = torch.ones(DIM)
-    with pytest.raises(ValueError, match=r'1 keys.*blocks\.0\.ls1\.gamma'):
-        to_bimm(state)
-
-
-def test_trained_relative_positions_are_refused():
-    state = image_weights()
-    key = 'blocks.0.attn.relative_position_bias_table'
-    state[key] = torch.zeros(28, 3)
-    assert key not in to_bimm(state).state_dict
-    state[key][3, 1] = 0.1
-    with pytest.raises(ValueError, match='relative_position_bias_table is tr'):
-        to_bimm(state)
+@pytest.mark.parametrize(
+    ('extra', 'prefix', 'message'),
+    [
+        ({}, 'backbone.', "under the prefix 'backbone"),
+        (
+            {'blocks.0.ls1.gamma': torch.ones(DIM)},
+            None,
+            r'1 keys.*blocks\.0\.ls1\.gamma',
+        ),
+        (
+            {'blocks.0.attn.relative_position_bias_table': torch.ones(28, 3)},
+            None,
+            'relative_position_bias_table is tr',
+        ),
+    ],
+    ids=['no encoder', 'leftover key', 'trained relative positions'],
+)
+def test_what_the_encoder_has_not_is_refused(extra, prefix, message):
+    with pytest.raises(ValueError, match=message):
+        to_bimm({**image_weights(), **extra}, prefix=prefix)
 
 
 @pytest.mark.parametrize(

@@ -92,18 +92,6 @@ def test_linear_decoder_of_visible_tokens_is_per_token():
     assert torch.equal(same, expected)
 
 
-@pytest.mark.parametrize(
-    ('kind', 'options', 'message'),
-    [
-        (LinearDecoder, dict(predict='all'), "'hidden' or 'visible'"),
-        (TransformerDecoder, dict(depth=0), 'depth >= 1'),
-    ],
-)
-def test_bad_options(kind, options, message):
-    with pytest.raises(ValueError, match=message):
-        kind(in_channels=24, out_channels=5, video=True, **options)
-
-
 IMAGE_GRID = (1, 4, 6)
 
 
@@ -197,8 +185,6 @@ def test_the_coarse_grid_counts_by_hidden_share(shown):
 
 
 def test_what_does_not_fit(shown):
-    with pytest.raises(ValueError, match=r'scale=3 is unknown'):
-        _decoder(3, 9)
     with pytest.raises(ValueError, match=r'4 x 4 places .* 27 numbers'):
         _decoder(4, 27)
     tokens, indices = shown

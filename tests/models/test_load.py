@@ -37,21 +37,12 @@ def test_layouts(wrap, tmp_path):
     assert all(torch.equal(state[key], WEIGHTS[key]) for key in WEIGHTS)
 
 
-def test_missing_file():
-    with pytest.raises(FileNotFoundError, match=r'no checkpoint at gone\.pth'):
-        read_state_dict('gone.pth')
-
-
-def test_no_state_dict(tmp_path):
-    torch.save(dict(epoch=3), tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match=r'a\.pth holds no state dict'):
-        read_state_dict(tmp_path / 'a.pth')
-
-
-@pytest.mark.parametrize('content', [b'', b'not a checkpoint'])
-def test_other_file(content, tmp_path):
+def test_other_files(tmp_path):
     path = tmp_path / 'a.pth'
-    path.write_bytes(content)
+    torch.save(dict(epoch=3), path)
+    with pytest.raises(ValueError, match=r'a\.pth holds no state dict'):
+        read_state_dict(path)
+    path.write_bytes(b'not a checkpoint')
     with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
         read_state_dict(path)
 
@@ -184,7 +175,6 @@ def test_wrong_branch_is_told(joint, single):
     ('arch', 'words'),
     [
         (dict(ARCH, embed_dims=96), r'shape torch.Size\(\[1, 1, 48\]\) from'),
-        (dict(ARCH, depth=5), r'missing, such as blocks\.4'),
         (dict(ARCH, depth=3), r'another size.*3 blocks, such as blocks\.3'),
     ],
 )

@@ -205,21 +205,6 @@ def test_decoders_that_do_not_fit_the_branch(dorsal_cfg):
     dorsal_cfg['areas'][2]['decoder'] = LATENT_DECODER
     with pytest.raises(ValueError, match=r"'MT' has a LatentDecoder after"):
         MaskedBranch(**dorsal_cfg)
-
-
-def test_regressor_that_nobody_reads(dorsal_cfg):
     dorsal_cfg['areas'] = dorsal_cfg['areas'][:2]
     with pytest.raises(ValueError, match='set after_block=4'):
         MaskedBranch(**dorsal_cfg, regressor=REGRESSOR)
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (dict(keys='hidden'), "keys='hidden' is unknown"),
-        (dict(depth=0), 'depth=0'),
-    ],
-)
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        LatentRegressor(embed_dims=24, video=True, **options)

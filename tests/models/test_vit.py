@@ -57,30 +57,6 @@ def test_masked_mode_is_convolution_positions_gather_blocks(
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_all_tokens_visible_is_the_unmasked_encoder():
-    encoder = video_encoder()
-    x, _ = draw(encoder)
-    everything = torch.arange(32).expand(2, -1)
-    torch.testing.assert_close(
-        encoder.encode(x, everything, [2, 3]), encoder.encode(x, None, [2, 3])
-    )
-
-
-@pytest.mark.parametrize('make', [image_encoder, video_encoder])
-def test_hidden_pixels_never_reach_the_encoder(make):
-    encoder = make()
-    x, visible = draw(encoder)
-    before = encoder.encode(x, visible, [1, 3])
-    t, h, w = encoder.grid()
-    seen = torch.zeros(2, t * h * w, dtype=torch.bool)
-    seen = seen.scatter(1, visible, True).view(2, 1, t, h, w).float()
-    seen = F.interpolate(seen, size=encoder.size) > 0
-    changed = torch.where(seen, x, 1e6 * torch.randn_like(x))
-    assert not torch.equal(changed, x)
-    after = encoder.encode(changed, visible, [1, 3])
-    assert all(torch.equal(before[count], after[count]) for count in (1, 3))
-
-
 def test_blocks_after_the_last_tap_do_not_run():
     encoder = image_encoder()
     x, visible = draw(encoder)
@@ -158,9 +134,8 @@ def test_half_precision_weights_work_without_autocast():
     assert features[3].isfinite().all()
 
 
-@pytest.mark.parametrize('make', [image_encoder, video_encoder])
-def test_compiled_encoder_for_changing_sizes(make):
-    encoder = make(key_bias=False)
+def test_compiled_encoder_for_changing_sizes():
+    encoder = image_encoder(key_bias=False)
     compiled = torch.compile(
         encoder.encode, backend='aot_eager', fullgraph=True
     )
@@ -173,37 +148,27 @@ def test_compiled_encoder_for_changing_sizes(make):
         features[3].sum().backward()
 
 
-@pytest.mark.parametrize('after_blocks', [[0], [1, 9], []])
-def test_blocks_beyond_the_depth_are_refused(after_blocks):
-    encoder = image_encoder()
-    x, visible = draw(encoder)
-    with pytest.raises(ValueError, match=r'after_blocks.* in 1\.\.3'):
-        encoder.encode(x, visible, after_blocks)
-
-
 def test_wrong_input_is_refused():
     encoder = video_encoder()
-    with pytest.raises(ValueError, match=r'\(2, 4, 4, 32, 32\)'):
-        encoder.encode(torch.zeros(2, 4, 4, 32, 32), None, [1])
+    with pytest.raises(ValueError, match=r'after_blocks.* in 1\.\.3'):
+        encoder.encode(torch.zeros(2, 3, 4, 32, 32), None, [1, 9])
     with pytest.raises(ValueError, match=r'\(4, 30, 32\)'):
         encoder.encode(torch.zeros(2, 3, 4, 30, 32), None, [1])
     with pytest.raises(ValueError, match='images have one token in time'):
         image_encoder().encode(torch.zeros(2, 3, 4, 32, 32), None, [1])
 
 
-# VideoMAE's totals in pretraining and with 400 classes, widths and decoders.
+# VideoMAE's totals with 400 classes; its configs have those in pretraining.
 @pytest.mark.parametrize(
-    ('arch', 'pretraining', 'finetuning', 'dim', 'width', 'blocks'),
+    ('arch', 'count', 'dim'),
     [
-        ('small', 24_029_376, 22_033_936, 384, 192, 4),
-        ('base', 94_210_944, 86_534_800, 768, 384, 4),
-        ('large', 342_996_992, 304_270_736, 1024, 512, 12),
-        ('huge', 692_487_296, 632_119_440, 1280, 640, 12),
+        ('small', 22_033_936, 384),
+        ('base', 86_534_800, 768),
+        ('large', 304_270_736, 1024),
+        ('huge', 632_119_440, 1280),
     ],
 )
-def test_sizes_have_the_parameters_of_videomae(
-    arch, pretraining, finetuning, dim, width, blocks
-):
+def test_sizes_have_the_parameters_of_videomae(arch, count, dim):
     with torch.device('meta'):
         encoder = BIMMVisionTransformer(
             arch,
@@ -213,13 +178,8 @@ def test_sizes_have_the_parameters_of_videomae(
             key_bias=False,
             out_type='avg',
         )
-    count = sum(p.numel() for p in encoder.parameters())
-    block = 12 * width**2 + 12 * width
-    head = 1536 * width + 1536
-    decoder = blocks * block + 2 * width + head
-    bridge = dim * width + width
-    assert count == pretraining - decoder - bridge
-    assert count == finetuning - 400 * dim - 400
+    head = 400 * dim + 400
+    assert sum(p.numel() for p in encoder.parameters()) == count - head
 
 
 def test_tiny_has_the_parameters_of_deit_tiny():
@@ -276,21 +236,10 @@ def test_layer_depths_are_those_of_mmpretrain():
             {'arch': {'embed_dims': 50, 'depth': 1, 'num_heads': 1}},
             'divisible by 4, not 50',
         ),
-        (
-            {
-                'arch': {'embed_dims': 49, 'depth': 1, 'num_heads': 1},
-                'tubelet_size': 2,
-                'num_frames': 4,
-            },
-            'divisible by 2, not 49',
-        ),
         ({'img_size': 225}, r'\(1, 225, 225\) .* \(1, 16, 16\)'),
-        ({'num_frames': 15, 'tubelet_size': 2}, r'\(15, 224, 224\)'),
-        ({'drop_path_rate': 1.0}, r'drop_path=1\.0'),
         ({'out_type': 'mean'}, "'mean': choose from cls_token, avg"),
         ({'with_cls_token': False}, 'needs with_cls_token=True'),
         ({'out_indices': (3,)}, 'out_indices has 3, .* 3 blocks'),
-        ({'out_indices': (-4,)}, 'out_indices has -4'),
     ],
 )
 def test_impossible_options_are_refused(options, message):

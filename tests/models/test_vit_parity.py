@@ -192,3 +192,17 @@ def test_transformers_videomae(key_bias):
     hidden = torch.ones(2, 8, dtype=torch.bool).scatter(1, visible, False)
     expected = theirs(clip, bool_masked_pos=hidden).last_hidden_state
     assert_same(ours.encode(x, visible, [DEPTH])[DEPTH], expected)
+
+    # A whole model of an older version, with other names of the biases.
+    older = {
+        f'videomae.{key}'.replace('query.bias', 'q_bias').replace(
+            'value.bias', 'v_bias'
+        ): value
+        for key, value in theirs.state_dict().items()
+    }
+    older['decoder.decoder_layers.0.output.dense.bias'] = torch.zeros(8)
+    converted = to_bimm(older, key_bias=key_bias)
+    assert converted.scheme == 'transformers (VideoMAE)'
+    torch.testing.assert_close(
+        converted.state_dict, dict(ours.state_dict()), rtol=0, atol=0
+    )

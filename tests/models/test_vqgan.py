@@ -104,32 +104,7 @@ def test_encoder_of_the_published_size():
     assert 'encoder.down.4.downsample.conv.weight' not in names
     assert tokenizer.stride == 16
     encoder = sum(p.numel() for p in tokenizer.encoder.parameters())
-    assert encoder == _published_count() == 29_298_176
-
-
-def _published_count() -> int:
-    """Parameters of the encoder, layer by layer, with plain arithmetic."""
-
-    def conv(inputs, outputs, kernel):
-        return inputs * outputs * kernel**2 + outputs
-
-    def block(inputs, outputs):
-        count = 2 * inputs + conv(inputs, outputs, 3)
-        count += 2 * outputs + conv(outputs, outputs, 3)
-        return count + (inputs != outputs) * conv(inputs, outputs, 1)
-
-    def attention(channels):
-        return 2 * channels + 4 * conv(channels, channels, 1)
-
-    widths = (128, 128, 128, 256, 256, 512)
-    count = conv(3, 128, 3)
-    for level in range(5):
-        inputs, outputs = widths[level : level + 2]
-        count += block(inputs, outputs) + block(outputs, outputs)
-        count += conv(outputs, outputs, 3) if level < 4 else 0
-    count += 2 * attention(512)
-    count += 2 * block(512, 512) + attention(512)
-    return count + 2 * 512 + conv(512, 256, 3)
+    assert encoder == 29_298_176
 
 
 def test_nearest_code_is_that_of_cdist():
@@ -207,12 +182,6 @@ def test_sha256_is_checked(tmp_path):
         VQGANTokenizer(path, sha256=wrong, **SMALL).load()
 
 
-def test_missing_file_is_named_at_the_first_use():
-    tokenizer = VQGANTokenizer('not/there.ckpt', **SMALL)
-    with pytest.raises(FileNotFoundError, match=r'VQGAN.*not/there.ckpt'):
-        tokenizer(torch.rand(1, 3, 32, 32))
-
-
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
@@ -224,9 +193,6 @@ def test_another_architecture_is_refused(tmp_path, change, message):
     path = saved(tmp_path / 'last.ckpt', oracle().state_dict())
     with pytest.raises(ValueError, match=message):
         VQGANTokenizer(path, **{**SMALL, **change}).load()
-
-
-def test_file_of_something_else(tmp_path):
     path = saved(tmp_path / 'x.pth', {'quantize.embed.weight': torch.ones(2)})
     with pytest.raises(ValueError, match='nearest-neighbor codebook'):
         VQGANTokenizer(path, **SMALL).load()

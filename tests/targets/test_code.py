@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from bimm_mm.models import MaskedBranch
 from bimm_mm.targets import CodeTarget
+from tests.golden import golden
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -104,53 +105,26 @@ def test_loss_is_fp32_under_autocast(target):
         assert target.loss(prediction, codes).dtype == torch.float32
 
 
-def test_a_branch_logs_the_accuracy(target, clip):
-    branch = MaskedBranch(
-        dict(
-            type='bimm_mm.BIMMVisionTransformer',
-            arch=dict(embed_dims=24, depth=1, num_heads=2),
-            img_size=96,
-            num_frames=4,
-            tubelet_size=2,
-        ),
-        masking=dict(type='bimm_mm.TubeMasking', ratio=0.5),
-        areas=[
-            dict(
-                name='codes',
-                after_block=1,
-                decoder=dict(
-                    type='bimm_mm.TransformerDecoder',
-                    depth=1,
-                    decoder_dims=16,
-                    num_heads=2,
-                ),
-                target=dict(
-                    type='bimm_mm.CodeTarget',
-                    tokenizer=TOKENIZER,
-                    frames=target.frames,
-                ),
-            )
-        ],
-    )
+def test_a_branch_logs_the_accuracy():
+    branch = golden.toy_model(Path('configs/mam2/pretrain_mam2_k400.py'))
+    clip = golden.clips(branch.backbone.size[0])
     torch.manual_seed(0)
     log = branch(clip)
-    assert set(log) == {'loss_codes', 'codes/accuracy'}
     torch.manual_seed(0)
-    (output,) = branch(clip, mode='predict')[0].values()
-    scores = output.prediction.unflatten(-1, (-1, 8))
-    every = branch.areas['codes'].target(clip, output.patch)
+    output = branch(clip, mode='predict')[0]['appearance']
+    every = branch.areas['appearance'].target(clip, output.patch)
     pairs = zip(every, output.indices.hidden, strict=True)
-    wanted = torch.stack([codes[rows] for codes, rows in pairs])
-    expected = (scores.argmax(-1) == wanted).float().mean()
-    assert log['codes/accuracy'] == expected
-    assert not log['codes/accuracy'].requires_grad
+    wanted = torch.stack([codes[rows, 0] for codes, rows in pairs])
+    expected = (output.prediction.argmax(-1) == wanted).float().mean()
+    assert log['appearance/accuracy'] == expected
+    assert not log['appearance/accuracy'].requires_grad
     _, log_vars = branch.parse_losses(log)
-    torch.testing.assert_close(log_vars['loss'], log['loss_codes'])
+    losses = log['loss_appearance'] + log['loss_motion']
+    torch.testing.assert_close(log_vars['loss'], losses)
     torch.manual_seed(0)
     part = branch.loss(clip, prefix='dorsal_', weight=2.0)
-    assert set(part) == {'loss_dorsal_codes', 'dorsal_codes/accuracy'}
-    assert part['loss_dorsal_codes'] == 2 * log['loss_codes']
-    assert part['dorsal_codes/accuracy'] == expected
+    assert part['loss_dorsal_appearance'] == 2 * log['loss_appearance']
+    assert part['dorsal_appearance/accuracy'] == expected
 
 
 def test_picture_shows_each_code_in_its_color(target, clip):
@@ -173,11 +147,8 @@ def test_picture_shows_each_code_in_its_color(target, clip):
             assert torch.equal(patch, wanted)
 
 
-def test_patch_smaller_than_a_code(clip):
+def test_what_cannot_be():
     with pytest.raises(ValueError, match=r'16 x 16.*\(2, 8, 8\)'):
         CodeTarget(TOKENIZER).out_channels((2, 8, 8))
-
-
-def test_unknown_frames():
     with pytest.raises(ValueError, match=r"frames='last'.*first"):
         CodeTarget(TOKENIZER, frames='last')

@@ -74,12 +74,6 @@ def test_normalizing_the_picture_changes_few_numbers(photographs):
     assert (ours - expected).square().mean() < 0.01 * expected.var()
 
 
-def test_every_histogram_has_length_one(photographs):
-    maps = HOGTarget().maps(photographs)
-    lengths = maps.unflatten(1, (3, 9)).norm(dim=2)
-    torch.testing.assert_close(lengths, torch.ones_like(lengths))
-
-
 def test_a_flat_picture_has_no_orientation():
     pixels = torch.full((1, 3, 1, 32, 32), 0.3)
     assert not HOGTarget().maps(ClipBatch(pixels, pixels)).any()
@@ -123,11 +117,7 @@ def test_picture_of_an_edge_is_brighter_than_of_noise():
 
 
 def test_what_does_not_fit(clip):
-    with pytest.raises(ValueError, match=r'window=1 must be at least 2'):
-        HOGTarget(window=1)
     with pytest.raises(ValueError, match=r'cell=12 neither divides'):
         HOGTarget(cell=12)(clip, (2, 16, 16))
     with pytest.raises(ValueError, match=r'window=64 does not divide'):
         HOGTarget(window=64)(clip, (2, 16, 16))
-    with pytest.raises(ValueError, match=r'cannot be cut'):
-        HOGTarget(cell=64)(clip, (2, 16, 16))

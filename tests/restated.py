@@ -1,0 +1,61 @@
+"""Published formulas, restated: position tables and the block of a ViT.
+
+They take weights by name and nothing else from the project.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def video_table(grid, dim):
+    """VideoMAE: sines and cosines alternate along the flattened index."""
+    angle = np.arange(np.prod(grid))[:, None] / 10000 ** (
+        2 * (np.arange(dim)[None] // 2) / dim
+    )
+    angle[:, 0::2] = np.sin(angle[:, 0::2])
+    angle[:, 1::2] = np.cos(angle[:, 1::2])
+    return torch.tensor(angle, dtype=torch.float32)
+
+
+def image_table(grid, dim):
+    """MAE: the column, then the row; all sines, then all cosines."""
+    _, height, width = grid
+    column, row = np.meshgrid(np.arange(width), np.arange(height))
+    omega = 1 / 10000 ** (np.arange(dim // 4) / (dim // 4))
+    parts = []
+    for place in (column, row):
+        angle = place.reshape(-1, 1) * omega
+        parts += [np.sin(angle), np.cos(angle)]
+    return torch.tensor(np.concatenate(parts, 1), dtype=torch.float32)
+
+
+def layer_norm(state, name, x):
+    weight, bias = state[f'{name}.weight'], state[f'{name}.bias']
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps=1e-6)
+
+
+def linear(state, name, x):
+    return F.linear(x, state[f'{name}.weight'], state.get(f'{name}.bias'))
+
+
+def block(state, name, x, heads):
+    """Pre-norm block with textbook attention."""
+    b, n, d = x.shape
+    qkv = linear(
+        state, f'{name}.attn.qkv', layer_norm(state, f'{name}.norm1', x)
+    )
+    if f'{name}.attn.q_bias' in state:
+        q, v = state[f'{name}.attn.q_bias'], state[f'{name}.attn.v_bias']
+        qkv = qkv + torch.cat([q, torch.zeros_like(q), v])
+    q, k, v = qkv.reshape(b, n, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
+    x = x + linear(
+        state,
+        f'{name}.attn.proj',
+        (weight @ v).transpose(1, 2).reshape(b, n, d),
+    )
+    y = linear(state, f'{name}.mlp.fc1', layer_norm(state, f'{name}.norm2', x))
+    return x + linear(state, f'{name}.mlp.fc2', F.gelu(y))
