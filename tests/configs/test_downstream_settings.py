@@ -123,6 +123,8 @@ def test_action_recognition_equals_table_9(name):
         steps = transforms(innermost(loader).pipeline)
         sampler = one(steps, 'SampleFrames', 'UniformSample')
         assert sampler.clip_len == 16
+        testing = loader is cfg.test_dataloader
+        assert sampler.get('test_mode', False) == testing
         # Sec. A.2: dense but for SSv2; HMDB51 at stride 2, UCF101 at 4.
         stride = dict(k400=4, ucf101=4, hmdb51=2).get(dataset)
         assert sampler.get('frame_interval') == stride
@@ -139,6 +141,8 @@ def test_imagenet_equals_table_9(name):
     assert (mixup.type, mixup.alpha) == ('Mixup', 0.8)
     assert (cutmix.type, cutmix.alpha) == ('CutMix', 1.0)
     assert cfg.model.backbone.img_size == 224  # Sec. A.1
+    crop = one(cfg.train_dataloader.dataset.pipeline, 'RandomResizedCrop')
+    assert crop.scale == 224
     alone = 'pretrain_ventral_in1k' in cfg.model.backbone.init_cfg.checkpoint
     assert alone == ('bimm_v' in name)  # Table 5
 

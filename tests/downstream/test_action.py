@@ -16,14 +16,13 @@ from mmengine.registry import init_default_scope
 
 from bimm_mm.apis import read_scalars
 from bimm_mm.datasets import SampleKey
-from bimm_mm.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from bimm_mm.registry import DATASETS, HOOKS, MODELS
 from tests.toy_configs import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'downstream'
 # Views of a test video: clips x crops of Table 9.
 VIEWS = {'k400': 5 * 3, 'ssv2': 2 * 3, 'ucf101': 5 * 3, 'hmdb51': 10 * 3}
-SAMPLERS = ('SampleFrames', 'UniformSample')
 FRAMES, SIDE, CLASSES = 8, 64, 6
 
 
@@ -62,68 +61,21 @@ def load(clips: Path) -> Callable[[str], Config]:
 
 
 @pytest.mark.parametrize('name', VIEWS)
-def test_a_video_gives_two_training_clips(load, name):
-    dataset = DATASETS.build(load(name).train_dataloader.dataset)
+def test_a_video_gives_two_training_clips_and_the_views_of_table_9(load, name):
+    cfg = load(name)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
     for index in range(3):
         first, second = dataset[SampleKey(index, 0, 0)]
-        for sample in (first, second):
-            assert sample['inputs'].shape == (1, 3, 16, 224, 224)
-            assert sample['inputs'].dtype == torch.uint8
+        assert first['inputs'].shape == (1, 3, 16, 224, 224)
         assert not torch.equal(first['inputs'], second['inputs'])
         labels = [s['data_samples'].gt_label.item() for s in (first, second)]
         assert labels == [dataset.get_data_info(index)['label']] * 2
-
-
-@pytest.mark.parametrize('name', VIEWS)
-def test_a_video_gives_the_views_of_table_9(load, name):
-    cfg = load(name)
-    sample = DATASETS.build(cfg.test_dataloader.dataset)[0]
-    views = sample['inputs']
+    views = DATASETS.build(cfg.test_dataloader.dataset)[0]['inputs']
     assert views.shape == (VIEWS[name], 3, 16, 224, 224)
     assert views.dtype == torch.uint8
     assert len({view.numpy().tobytes() for view in views}) == VIEWS[name]
     one = DATASETS.build(cfg.val_dataloader.dataset)[0]['inputs']
     assert one.shape == (1, 3, 16, 224, 224)
-
-
-def _indices(cfg: Config, split: str, total: int) -> torch.Tensor:
-    """Frames that a split's sampler takes of a long video, (clips, 16)."""
-    steps = transforms(_datasets(cfg)[split].pipeline)
-    (sampler,) = [s for s in steps if s.type in SAMPLERS]
-    sample = {'total_frames': total, 'start_index': 0}
-    results = TRANSFORMS.build(sampler)(sample)
-    return torch.from_numpy(results['frame_inds']).reshape(-1, 16)
-
-
-@pytest.mark.parametrize(
-    ('name', 'stride'), [('k400', 4), ('ucf101', 4), ('hmdb51', 2)]
-)
-def test_dense_sampling(load, name, stride):
-    cfg = load(name)
-    starts = set()
-    for _ in range(20):
-        (train,) = _indices(cfg, 'train', 300)
-        assert (train.diff() == stride).all()
-        starts.add(train[0].item())
-    assert len(starts) > 5
-    test = _indices(cfg, 'test', 300)
-    assert len(test) == VIEWS[name] // 3
-    assert (test.diff() == stride).all()
-    # From the first frame to the last.
-    assert test.min() == 0 and test.max() == 299
-
-
-def test_uniform_sampling_of_ssv2(load):
-    cfg = load('ssv2')
-    segments = torch.arange(17) * 319 / 16
-    for _ in range(20):
-        (train,) = _indices(cfg, 'train', 320)
-        assert (train >= segments[:-1].floor()).all()
-        assert (train <= segments[1:].ceil()).all()
-    first, second = _indices(cfg, 'test', 320)
-    for clip in (first, second):
-        assert (clip.diff() - 20).abs().max() <= 1
-    assert ((second - first - 319 / 16 / 3).abs() < 1.5).all()
 
 
 def test_corrupt_video_stops_the_evaluation_by_name(load, tmp_path):

@@ -28,27 +28,8 @@ def cfg() -> Config:
     return cfg
 
 
-@pytest.fixture
-def photo(data_root) -> dict:
-    """What a dataset hands to the pipeline."""
-    path = data_root / 'image_mini/hymenoptera/val'
-    path = min(path.rglob('*.jpg'))
-    return dict(img_path=str(path), gt_label=0)
-
-
 def _without(pipeline: list[dict], *types: str) -> list[dict]:
     return [step for step in pipeline if step['type'] not in types]
-
-
-def test_training_pipeline_gives_random_pictures_of_full_size(cfg, photo):
-    pipeline = Compose(cfg.train_pipeline)
-    np.random.seed(0)
-    first, second = (pipeline(dict(photo)) for _ in range(2))
-    for sample in (first, second):
-        assert sample['inputs'].shape == (3, 224, 224)
-        assert sample['inputs'].dtype == torch.uint8
-        assert sample['data_samples'].gt_label.tolist() == [0]
-    assert not torch.equal(first['inputs'], second['inputs'])
 
 
 def test_rand_augment_has_no_flip_and_maes_strength(cfg):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import re
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -92,20 +90,6 @@ def single(ventral_cfg, tmp_path):
     return model, str(path)
 
 
-@pytest.fixture
-def log():
-    """What goes to the runner's log."""
-    logger = MMLogger.get_instance('handover', log_level='INFO')
-    lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(
-        f'{record.levelname} {record.getMessage()}'
-    )
-    logger.addHandler(handler)
-    yield lines
-    logger.removeHandler(handler)
-
-
 @pytest.mark.parametrize('branch', ['dorsal', 'ventral'])
 def test_each_kind_of_encoder_takes_its_branch(joint, branch, log):
     model, path = joint
@@ -138,14 +122,10 @@ def test_single_branch_and_finetuned_checkpoints_are_read(single, tmp_path):
         assert torch.equal(value, expected[name]), name
 
 
-def test_other_resolution_is_reported(joint, log):
+def test_other_resolution_and_unused_class_token_are_reported(joint, log):
     _, path = joint
     load_pretrained(encoder(False, img_size=128, interpolate_from=64), path)
     assert 'positions of 1 x 4 x 4 tokens interpolated to 1 x 8 x 8' in log[-1]
-
-
-def test_class_token_may_be_left_out_and_is_reported(joint, log):
-    _, path = joint
     load_pretrained(
         encoder(False, with_cls_token=False, out_type='featmap'), path
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from bimm_mm.structures import TokenIndices
 from tests.models.conftest import LATENT_DECODER, REGRESSOR
 
 GRID = (2, 4, 4)
+FC1, FC2 = 'ffn.layers.0.0', 'ffn.layers.1'  # of mmpretrain
 
 
 def indices_of() -> TokenIndices:
@@ -28,46 +31,49 @@ def randomise(module: torch.nn.Module) -> None:
         parameter.data.add_(0.1 * torch.randn_like(parameter))
 
 
+# Our names of a regressor's parts, and those of mmpretrain's CAENeck.
+CAE_NAMES = {
+    'norm_query': 'norm1_q_cross',
+    'norm_key': 'norm1_k_cross',
+    'norm_value': 'norm1_v_cross',
+    '.norm.': '.norm2_cross.',
+    'attn.query.weight': 'cross_attn.q.weight',
+    'attn.key.weight': 'cross_attn.k.weight',
+    'attn.value.weight': 'cross_attn.v.weight',
+    'attn.query.bias': 'cross_attn.q_bias',
+    'attn.value.bias': 'cross_attn.v_bias',
+    'attn.proj': 'cross_attn.proj',
+}
+
+
 def to_cae(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Our regressor's keys -> those of mmpretrain's CAENeck."""
-    names = {
-        'norm_query': 'norm1_q_cross',
-        'norm_key': 'norm1_k_cross',
-        'norm_value': 'norm1_v_cross',
-        'attn.query.weight': 'cross_attn.q.weight',
-        'attn.key.weight': 'cross_attn.k.weight',
-        'attn.value.weight': 'cross_attn.v.weight',
-        'attn.query.bias': 'cross_attn.q_bias',
-        'attn.value.bias': 'cross_attn.v_bias',
-        'attn.proj': 'cross_attn.proj',
-        '.norm.': '.norm2_cross.',
-        'mlp.fc1': 'ffn.layers.0.0',
-        'mlp.fc2': 'ffn.layers.1',
-        'layers.0.norm': 'layers.0.norm',
-    }
     converted = {}
     for key, value in state.items():
+        key = re.sub('^layers', 'regressors', key)
+        key = re.sub('^norm', 'norm_regressor', key)
+        for ours, theirs in CAE_NAMES.items():
+            key = key.replace(ours, theirs)
+        key = key.replace('mlp.fc1', FC1).replace('mlp.fc2', FC2)
         if key.endswith('scales'):
-            stem = key.replace('layers', 'regressors').replace('scales', '')
+            stem = key.removesuffix('scales')
             converted[f'{stem}gamma_1_cross'] = value[0]
             converted[f'{stem}gamma_2_cross'] = value[1]
-            continue
-        new = key
-        if key.startswith('layers'):
-            layer, rest = key.split('.', 2)[1:]
-            rest = f'.{rest}'
-            for old, name in names.items():
-                rest = rest.replace(old, name)
-            new = f'regressors.{layer}{rest}'
-        elif key.startswith('norm.'):
-            new = key.replace('norm', 'norm_regressor')
-        converted[new] = value
+        else:
+            converted[key] = value
     return converted
+
+
+def cae(**options: object) -> torch.nn.Module:
+    """mmpretrain's regressor and decoder in one."""
+    necks = pytest.importorskip('mmpretrain.models.necks')
+    return necks.CAENeck(
+        embed_dims=24, num_heads=4, mask_tokens_num=24, **options
+    )
 
 
 @pytest.mark.parametrize('scale', [None, 0.1])
 def test_regressor_equals_cae_of_mmpretrain(scale):
-    necks = pytest.importorskip('mmpretrain.models.necks')
     torch.manual_seed(0)
     ours = LatentRegressor(
         embed_dims=24,
@@ -78,14 +84,11 @@ def test_regressor_equals_cae_of_mmpretrain(scale):
         layer_scale=scale,
     )
     randomise(ours)
-    theirs = necks.CAENeck(
+    theirs = cae(
         num_classes=0,
-        embed_dims=24,
         regressor_depth=3,
         decoder_depth=1,
-        num_heads=4,
         layer_scale_init_value=scale or 0.0,
-        mask_tokens_num=24,
     )
     state = to_cae(ours.state_dict())
     left = theirs.load_state_dict(state, strict=False)
@@ -106,7 +109,6 @@ def test_regressor_equals_cae_of_mmpretrain(scale):
 
 def test_decoder_equals_cae_of_mmpretrain():
     """With an identity before it: CAE's decoder has the encoder's width."""
-    necks = pytest.importorskip('mmpretrain.models.necks')
     torch.manual_seed(0)
     ours = LatentDecoder(
         in_channels=24,
@@ -119,21 +121,18 @@ def test_decoder_equals_cae_of_mmpretrain():
     randomise(ours)
     ours.embed.weight.data = torch.eye(24)
     ours.embed.bias.data.zero_()
-    theirs = necks.CAENeck(
+    theirs = cae(
         num_classes=5,
-        embed_dims=24,
         regressor_depth=1,
         decoder_depth=2,
-        num_heads=4,
         layer_scale_init_value=0.0,
-        mask_tokens_num=24,
     )
     state = {
         key.replace('blocks', 'decoders')
         .replace('norm1', 'ln1')
         .replace('norm2', 'ln2')
-        .replace('mlp.fc1', 'ffn.layers.0.0')
-        .replace('mlp.fc2', 'ffn.layers.1')
+        .replace('mlp.fc1', FC1)
+        .replace('mlp.fc2', FC2)
         .replace('pred', 'head'): value
         for key, value in ours.state_dict().items()
         if not key.startswith('embed')

@@ -13,16 +13,6 @@ from bimm_mm.structures import ClipBatch
 SIZE = 96
 
 
-def stimulus_of(pixels: Tensor) -> ClipBatch:
-    """A clips of given pixels (B, 3, T, H, W), without contours."""
-    return ClipBatch(inputs=pixels, pixels=pixels)
-
-
-def gray(values: np.ndarray) -> Tensor:
-    """Brightness (T, H, W) as pixels (1, 3, T, H, W), fp32."""
-    return torch.from_numpy(values).float().expand(1, 3, *values.shape)
-
-
 @pytest.fixture(scope='session')
 def pixels() -> Tensor:
     """Two clips of four frames, (2, 3, 4, 96, 96), in [0, 1]."""
