@@ -1,6 +1,7 @@
 """Published formulas, restated: position tables and the block of a ViT.
 
-They take weights by name and nothing else from the project.
+They take weights by name and nothing else from the project. Beside them
+stands mmpretrain's HOG.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmpretrain.models.selfsup.maskfeat import HOGGenerator
 
 
 def video_table(grid, dim):
@@ -59,3 +61,11 @@ def block(state, name, x, heads):
     )
     y = linear(state, f'{name}.mlp.fc1', layer_norm(state, f'{name}.norm2', x))
     return x + linear(state, f'{name}.mlp.fc2', F.gelu(y))
+
+
+def mmpretrain_hog(pictures, *, bins=9, cell=8, window=16):
+    """Histograms (B, 3 * bins, h, w) of pictures (B, 3, H, W) in [0, 1]."""
+    generator = HOGGenerator(nbins=bins, pool=cell, gaussian_window=window)
+    generator._reshape = lambda maps: maps.flatten(1, 2)
+    # Levels 0..255: exact differences, whose signs no rounding can flip.
+    return generator(pictures * 255)

@@ -176,6 +176,8 @@ def test_coco_equals_section_a1():
     for head in (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head):
         assert head.num_classes == CLASSES['coco']
     assert sorted(cfg.test_evaluator.metric) == ['bbox', 'segm']
+    jitter = one(cfg.train_dataloader.dataset.pipeline, 'RandomResize')
+    assert (jitter.scale, jitter.ratio_range) == ((1024, 1024), (0.1, 2.0))
 
 
 def test_ade20k_equals_section_a1():

@@ -12,10 +12,18 @@ from mmengine.registry import init_default_scope
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import ClipBatch, TokenIndices
+from tests.restated import mmpretrain_hog
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ROOT / 'configs' / 'baselines'
-WIDTH, DEPTH, HEADS = 48, 12, 4  # of the toy
+WIDTH = 48  # of the toy
+ARCH = dict(
+    embed_dims=WIDTH,
+    num_layers=12,
+    num_heads=4,
+    feedforward_channels=4 * WIDTH,
+)
+L2 = dict(type='mmpretrain.PixelReconstructionLoss', criterion='L2')
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
@@ -23,16 +31,10 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 def _mmpretrain_mae():
     from mmpretrain.models.selfsup import MAE
 
-    arch = dict(
-        embed_dims=WIDTH,
-        num_layers=DEPTH,
-        num_heads=HEADS,
-        feedforward_channels=4 * WIDTH,
-    )
     mae = MAE(
         backbone=dict(
             type='mmpretrain.MAEViT',
-            arch=arch,
+            arch=ARCH,
             img_size=64,
             patch_size=16,
             mask_ratio=0.75,
@@ -48,9 +50,7 @@ def _mmpretrain_mae():
         head=dict(
             type='mmpretrain.MAEPretrainHead',
             norm_pix=True,
-            loss=dict(
-                type='mmpretrain.PixelReconstructionLoss', criterion='L2'
-            ),
+            loss=L2,
         ),
     )
     mae.init_weights()
@@ -122,16 +122,10 @@ def _mmpretrain_maskfeat():
     from mmpretrain.models.selfsup import MaskFeat
 
     init_default_scope('mmpretrain')
-    arch = dict(
-        embed_dims=WIDTH,
-        num_layers=DEPTH,
-        num_heads=HEADS,
-        feedforward_channels=4 * WIDTH,
-    )
     model = MaskFeat(
         backbone=dict(
             type='mmpretrain.MaskFeatViT',
-            arch=arch,
+            arch=ARCH,
             img_size=64,
             patch_size=16,
         ),
@@ -143,9 +137,7 @@ def _mmpretrain_maskfeat():
         ),
         head=dict(
             type='mmpretrain.MIMHead',
-            loss=dict(
-                type='mmpretrain.PixelReconstructionLoss', criterion='L2'
-            ),
+            loss=L2,
         ),
         target_generator=dict(
             type='mmpretrain.HOGGenerator',
@@ -186,9 +178,7 @@ def test_maskfeat(toy_model, monkeypatch):
     mask = noise < noise.sort(1).values[:, 6:7]  # int(0.4 x 16) hidden
     latent = theirs.backbone(images, mask)
     prediction = theirs.neck((latent.flatten(0, 1),))[0].unflatten(0, (2, -1))
-    generator = theirs.target_generator
-    generator._reshape = lambda maps: maps.flatten(1, 2)
-    hog = generator(pixels * 255)  # (2, 27, 8, 8)
+    hog = mmpretrain_hog(pixels)  # (2, 27, 8, 8)
     hog = F.unfold(hog, 2, stride=2).transpose(1, 2)
     expected = theirs.head.loss(prediction[:, 1:], hog, mask)
 
@@ -203,17 +193,14 @@ def test_maskfeat(toy_model, monkeypatch):
 
 def test_localmim(toy_model):
     """Targets are mmpretrain's, cells of 4 to 32 pixels, by hidden share."""
-    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
-
     branch = toy_model(BASELINES / 'pretrain_localmim_in1k.py')
     pixels = torch.rand(2, 3, 64, 64).mul(255).round() / 255
     clips = ClipBatch(pixels.unsqueeze(2), pixels.unsqueeze(2))
     outputs = branch.forward_areas(clips)
     for output, scale in zip(outputs.values(), (4, 2, 1, 0.5), strict=True):
         cell = int(16 / scale)
-        generator = HOGGenerator(pool=cell, gaussian_window=0)
-        generator._reshape = lambda maps: maps.flatten(1, 2)
-        hog = generator(pixels * 255)  # (2, 27, 64 / cell, 64 / cell)
+        # (2, 27, 64 / cell, 64 / cell)
+        hog = mmpretrain_hog(pixels, cell=cell, window=0)
         hidden = torch.zeros(2, 16).scatter(1, output.indices.hidden, 1.0)
         share = F.interpolate(
             hidden.view(2, 1, 4, 4), scale_factor=scale, mode='area'

@@ -139,17 +139,6 @@ def test_all_batches_are_squares_of_1024(config: Config, part: str) -> None:
                 assert set(sample.gt_instances.labels.tolist()) <= {0, 1, 2}
 
 
-def test_jitter_shows_pictures_small_and_large(config: Config) -> None:
-    """Sides of 0.1 to 2 times 1024, cut to 1024."""
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    factors = [
-        dataset[index]['data_samples'].scale_factor[0] * 427 / 1024
-        for index in [*range(len(dataset))] * 3
-    ]
-    assert 0.09 < min(factors) < 0.5
-    assert 1.5 < max(factors) < 2.01
-
-
 def test_a_head_with_another_number_of_classes_is_named(
     config: Config,
 ) -> None:

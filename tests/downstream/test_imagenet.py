@@ -162,29 +162,10 @@ def test_toy_run(
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert f'tensors from {joint_checkpoint} (ventral.backbone.*' in log
 
-    checkpoint = tmp_path / 'run/epoch_2.pth'
-    result = evaluate(config, checkpoint)
+    result = evaluate(config, tmp_path / 'run/epoch_2.pth')
     assert set(result) == {'accuracy/top1', 'accuracy/top5'}
     assert 0 <= result['accuracy/top1'] <= result['accuracy/top5'] <= 100
     # The validation in training is this test.
     logged = read_scalars(tmp_path / 'run')
     last = {key: [*logged[key].values()][-1] for key in result}
     assert last == pytest.approx(result)
-
-    _is_trained_ventral_branch(checkpoint, joint_checkpoint)
-
-
-def _is_trained_ventral_branch(path: Path, pretrained: Path) -> None:
-    """A few small steps away from the ventral branch, not from the other."""
-    load = dict(weights_only=True, map_location='cpu')
-    before = torch.load(pretrained, **load)['state_dict']
-    after = torch.load(path, **load)['state_dict']
-    moved = {
-        name: (value - before[f'ventral.{name}']).abs().max().item()
-        for name, value in after.items()
-        if name.startswith('backbone.')
-    }
-    assert moved and all(0 < distance < 1e-3 for distance in moved.values())
-    name = 'backbone.blocks.5.mlp.fc1.weight'
-    other = (after[name] - before[f'dorsal.{name}']).abs().max()
-    assert other > 2 * moved[name]

@@ -78,20 +78,6 @@ def test_ventral_branch_sees_one_frame_of_each_clip(build, make_clips):
     assert (counts > 5).all(), f'frames are not drawn uniformly: {counts}'
 
 
-def test_maps_are_computed_once_for_both_branches(build, make_clips):
-    """The ventral frame's targets equal those computed from the frame."""
-    model, clip = build(), make_clips()
-    torch.manual_seed(1)
-    shared = model.forward_areas(clip)['ventral_V1']
-    alone = shared.clips
-    alone = type(alone)(alone.inputs, alone.pixels, alone.contour)
-    expected = model.areas['ventral_V1'].target(alone, shared.patch)
-    for sample, target, scored in zip(
-        expected, shared.target, shared.scored, strict=True
-    ):
-        torch.testing.assert_close(target, sample[scored])
-
-
 def test_state_dict_round_trip(build, make_clips, tmp_path):
     model = build(share_blocks=2)
     torch.save(model.state_dict(), tmp_path / 'model.pth')

@@ -15,16 +15,18 @@ ARCH = {'embed_dims': 24, 'depth': 2, 'num_heads': 3}
 DIM = 24
 
 
-def image_weights():
-    """The encoder of an MAE checkpoint: its names are ours."""
-    encoder = BIMMVisionTransformer(ARCH, img_size=48, patch_size=16)
-    state = encoder.state_dict()
+def weights_of(**options):
+    """Random weights of an encoder under our names, which are MAE's."""
+    state = BIMMVisionTransformer(ARCH, **options).state_dict()
     return {key: torch.randn_like(value) for key, value in state.items()}
 
 
+def image_weights():
+    return weights_of(img_size=48)
+
+
 def video_weights():
-    encoder = BIMMVisionTransformer(
-        ARCH,
+    return weights_of(
         img_size=32,
         num_frames=4,
         tubelet_size=2,
@@ -32,8 +34,6 @@ def video_weights():
         key_bias=False,
         out_type='avg',
     )
-    state = encoder.state_dict()
-    return {key: torch.randn_like(value) for key, value in state.items()}
 
 
 def assert_equal(state, expected):

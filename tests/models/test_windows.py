@@ -6,11 +6,6 @@ import pytest
 import torch
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.layers.windows import (
-    window_mask,
-    window_partition,
-    window_unpartition,
-)
 
 ARCH = dict(embed_dims=24, depth=3, num_heads=2)
 
@@ -45,20 +40,6 @@ def test_blocks_see_their_window_only(height, width):
     for index, block in enumerate(model.blocks):
         stream = block(stream, None, None if index == 1 else inside)
     torch.testing.assert_close(found, model.norm(stream))
-
-
-def test_padding_takes_no_part():
-    """What lies in the padding changes nothing, unlike zeros as keys."""
-    x = torch.randn(2, 15, 6)
-    windows = window_partition(x, (3, 5), 4)
-    mask = window_mask((3, 5), 4, batch=2, device=x.device)
-    assert windows.shape == (4, 16, 6)
-    assert int(mask.sum()) == 30
-    assert torch.equal(
-        windows[mask[:, 0, 0]].sort(0)[0], x.view(-1, 6).sort(0)[0]
-    )
-    assert torch.equal(window_unpartition(windows, (3, 5), 4), x)
-    assert window_mask((8, 4), 4, batch=2, device=x.device) is None
 
 
 def test_one_window_over_everything_is_global_attention():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmpretrain.models.selfsup.maskfeat import HOGGenerator
 from skimage import data
 
 from bimm_mm.structures import ClipBatch
 from bimm_mm.targets import HOGTarget, patchify
+from tests.restated import mmpretrain_hog
 
 PATCH = (1, 16, 16)
 
@@ -23,30 +25,19 @@ def photographs() -> ClipBatch:
     return ClipBatch(inputs=pixels, pixels=pixels)
 
 
-def _mmpretrain(clips, *, bins, cell, window):
-    """Histograms (B, 3 * bins, h, w) of mmpretrain's generator."""
-    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
-
-    generator = HOGGenerator(nbins=bins, pool=cell, gaussian_window=window)
-    generator._reshape = lambda maps: maps.flatten(1, 2)
-    # Levels 0..255: exact differences, whose signs no rounding can flip.
-    return generator(clips.pixels.squeeze(2) * 255)
-
-
 @pytest.mark.parametrize(
     ('bins', 'cell', 'window'),
     [(9, 4, 16), (9, 8, 32), (9, 16, 0), (9, 32, 0), (18, 8, 16)],
 )
 def test_histograms_equal_mmpretrain(photographs, bins, cell, window):
     target = HOGTarget(bins, cell=cell, window=window or None)
-    expected = _mmpretrain(photographs, bins=bins, cell=cell, window=window)
+    pictures = photographs.pixels.squeeze(2)
+    expected = mmpretrain_hog(pictures, bins=bins, cell=cell, window=window)
     maps = target.maps(photographs).squeeze(2)
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=0)
 
 
 def test_tokens_are_mmpretrains_in_another_order(photographs):
-    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
-
     # MaskFeat feeds it with normalized pictures; lengths of one undo that.
     expected = HOGGenerator()(photographs.pixels.squeeze(2) * 255)
     tokens = HOGTarget()(photographs, PATCH)
@@ -61,8 +52,6 @@ def test_normalizing_the_picture_changes_few_numbers(photographs):
 
     All but where rounding moves an edge to the neighboring bin.
     """
-    from mmpretrain.models.selfsup.maskfeat import HOGGenerator
-
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     images = (photographs.pixels.squeeze(2) - mean) / std
