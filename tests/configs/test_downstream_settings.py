@@ -69,9 +69,9 @@ def one(steps: list[dict], *types: str) -> dict | None:
 
 
 @pytest.mark.parametrize('name', COLUMNS)
-def test_optimizer_and_schedule_equal_table_9(name):
+def test_training_equals_table_9(name):
     cfg = load(name)
-    lr, batch, warmup, epochs, _, _, _, drop_path, decay = row(name)
+    lr, batch, warmup, epochs, _, repeats, flips, drop_path, decay = row(name)
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW'
     assert optimizer.lr == lr
@@ -89,12 +89,7 @@ def test_optimizer_and_schedule_equal_table_9(name):
     assert 'end' not in cosine and 'T_max' not in cosine
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.model.backbone.drop_path_rate == drop_path
-
-
-@pytest.mark.parametrize('name', COLUMNS)
-def test_flip_and_repeats_equal_table_9(name):
-    repeats, flips = row(name)[5:7]
-    steps = transforms(innermost(load(name).train_dataloader).pipeline)
+    steps = transforms(innermost(cfg.train_dataloader).pipeline)
     flip = one(steps, 'Flip', 'RandomFlip')
     assert (flip is not None) == flips
     if flips:

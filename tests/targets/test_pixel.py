@@ -12,7 +12,6 @@ from bimm_mm.targets import MotionTarget, PixelTarget
 from_numpy = torch.from_numpy
 PATCH = (2, 16, 16)
 MEAN, STD = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
-MAE_ST = PixelTarget('mae', every=2, mean=[0.45] * 3, std=[0.225] * 3)
 
 
 def cut(clip: np.ndarray) -> list[np.ndarray]:
@@ -95,22 +94,6 @@ def test_picture_shows_the_clip(clip):
     raw = target.raw(clip, PATCH)
     picture = target.visualize(raw, PATCH, clip.size)
     assert torch.equal(picture, clip.pixels.movedim(1, -1))
-
-
-def test_every_second_frame_is_mae_sts_formula():
-    pixels = torch.rand(2, 3, 16, 32, 32)
-    tokens = MAE_ST(ClipBatch(pixels, pixels), (2, 16, 16))
-
-    # Feichtenhofer et al.: of the input with mean .45 and deviation .225,
-    # eight frames from the first to the last, patches of one frame, each
-    # normalized over all its values.
-    images = (pixels - 0.45) / 0.225
-    images = images[:, :, [0, 2, 4, 6, 8, 10, 12, 15]]
-    x = images.reshape(2, 3, 8, 2, 16, 2, 16)
-    x = torch.einsum('ncthpwq->nthwpqc', x).reshape(2, 32, 768)
-    mean, var = x.mean(-1, keepdim=True), x.var(-1, keepdim=True)
-    expected = (x - mean) / (var + 1e-6) ** 0.5
-    torch.testing.assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_pictures_of_every_second_frame():
