@@ -64,12 +64,11 @@ class GaborTarget(CellTarget):
         cell: Edge of a cell in pixels.
         sigma_ratio: Deviation of the envelope over the wavelength; 0.56 is a
             bandwidth of one octave.
-        stride: Distance of the filters' positions in pixels, for all
-            wavelengths or for each; divides ``cell``. They sit in the middle
-            of their stride x stride pixels, which keeps the mean over a cell
-            close to that of stride 1: on photographs the squared error of the
-            default target is 0.0025 for stride 4 and 0.0001 for stride 2,
-            where its variance is 1.
+        stride: Distance of the filters' positions in pixels; divides
+            ``cell``. They sit in the middle of their stride x stride pixels,
+            which keeps the mean over a cell close to that of stride 1: on
+            photographs the squared error of the default target is 0.0025 for
+            stride 4 and 0.0001 for stride 2, where its variance is 1.
         eps: Added to the length of a cell.
     """
 
@@ -83,17 +82,15 @@ class GaborTarget(CellTarget):
         wavelengths: Sequence[float] = WAVELENGTHS,
         cell: int = 8,
         sigma_ratio: float = 0.56,
-        stride: int | Sequence[int] = 4,
+        stride: int = 4,
         eps: float = 1e-3,
     ) -> None:
         super().__init__(norm, cell=cell)
-        waves = tuple(wavelengths)
-        each = (stride,) * len(waves) if isinstance(stride, int) else stride
         self.bank = Bank(
-            orientations, waves, tuple(each), cell, sigma_ratio, eps
+            orientations, tuple(wavelengths), stride, cell, sigma_ratio, eps
         )
         self.bank.check()
-        self.channels = orientations * len(waves)
+        self.channels = orientations * len(wavelengths)
 
     @fp32_no_grad
     def maps(self, clips: ClipBatch) -> Tensor:
@@ -129,7 +126,7 @@ class Bank(NamedTuple):
 
     orientations: int
     wavelengths: tuple[float, ...]
-    strides: tuple[int, ...]
+    stride: int
     cell: int
     sigma_ratio: float
     eps: float
@@ -141,14 +138,9 @@ class Bank(NamedTuple):
                 f'wavelengths={list(self.wavelengths)} must be one or more, '
                 'each above 2 pixels'
             )
-        if len(self.strides) != len(self.wavelengths):
+        if self.stride < 1 or self.cell % self.stride:
             raise ValueError(
-                f'stride={list(self.strides)} must be one number or one for '
-                f'each of the {len(self.wavelengths)} wavelengths'
-            )
-        if any(s < 1 or self.cell % s for s in self.strides):
-            raise ValueError(
-                f'stride={list(self.strides)} must divide cell={self.cell}'
+                f'stride={self.stride} must divide cell={self.cell}'
             )
         if self.sigma_ratio <= 0:
             raise ValueError(f'sigma_ratio={self.sigma_ratio} must be > 0')
@@ -237,7 +229,7 @@ def _matrices(
 
 def _build(bank: Bank, scale: int, height: int, width: int) -> Matrices:
     """Build the matrices of one wavelength, in fp64 up to the last step."""
-    stride = bank.strides[scale]
+    stride = bank.stride
     offsets, g, along_x, along_y = filters(bank, scale)
     dc = along_x[:, 0].sum(1) * along_y[:, 0].sum(1) / g.sum() ** 2
     even, odd = _energies(g, along_x, along_y, dc)
@@ -276,7 +268,7 @@ def filters(bank: Bank, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sigma = bank.sigma_ratio * bank.wavelengths[scale]
     half = math.ceil(3 * sigma)
     offsets = torch.arange(-half, half + 1, dtype=torch.float64)
-    if bank.strides[scale] % 2 == 0:
+    if bank.stride % 2 == 0:
         offsets = offsets[:-1] + 0.5
     g = torch.exp(-offsets.square() / (2 * sigma**2))
     count = bank.orientations // 2 + 1
