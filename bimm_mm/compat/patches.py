@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from bimm_mm.compat.import_hook import Patch, Run
@@ -103,10 +103,11 @@ def keep_numpy_nan(module: ModuleType, run: Run) -> None:
     """Serve ``np.NAN``, which NumPy 2.0 removed, to AVA's metric.
 
     mmaction2 1.2.0 fails where an action has no annotation (no upstream issue
-    known). The module gets a view of NumPy; NumPy itself stays as it is.
+    known). The module gets a copy of NumPy's names; NumPy stays as it is.
     """
     run(module)
-    vars(module)['np'] = NumpyView('numpy')
+    names = vars(import_module('numpy'))
+    vars(module)['np'] = SimpleNamespace(**{**names, 'NAN': names['nan']})
 
 
 def load_opencv_first(module: ModuleType, run: Run) -> None:
@@ -190,12 +191,3 @@ MISSING: dict[str, Run] = {
     'mmaction.models.localizers.drn.drn': supply_missing_drn,
     'mmcv._ext': supply_mmcv_ops,
 }
-
-
-class NumpyView(ModuleType):
-    """NumPy together with a name that it dropped."""
-
-    NAN = float('nan')
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module('numpy'), name)
