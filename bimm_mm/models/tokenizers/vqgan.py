@@ -130,18 +130,7 @@ class VQGANTokenizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Find the codes (B, h, w), int64, of RGB (B, 3, H, W) in [0, 1].
-
-        Raises:
-            ValueError: If the stride does not divide H and W.
-        """
-        height, width = pictures.shape[2:]
-        if height % self.stride or width % self.stride:
-            raise ValueError(
-                f'pictures of {height} x {width} pixels cannot be cut into '
-                f'codes of {self.stride} x {self.stride}: choose a size that '
-                f'is a multiple of {self.stride}'
-            )
+        """Find the codes (B, h, w), int64, of RGB (B, 3, H, W) in [0, 1]."""
         self.load()
         # Not a part of any training module: it follows the pictures.
         self.to(pictures.device)
