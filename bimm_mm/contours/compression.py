@@ -6,13 +6,12 @@ Shapes: N frames of H x W pixels; contour strength in [0, 1].
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from bimm_mm.utils.filters import around, margin, smooth
 
 # Binomial filter by which ridges are found: standard deviation 1.4 pixels.
 _KERNEL = (1, 8, 28, 56, 70, 56, 28, 8, 1)
@@ -110,7 +109,7 @@ def nms(strength: Tensor) -> Tensor:
     Returns:
         (N, H, W): the strength on ridges, 0 elsewhere.
     """
-    smoothed = smooth(strength, _KERNEL)
+    smoothed = _smooth(strength, _KERNEL)
     dx, dy = normals(smoothed)
     crest = strength + _CREST * smoothed
     ridge = crest >= shifted(crest, dx, dy)
@@ -124,12 +123,12 @@ def normals(smoothed: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Unit vectors, (N, H, W) each for x and y; y >= 0.
     """
-    x = margin(smoothed)
+    x = _margin(smoothed)
     double = 2 * smoothed
-    xx = around(x, -1, 0) + around(x, 1, 0) - double
-    yy = around(x, 0, -1) + around(x, 0, 1) - double
-    falling = around(x, -1, -1) + around(x, 1, 1)
-    rising = around(x, 1, -1) + around(x, -1, 1)
+    xx = _around(x, -1, 0) + _around(x, 1, 0) - double
+    yy = _around(x, 0, -1) + _around(x, 0, 1) - double
+    falling = _around(x, -1, -1) + _around(x, 1, 1)
+    rising = _around(x, 1, -1) + _around(x, -1, 1)
     angle = torch.atan2((rising - falling) / 2, yy - xx) / 2
     angle += torch.pi * (angle < 0)
     return angle.cos(), angle.sin()
@@ -143,7 +142,7 @@ def shifted(maps: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     """
     count, height, width = maps.shape
     # Index of every pixel in the flattened maps with their margins.
-    flat = margin(maps).flatten()
+    flat = _margin(maps).flatten()
     stride = width + 2
     row = torch.arange(height, device=maps.device)[:, None] + 1
     column = torch.arange(width, device=maps.device) + 1
@@ -166,9 +165,9 @@ def remove_stairs(lines: Tensor) -> Tensor:
 def _peel(lines: Tensor, *, first: bool) -> Tensor:
     """Take off the pixels at the one or the other side of lines."""
     x = F.pad(lines, (1, 1, 1, 1))
-    n, e, s, w = (around(x, *at) for at in ((0, -1), (1, 0), (0, 1), (-1, 0)))
+    n, e, s, w = (_around(x, *at) for at in ((0, -1), (1, 0), (0, 1), (-1, 0)))
     ne, se, sw, nw = (
-        around(x, *at) for at in ((1, -1), (1, 1), (-1, 1), (-1, -1))
+        _around(x, *at) for at in ((1, -1), (1, 1), (-1, 1), (-1, -1))
     )
     parts = _count(~n & (ne | e), ~e & (se | s), ~s & (sw | w), ~w & (nw | n))
     pairs = _count(nw | n, ne | e, se | s, sw | w)
@@ -181,3 +180,49 @@ def _peel(lines: Tensor, *, first: bool) -> Tensor:
 
 def _count(*masks: Tensor) -> Tensor:
     return torch.stack(masks).sum(0, dtype=torch.uint8)
+
+
+# Sums of shifted maps instead of convolutions, which cuDNN rounds to TF32: the
+# same frame would have other contours on another machine.
+
+
+def _smooth(maps: Tensor, kernel: Sequence[int]) -> Tensor:
+    """Filter rows and columns of (N, H, W); outermost pixels are repeated.
+
+    The kernel is an odd number of symmetric weights, divided by their sum.
+    """
+    return _smooth_dim(_smooth_dim(maps, kernel, 1), kernel, 2)
+
+
+def _smooth_dim(maps: Tensor, kernel: Sequence[int], dim: int) -> Tensor:
+    radius, size = len(kernel) // 2, maps.shape[dim]
+    padded = _margin_dim(maps, radius, dim)
+    total = sum(kernel)
+    result = padded.narrow(dim, radius, size) * (kernel[radius] / total)
+    for i in range(radius):
+        pair = padded.narrow(dim, i, size) + padded.narrow(
+            dim, 2 * radius - i, size
+        )
+        result += pair.mul_(kernel[i] / total)
+    return result
+
+
+def _around(maps: Tensor, dx: int, dy: int) -> Tensor:
+    """Neighbors (N, H, W), a view, at -1, 0 or 1 column and row away.
+
+    ``maps`` have a margin of one pixel: (N, H + 2, W + 2).
+    """
+    _, height, width = maps.shape
+    return maps[:, 1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx]
+
+
+def _margin(maps: Tensor) -> Tensor:
+    """Repeat the outermost pixels once; (N, H + 2, W + 2)."""
+    return _margin_dim(_margin_dim(maps, 1, 1), 1, 2)
+
+
+def _margin_dim(maps: Tensor, width: int, dim: int) -> Tensor:
+    # Unlike F.pad's 'replicate', this takes integers.
+    size = maps.shape[dim]
+    index = torch.arange(-width, size + width, device=maps.device)
+    return maps.index_select(dim, index.clamp_(0, size - 1))
