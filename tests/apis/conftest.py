@@ -35,26 +35,20 @@ def area() -> SimpleNamespace:
 def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
     """Outputs of the given areas that predict their targets exactly."""
 
-    def make(
-        *names: str,
-        frames: int = 4,
-        batch: int = 2,
-        branch: str = '',
-        seed: int = 0,
-    ) -> dict[str, AreaOutput]:
-        rng = torch.Generator().manual_seed(seed)
-        pixels = torch.rand(batch, 3, frames, 8, 16, generator=rng)
+    def make(*names: str, frames: int = 4) -> dict[str, AreaOutput]:
+        rng = torch.Generator().manual_seed(0)
+        pixels = torch.rand(2, 3, frames, 8, 16, generator=rng)
         clips = ClipBatch(pixels - 0.5, pixels)
         patch = (2 if frames > 1 else 1, 4, 4)
         count = frames // patch[0] * 2 * 4
-        order = torch.rand(batch, count, generator=rng).argsort(1)
+        order = torch.rand(2, count, generator=rng).argsort(1)
         half = count // 2
         indices = TokenIndices(order[:, half:], order[:, :half])
         every = PixelTarget()(clips, patch)
         index = indices.hidden[..., None].expand(-1, -1, every.shape[2])
         wanted = every.gather(1, index)
         return {
-            f'{branch}_{name}'.lstrip('_'): AreaOutput(
+            name: AreaOutput(
                 area=name,
                 prediction=wanted,
                 target=wanted,

@@ -163,10 +163,6 @@ def test_a_class_token_that_is_not_there_is_refused(cfg, extract):
             'with backbone mmaction.ResNet3d',
         ),
         ({'val_dataloader': None}, 'no val_dataloader'),
-        (
-            {'val_dataloader.dataset': dict(type='Joined', _delete_=True)},
-            'is a Joined',
-        ),
         ({'val_dataloader.dataset.indices': 0}, 'val set .* is empty'),
         (
             {

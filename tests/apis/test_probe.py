@@ -31,12 +31,12 @@ def features(x: np.ndarray, y: np.ndarray) -> Features:
 
 
 def planted(
-    count: int, classes: int, seed: int, noise: float = 0.05
+    count: int, classes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """One-hot vectors with noise, and which class each one shows."""
     rng = np.random.default_rng(seed)
     shown = np.arange(count) % classes
-    x = np.eye(classes)[shown] + noise * rng.normal(size=(count, classes))
+    x = np.eye(classes)[shown] + 0.05 * rng.normal(size=(count, classes))
     return x.astype(np.float32), shown
 
 

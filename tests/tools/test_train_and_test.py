@@ -46,7 +46,6 @@ TINY = (
             '(train_dataloader.dataset.dataset.dataset.data_root)',
         ),
         ('train', [K400], 'add --amp to train in bfloat16 on the CPU'),
-        ('test', ['nowhere.py', 'a.pth'], 'no config file nowhere.py'),
         ('test', [JOINT, 'a.pth'], 'has no test_dataloader'),
         ('test', [JOINT, 'a.pth', '--out', 'a.txt'], 'must end with .json'),
     ],
