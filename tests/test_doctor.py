@@ -57,7 +57,7 @@ def test_the_tested_set_passes():
     assert list(found) == NAMES
     assert all(text.startswith('ok') for text in found.values())
     assert 'nms ran on cpu' in found['mmcv.ops']
-    assert 'decoded frames (2, ' in found['decord']
+    assert 'decoded frames (2, ' in found['av']
     assert done.stdout.endswith('all that training needs works\n')
 
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
-import decord
 import torch
 from mmengine.config import DictAction
 from rich.filesize import decimal
@@ -289,7 +288,6 @@ def main() -> None:
     # Files are done side by side instead, and FFmpeg's remarks on damaged
     # ones are in the list of failures.
     cv2.setNumThreads(1)
-    decord.logging.set_level(decord.logging.QUIET)
     # Names of files need not be UTF-8.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')

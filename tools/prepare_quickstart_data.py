@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from decord import VideoReader
+
+from bimm_mm.utils.video import VideoReader
 
 _SIDE = 128  # pixels of a stored clip or photo
 _LENGTH = 32  # frames of a clip
@@ -116,14 +117,14 @@ def square(picture: np.ndarray, where: float) -> np.ndarray:
 def write_clip(videos: Path, part: Part, folder: Path) -> str:
     """Write one part of a video to a folder; return the file's name."""
     folder.mkdir(parents=True, exist_ok=True)
-    reader = VideoReader(str(_existing(videos / part.video)), num_threads=1)
-    frames = range(part.start, part.start + _LENGTH)
-    clip = reader.get_batch(frames).asnumpy()
+    with VideoReader(str(_existing(videos / part.video))) as reader:
+        clip = reader.get_batch(range(part.start, part.start + _LENGTH))
+        rate = reader.fps
     name = f'{Path(part.video).stem}_{part.start:03d}.mp4'
     writer = cv2.VideoWriter(
         str(folder / name),
         cv2.VideoWriter.fourcc(*'mp4v'),
-        reader.get_avg_fps(),
+        rate,
         (_SIDE, _SIDE),
     )
     if not writer.isOpened():

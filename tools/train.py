@@ -10,7 +10,6 @@ from mmengine.config import Config
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import (
     check_device,
-    check_load_from,
     describe_batch,
     load_config,
     set_resume,
@@ -42,8 +41,8 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='continue from this checkpoint; without a value, from the last '
-        'one in the work directory, or from the start if there is none',
+        help='continue from this checkpoint; without a value, from the newest '
+        'whole one in the work directory, or from the start if there is none',
     )
     parser.add_argument(
         '--amp',
@@ -80,7 +79,6 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
     check_device(cfg)
-    check_load_from(cfg)
     parts = ['train'] if cfg.get('val_cfg') is None else ['train', 'val']
     check_data_files(cfg, parts)
     return cfg

@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
-
-from bimm_mm.models.checkpoints.load import read_state_dict
+from mmengine.runner import Runner
 
 # What Runner reads from the config beside its own arguments.
 _READ_FROM_CFG = (
@@ -23,8 +21,6 @@ _READ_FROM_CFG = (
     'efficient_conv_bn_eval',
     'compile',
 )
-# Keys of the areas' decoders and of BIMM's branches.
-_PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
 
 
 def load_config(
@@ -84,17 +80,11 @@ def set_work_dir(
 def set_resume(cfg: Config, resume: str | None) -> None:
     """Continue from a checkpoint: ``'auto'``, the last one, a path, or None.
 
-    The last one is that of the work directory, if there is one.
+    The newest whole one is that of the work directory, if there is one.
     """
-    if resume is None:
-        return
-    cfg.resume = True
-    cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
-    backbone = cfg.get('model', {}).get('backbone')
-    if backbone and (cfg.load_from or find_latest_checkpoint(cfg.work_dir)):
-        # All weights come from the resumed checkpoint: the pretrained one may
-        # be gone.
-        backbone.pop('init_cfg', None)
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
 
 
 def check_checkpoint(path: str) -> str:
@@ -105,24 +95,6 @@ def check_checkpoint(path: str) -> str:
     if '://' not in path and not Path(path).expanduser().is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
     return path
-
-
-def check_load_from(cfg: Config) -> None:
-    """Refuse a pretraining checkpoint where only a finetuned one fits.
-
-    MMEngine would load nothing of it and go on.
-    """
-    path = cfg.get('load_from')
-    if not path or '://' in path or cfg.get('resume'):
-        return
-    state = read_state_dict(check_checkpoint(path))
-    pretraining = any(key.startswith(_PRETRAINING) for key in state)
-    if pretraining and _is_downstream(cfg):
-        raise ValueError(
-            f'load_from={path} is a checkpoint of pretraining, of which this '
-            'model would load nothing: give it as '
-            f'model.backbone.init_cfg.checkpoint={path}'
-        )
 
 
 def _is_downstream(cfg: Config) -> bool:

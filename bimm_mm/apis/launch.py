@@ -16,6 +16,7 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.files import write_text
 from bimm_mm.utils.processes import prepare_cpu_processes
 from bimm_mm.version import __version__
@@ -49,7 +50,7 @@ def add_launcher(parser: argparse._ActionsContainer) -> None:
 
 def build_runner(
     cfg: Config, *, launcher: str = 'none', local_rank: int | None = None
-) -> Runner:
+) -> StrictRunner:
     """Build a runner, started by any launcher, with or without a GPU.
 
     Args:
@@ -66,7 +67,7 @@ def build_runner(
     os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
     if launcher != 'none':
         prepare_cpu_processes(cfg)
-    return Runner.from_cfg(cfg)
+    return StrictRunner.from_cfg(cfg)
 
 
 @master_only

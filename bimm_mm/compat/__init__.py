@@ -15,11 +15,11 @@ allow_own_checkpoints          mmengine #1655: torch >= 2.6 cannot resume
 cache_formatted_configs        mmcv #2466: configs are formatted repeatedly
 defer_transformers             mmengine imports it for one optimizer: slow
 name_empty_dataset             mmdetection #10627: unclear error
-load_opencv_first              decord #339: OpenCV reads no PNG files
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
 keep_numpy_nan                 mmaction2's metric of AVA with NumPy 2
 supply_missing_drn             mmaction2 #2714: a module not in the wheel
 supply_mmcv_ops                mmcv #3263: no wheels, so ops of torchvision
+write_files_whole              mmengine writes checkpoints in place
 =============================  ===========================================
 
 :mod:`bimm_mm.utils.processes` has what launchers call (PyTorch #190489, and
@@ -27,7 +27,7 @@ several processes without a GPU). Three workarounds are types that configs
 name: ``bimm_mm.CPUAmpOptimWrapper`` (mmengine's autocast is for CUDA only),
 ``bimm_mm.FullPrecisionHook`` (losses of mmdet that fp16 overflows) and
 ``bimm_mm.EnsureMinSize`` (crops larger than the image).
-``DecordInit(num_threads=1)`` in configs avoids decord's deadlock after a fork.
+Videos are read by ``bimm_mm.VideoInit``, not by decord (decord #195, #365).
 """
 
 from bimm_mm.compat.import_hook import install

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -110,17 +109,6 @@ def keep_numpy_nan(module: ModuleType, run: Run) -> None:
     vars(module)['np'] = SimpleNamespace(**{**names, 'NAN': names['nan']})
 
 
-def load_opencv_first(module: ModuleType, run: Run) -> None:
-    """Keep OpenCV able to read PNG files beside decord (decord #339).
-
-    decord 0.6.0 brings a zlib of its own. Where it is loaded before OpenCV,
-    OpenCV's PNG reader gets that one and reads nothing.
-    """
-    with suppress(ImportError):
-        import_module('cv2')
-    run(module)
-
-
 def name_empty_dataset(module: ModuleType, run: Run) -> None:
     """Say which dataset has no sample (mmdetection #10627).
 
@@ -176,10 +164,25 @@ def supply_mmcv_ops(module: ModuleType) -> None:
     )
 
 
+def write_files_whole(module: ModuleType, run: Run) -> None:
+    """Write a file under another name, then rename it (no upstream issue).
+
+    MMEngine 0.10.7 writes checkpoints in place: a run that is killed, or a
+    full disk, leaves half of one under the final name.
+    """
+    run(module)
+    from bimm_mm.utils.files import write_bytes
+
+    def put(backend: Any, obj: bytes, filepath: Any) -> None:
+        write_bytes(obj, filepath, sync=True)
+
+    module.LocalBackend.put = put
+
+
 PATCHES: dict[str, Patch] = {
-    'decord': load_opencv_first,
     'mmengine.config.config': cache_formatted_configs,
     'mmengine.dataset.base_dataset': name_empty_dataset,
+    'mmengine.fileio.backends.local_backend': write_files_whole,
     'mmengine.logging.history_buffer': allow_own_checkpoints,
     'mmengine.optim.optimizer.builder': defer_transformers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,

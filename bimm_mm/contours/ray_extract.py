@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import decord
 import torch
 
 from bimm_mm.contours.extract import (
@@ -123,7 +122,6 @@ class Worker:
                 os.chdir(self.folder)  # paths may be relative
                 torch.set_num_threads(self.threads)
                 cv2.setNumThreads(1)  # files are done side by side instead
-                decord.logging.set_level(decord.logging.QUIET)
                 self.extractor = Extractor(self.config, device=self.device)
             jobs = map(pickle.loads, batch['job'])
             results = extract_all(self.extractor, jobs, threads=self.threads)

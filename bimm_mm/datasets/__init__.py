@@ -17,6 +17,8 @@ from bimm_mm.datasets.transforms.loading import (
     EnsureMinSize,
     LoadContour,
     SnapToContourStride,
+    VideoDecode,
+    VideoInit,
 )
 from bimm_mm.datasets.transforms.processing import (
     GTBoxesOnly,
@@ -56,4 +58,6 @@ __all__ = [
     'SampleKey',
     'SnapToContourStride',
     'StillClip',
+    'VideoDecode',
+    'VideoInit',
 ]

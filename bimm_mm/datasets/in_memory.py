@@ -17,6 +17,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
+from bimm_mm.datasets.transforms.loading import VideoDecode, VideoInit
 from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import check_list_file, find_list_files, type_name
@@ -65,8 +66,8 @@ class InMemoryVideoDataset(DatasetWrapper):
     """Wraps mmaction2's ``VideoDataset``: decodes every video once.
 
     For sets like UCF101 and HMDB51, where training waits for the decoder.
-    Reading from memory takes the place of the pipeline's ``DecordInit`` and
-    ``DecordDecode``, whatever is around them. Workers share the frames; each
+    Reading from memory takes the place of the pipeline's ``VideoInit`` and
+    ``VideoDecode``, whatever is around them. Workers share the frames; each
     process of a distributed run keeps its own. Wrap it in
     :class:`bimm_mm.ResilientDataset` like the plain dataset.
 
@@ -82,8 +83,8 @@ class InMemoryVideoDataset(DatasetWrapper):
         FileNotFoundError: If a list file or a video does not exist.
         MemoryError: If the frames would not fit, before they are decoded.
         ValueError: If a list file is empty or malformed, if the pipeline
-            does not decode with decord, or if videos cannot be decoded, all
-            of which are listed.
+            does not decode, or if videos cannot be decoded, all of which are
+            listed.
     """
 
     def __init__(self, dataset: Mapping[str, Any], *, side: int) -> None:
@@ -175,9 +176,7 @@ class InMemoryVideoDataset(DatasetWrapper):
             try:
                 return work(path)
             except UndecodableVideoError as error:
-                # Without the frames of its traceback, which hold the reader:
-                # decord's leak when they are not freed (decord #208).
-                return error.with_traceback(None)
+                return error
 
         good: dict[str, Result] = {}
         bad = []
@@ -200,7 +199,7 @@ class InMemoryVideoDataset(DatasetWrapper):
 
 
 class OpenFromMemory(BaseTransform):
-    """``DecordInit`` for videos in memory."""
+    """``VideoInit`` for videos in memory."""
 
     def __init__(self, store: VideoStore) -> None:
         self.store = store
@@ -214,7 +213,7 @@ class OpenFromMemory(BaseTransform):
 
 
 class TakeFrames(OpenFromMemory):
-    """``DecordDecode`` for videos in memory."""
+    """``VideoDecode`` for videos in memory."""
 
     def transform(self, results: dict) -> dict:
         """Add ``imgs``, copies of the sampled frames, and their sizes."""
@@ -227,31 +226,22 @@ class TakeFrames(OpenFromMemory):
         return results
 
 
-_REPLACED = {'DecordInit': OpenFromMemory, 'DecordDecode': TakeFrames}
+_REPLACED = {VideoInit: OpenFromMemory, VideoDecode: TakeFrames}
 Place = tuple[list, int, type[OpenFromMemory]]
 
 
 def _decoding_steps(pipeline: Any) -> list[Place]:
     """Where a pipeline decodes: list of transforms, place in it, successor."""
-    places, names = [], []
-    for steps, index in _walk(pipeline):
-        step = steps[index]
-        name = type(step).__name__
-        names.append(name)
-        if name in _REPLACED:
-            places.append((steps, index, _REPLACED[name]))
-        backend = getattr(step, 'io_backend', 'disk')
-        if backend != 'disk' or getattr(step, 'mode', '') == 'efficient':
-            raise ValueError(
-                f'bimm_mm.InMemoryVideoDataset reads all frames of files, not '
-                f'{step}: leave io_backend and mode out, or use the plain '
-                'VideoDataset'
-            )
-    if not set(_REPLACED) <= set(names):
+    places = [
+        (steps, index, _REPLACED[type(steps[index])])
+        for steps, index in _walk(pipeline)
+        if type(steps[index]) in _REPLACED
+    ]
+    if {kind for _, _, kind in places} != set(_REPLACED.values()):
         raise ValueError(
-            'bimm_mm.InMemoryVideoDataset decodes with decord: its pipeline '
-            "needs mmaction2's DecordInit and DecordDecode (it puts reading "
-            f'from memory in their place), it has {names}'
+            'bimm_mm.InMemoryVideoDataset puts reading from memory in the '
+            'place of bimm_mm.VideoInit and bimm_mm.VideoDecode, and its '
+            f'pipeline lacks one of them: {pipeline}'
         )
     return places
 

@@ -81,8 +81,13 @@ class EpochSampler(DefaultSampler):
     ``randomness`` in the config.
     """
 
+    skip = 0  # samples of the epoch that an interrupted run has loaded
+
     def __iter__(self) -> Iterator[SampleKey]:
         """This rank's samples of the epoch."""
+        return islice(self._keys(), self.skip, None)
+
+    def _keys(self) -> Iterator[SampleKey]:
         for index in super().__iter__():
             yield SampleKey(index, self.epoch, self.seed)
 
@@ -131,7 +136,7 @@ class AlternatingSampler(EpochSampler):
     def __len__(self) -> int:
         return self._batches * self.batch_size * len(self._samplers)
 
-    def __iter__(self) -> Iterator[SampleKey]:
+    def _keys(self) -> Iterator[SampleKey]:
         """This rank's samples of the epoch, numbered over all datasets."""
         keys = []
         for sampler in self._samplers:

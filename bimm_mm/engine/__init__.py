@@ -1,6 +1,7 @@
 """Hooks, metrics and what else the runner needs."""
 
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
+from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.engine.hooks.diagnosis import DiagnosisHook
 from bimm_mm.engine.hooks.finite_loss import FiniteLossHook
 from bimm_mm.engine.hooks.first_val import FirstValHook
@@ -10,11 +11,13 @@ from bimm_mm.engine.hooks.step_seed import StepSeedHook
 from bimm_mm.engine.metrics import AreaLoss
 from bimm_mm.engine.optim.cpu_amp import CPUAmpOptimWrapper
 from bimm_mm.engine.optim.layer_decay import LayerDecay
+from bimm_mm.engine.runner import StrictRunner
 
 __all__ = [
     'AreaLoss',
     'BadVideoHook',
     'CPUAmpOptimWrapper',
+    'CheckpointHook',
     'DiagnosisHook',
     'FiniteLossHook',
     'FirstValHook',
@@ -22,4 +25,5 @@ __all__ = [
     'LabelCheckHook',
     'LayerDecay',
     'StepSeedHook',
+    'StrictRunner',
 ]

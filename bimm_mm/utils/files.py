@@ -15,11 +15,13 @@ import numpy as np
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; move it in place at the end.
 
     Args:
         path: The final path; its folder is made.
+        sync: Whether to wait until the content is on the disk, so that a
+            power cut cannot leave an empty file under the final name.
 
     Yields:
         A path in the same folder, with the same suffix.
@@ -34,6 +36,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
+        if sync:
+            with open(draft, 'rb') as file:
+                os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
         if error.errno is None:
@@ -43,9 +48,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def write_bytes(content: bytes, path: str | Path) -> None:
+def write_bytes(
+    content: bytes, path: str | Path, *, sync: bool = False
+) -> None:
     """Write bytes in one piece; see :func:`atomic_path` for errors."""
-    with atomic_path(path) as draft:
+    with atomic_path(path, sync=sync) as draft:
         draft.write_bytes(content)
 
 

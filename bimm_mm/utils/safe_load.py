@@ -1,4 +1,4 @@
-"""What torch's safe loading must know to read a checkpoint of MMEngine."""
+"""Checkpoint files: read safely, and checked for damage."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -13,14 +14,68 @@ import torch
 # Not from mmengine.logging: compat calls this while that is being imported.
 from mmengine.logging.history_buffer import HistoryBuffer
 
+_UNREADABLE = (
+    UnpicklingError,
+    BadZipFile,
+    RuntimeError,
+    EOFError,
+    LookupError,
+)
 
-def load_checkpoint_file(path: str | Path) -> Any:
-    """Read a file of ``torch.save`` onto the CPU, ``weights_only=True``."""
-    # On leaving, torch forgets all that it is given, known before or not.
-    known = torch.serialization.get_safe_globals()
-    needed = [item for item in checkpoint_globals() if item not in known]
-    with torch.serialization.safe_globals(needed):
-        return torch.load(path, map_location='cpu', weights_only=True)
+
+def read_checkpoint(
+    path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False
+) -> Any:
+    """Read a checkpoint with ``weights_only=True``, if it is whole.
+
+    Args:
+        path: File of ``torch.save``.
+        map_location: Where to put the tensors.
+        mmap: Whether tensors stay in the file until they are used; their
+            checksums are not compared then.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is cut off, changed or no checkpoint.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'there is no checkpoint at {path}: give the path of an existing '
+            '.pth file, or train the stage that writes it first'
+        )
+    try:
+        if not mmap:
+            _compare_checksums(path)
+        # On leaving, torch forgets all that it is given, known before or not.
+        known = torch.serialization.get_safe_globals()
+        needed = [item for item in checkpoint_globals() if item not in known]
+        with torch.serialization.safe_globals(needed):
+            return torch.load(
+                path, map_location=map_location, weights_only=True, mmap=mmap
+            )
+    except _UNREADABLE as error:
+        raise ValueError(
+            f'{path} cannot be read as a checkpoint; it may be cut off or '
+            f'hold more than tensors: {_first_line(error)}'
+        ) from error
+
+
+def _compare_checksums(path: Path) -> None:
+    """Torch writes a checksum beside every tensor and never reads it."""
+    if not is_zipfile(path):
+        return  # a format of before, or damaged: torch.load says
+    with ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise BadZipFile(f'the bytes of {damaged} are not those once written')
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def checkpoint_globals() -> list[Any]:

@@ -1,18 +1,34 @@
-"""Videos and images: which file is meant, and its frames made small.
+"""Videos and images: which file is meant, and its frames by number.
 
-Shapes: H x W pixels of the file's frames, h x w of the shrunk ones.
+FFmpeg through PyAV, and nothing else, reads videos: training, features,
+contours and AVA see the same frames. A frame's number counts what is shown:
+frames that a cut without re-encoding hides are left out, and where frames are
+stored in another order, or two in one packet, the order of display counts.
+
+Shapes: N frames of H x W pixels, turned as the file says; h x w of the
+shrunk ones.
 """
 
 from __future__ import annotations
 
+import errno
+import math
 import os
-import re
-from collections.abc import Iterator, Mapping
-from itertools import chain, islice
-from typing import Any, TypeAlias
+import stat
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
 
+import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from mmengine.structures import BaseDataElement
 
 # What a dataset knows about a sample, what a pipeline passes on, or a packed
@@ -24,8 +40,20 @@ Sample: TypeAlias = Mapping[str, Any] | BaseDataElement
 PATH_KEYS = ('path', 'filename', 'img_path', 'frame_dir')
 LABEL_KEYS = ('gt_label', 'label')
 
-# Decoded frames of full size that are held at once, per video.
-_CHUNK_BYTES = 64 * 2**20
+# Containers of video. What else FFmpeg reads may name other files or
+# addresses (playlists), or is text.
+_FORMATS = (
+    'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,mpeg,mpegts,mpegvideo,'
+    'flv,ogg,h264,hevc,m4v,mjpeg,gif,ivf,rm,dv,mxf,nut,vob,swf,av1,obu'
+)
+# Those whose index gives every frame's time, so that one can start anywhere.
+# MPEG-4 part 2 may hold two frames in a packet, in any of them.
+_INDEXED = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm')
+_PACKED = 'mpeg4'
+# PyAV stumbles over streams that appear in the middle of damaged files.
+_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError)
+_MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
+_MAX_BYTES = 2**31  # of a sample's frames
 
 
 class UndecodableVideoError(RuntimeError):
@@ -85,27 +113,221 @@ def media_name(path: str) -> str:
     return path if os.path.splitext(path)[1] else f'{path}.mp4'
 
 
-def media_file(path: str) -> str:
-    """The file that mmaction2 opens for a path; it exists and is not empty.
+class _Index(NamedTuple):
+    """When frames are shown, and where decoding can start.
+
+    Args:
+        times: Of every frame, in order of display.
+        keys: Of frames that need no other, a part of ``times``.
+    """
+
+    times: list[int]
+    keys: list[int]
+
+
+class VideoReader:
+    """Frames of one file. Use it in a ``with`` statement, or close it.
+
+    Args:
+        path: The file; ``.mp4`` is added to a name without an ending.
+        seconds: How long opening the file, and reading a sample, may take.
 
     Raises:
-        UndecodableVideoError: If there is none.
+        UndecodableVideoError: If it is missing, no regular file, empty, no
+            video, damaged or too large.
     """
-    file = media_name(path)
-    try:
-        if os.path.getsize(file):
-            return file
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UndecodableVideoError(path, reason) from None
-    raise UndecodableVideoError(path, 'the file is empty')
+
+    def __init__(self, path: str, *, seconds: float = 60.0) -> None:
+        self.path = path
+        self.file = media_file(path)
+        self._seconds = seconds
+        with self._named_errors():
+            self._open()
+            self._index = self._read_index()
+            self._open()
+
+    def __len__(self) -> int:
+        """How many frames are shown."""
+        return len(self._index.times)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second on average; 0 if the file does not say."""
+        return float(self._stream.average_rate or 0)
+
+    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+        """Decode frames.
+
+        Args:
+            indices: Their numbers, in any order, repeated or not.
+
+        Returns:
+            (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            UndecodableVideoError: If one cannot be decoded.
+        """
+        numbers, places = np.unique(indices, return_inverse=True)
+        self._check_size(len(numbers))
+        frames = np.stack(list(self.iterate(numbers.tolist())))
+        return frames if len(numbers) == len(indices) else frames[places]
+
+    def iterate(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """Decode frames one by one.
+
+        Args:
+            indices: Their numbers, ascending.
+
+        Yields:
+            (H, W, 3) uint8 RGB each.
+
+        Raises:
+            UndecodableVideoError: If one cannot be decoded.
+        """
+        with self._named_errors():
+            decoded = 0
+            for frame in self._decode(indices):
+                decoded += 1
+                yield _to_rgb(frame)
+            if decoded < len(indices):
+                raise ValueError(
+                    f'frame {indices[decoded]} of {len(self)} cannot be '
+                    'reached: the file is cut off or damaged'
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        if hasattr(self, '_container'):
+            self._container.close()
+        self._used = False
+        self._container: InputContainer = av.open(
+            self.file,
+            options={
+                'protocol_whitelist': 'file',
+                'format_whitelist': _FORMATS,
+            },
+            metadata_errors='replace',
+        )
+        stream = self._container.streams.best('video')
+        # A cover picture is a video stream, too.
+        if (
+            not isinstance(stream, VideoStream)
+            or stream.disposition & Disposition.attached_pic
+        ):
+            raise ValueError('it has no video stream')
+        self._stream = stream
+        if self._stream.codec_context is None:
+            raise ValueError('FFmpeg has no decoder for it')
+        # One thread: dataloaders have their own processes.
+        self._stream.thread_type = 'NONE'
+        self._seekable = (
+            self._container.format.name in _INDEXED
+            and self._stream.codec_context.name != _PACKED
+        )
+
+    def _read_index(self) -> _Index:
+        """Read every packet's time, without decoding."""
+        times: list[int] = []
+        keys: list[int] = []
+        count = 0
+        deadline = time.monotonic() + self._seconds
+        for packet in self._container.demux(self._stream):
+            if not packet.size:
+                continue  # the end
+            # A hidden frame is discarded, but decoding may start at it.
+            count += not packet.is_discard
+            if packet.pts is not None:
+                if not packet.is_discard:
+                    times.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+            _check_time(deadline, self._seconds)
+        if not count:
+            raise ValueError('it has no frame')
+        if not self._seekable or len(set(times)) < count:
+            return _Index(list(range(count)), [])
+        return _Index(sorted(times), sorted(keys))
+
+    def _check_size(self, frames: int) -> None:
+        context = self._stream.codec_context
+        pixels = context.width * context.height
+        if pixels > _MAX_PIXELS or frames * pixels * 3 > _MAX_BYTES:
+            raise UndecodableVideoError(
+                self.path,
+                f'{frames} frame(s) of {context.width} x {context.height} '
+                'pixels are more than a sample may hold: make it smaller',
+            )
+
+    def _decode(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
+        """The frames, as far as there are some."""
+        deadline = time.monotonic() + self._seconds
+        if self._index.keys:
+            return self._decode_by_time(indices, deadline)
+        return self._decode_by_count(indices, deadline)
+
+    def _decode_by_time(
+        self, indices: Sequence[int], deadline: float
+    ) -> Iterator[VideoFrame]:
+        """Start at the last key frame before a frame; recognize it by time."""
+        shown: int | None = None  # time of the last frame decoded
+        frames: Iterator[VideoFrame] = iter(())
+        for index in indices:
+            wanted = self._index.times[index]
+            before = bisect_right(self._index.keys, wanted)
+            key = self._index.keys[max(before - 1, 0)]
+            if shown is None or key > shown:
+                self._container.seek(key, stream=self._stream)
+                frames = self._container.decode(self._stream)
+            for frame in frames:
+                _check_time(deadline, self._seconds)
+                shown = frame.pts
+                if shown == wanted:
+                    yield frame
+                    break
+            else:
+                return
+
+    def _decode_by_count(
+        self, indices: Sequence[int], deadline: float
+    ) -> Iterator[VideoFrame]:
+        """Decode from the start and count what is shown."""
+        if self._used:
+            self._open()
+        self._used = True
+        wanted = iter(indices)
+        index = next(wanted, None)
+        for number, frame in enumerate(self._container.decode(self._stream)):
+            _check_time(deadline, self._seconds)
+            if number == index:
+                yield frame
+                index = next(wanted, None)
+            if index is None:
+                return
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except UndecodableVideoError:
+            raise
+        except _ERRORS as error:
+            reason = getattr(error, 'strerror', None) or str(error)
+            raise UndecodableVideoError(self.path, reason) from None
 
 
 class Video:
-    """Every ``stride``-th frame of a video. Use it in a ``with`` statement.
+    """Every ``stride``-th frame of a video, shrunk. Use it in a ``with``.
 
-    Decoded by decord as mmaction2's ``DecordInit`` and ``DecordDecode`` do;
-    memory does not grow with the length of the video.
+    Memory does not grow with the length of the video.
 
     Args:
         path: The file; ``.mp4`` is added to a name without an ending, as
@@ -121,20 +343,15 @@ class Video:
     def __init__(
         self, path: str, *, stride: int, side: int, limit: int | None = None
     ) -> None:
-        import decord
-
         self.path = path
-        self.file = media_file(path)
         self._side = side
-        try:
-            self._reader = decord.VideoReader(self.file, num_threads=1)
-            self.frame_count = len(self._reader)
-            self.avg_fps: float = self._reader.get_avg_fps()
-        except Exception as error:
-            raise UndecodableVideoError(path, _reason(error)) from None
+        self._reader = VideoReader(path, seconds=math.inf)
+        self.file = self._reader.file
+        self.frame_count = len(self._reader)
+        self.avg_fps = self._reader.fps
         self.indices = list(range(0, self.frame_count, stride)[:limit])
-        self._first = self._decode([0])
-        self.size: tuple[int, int] = self._first.shape[1:3]
+        first = next(self._reader.iterate([0]))
+        self.size: tuple[int, int] = first.shape[:2]
 
     def frames(self) -> Iterator[np.ndarray]:
         """The frames, each (h, w, 3) uint8 RGB.
@@ -142,12 +359,8 @@ class Video:
         Raises:
             UndecodableVideoError: If one cannot be decoded.
         """
-        step = max(1, _CHUNK_BYTES // self._first[0].nbytes)
-        rest = self.indices[1:]
-        chunks = (rest[i : i + step] for i in range(0, len(rest), step))
-        for frames in chain([self._first], map(self._decode, chunks)):
-            for frame in frames:
-                yield shrink(frame, self._side)
+        for frame in self._reader.iterate(self.indices):
+            yield shrink(frame, self._side)
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """The frames in batches, each (N, h, w, 3) with N at most ``size``."""
@@ -155,18 +368,49 @@ class Video:
         while batch := list(islice(frames, size)):
             yield np.stack(batch)
 
-    def _decode(self, indices: list[int]) -> np.ndarray:
-        try:
-            return self._reader.get_batch(indices).asnumpy()
-        except Exception as error:
-            raise UndecodableVideoError(self.path, _reason(error)) from None
-
     def __enter__(self) -> Video:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # decord's readers leak when they are not freed (decord #208).
-        del self._reader
+        self._reader.close()
+
+
+def media_file(path: str) -> str:
+    """The file that is meant, see :func:`media_name`, if it is a file.
+
+    Raises:
+        UndecodableVideoError: If there is none, or if it is empty or no
+            regular file, such as a FIFO, which would be waited for.
+    """
+    file = media_name(path)
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UndecodableVideoError(path, reason) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UndecodableVideoError(path, 'it is no regular file')
+    if not status.st_size:
+        raise UndecodableVideoError(path, 'the file is empty')
+    return file
+
+
+def check_access(file: str) -> None:
+    """Raise the system's OSError if a file is missing or may not be read."""
+    os.stat(file)
+    if not os.access(file, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
+
+
+def _to_rgb(frame: VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8, turned as the file says."""
+    image = frame.to_ndarray(format='rgb24')
+    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
+
+
+def _check_time(deadline: float, seconds: float) -> None:
+    if time.monotonic() > deadline:
+        raise ValueError(f'reading took longer than {seconds:.0f} s')
 
 
 def read_image(path: str, side: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -190,7 +434,7 @@ def read_image(path: str, side: int) -> tuple[np.ndarray, tuple[int, int]]:
         content = np.fromfile(file, np.uint8)
         image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
-        raise UndecodableVideoError(path, _reason(error)) from None
+        raise UndecodableVideoError(path, one_line(error)) from None
     if image is None:
         raise UndecodableVideoError(path, 'OpenCV cannot decode it')
     frame = shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), side)
@@ -215,8 +459,7 @@ def shrink(frame: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
-def _reason(error: Exception, limit: int = 200) -> str:
-    """One line without decord's time of day, source file and stack."""
-    text = str(error).split('Stack trace')[0]
-    text = re.sub(r'\[[\d:]+\] \S+: ', '', ' '.join(text.split()))
+def one_line(error: Exception, limit: int = 200) -> str:
+    """An error as one short line."""
+    text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text}'[:limit]

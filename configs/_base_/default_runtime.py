@@ -2,12 +2,16 @@ default_scope = 'mmpretrain'
 # Workarounds for known bugs of the libraries, before these are imported.
 custom_imports = dict(imports=['bimm_mm.compat'])
 
+# For OpenMMLab's tools; those of this project use it anyway.
+runner_type = 'bimm_mm.StrictRunner'
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=20, max_keep_ckpts=3),
+    checkpoint=dict(
+        type='bimm_mm.CheckpointHook', interval=20, max_keep_ckpts=3
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [

@@ -33,7 +33,7 @@ pipeline = [
     dict(
         type='bimm_mm.SafeDecode',
         transforms=[
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             # test_mode: the middle frames, always the same.
             dict(
                 type='SampleFrames',
@@ -44,7 +44,7 @@ pipeline = [
             dict(
                 type='bimm_mm.SnapToContourStride', contour_root=contour_root
             ),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
         ],
     ),
     dict(

@@ -326,10 +326,10 @@ def _dataset(
             dict(type='Flip', flip_ratio=0.5),  # Tables 8 and 9
         ]
     pipeline = [
-        dict(type='DecordInit', num_threads=1),
+        dict(type='bimm_mm.VideoInit'),
         # As VideoMAE: a clip that is too short repeats its last frame.
         dict(type='SampleFrames', out_of_bound_opt='repeat_last', **sampling),
-        dict(type='DecordDecode'),
+        dict(type='bimm_mm.VideoDecode'),
         *crop,
         *pack,
     ]

@@ -117,20 +117,6 @@ def test_auto_scale_lr_and_the_line_in_the_log(config):
     assert 'learning rate 0.025 ' in describe_batch(cfg, 2)
 
 
-@pytest.mark.parametrize('given', [True, False])
-def test_resuming_needs_no_pretrained_checkpoint(tmp_path, given):
-    """All weights come from the run's own checkpoint."""
-    own = tmp_path / 'epoch_1.pth'
-    model = dict(backbone=dict(init_cfg=dict(type='Pretrained')))
-    cfg = Config(dict(model=model, work_dir=str(tmp_path)))
-    set_resume(cfg, 'auto')
-    assert 'init_cfg' in cfg.model.backbone  # nothing to resume from
-    own.touch()
-    (tmp_path / 'last_checkpoint').write_text(str(own))
-    set_resume(cfg, str(own) if given else 'auto')
-    assert 'init_cfg' not in cfg.model.backbone
-
-
 def test_training_from_scratch_is_noticed():
     backbone = dict(init_cfg=dict(type='Pretrained'))
     named = Config(dict(model=dict(backbone=backbone), load_from=None))

@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 
-from bimm_mm.apis.config import check_load_from
 from bimm_mm.apis.data_files import check_data_files
 
 
@@ -96,17 +94,3 @@ def test_pretraining_configs_ask_for_their_contours(
     Path(wanted[1]).parent.mkdir(parents=True)
     Path(wanted[1]).touch()
     assert 'manifest' not in missing()
-
-
-def test_pretraining_checkpoint_as_load_from_is_refused(tmp_path):
-    pretrained, finetuned = tmp_path / 'a.pth', tmp_path / 'b.pth'
-    weight = torch.zeros(1)
-    torch.save({'dorsal.backbone.norm.weight': weight}, pretrained)
-    torch.save({'state_dict': {'backbone.norm.weight': weight}}, finetuned)
-    model = dict(type='Recognizer3D', backbone=dict(type='X'))
-    with pytest.raises(ValueError, match=r'init_cfg\.checkpoint=.*a\.pth'):
-        check_load_from(Config(dict(model=model, load_from=str(pretrained))))
-    check_load_from(Config(dict(model=model, load_from=str(finetuned))))
-    # Pretraining may go on from a checkpoint of pretraining.
-    branch = dict(model, areas=[])
-    check_load_from(Config(dict(model=branch, load_from=str(pretrained))))

@@ -16,7 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner, load_checkpoint
 from torch.utils.data import DataLoader
 
-from bimm_mm.utils.safe_load import load_checkpoint_file
+from bimm_mm.utils.safe_load import read_checkpoint
 
 
 class Toy(BaseModel):
@@ -97,11 +97,11 @@ def test_a_real_checkpoint_resumes(own_checkpoint):
 def test_a_real_checkpoint_is_refused_unpatched(own_checkpoint):
     with pytest.raises(pickle.UnpicklingError, match='Weights only load'):
         load_checkpoint(Toy(), str(own_checkpoint))
-    assert 'message_hub' in load_checkpoint_file(own_checkpoint)
+    assert 'message_hub' in read_checkpoint(own_checkpoint)
 
 
 def test_reading_a_file_leaves_what_mmengine_may_load(own_checkpoint):
-    load_checkpoint_file(own_checkpoint)
+    read_checkpoint(own_checkpoint)
     load_checkpoint(Toy(), str(own_checkpoint))
 
 

@@ -109,14 +109,14 @@ def video_config(tmp_path: Path) -> Callable[..., dict]:
 
     def config(ann_file: Path) -> dict:
         decode = [
-            {'type': 'DecordInit', 'num_threads': 1},
+            {'type': 'bimm_mm.VideoInit'},
             {
                 'type': 'SampleFrames',
                 'clip_len': 4,
                 'frame_interval': 2,
                 'out_of_bound_opt': 'repeat_last',
             },
-            {'type': 'DecordDecode'},
+            {'type': 'bimm_mm.VideoDecode'},
         ]
         crop = [
             {'type': 'MultiScaleCrop', 'input_size': 32, 'scales': (1, 0.75)},

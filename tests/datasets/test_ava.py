@@ -12,9 +12,9 @@ import pytest
 from bimm_mm.datasets import AVAKeyframeDataset, SampleKey
 
 _PIPELINE = [
-    dict(type='mmaction.DecordInit', num_threads=1),
+    dict(type='bimm_mm.VideoInit'),
     dict(type='mmaction.SampleAVAFrames', clip_len=2, test_mode=True),
-    dict(type='mmaction.DecordDecode'),
+    dict(type='bimm_mm.VideoDecode'),
     dict(type='mmaction.RandomCrop', size=64),
     dict(type='mmaction.FormatShape', input_format='NCTHW', collapse=True),
     dict(type='mmaction.PackActionInputs'),

@@ -100,10 +100,10 @@ def test_following_frames_need_every_contour(tmp_path):
 
 
 PIPELINE = [
-    dict(type='DecordInit', num_threads=1),
+    dict(type='bimm_mm.VideoInit'),
     dict(type='SampleFrames', clip_len=4, frame_interval=3, test_mode=True),
     dict(type='bimm_mm.AppendFollowing'),
-    dict(type='DecordDecode'),
+    dict(type='bimm_mm.VideoDecode'),
     dict(type='bimm_mm.PackClipInputs'),
 ]
 

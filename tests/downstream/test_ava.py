@@ -20,7 +20,7 @@ from bimm_mm.registry import DATASETS, MODELS
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
 CONFIG = CONFIGS / 'ava' / 'finetune_ava.py'
 _TOY = dict(embed_dims=192, depth=6, num_heads=3)
-_VIDEO = dict(type='DecordInit', num_threads=1)
+_VIDEO = dict(type='bimm_mm.VideoInit')
 
 
 def _on_videos(pipeline: list[dict]) -> list[dict]:
@@ -30,7 +30,7 @@ def _on_videos(pipeline: list[dict]) -> list[dict]:
         if step['type'] == 'SampleAVAFrames':
             step['clip_len'] = 8
         if step['type'] == 'RawFrameDecode':
-            step['type'] = 'DecordDecode'
+            step['type'] = 'bimm_mm.VideoDecode'
         if step['type'] == 'Resize':
             step['scale'] = (-1, 72)
         if step['type'] == 'RandomCrop':

@@ -32,10 +32,10 @@ val_dataloader = dict(
         ann_file='list.txt',
         data_prefix=dict(video='VIDEOS'),
         pipeline=[
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             dict(type='SampleFrames', clip_len=4, frame_interval=6,
                  num_clips=1, test_mode=True),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
             dict(type='Resize', scale=(32, 32), keep_ratio=False),
             dict(type='FormatShape', input_format='NCTHW'),
             dict(type='PackActionInputs'),

@@ -1,4 +1,4 @@
-"""Which frames are decoded, their least size, contours as a fourth channel.
+"""Frames of a video, their least size, contours as a fourth channel.
 
 Shapes: T frames, H x W pixels.
 """
@@ -27,7 +27,55 @@ from bimm_mm.datasets.transforms.formatting import (
     set_frames,
 )
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.video import media_name, media_path
+from bimm_mm.utils.video import (
+    VideoReader,
+    check_access,
+    media_name,
+    media_path,
+)
+
+
+@TRANSFORMS.register_module()
+class VideoInit(BaseTransform):
+    """Open the video ``filename``; comes before ``SampleFrames``.
+
+    Takes the place of mmaction2's ``DecordInit``: decord gives other frames
+    than asked for from AVI and MPEG files and some MP4 ones (decord #195,
+    #365), and a damaged file can end the process.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add ``video_reader``, ``total_frames`` and ``avg_fps``.
+
+        Raises:
+            OSError: If the path is wrong or may not be read: a user's error,
+                which is not passed over.
+            UndecodableVideoError: If it is no video.
+        """
+        check_access(media_name(results['filename']))
+        reader = VideoReader(results['filename'])
+        results['video_reader'] = reader
+        results['total_frames'] = len(reader)
+        results['avg_fps'] = reader.fps
+        return results
+
+
+@TRANSFORMS.register_module()
+class VideoDecode(BaseTransform):
+    """Decode the frames ``frame_inds`` of the video that is open."""
+
+    def transform(self, results: dict) -> dict:
+        """Add ``imgs``, a list of (H, W, 3) uint8 RGB, and their sizes.
+
+        Raises:
+            UndecodableVideoError: If a frame cannot be decoded.
+        """
+        with results.pop('video_reader') as reader:
+            frames = reader.get_batch(np.ravel(results['frame_inds']))
+        results['imgs'] = list(frames)
+        results['original_shape'] = frames.shape[1:3]
+        results['img_shape'] = frames.shape[1:3]
+        return results
 
 
 @TRANSFORMS.register_module()
@@ -58,7 +106,7 @@ class SnapToContourStride(BaseTransform):
 
     Where only every k-th frame has a contour, the manifest's stride, frame
     indices are rounded down to multiples of k. Comes after ``SampleFrames``
-    and before ``DecordDecode``, inside :class:`bimm_mm.SafeDecode` or between
+    and before ``VideoDecode``, inside :class:`bimm_mm.SafeDecode` or between
     two of them. Frames keep their distance, for which k must divide
     ``frame_interval``.
 
@@ -280,7 +328,7 @@ def _check_stride(
         raise ContourError(
             f'{file.path} has contours at stride {stride}, none of the '
             f'frames {off}: add bimm_mm.SnapToContourStride between '
-            'SampleFrames and DecordDecode, to sample frames that have '
+            'SampleFrames and VideoDecode, to sample frames that have '
             'one, or set LoadContour(nearest=True), to take the nearest'
         )
 

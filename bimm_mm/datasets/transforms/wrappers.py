@@ -14,7 +14,7 @@ from bimm_mm.contours.format import ContourError
 from bimm_mm.datasets.samplers import get_random_state, set_random_state
 from bimm_mm.datasets.transforms.formatting import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.video import UndecodableVideoError, media_path
+from bimm_mm.utils.video import UndecodableVideoError, media_path, one_line
 
 # Not the file's fault, and replacing it would hide it: the user's paths and
 # contours, the installation, the order of the transforms.
@@ -38,11 +38,10 @@ def _compose(transforms: Sequence[Mapping[str, Any]]) -> Compose:
 class SafeDecode(BaseTransform):
     """Decoding steps whose errors become :class:`UndecodableVideoError`.
 
-    Decoders fail in many ways (decord alone raises three types, mmaction2
-    and mmcv add assertions). :class:`bimm_mm.ResilientDataset` replaces the
-    sample. A path that is wrong is the user's error and passes unchanged, as
-    do a decoder that is not installed, transforms in the wrong order and
-    contours that do not fit (:class:`bimm_mm.SnapToContourStride`).
+    Decoders of images fail in many ways. :class:`bimm_mm.ResilientDataset`
+    replaces the sample. A path that is wrong is the user's error and passes
+    unchanged, as do a decoder that is not installed, transforms in the wrong
+    order and contours that do not fit (:class:`bimm_mm.SnapToContourStride`).
 
     Args:
         transforms: The decoding steps and nothing else: an error of theirs
@@ -64,13 +63,12 @@ class SafeDecode(BaseTransform):
             return self.transforms(results)
         except _NOT_THE_FILE:
             raise
+        except UndecodableVideoError:
+            raise
         except Exception as error:
-            text = ' '.join(str(error).split())
-            reason = f'{type(error).__name__}: {text}'[:200]
-        # decord's readers leak when they are not freed (decord #208), and a
-        # chained traceback would keep this one alive.
-        results.pop('video_reader', None)
-        raise UndecodableVideoError(media_path(results), reason)
+            raise UndecodableVideoError(
+                media_path(results), one_line(error)
+            ) from error
 
 
 class _Repeat(BaseTransform):

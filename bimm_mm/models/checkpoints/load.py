@@ -9,7 +9,6 @@ downstream task, :func:`init_from_ventral` starts the joint stage from stage 1
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.utils.safe_load import load_checkpoint_file
+from bimm_mm.utils.safe_load import read_checkpoint
 
 if TYPE_CHECKING:
     from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -40,24 +39,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint or holds no weights.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f'there is no checkpoint at {path}: give the path of an existing '
-            '.pth file, or train the stage that writes it first'
-        )
-    try:
-        content = load_checkpoint_file(path)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-    ) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise ValueError(
-            f'{path} cannot be read as a checkpoint; it may be cut off or '
-            f'hold more than tensors: {reason}'
-        ) from error
+    content = read_checkpoint(path)
     # The weights may lie deeper in the file.
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and key in content:
@@ -67,7 +49,15 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         isinstance(value, Tensor) for value in content.values()
     ):
         raise ValueError(f'{path} holds no state dict of tensors')
-    return dict(content)
+    return strip_prefixes(content)
+
+
+def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what DDP (``module.``) and torch.compile put in them."""
+    return {
+        key.replace('_orig_mod.', '').removeprefix('module.'): value
+        for key, value in state.items()
+    }
 
 
 def subtree(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -86,12 +76,13 @@ def load_fully(
     what: str,
     source: str,
     missing_ok: tuple[str, ...] = (),
+    exact: bool = False,
 ) -> None:
     """Load weights that must cover a module; log counts and what is left.
 
     ``what`` and ``source`` name module and weights in messages. A weight of
     another shape is a ValueError, and so is one that is missing, unless its
-    name starts with one of ``missing_ok``.
+    name starts with one of ``missing_ok``, and with ``exact`` one too many.
     """
     own = module.state_dict()
     found = {key: state[key] for key in own if key in state}
@@ -110,6 +101,12 @@ def load_fully(
             f'{source} does not cover {what}: {len(fatal)} of {len(own)} '
             f'tensors are missing, such as {fatal[0]}. Use a checkpoint of '
             'the same arch and options'
+        )
+    left = [key for key in state if key not in own] if exact else []
+    if left:
+        raise ValueError(
+            f'{source} is of another model than {what}: {len(left)} of its '
+            f'{len(state)} tensors have no place, such as {left[0]}'
         )
     report = f'{what}: {len(found)} of {len(own)} tensors from {source}'
     if missing:

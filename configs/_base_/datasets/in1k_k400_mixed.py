@@ -29,15 +29,14 @@ video_pipeline = [
     dict(
         type='bimm_mm.SafeDecode',
         transforms=[
-            # chosen: one thread, more of them can hang (decord issue 220)
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             dict(
                 type='SampleFrames',
                 clip_len=16,  # as OmniMAE: Table 1
                 frame_interval=4,  # chosen: as VideoMAE
                 out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
             ),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
         ],
     ),
     dict(
@@ -91,5 +90,5 @@ train_dataloader = dict(
 )
 data_preprocessor = dict(
     type='bimm_mm.ClipDataPreprocessor',
-    to_rgb=False,  # decord gives R, G, B, and StillClip as well
+    to_rgb=False,  # videos are read as R, G, B, and StillClip as well
 )

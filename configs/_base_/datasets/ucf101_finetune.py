@@ -16,15 +16,14 @@ train_pipeline = [
     dict(
         type='bimm_mm.SafeDecode',
         transforms=[
-            # chosen: one thread, more of them can hang (decord issue 220)
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             dict(
                 type='SampleFrames',
                 clip_len=16,  # Sec. A.2
                 frame_interval=4,  # Sec. A.2
                 out_of_bound_opt='repeat_last',  # chosen: as VideoMAE
             ),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
         ],
     ),
     dict(
@@ -70,7 +69,7 @@ val_pipeline = [
     dict(
         type='bimm_mm.SafeDecode',
         transforms=[
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             dict(
                 type='SampleFrames',
                 clip_len=16,
@@ -79,7 +78,7 @@ val_pipeline = [
                 out_of_bound_opt='repeat_last',
                 test_mode=True,
             ),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
         ],
     ),
     dict(type='Resize', scale=(-1, size)),
@@ -90,7 +89,7 @@ test_pipeline = [
     dict(
         type='bimm_mm.SafeDecode',
         transforms=[
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             dict(
                 type='SampleFrames',
                 clip_len=16,
@@ -99,7 +98,7 @@ test_pipeline = [
                 out_of_bound_opt='repeat_last',
                 test_mode=True,
             ),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
         ],
     ),
     dict(type='Resize', scale=(-1, size)),

@@ -10,8 +10,7 @@ train_pipeline = [
     dict(
         type='bimm_mm.SafeDecode',
         transforms=[
-            # chosen: one thread, more of them can hang (decord issue 220)
-            dict(type='DecordInit', num_threads=1),
+            dict(type='bimm_mm.VideoInit'),
             dict(
                 type='SampleFrames',
                 clip_len=16,  # Sec. A.2
@@ -21,7 +20,7 @@ train_pipeline = [
             dict(
                 type='bimm_mm.SnapToContourStride', contour_root=contour_root
             ),
-            dict(type='DecordDecode'),
+            dict(type='bimm_mm.VideoDecode'),
         ],
     ),
     # chosen: no crop is larger than the frame, see the class
@@ -73,5 +72,5 @@ train_dataloader = dict(
 )
 data_preprocessor = dict(
     type='bimm_mm.ClipDataPreprocessor',
-    to_rgb=False,  # decord gives R, G, B
+    to_rgb=False,  # videos are read as R, G, B
 )

@@ -1,0 +1,202 @@
+"""Checkpoints that a run can always go on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.runner import Runner
+
+from bimm_mm.engine.runner import RunLayout
+from bimm_mm.registry import HOOKS
+from bimm_mm.utils.files import write_text
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+INTERRUPTED = 'interrupted.pth'
+
+
+@HOOKS.register_module()
+class CheckpointHook(MMEngineCheckpointHook):
+    """MMEngine's hook, which never leaves a run without a whole checkpoint.
+
+    An old checkpoint is removed after the new one is there, not before, and
+    Ctrl-C and SIGTERM (slurm's time limit) save the run first, within the
+    epoch, as ``interrupted.pth``. Options are those of MMEngine's
+    ``CheckpointHook``. Files are written whole by
+    :func:`bimm_mm.compat.patches.write_files_whole`.
+    """
+
+    keep_ckpt_ids: deque[int]
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str, str | None]
+
+    def before_train(self, runner: Runner) -> None:
+        """Look for checkpoints of before, and listen for signals."""
+        super().before_train(runner)
+        self._signal: int | None = None
+        self._handlers = {
+            number: signal.signal(number, self._note) for number in _SIGNALS
+        }
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                loader = loop.dataloader
+                loader.worker_init_fn = partial(
+                    _outlive_signals, loader.worker_init_fn
+                )
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the signals back."""
+        self._restore()
+        super().after_train(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write down how the run is laid out; resuming compares it."""
+        layout = RunLayout.of(runner)._asdict()
+        checkpoint['meta']['layout'] = layout
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | Sequence | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Save what is due; after a signal, save and end."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._signal is None:
+            return
+        # Summed gradients are no part of a checkpoint: go on until they are
+        # applied. Nor is the end of an epoch, which comes right after it.
+        step = runner.iter + 1
+        applied = step % runner.optim_wrapper._accumulative_counts == 0
+        last = batch_idx + 1 == len(runner.train_dataloader)
+        if applied and not (self.by_epoch and last):
+            self._save_and_end(runner, epoch=runner.epoch, step=step)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save what is due; after a signal, save and end."""
+        super().after_train_epoch(runner)
+        if self._signal is not None:
+            self._save_and_end(
+                runner, epoch=runner.epoch + 1, step=runner.iter
+            )
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | Sequence | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """After a signal, do not wait for the end of a validation."""
+        if getattr(self, '_signal', None) is not None:
+            self._save_and_end(runner, epoch=runner.epoch, step=runner.iter)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Remember a signal; a second one ends the process at once."""
+        if self._signal is not None:
+            self._restore()
+            os.kill(os.getpid(), number)
+        # Only the main process saves. Were another one to leave first, the
+        # main process would wait for it in vain.
+        if is_main_process():
+            self._signal = number
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _save_and_end(self, runner: Runner, *, epoch: int, step: int) -> None:
+        """Save the run as it is and end the process."""
+        assert self._signal is not None
+        name = signal.Signals(self._signal).name
+        self._write(runner, INTERRUPTED, dict(epoch=epoch, iter=step))
+        runner.logger.warning(
+            f'{name}: saved {Path(self.out_dir) / INTERRUPTED} after step '
+            f'{step}; --resume goes on from there'
+        )
+        self._restore()
+        raise SystemExit(128 + self._signal)
+
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict[str, Any]
+    ) -> None:
+        """Save, then point to the new file, then remove old ones."""
+        name = self.filename_tmpl.format(step)
+        stale: list[str] = [INTERRUPTED]
+        if self.max_keep_ckpts > 0:
+            kept = [other for other in self.keep_ckpt_ids if other != step]
+            kept.append(step)
+            cut = max(len(kept) - self.max_keep_ckpts, 0)
+            stale += [self.filename_tmpl.format(old) for old in kept[:cut]]
+            self.keep_ckpt_ids = deque(kept[cut:])
+            runner.message_hub.update_info('keep_ckpt_ids', kept[cut:])
+        self._write(runner, name, meta)
+        if is_main_process():
+            for old in stale:
+                (Path(self.out_dir) / old).unlink(missing_ok=True)
+
+    def _write(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
+        self.last_ckpt = str(Path(self.out_dir) / name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+        )
+        if is_main_process():
+            write_text(self.last_ckpt, Path(self.out_dir) / 'last_checkpoint')
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save the best one; remove the one before when it is there."""
+        if not self.save_best:
+            return
+        # MMEngine removes the best one that it knows before it writes: it is
+        # not told, and the file is removed here afterwards.
+        several = hasattr(self, 'best_ckpt_path_dict')
+        before = dict(
+            self.best_ckpt_path_dict if several else {'': self.best_ckpt_path}
+        )
+        self.best_ckpt_path = None
+        self.best_ckpt_path_dict = dict.fromkeys(before, None)
+        super()._save_best_checkpoint(runner, metrics)
+        after = self.best_ckpt_path_dict
+        if not several:
+            after = {'': self.best_ckpt_path}
+            del self.best_ckpt_path_dict
+        for key, old in before.items():
+            if after[key] is None:  # no better than before
+                after[key] = old
+            elif old and old != after[key] and is_main_process():
+                Path(old).unlink(missing_ok=True)
+        if not several:
+            self.best_ckpt_path = after['']
+
+
+def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
+    """Start a worker of a dataloader that lives as long as it is needed.
+
+    Ctrl-C and slurm signal every process of a run; the main process needs
+    its workers until it has saved. A second SIGTERM is the main process's own
+    at its end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ignore_once)
+    if init is not None:
+        init(worker)
+
+
+def _ignore_once(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)

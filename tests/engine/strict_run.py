@@ -1,0 +1,154 @@
+"""A small run that can be stopped and continued, as a program.
+
+    python -m tests.engine.strict_run FOLDER [key=value ...]
+
+Started by test_strict_runner.py; not a test itself. Appends the loss of every
+step to FOLDER/losses.txt, as step, loss and learning rate.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+import bimm_mm.compat  # noqa: F401  fixes libraries
+from bimm_mm.datasets.samplers import SampleKey
+from bimm_mm.engine import StrictRunner
+from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
+
+# Stands for a file of init_cfg or of an earlier stage.
+PRETRAINED = Path(__file__)
+
+
+class Numbers(Dataset):
+    """Samples that are functions of index, epoch and seed."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(hash(tuple(key)) % 2**31)
+        return dict(inputs=torch.rand(3, generator=generator))
+
+
+class Toy(BaseModel):
+    """A linear map with dropout, slow enough to be stopped."""
+
+    def __init__(self, pause: float, width: int) -> None:
+        super().__init__()
+        self.pause = pause
+        self.linear = nn.Linear(3, width)
+
+    def init_weights(self) -> None:
+        if not PRETRAINED.exists():
+            raise FileNotFoundError(PRETRAINED)
+
+    def forward(self, inputs: Tensor, mode: str) -> dict[str, Tensor]:
+        time.sleep(self.pause)
+        error = self.linear(inputs) - torch.rand(())
+        return dict(loss=error.square().mean())
+
+
+class Write(Hook):
+    """Append what every step did to a file; stop after some epochs."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, path: Path, stop: int | None) -> None:
+        self.path = path
+        self.stop = stop
+
+    def before_train_epoch(self, runner) -> None:
+        runner.train_loop.stop_training = runner.epoch + 1 == self.stop
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs) -> None:
+        if runner.rank:
+            return
+        rate = runner.optim_wrapper.param_groups[0]['lr']
+        with self.path.open('a') as file:
+            print(runner.iter, outputs['loss'].item(), rate, file=file)
+
+
+def build(folder: Path, **options) -> StrictRunner:
+    """A runner of 12 steps an epoch unless told otherwise."""
+    values = (
+        dict(
+            samples=24,
+            batch=2,
+            epochs=3,
+            pause=0.0,
+            width=3,
+            workers=0,
+            resume=False,
+            load_from=None,
+            accumulate=1,
+            keep=1,
+            stop=None,
+        )
+        | options
+    )
+    torch.manual_seed(0)
+    cfg = dict(train_dataloader=dict(batch_size=values['batch']))
+    processes = int(os.environ.get('WORLD_SIZE', 1))
+    if processes > 1:
+        prepare_cpu_processes(cfg := Config(cfg))
+    return StrictRunner(
+        cfg=cfg,
+        launcher='pytorch' if processes > 1 else 'none',
+        model=Toy(values['pause'], values['width']),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            dataset=Numbers(values['samples']),
+            sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
+            collate_fn=default_collate,
+            batch_size=values['batch'],
+            num_workers=values['workers'],
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=values['epochs']),
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=0.1),
+            accumulative_counts=values['accumulate'],
+        ),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5),
+            dict(type='CosineAnnealingLR', begin=5, by_epoch=False),
+        ],
+        auto_scale_lr=dict(enable=True, base_batch_size=2),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='bimm_mm.CheckpointHook',
+                interval=1,
+                max_keep_ckpts=values['keep'],
+            )
+        ),
+        custom_hooks=[
+            dict(type='bimm_mm.StepSeedHook'),
+            Write(folder / 'losses.txt', values['stop']),
+        ],
+        randomness=dict(seed=3),
+        resume=values['resume'],
+        load_from=values['load_from'],
+        experiment_name=f'strict_{time.monotonic_ns()}',
+    )
+
+
+if __name__ == '__main__':
+    where = Path(sys.argv[1])
+    where.mkdir(parents=True, exist_ok=True)
+    given = (argument.split('=') for argument in sys.argv[2:])
+    build(where, **{k: ast.literal_eval(v) for k, v in given}).train()
+    end_processes()

@@ -1,0 +1,235 @@
+"""A run that is stopped goes on as if it had not been, or says why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import torch
+
+from bimm_mm.engine import StrictRunner
+from bimm_mm.engine.runner import newest_checkpoint
+from tests.engine import strict_run
+from tests.engine.strict_run import build
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(folder: Path, **options) -> str:
+    """Train in this process; what was trained."""
+    folder.mkdir(exist_ok=True)
+    build(folder, **options).train()
+    return (folder / 'losses.txt').read_text()
+
+
+def start(folder: Path, *options: str, processes: int = 1) -> subprocess.Popen:
+    """Train in another process, or in two."""
+    launcher = [
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        f'--nproc_per_node={processes}',
+    ]
+    return subprocess.Popen(
+        [
+            sys.executable,
+            *(launcher if processes > 1 else []),
+            '-m',
+            'tests.engine.strict_run',
+            str(folder),
+            *options,
+        ],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Signals reach all processes of the run, as Ctrl-C and slurm do.
+        start_new_session=True,
+    )
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    """Until so many steps were trained."""
+    for _ in range(2400):  # two minutes
+        path = folder / 'losses.txt'
+        if path.exists() and path.read_text().count('\n') >= step:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f'step {step} never came')
+
+
+def start_of_data(path: Path) -> int:
+    """Where the bytes of the first tensor begin in a file of torch.save."""
+    with ZipFile(path) as archive:
+        names = [i for i in archive.infolist() if '/data/' in i.filename]
+        header = names[0].header_offset
+    # Behind the fixed part of the header, a name and an extra field.
+    lengths = struct.unpack_from('<HH', path.read_bytes(), header + 26)
+    return header + 30 + sum(lengths)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory) -> str:
+    """Every step's loss and rate of a run that nothing stopped."""
+    return run(tmp_path_factory.mktemp('whole') / 'run')
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_within_the_epoch_and_resume_goes_on(
+    tmp_path, uninterrupted, number
+):
+    folder = tmp_path / 'run'
+    process = start(folder, 'pause=0.1', 'workers=2')
+    wait_for_step(folder, 17)
+    os.killpg(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    step = int(re.search(r'saved .*interrupted.pth after step (\d+)', said)[1])
+    assert 17 <= step < 24, said
+    assert run(folder, resume=True, workers=2) == uninterrupted
+    # It has served its purpose.
+    assert not (folder / 'interrupted.pth').exists()
+
+
+def test_two_processes_save_and_go_on(tmp_path):
+    whole, folder = tmp_path / 'whole', tmp_path / 'run'
+    start(whole, 'workers=1', processes=2).communicate(timeout=120)
+    process = start(folder, 'pause=0.2', 'workers=1', processes=2)
+    wait_for_step(folder, 8)
+    os.killpg(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert 'SIGTERM: saved' in said
+    start(folder, 'resume=True', processes=2).communicate(timeout=120)
+    losses = (folder / 'losses.txt').read_text()
+    assert losses == (whole / 'losses.txt').read_text()
+    assert losses.count('\n') == 18
+
+
+def test_killed_run_repeats_what_was_not_saved(tmp_path, uninterrupted):
+    folder = tmp_path / 'run'
+    process = start(folder, 'pause=0.1', 'workers=2')
+    wait_for_step(folder, 17)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    lines = run(folder, resume=True).splitlines(keepends=True)
+    steps = {int(line.split()[0]): line for line in lines}
+    assert ''.join(steps.values()) == uninterrupted
+    # Those after the first epoch's checkpoint were trained twice, equally.
+    assert len(lines) > len(steps)
+    assert set(lines) == set(steps.values())
+
+
+@pytest.mark.parametrize('options', [dict(batch=4), dict(accumulate=2)])
+def test_other_total_batch_lays_the_schedule_out_anew(
+    tmp_path, caplog, options
+):
+    folder = tmp_path / 'run'
+    run(folder, epochs=3, stop=1)
+    wanted = run(tmp_path / 'other', **options).splitlines()
+    (folder / 'losses.txt').unlink()
+    runner = build(folder, resume=True, **options)
+    runner.train()
+    lines = (folder / 'losses.txt').read_text().splitlines()
+    # Steps and rates are those of a run that had this batch all along.
+    assert [re.sub(r' \S+ ', ' ', line) for line in lines] == [
+        re.sub(r' \S+ ', ' ', line) for line in wanted[-len(lines) :]
+    ]
+    assert len(lines) == len(wanted) * 2 // 3
+
+
+def test_resuming_needs_no_pretrained_weights(tmp_path, monkeypatch):
+    folder = tmp_path / 'run'
+    run(folder, stop=1)
+    monkeypatch.setattr(strict_run, 'PRETRAINED', tmp_path / 'gone.pth')
+    assert run(folder, resume=True).count('\n') == 36
+    with pytest.raises(FileNotFoundError, match='gone'):
+        run(tmp_path / 'other')
+
+
+def test_other_data_is_another_run(tmp_path):
+    run(tmp_path, epochs=1)
+    with pytest.raises(ValueError, match=r'24 samples, .* has 26'):
+        run(tmp_path, samples=26, resume=True)
+
+
+def test_other_model_is_named(tmp_path):
+    run(tmp_path, epochs=1)
+    with pytest.raises(
+        ValueError, match=r'epoch_1\.pth does not fit .*linear\.weight'
+    ):
+        run(tmp_path, width=4, resume=True)
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    run(tmp_path, epochs=1)
+    path = tmp_path / 'epoch_1.pth'
+    content = torch.load(path)
+    del content['optimizer']
+    torch.save(content, tmp_path / 'best.pth')
+    with pytest.raises(ValueError, match='no optimizer state'):
+        run(tmp_path, resume=True, load_from=str(tmp_path / 'best.pth'))
+
+
+@pytest.mark.parametrize('damage', ['cut', 'flip', 'empty', 'text'])
+def test_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path, uninterrupted, damage
+):
+    folder = tmp_path / 'run'
+    run(folder, keep=2, epochs=3, stop=2)
+    path = folder / 'epoch_2.pth'
+    content = bytearray(path.read_bytes())
+    place = start_of_data(path)
+    path.unlink()
+    if damage == 'cut':
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == 'flip':
+        content[place] ^= 1  # one bit of a weight
+        path.write_bytes(content)
+    else:
+        path.write_bytes(b'' if damage == 'empty' else b'<html>')
+    (folder / 'losses.txt').unlink()
+    lines = run(folder, resume=True).splitlines()
+    assert lines == uninterrupted.splitlines()[12:]
+
+
+def test_nothing_to_resume_is_said(tmp_path, capsys):
+    assert newest_checkpoint(tmp_path) is None
+    assert not capsys.readouterr().out
+    run(tmp_path, epochs=1)
+    for path in tmp_path.glob('*.pth'):
+        path.unlink()
+    assert newest_checkpoint(tmp_path) is None
+    assert 'TRAINING STARTS ANEW' in ''.join(capsys.readouterr())
+
+
+def test_checkpoint_must_fill_the_model(tmp_path):
+    run(tmp_path, epochs=1)
+    content = torch.load(tmp_path / 'epoch_1.pth')['state_dict']
+    runner: StrictRunner = build(tmp_path)
+    for name, state, words in (
+        ('foreign', {'x.weight': torch.ones(1)}, r'2 of 2 tensors are miss'),
+        ('part', {'linear.bias': content['linear.bias']}, r'1 of 2 .*weight'),
+        ('more', {**content, 'extra': torch.ones(1)}, r'1 of its 3 .*extra'),
+        (
+            'areas',
+            {'head.areas.0.x': torch.ones(1)},
+            r'of pretraining: .*init_cfg',
+        ),
+    ):
+        path = tmp_path / f'{name}.pth'
+        torch.save(dict(state_dict=state), path)
+        with pytest.raises(ValueError, match=rf'{name}\.pth .*{words}'):
+            runner.load_checkpoint(str(path))
+    wrapped = {f'module._orig_mod.{k}': v for k, v in content.items()}
+    torch.save(dict(state_dict=wrapped), tmp_path / 'compiled.pth')
+    runner.load_checkpoint(str(tmp_path / 'compiled.pth'))
+    assert torch.equal(runner.model.linear.weight, content['linear.weight'])

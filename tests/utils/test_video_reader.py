@@ -1,0 +1,166 @@
+"""Frames by number, in every container and codec; bad files by name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from benchmarks.robustness.numbered import number, write
+from bimm_mm.utils.video import UndecodableVideoError, VideoReader
+
+# Frames that need others before and after them, and several key frames.
+B_FRAMES = {'bf': '2', 'g': '12'}
+CODECS = {
+    'libx264': B_FRAMES,
+    'libx265': {**B_FRAMES, 'x265-params': 'log-level=none'},
+    'mpeg4': B_FRAMES,
+    'mpeg2video': B_FRAMES,
+    'libvpx-vp9': {'g': '12', 'deadline': 'realtime'},
+    'mjpeg': {},
+    'wmv2': {},
+}
+MATRIX = [
+    *(('mp4', codec) for codec in ('libx264', 'libx265', 'mpeg4')),
+    *(('mov', codec) for codec in ('libx264', 'mjpeg')),
+    *(('mkv', codec) for codec in CODECS if codec != 'wmv2'),
+    *(('avi', codec) for codec in ('libx264', 'mpeg4', 'mjpeg', 'wmv2')),
+    *(('mpg', codec) for codec in ('mpeg2video', 'libx264')),
+    *(('ts', codec) for codec in ('mpeg2video', 'libx264', 'mpeg4')),
+    ('webm', 'libvpx-vp9'),
+    ('flv', 'libx264'),
+    ('asf', 'wmv2'),
+]
+
+
+@pytest.mark.parametrize(('ending', 'codec'), MATRIX)
+def test_frames_are_those_asked_for(tmp_path, ending, codec):
+    path = write(tmp_path / f'a.{ending}', codec, options=CODECS[codec])
+    strided = list(range(2, 80, 4))
+    scattered = [71, 3, 40, 40, 13, 12, 11]
+    with VideoReader(str(path)) as reader:
+        assert len(reader) == 80
+        assert list(map(number, reader.get_batch(strided))) == strided
+        assert list(map(number, reader.get_batch(scattered))) == scattered
+        assert reader.get_batch([0]).shape == (1, 64, 112, 3)
+
+
+def test_packed_b_frames():
+    # XviD puts two frames into one packet, as in a quarter of UCF101.
+    path = Path(__file__).with_name('packed.avi')
+    with VideoReader(str(path)) as reader:
+        # Its encoder lost the last frames.
+        assert len(reader) == 58
+        wanted = list(range(0, 56, 3))
+        assert list(map(number, reader.get_batch(wanted))) == wanted
+
+
+def test_variable_rate_counts_frames(tmp_path):
+    times = [3 * index + index % 3 for index in range(80)]
+    path = write(tmp_path / 'a.mp4', 'libx264', times=times, options=B_FRAMES)
+    with VideoReader(str(path)) as reader:
+        wanted = list(range(1, 80, 7))
+        assert list(map(number, reader.get_batch(wanted))) == wanted
+
+
+@pytest.mark.parametrize('turns', [1, 2, 3])
+def test_turned_video_is_shown_upright(tmp_path, turns):
+    path = write(tmp_path / 'a.mp4', 'libx264', frames=5)
+    turned = tmp_path / 'turned.mp4'
+    with av.open(str(path)) as source, av.open(str(turned), 'w') as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(90 * turns)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    with VideoReader(str(path)) as upright, VideoReader(str(turned)) as reader:
+        wanted = np.rot90(upright.get_batch([3])[0], turns)
+        assert np.array_equal(reader.get_batch([3])[0], wanted)
+
+
+def test_cover_picture_is_no_video(tmp_path):
+    path = tmp_path / 'song.mp4'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=44100)
+        silence = np.zeros((1, 1024), np.float32)
+        frame = av.AudioFrame.from_ndarray(silence, 'fltp', 'mono')
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(UndecodableVideoError, match='no video stream'):
+        VideoReader(str(path))
+
+
+@pytest.mark.parametrize('ending', ['mp4', 'avi'])
+def test_cut_off_file_is_named(tmp_path, ending):
+    path = write(tmp_path / f'a.{ending}', 'libx264', options=B_FRAMES)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3])
+    with (
+        pytest.raises(UndecodableVideoError) as error,
+        VideoReader(str(path)) as reader,
+    ):
+        reader.get_batch([0, 79])
+    assert str(path) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    (tmp_path / 'empty.mp4').touch()
+    (tmp_path / 'folder.mp4').mkdir()
+    (tmp_path / 'zero.mp4').symlink_to('/dev/zero')
+    for name, reason in (
+        ('pipe.mp4', 'no regular file'),
+        ('folder.mp4', 'no regular file'),
+        ('zero.mp4', 'no regular file'),
+        ('empty.mp4', 'empty'),
+        ('nowhere.mp4', 'No such file'),
+    ):
+        with pytest.raises(UndecodableVideoError, match=reason):
+            VideoReader(str(tmp_path / name))
+
+
+def test_playlist_sends_no_request(tmp_path):
+    server = socket.create_server(('127.0.0.1', 0))
+    server.settimeout(1)
+    asked = []
+
+    def listen() -> None:
+        with suppress(TimeoutError):
+            asked.append(server.accept())
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    port = server.getsockname()[1]
+    path = tmp_path / 'list.mp4'
+    path.write_text(
+        '#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n'
+        f'http://127.0.0.1:{port}/a.ts\n#EXT-X-ENDLIST\n'
+    )
+    with pytest.raises(UndecodableVideoError):
+        VideoReader(str(path))
+    listener.join()
+    assert not asked
+
+
+def test_reading_has_a_time_limit(tmp_path):
+    path = write(tmp_path / 'a.mp4', 'libx264')
+    with VideoReader(str(path)) as reader:
+        reader._seconds = 0
+        with pytest.raises(UndecodableVideoError, match='longer than 0 s'):
+            reader.get_batch([79])
+
+
+def test_sample_has_a_size_limit(tmp_path):
+    path = write(tmp_path / 'a.mp4', 'libx264')
+    reader = VideoReader(str(path))
+    with pytest.raises(UndecodableVideoError, match='more than a sample'):
+        reader._check_size(2**20)
