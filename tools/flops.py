@@ -12,27 +12,14 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
-from bimm_mm.apis.flops import Complexity, count_config
+from bimm_mm.apis.flops import Part, count_config
 from bimm_mm.apis.launch import add_cfg_options
 from bimm_mm.utils.files import write_json
-
-
-def table(work: Complexity) -> list[dict[str, Any]]:
-    """A row for every part, and one for the whole."""
-    rows: list[tuple[str, float | None, float]] = [
-        (part.name, part.macs / 1e9, part.params / 1e6) for part in work.parts
-    ]
-    if work.shared:
-        rows.append(('shared blocks, counted twice', None, -work.shared / 1e6))
-    rows.append(('total', work.macs / 1e9, work.params / 1e6))
-    header = ('part', 'GFLOPs', 'M params')
-    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def main() -> None:
@@ -45,11 +32,15 @@ def main() -> None:
     parser.add_argument('--json', help='write the numbers here')
     args = parser.parse_args()
     try:
-        work = count_config(load_config(args.config, args.cfg_options))
+        size, parts = count_config(load_config(args.config, args.cfg_options))
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    rows = table(work)
-    print(f'one input of {" x ".join(map(str, work.size))}:\n')
+    sums = sum(p.macs for p in parts), sum(p.params for p in parts)
+    rows = [
+        {'part': name, 'GFLOPs': macs / 1e9, 'M params': params / 1e6}
+        for name, macs, params in [*parts, Part('total', *sums)]
+    ]
+    print(f'one input of {" x ".join(map(str, size))}:\n')
     print(tabulate(rows, 'keys', 'pipe', floatfmt='.2f'))
     print(
         '\nGFLOPs: billions of multiply-adds in matrix products, convolutions '

@@ -13,7 +13,7 @@ _MODULES = {
         'write_features',
     ),
     'features': ('extract_features',),
-    'flops': ('Complexity', 'count_config', 'multiply_adds'),
+    'flops': ('count_config', 'multiply_adds'),
     'pictures': ('save_pictures',),
     'probe': ('find_folds', 'probe_features', 'select_listed', 'summary'),
     'inference': ('init_model', 'load_batch', 'reconstruct'),

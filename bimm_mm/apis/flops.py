@@ -7,8 +7,7 @@ no content, so that counting a ViT-L takes a second and no memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -29,8 +28,7 @@ _HEADS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Multiply-adds of one forward pass, and parameters, of a model's part."""
 
     name: str
@@ -38,27 +36,8 @@ class Part:
     params: int
 
 
-@dataclass(frozen=True)
-class Complexity:
-    """What one forward pass of a model costs, for one clip or image.
-
-    ``size`` is the input's (T, H, W); ``shared`` are parameters that two
-    parts have in common.
-    """
-
-    size: Size
-    parts: tuple[Part, ...]
-    shared: int = 0
-
-    @property
-    def macs(self) -> int:
-        """Of all parts."""
-        return sum(part.macs for part in self.parts)
-
-    @property
-    def params(self) -> int:
-        """Of all parts, shared ones once."""
-        return sum(part.params for part in self.parts) - self.shared
+# Size (T, H, W) of the input, and what each part of the model costs.
+Counted = tuple[Size, list[Part]]
 
 
 def multiply_adds(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
@@ -76,8 +55,8 @@ def multiply_adds(run: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
     return counter.get_total_flops() // 2, result
 
 
-def count_config(cfg: Config) -> Complexity:
-    """Count the model of a config, for one input of the size it names.
+def count_config(cfg: Config) -> Counted:
+    """Count the model of a config, for one input (T, H, W) that it names.
 
     Of pretraining (``BIMM`` or ``MaskedBranch``) that is one masked step with
     targets, of a classifier with this project's encoder as ``backbone``
@@ -101,7 +80,7 @@ def count_config(cfg: Config) -> Complexity:
         return _count_downstream(model, kind)
 
 
-def _count_downstream(config: dict[str, Any], kind: str) -> Complexity:
+def _count_downstream(config: dict[str, Any], kind: str) -> Counted:
     """Encoder with all tokens, and the head of a classifier."""
     encoder = _on_meta(config['backbone'])
     x = _empty_input(encoder, encoder.size)
@@ -112,10 +91,10 @@ def _count_downstream(config: dict[str, Any], kind: str) -> Complexity:
         parts.append(
             Part('head', multiply_adds(head, features)[0], _params(head))
         )
-    return Complexity(encoder.size, tuple(parts))
+    return encoder.size, parts
 
 
-def _count_pretraining(config: dict[str, Any], kind: str) -> Complexity:
+def _count_pretraining(config: dict[str, Any], kind: str) -> Counted:
     """One masked step: of a branch, or of a clip and one frame of it."""
     model = _on_meta(config)
     # The dorsal branch first, as BIMM does: its maps serve the ventral one.
@@ -136,8 +115,9 @@ def _count_pretraining(config: dict[str, Any], kind: str) -> Complexity:
             macs += multiply_adds(target, clips, branch.backbone.patch)[0]
             params += _params(target)
     parts.append(Part('targets', macs, params))
-    whole = sum(part.params for part in parts)
-    return Complexity(size, tuple(parts), shared=whole - _params(model))
+    if shared := sum(part.params for part in parts) - _params(model):
+        parts.append(Part('shared blocks, counted twice', 0, -shared))
+    return size, parts
 
 
 def _masked_parts(branch: MaskedBranch, size: Size, prefix: str) -> list[Part]:

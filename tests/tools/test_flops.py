@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.flops import count_config, multiply_adds
@@ -87,6 +89,15 @@ def branch(size: dict, *, video: bool) -> dict[str, int]:
     }
 
 
+def count(cfg: Config) -> SimpleNamespace:
+    """Parts of a config's model, and their sums."""
+    size, parts = count_config(cfg)
+    _, macs, params = zip(*parts, strict=True)
+    return SimpleNamespace(
+        size=size, parts=parts, macs=sum(macs), params=sum(params)
+    )
+
+
 @pytest.mark.parametrize('name', SIZES)
 @pytest.mark.parametrize('cls_token', [True, False])
 def test_classifier_by_formula(name, cls_token):
@@ -97,7 +108,7 @@ def test_classifier_by_formula(name, cls_token):
             'model.backbone.out_type': 'avg',
         }
     cfg = load_config(DOWNSTREAM / 'k400' / f'finetune_{name}.py', options)
-    work = count_config(cfg)
+    work = count(cfg)
     expected = classifier(SIZES[name], cls_token=cls_token)
     assert (work.macs, work.params) == expected
     assert work.size == (16, 224, 224)
@@ -109,12 +120,11 @@ def test_classifier_by_formula(name, cls_token):
 
 @pytest.mark.parametrize('name', SIZES)
 def test_joint_step_by_formula(name):
-    work = count_config(
-        load_config(ROOT / f'configs/bimm/pretrain_joint_{name}.py')
-    )
+    work = count(load_config(ROOT / f'configs/bimm/pretrain_joint_{name}.py'))
     size = SIZES[name]
     macs = {part.name: part.macs for part in work.parts}
-    targets = macs.pop('targets')
+    targets, shared = macs.pop('targets'), work.parts[-1].params
+    assert macs.pop('shared blocks, counted twice') == 0
     expected = {}
     for stream, last in (('dorsal', 'MT'), ('ventral', 'V4')):
         counts = branch(size, video=stream == 'dorsal')
@@ -124,13 +134,13 @@ def test_joint_step_by_formula(name):
             expected[f'{stream} {area} decoder'] = counts[key]
     assert macs == expected
     assert 0 < targets < 0.05 * work.macs
-    assert work.shared == size['shared'] * block_params(size['dim'])
+    assert shared == -size['shared'] * block_params(size['dim'])
 
 
 @pytest.mark.parametrize('name', ['pretrain_joint.py', 'pretrain_ventral.py'])
 def test_parts_are_the_whole_step_on_real_tensors(name):
     cfg = load_config(ROOT / 'configs' / 'quickstart' / name)
-    work = count_config(cfg)
+    work = count(cfg)
     if 'ventral_checkpoint' in cfg.model:
         cfg.model.ventral_checkpoint = None
     model = MODELS.build(cfg.model)
@@ -142,17 +152,17 @@ def test_parts_are_the_whole_step_on_real_tensors(name):
 
 def test_windows_cost_less_and_resolution_more():
     cfg = load_config(DOWNSTREAM / 'imagenet' / 'finetune_bimm_in1k.py')
-    small = count_config(cfg)
+    small = count(cfg)
     assert [part.name for part in small.parts] == ['encoder', 'head']
     cfg.model.backbone.img_size = 448
-    large = count_config(cfg)
+    large = count(cfg)
     assert large.macs > 4 * small.macs
     assert large.params == small.params
     cfg.model.type = 'EncoderDecoder'
     cfg.model.backbone.update(
         with_cls_token=False, out_type='featmap', window_size=7
     )
-    windowed = count_config(cfg)
+    windowed = count(cfg)
     tokens = 28 * 28
     # Sixteen windows of 49 tokens instead of one of 784.
     linear = tokens * 12 * 768**2 + 2 * tokens * 49 * 768
@@ -168,7 +178,7 @@ def test_never_holds_weights():
     cfg.model.backbone.num_frames = 2
     cfg.model.backbone.img_size = 16
     cfg.model.cls_head.in_channels = 2**20
-    assert count_config(cfg).params > 12 * 12 * 2**40
+    assert count(cfg).params > 12 * 12 * 2**40
     assert torch.get_default_device() == before
 
 
