@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
+from bimm_mm.registry import MODELS
 from tests.golden.golden import ROOT
 from tests.toy_configs import transforms
 
@@ -196,15 +198,27 @@ def test_ade20k_equals_section_a1():
     assert cfg.model.backbone.interpolate_from == 224  # bilinear positions
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_checkpoint_is_one_that_pretraining_writes(name):
-    backbone = load(name).model.backbone
+@pytest.mark.parametrize(
+    'path',
+    [*FOLDER.rglob('*.py'), *(ROOT / 'configs/mam2').glob('finetune_*.py')],
+    ids=lambda path: path.stem,
+)
+def test_checkpoint_is_one_that_pretraining_writes(path):
+    """And its encoder has all weights of the finetuned one."""
+    backbone = Config.fromfile(path).model.backbone
     assert backbone.init_cfg.type == 'Pretrained'
     checkpoint = Path(backbone.init_cfg.checkpoint)
-    (path,) = (ROOT / 'configs' / 'bimm').glob(f'{checkpoint.parent.name}.py')
-    pretraining = Config.fromfile(path)
+    stage = checkpoint.parent.name
+    (source,) = (ROOT / 'configs').rglob(f'{stage}.py')
+    pretraining = Config.fromfile(source)
     last = pretraining.train_cfg.max_epochs
-    assert checkpoint == Path('work_dirs', path.stem, f'epoch_{last}.pth')
-    encoder = pretraining.model.get('dorsal', pretraining.model).backbone
-    assert backbone.arch == encoder.arch
-    assert ('large' in name) == (backbone.arch == 'large')
+    assert checkpoint == Path('work_dirs', stage, f'epoch_{last}.pth')
+    branch = 'dorsal' if backbone.get('num_frames', 1) > 1 else 'ventral'
+    encoder = pretraining.model.get(branch, pretraining.model).backbone
+    with torch.device('meta'):
+        taken, written = (
+            {k: v.shape for k, v in MODELS.build(part).state_dict().items()}
+            for part in (backbone, encoder)
+        )
+    assert taken.items() <= written.items()
+    assert ('large' in path.stem) == (backbone.arch == 'large')

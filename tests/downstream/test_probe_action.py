@@ -42,7 +42,7 @@ def test_three_numbers_on_real_actions(
         shutil.copy(path, tmp_path)
     done = run_script(
         'probe.py', action_config, joint_checkpoint, '--features', 'encoder',
-        'random', 'motion-energy', '--pool', 'avg',
+        'random', 'motion-energy', '--pool', 'avg', '--c', '1',
         '--folds', 'fold{}_train.txt', 'fold{}_val.txt',
         '--out', 'result.json',
     )  # fmt: skip

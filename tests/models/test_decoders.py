@@ -11,6 +11,7 @@ from bimm_mm.models import (
     LinearDecoder,
     MultiScaleDecoder,
     RandomMasking,
+    TokenDecoder,
     TransformerDecoder,
 )
 from bimm_mm.models.decoders.multi_scale import Enlarge
@@ -190,3 +191,9 @@ def test_what_does_not_fit(shown):
     tokens, indices = shown
     with pytest.raises(ValueError, match=r'even sides, got \(1, 3, 8\)'):
         _decoder(0.5, 5)(tokens, indices, (1, 3, 8))
+
+
+def test_token_decoder_needs_the_hidden_tokens():
+    decoder = TokenDecoder(in_channels=32, out_channels=5, video=True)
+    with pytest.raises(ValueError, match=r'MaskTokenViT'):
+        decoder(torch.randn(2, 11, 32), _indices(), GRID)

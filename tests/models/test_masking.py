@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bimm_mm.models import ImageOrVideoMasking, RandomMasking, TubeMasking
+from bimm_mm.models import RandomMasking, TubeMasking
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,6 @@ def test_random_masking_is_uniform():
     share = torch.bincount(hidden.flatten(), minlength=16) / 4000
     # Three standard deviations of a binomial with p = 0.75 and n = 4000.
     assert (share - 0.75).abs().max() < 0.0206 * 1.2
-
-
-def test_masking_by_what_is_shown():
-    masking = ImageOrVideoMasking(
-        dict(type='bimm_mm.RandomMasking', ratio=0.75),
-        video=dict(type='bimm_mm.TubeMasking', ratio=0.5),
-    )
-    assert masking(3, (1, 4, 4)).hidden.shape == (3, 12)
-    hidden = masking(3, (2, 4, 4)).hidden
-    assert hidden.shape == (3, 16)
-    assert torch.equal(hidden[:, :8] + 16, hidden[:, 8:])
 
 
 def test_ratios_that_hide_all_or_nothing_are_refused():

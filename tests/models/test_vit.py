@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.models.backbones import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
-from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models import BIMMVisionTransformer, MaskTokenViT
 from bimm_mm.models.layers.transformer import position_table
 
 ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}
@@ -217,6 +217,18 @@ def test_video_encoder_costs_what_the_paper_says(arch, giga):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         encoder(x)
     assert counter.get_total_flops() / 2e9 == pytest.approx(giga, rel=0.01)
+
+
+def test_mask_token_encoder_is_finetuned_as_the_plain_one(tmp_path):
+    """What it computes with hidden patches: test_mmpretrain_baselines.py."""
+    encoder = MaskTokenViT(ARCH, img_size=64).eval()
+    state = {f'backbone.{k}': v for k, v in encoder.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'maskfeat.pth')
+    source = dict(type='Pretrained', checkpoint=str(tmp_path / 'maskfeat.pth'))
+    plain = BIMMVisionTransformer(ARCH, img_size=64, init_cfg=source)
+    plain.init_weights()
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(plain.eval()(images), encoder(images))
 
 
 # VideoMAE's totals with 400 classes; its configs have those in pretraining.
