@@ -98,14 +98,9 @@ def test_train_with_amp_then_test_then_draw(
         'test_evaluator = _base_.val_evaluator\n'
     )
     call_tool(
-        'test',
-        str(config),
-        'tiny/epoch_1.pth',
-        '--out',
-        'result.json',
-        '--cfg-options',
-        *TINY[:2],
-    )
+        'test', str(config), 'tiny/epoch_1.pth', '--out', 'result.json',
+        '--cfg-options', *TINY[:2],
+    )  # fmt: skip
     result = json.loads(Path('result.json').read_text())
     assert set(result) == {
         f'{area}/{key}'
@@ -115,14 +110,8 @@ def test_train_with_amp_then_test_then_draw(
     assert all(0 < value < 100 for value in result.values())
 
     call_tool(
-        'visualize',
-        VENTRAL,
-        'tiny/epoch_1.pth',
-        '--out=pictures',
-        '--num=3',
-        '--curves=tiny',
-        '--cfg-options',
-        *TINY[:2],
-    )
+        'visualize', VENTRAL, 'tiny/epoch_1.pth', '--out=pictures',
+        '--num=3', '--curves=tiny', '--cfg-options', *TINY[:2],
+    )  # fmt: skip
     names = [path.name for path in Path('pictures').iterdir()]
     assert sorted(names) == ['curves.png', 'image.png']
