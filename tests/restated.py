@@ -1,7 +1,7 @@
 """Published formulas, restated: position tables and the block of a ViT.
 
 They take weights by name and nothing else from the project. Beside them
-stands mmpretrain's HOG.
+stands mmpretrain's HOG, and weights that are random throughout.
 """
 
 from __future__ import annotations
@@ -10,6 +10,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.selfsup.maskfeat import HOGGenerator
+
+
+@torch.no_grad()
+def randomized(module, std=0.05):
+    """No weight at its initial 0 or 1, so that each of them counts."""
+    for name, parameter in module.named_parameters():
+        if 'pos_embed' not in name:
+            parameter.add_(std * torch.randn_like(parameter))
+    module.eval()  # mmpretrain's returns nothing
+    return module
 
 
 def video_table(grid, dim):

@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from bimm_mm.registry import MODELS
+from tests.restated import randomized
 
 K400 = (
     Path(__file__).resolve().parents[2]
@@ -27,14 +28,6 @@ DIM, DEPTH, HEADS, FRAMES, SIDE = 48, 4, 3, 8, 64
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-@torch.no_grad()
-def _randomised(model: nn.Module) -> nn.Module:
-    """No weight at its initial 0 or 1, so that each of them counts."""
-    for parameter in model.parameters():
-        parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
 
 
 def _config() -> Config:
@@ -60,7 +53,7 @@ def _theirs(cfg: Config) -> nn.Module:
         norm_cfg=dict(type='LN', eps=1e-6),
         use_mean_pooling=True,
     )
-    return _randomised(MODELS.build(model))
+    return randomized(MODELS.build(model), std=0.1)
 
 
 def _ours(cfg: Config, checkpoint: Path) -> nn.Module:

@@ -19,20 +19,14 @@ from tests import restated
 DIM, HEADS = 24, 3
 
 
-def randomised(module):
-    """All parameters random, so that none is tested at 0 or 1."""
-    for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return module.double()
-
-
 def tokens(length=7, batch=2):
     return torch.randn(batch, length, DIM, dtype=torch.float64)
 
 
 @pytest.mark.parametrize('key_bias', [True, False])
 def test_block_is_textbook_block(key_bias):
-    block = randomised(Block(DIM, num_heads=HEADS, key_bias=key_bias))
+    block = Block(DIM, num_heads=HEADS, key_bias=key_bias).double()
+    restated.randomized(block, std=0.3)
     state = {f'block.{name}': p for name, p in block.named_parameters()}
     x = tokens()
     expected = restated.block(state, 'block', x, HEADS)
@@ -42,7 +36,8 @@ def test_block_is_textbook_block(key_bias):
 @pytest.mark.parametrize('key_bias', [True, False])
 @pytest.mark.parametrize('queries', [1, 3, 7])
 def test_queries_are_the_last_tokens_of_the_full_result(queries, key_bias):
-    block = randomised(Block(DIM, num_heads=HEADS, key_bias=key_bias))
+    block = Block(DIM, num_heads=HEADS, key_bias=key_bias).double()
+    restated.randomized(block, std=0.3)
     x = tokens().requires_grad_()
     full = block(x)[:, -queries:]
     (full_grad,) = torch.autograd.grad(full.square().sum(), x)

@@ -16,6 +16,7 @@ from bimm_mm.models import (
 from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import TokenIndices
 from tests.models.conftest import LATENT_DECODER, REGRESSOR
+from tests.restated import randomized
 
 GRID = (2, 4, 4)
 FC1, FC2 = 'ffn.layers.0.0', 'ffn.layers.1'  # of mmpretrain
@@ -23,12 +24,6 @@ FC1, FC2 = 'ffn.layers.0.0', 'ffn.layers.1'  # of mmpretrain
 
 def indices_of() -> TokenIndices:
     return RandomMasking(0.75)(2, GRID)
-
-
-def randomise(module: torch.nn.Module) -> None:
-    """Away from initial values such as bias 0 and scale 1."""
-    for parameter in module.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
 
 
 # Our names of a regressor's parts, and those of mmpretrain's CAENeck.
@@ -83,7 +78,7 @@ def test_regressor_equals_cae_of_mmpretrain(scale):
         keys='all',
         layer_scale=scale,
     )
-    randomise(ours)
+    randomized(ours)
     theirs = cae(
         num_classes=0,
         regressor_depth=3,
@@ -118,7 +113,7 @@ def test_decoder_equals_cae_of_mmpretrain():
         decoder_dims=24,
         num_heads=4,
     )
-    randomise(ours)
+    randomized(ours)
     ours.embed.weight.data = torch.eye(24)
     ours.embed.bias.data.zero_()
     theirs = cae(
@@ -168,7 +163,7 @@ def test_with_visible_keys_hidden_tokens_do_not_meet():
     regressor = LatentRegressor(
         embed_dims=24, video=True, depth=2, num_heads=4
     )
-    randomise(regressor)
+    randomized(regressor)
     indices, tokens = indices_of(), torch.randn(2, 9, 24)  # a class token too
     whole = regressor(tokens, indices, GRID)
     some = indices._replace(hidden=indices.hidden[:, 3:7])

@@ -9,6 +9,7 @@ import bimm_mm  # noqa: F401  (repairs imports of mmaction)
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.layers.transformer import position_table
+from tests.restated import randomized
 
 DIM, DEPTH, HEADS = 48, 3, 3
 ARCH = {'embed_dims': DIM, 'depth': DEPTH, 'num_heads': HEADS}
@@ -25,16 +26,6 @@ VIDEO = dict(img_size=32, num_frames=4, tubelet_size=2, with_cls_token=False)
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-@torch.no_grad()
-def randomised(module):
-    """No weight at its initial 0 or 1, so that each of them counts."""
-    for name, parameter in module.named_parameters():
-        if 'pos' not in name:
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    module.eval()  # mmpretrain's returns nothing
-    return module
 
 
 def load(theirs, **options):
@@ -62,7 +53,7 @@ def assert_same(ours, theirs):
 
 @torch.no_grad()
 def test_mmpretrain_mae_with_the_table_of_mae():
-    theirs = randomised(MAEViT(MMPRETRAIN_ARCH, img_size=64))
+    theirs = randomized(MAEViT(MMPRETRAIN_ARCH, img_size=64))
     set_positions(theirs, 4, 4)
     ours = load(theirs, img_size=64, out_type='raw')
     x = torch.randn(2, 3, 64, 64)
@@ -74,7 +65,7 @@ def test_mmpretrain_mae_with_the_table_of_mae():
 def test_mmpretrain_mae_with_its_own_table():
     theirs = MAEViT(MMPRETRAIN_ARCH, img_size=64)
     theirs.init_weights()
-    randomised(theirs)
+    randomized(theirs)
     ours = load(theirs, img_size=64, out_type='raw')
     x = torch.randn(2, 3, 64, 64)
     assert_same(ours(x)[0].roll(DIM // 2, -1), theirs(x, mask=None)[0])
@@ -82,7 +73,7 @@ def test_mmpretrain_mae_with_its_own_table():
 
 @torch.no_grad()
 def test_mmpretrain_mae_masked():
-    theirs = randomised(MAEViT(MMPRETRAIN_ARCH, img_size=64))
+    theirs = randomized(MAEViT(MMPRETRAIN_ARCH, img_size=64))
     set_positions(theirs, 4, 4)
     ours = load(theirs, img_size=64)
     x = torch.randn(2, 3, 64, 64)
@@ -96,7 +87,7 @@ def test_mmpretrain_mae_masked():
 @pytest.mark.parametrize('out_type', ['cls_token', 'featmap', 'raw'])
 def test_mmpretrain_vision_transformer(out_type):
     options = {'img_size': (48, 80), 'out_type': out_type}
-    theirs = randomised(
+    theirs = randomized(
         VisionTransformer(MMPRETRAIN_ARCH, out_indices=[0, 1, 2], **options)
     )
     set_positions(theirs, 3, 5)
@@ -119,7 +110,7 @@ def test_mmaction_videomae(key_bias):
     pytest.importorskip('mmaction', reason='mmaction2 is not installed')
     from mmaction.models.backbones.vit_mae import VisionTransformer as VideoViT
 
-    theirs = randomised(
+    theirs = randomized(
         VideoViT(
             img_size=32,
             embed_dims=DIM,
@@ -150,7 +141,7 @@ def test_mmseg_mae():
         norm_cfg={'type': 'LN', 'eps': 1e-6},
         final_norm=True,
     )
-    randomised(theirs)
+    randomized(theirs)
     set_positions(theirs, 4, 4)
     for layer in theirs.layers:
         layer.attn.relative_position_bias_table.zero_()
@@ -168,7 +159,7 @@ def test_transformers_videomae(key_bias):
     transformers = pytest.importorskip(
         'transformers', reason='transformers is not installed'
     )
-    theirs = randomised(
+    theirs = randomized(
         transformers.VideoMAEModel(
             transformers.VideoMAEConfig(
                 image_size=32,
