@@ -217,7 +217,7 @@ def test_batches_hold_the_samples_of_all_videos(repeated):
 
 def test_a_bad_video_is_noted_and_counted_once(repeated, tmp_path):
     dataset = DATASETS.build(repeated(broken=(1,)))
-    # One bad file and two good ones were drawn: a third, not a fifth.
+    # Two files were to be loaded, of which one is bad: not a fourth.
     replaced = next(
         samples
         for samples in (dataset[SampleKey(1, epoch, 0)] for epoch in range(20))
@@ -229,9 +229,10 @@ def test_a_bad_video_is_noted_and_counted_once(repeated, tmp_path):
     assert 'replaced' in samples[2] and 'replaced' not in samples[3]
     batch = {'data_samples': samples}
     runner = SimpleNamespace(work_dir=str(tmp_path))
-    BadVideoHook(0.34, min_seen=1).after_train_iter(runner, 0, batch)
-    with pytest.raises(RuntimeError, match=r'1 of 3 samples drawn \(33\.3%\)'):
-        BadVideoHook(0.33, min_seen=1).after_train_iter(runner, 0, batch)
+    hook = BadVideoHook(0.34)
+    hook.after_train_iter(runner, 0, batch)
+    with pytest.raises(RuntimeError, match=r'1 of 2 files \(50\.0%\)'):
+        hook.after_train_epoch(runner)
     (line,) = (tmp_path / 'undecodable.txt').read_text().splitlines()
     assert line.startswith(str(tmp_path / 'videos/1.mp4'))
 

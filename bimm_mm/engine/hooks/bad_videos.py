@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 
@@ -23,24 +24,21 @@ class BadVideoHook(Hook):
     At the end of every epoch the log says how many loaded files of all ranks
     were replaced and which they were, with reasons; ``undecodable.txt`` in
     the work directory has all files found so far, a path and a reason per
-    line with a tab between. Above ``max_share`` the run stops: as soon as
-    one rank's files of the epoch show it, or at the end of the epoch.
+    line with a tab between. Where more than ``max_share`` of the files are
+    undecodable the run stops: at the end of an epoch, after its checkpoint,
+    or before, as soon as chance can no longer explain what one rank has met.
 
     Args:
-        max_share: Largest share of loaded files, in [0, 1], that may be
-            undecodable.
-        min_seen: Files that a rank has loaded in an epoch from which on it
-            stops before the epoch's end: one bad file among three says
-            little.
+        max_share: Largest share of files, in [0, 1], that may be undecodable.
     """
 
-    def __init__(
-        self, max_share: float = 0.05, *, min_seen: int = 200
-    ) -> None:
+    # After CheckpointHook, so that no epoch is lost.
+    priority = 'LOWEST'
+
+    def __init__(self, max_share: float = 0.05) -> None:
         if not 0 <= max_share <= 1:
             raise ValueError(f'max_share must be in [0, 1], got {max_share}')
         self.max_share = max_share
-        self.min_seen = min_seen
         self._seen = 0
         self._bad: list[tuple[str, str]] = []
         self._known: dict[str, str] = {}
@@ -68,10 +66,13 @@ class BadVideoHook(Hook):
             if 'replaced' in sample
         ]
         new = [bad for replaced in lists for bad in replaced]
-        self._seen += len(lists) + len(new)
+        # One good file stands for every file that was to be loaded, be it
+        # that one or a replacement.
+        self._seen += len(lists)
         self._bad += new
-        if new and self._seen >= self.min_seen:
-            self._stop_above_share(runner, self._seen, self._bad)
+        files = len(dict(self._bad))
+        if new and beyond_chance(files, self._seen, self.max_share):
+            self._stop(runner, self._seen, self._bad)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather, log and write what all ranks found.
@@ -84,7 +85,8 @@ class BadVideoHook(Hook):
         bad = [entry for _, entries in ranks for entry in entries]
         if not bad:
             return
-        self._stop_above_share(runner, seen, bad)
+        if len(dict(bad)) > self.max_share * seen:
+            self._stop(runner, seen, bad)
         if is_main_process():
             self._write(runner, bad)
         # MMEngine drops a warning that it has shown before: the number makes
@@ -94,11 +96,9 @@ class BadVideoHook(Hook):
             f'{_listing(bad)}\nAll of them: {_path(runner)}'
         )
 
-    def _stop_above_share(
+    def _stop(
         self, runner: Runner, seen: int, bad: list[tuple[str, str]]
     ) -> None:
-        if len(bad) <= self.max_share * seen:
-            return
         self._write(runner, bad)
         raise RuntimeError(
             f'{_count(bad, seen)}, more than max_share={self.max_share:g}:\n'
@@ -117,11 +117,27 @@ def _path(runner: Runner) -> str:
     return os.path.join(runner.work_dir, 'undecodable.txt')
 
 
+def beyond_chance(bad: int, seen: int, share: float) -> bool:
+    """Whether so many bad files of those seen say that there are too many.
+
+    Were the share of bad files just ``share``, as many as these would come
+    less often than once in a million times (Chernoff's bound on the tail of
+    the binomial distribution).
+    """
+    found = min(bad / seen, 1.0)
+    if found <= share:
+        return False
+    if share == 0:
+        return True
+    divergence = found * math.log(found / share)
+    if found < 1:
+        divergence += (1 - found) * math.log((1 - found) / (1 - share))
+    return seen * divergence > math.log(1e6)
+
+
 def _count(bad: list[tuple[str, str]], seen: int) -> str:
-    return (
-        f'{len(bad)} of {seen} samples drawn ({len(bad) / seen:.1%}), of '
-        f'{len(dict(bad))} files, were undecodable'
-    )
+    files = len(dict(bad))
+    return f'{files} of {seen} files ({files / seen:.1%}) were undecodable'
 
 
 def _listing(bad: list[tuple[str, str]]) -> str:
