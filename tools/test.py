@@ -19,6 +19,7 @@ from bimm_mm.apis.launch import (
     build_runner,
     write_provenance,
 )
+from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.utils.files import write_json
 from bimm_mm.utils.processes import end_processes
 
@@ -70,9 +71,8 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
+def run(args: argparse.Namespace) -> None:
     """Test."""
-    args = parse_args()
     runner = build_runner(
         args.cfg, launcher=args.launcher, local_rank=args.local_rank
     )
@@ -83,6 +83,13 @@ def main() -> None:
     if args.out and args.out.endswith('.json') and is_main_process():
         write_json(metrics, args.out)
     end_processes()
+
+
+def main() -> None:
+    """Run, or say in one line what is wrong with the config."""
+    args = parse_args()
+    with one_line_errors(args.cfg, debug=args.debug):
+        run(args)
 
 
 if __name__ == '__main__':

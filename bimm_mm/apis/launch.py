@@ -37,12 +37,17 @@ def add_cfg_options(
 
 
 def add_launcher(parser: argparse._ActionsContainer) -> None:
-    """The flags by which a process learns that it is one of several."""
+    """Who started the process, and what it says if it cannot start."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='who started the processes; default: none',
+    )
+    parser.add_argument(
+        '--debug',
+        action='store_true',
+        help='show the traceback of a mistake in the config',
     )
     # Old launchers pass the local rank as an argument, with either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int)

@@ -17,6 +17,7 @@ from bimm_mm.models.checkpoints.load import load_fully, strip_prefixes
 from bimm_mm.registry import RUNNERS
 from bimm_mm.utils.safe_load import read_checkpoint
 
+_STEPS = ('after_train_iter', 'after_val_iter', 'after_test_iter')
 # Keys of the areas' decoders and of BIMM's branches.
 _PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
 
@@ -76,8 +77,21 @@ class StrictRunner(Runner):
     ``runner_type`` of the config.
     """
 
+    # Whether a step was done in this process; errors before it are mistakes
+    # of the config (bimm_mm.apis.one_line).
+    began = False
     _resume: bool
     _load_from: str | None
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks, and note the first step that is done."""
+        if fn_name in (
+            'after_train_iter',
+            'after_val_iter',
+            'after_test_iter',
+        ):
+            type(self).began = True
+        super().call_hook(fn_name, **kwargs)
 
     def load_checkpoint(
         self,

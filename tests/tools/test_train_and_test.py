@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+
+from bimm_mm.apis import init_model, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 JOINT = str(ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py')
@@ -61,22 +64,83 @@ def test_mistakes_end_with_one_line(
     assert words in last
 
 
-def test_mistyped_model_key_names_class_and_key(
-    call_tool, monkeypatch, quickstart_data
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (
+            ['model.backbone.num_heds=3'],
+            r'model\.backbone: TypeError: BIMMVisionTransformer.*num_heds',
+        ),
+        (
+            ['model.areas.0.after_block=99'],
+            r"area 'V1': after_block=99 does not exist",
+        ),
+        (
+            ['model.areas.1.target.type=bimm_mm.ContourTargt'],
+            r'model\.areas\.1\.target: KeyError: .*ContourTargt is not',
+        ),
+        (
+            ['optim_wrapper.optimizer.wieght_decay=1'],
+            r'optim_wrapper\.optimizer: TypeError: .*wieght_decay',
+        ),
+        (['model.backbone.patch_size=7'], r'patches of \(1, 7, 7\)'),
+        (
+            ['load_from=foreign.pth'],
+            r'foreign\.pth does not cover the model: .* tensors are missing',
+        ),
+    ],
+)
+def test_mistakes_in_a_part_name_its_key(
+    call_tool, capsys, monkeypatch, quickstart_data, options, words
 ):
     monkeypatch.chdir(quickstart_data)
-    with pytest.raises(TypeError, match=r'BIMMVisionTransformer.*num_heds'):
-        call_tool(
-            'train', VENTRAL, '--cfg-options', 'model.backbone.num_heds=3'
-        )
+    torch.save({'x': torch.ones(1)}, 'foreign.pth')
+    with pytest.raises(SystemExit) as exit_code:
+        call_tool('train', VENTRAL, '--cfg-options', *TINY, *options)
+    assert exit_code.value.code == 2
+    _, _, said = capsys.readouterr().err.rpartition('train.py: error: ')
+    assert re.search(words, said), said
+    assert said.count('\n') == 1
 
 
 def test_joint_stage_without_the_first_says_what_to_do(
-    call_tool, monkeypatch, quickstart_data
+    call_tool, capsys, monkeypatch, quickstart_data
 ):
     monkeypatch.chdir(quickstart_data)
-    with pytest.raises(FileNotFoundError, match=r'pretrain_ventral.*train'):
+    with pytest.raises(SystemExit):
         call_tool('train', JOINT)
+    assert re.search(
+        r'error: .*pretrain_ventral.*train', capsys.readouterr().err
+    )
+    with pytest.raises(FileNotFoundError):
+        call_tool('train', JOINT, '--debug')
+
+
+@pytest.mark.parametrize('kind', ['foreign', 'narrower', 'part'])
+def test_a_checkpoint_of_another_model_is_not_tested(
+    call_tool, capsys, monkeypatch, quickstart_data, kind
+):
+    monkeypatch.chdir(quickstart_data)
+    Path('config.py').write_text(
+        f'_base_ = {VENTRAL!r}\n'
+        'test_dataloader = _base_.val_dataloader\n'
+        'test_cfg = dict()\n'
+        'test_evaluator = _base_.val_evaluator\n'
+    )
+    state = init_model(load_config(VENTRAL)).state_dict()
+    if kind == 'foreign':
+        state = {f'foreign.{key}': value for key, value in state.items()}
+    elif kind == 'narrower':
+        state = {key: value[..., :3] for key, value in state.items()}
+    else:
+        state.popitem()
+    torch.save(dict(state_dict=state), 'other.pth')
+    with pytest.raises(SystemExit) as exit_code:
+        call_tool('test', 'config.py', 'other.pth', '--out', 'other.json')
+    assert exit_code.value.code == 2
+    _, _, said = capsys.readouterr().err.rpartition('test.py: error: ')
+    assert said.startswith('other.pth does not')
+    assert not Path('other.json').exists()
 
 
 def test_train_with_amp_then_test_then_draw(
