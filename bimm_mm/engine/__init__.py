@@ -11,7 +11,7 @@ from bimm_mm.engine.hooks.step_seed import StepSeedHook
 from bimm_mm.engine.metrics import AreaLoss
 from bimm_mm.engine.optim.cpu_amp import CPUAmpOptimWrapper
 from bimm_mm.engine.optim.layer_decay import LayerDecay
-from bimm_mm.engine.runner import StrictRunner
+from bimm_mm.engine.runner import StrictRunner, newest_checkpoint
 
 __all__ = [
     'AreaLoss',
@@ -26,4 +26,5 @@ __all__ = [
     'LayerDecay',
     'StepSeedHook',
     'StrictRunner',
+    'newest_checkpoint',
 ]

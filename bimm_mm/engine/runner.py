@@ -134,6 +134,14 @@ class StrictRunner(Runner):
         self._has_loaded = True
         return checkpoint
 
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Save, with how the run is laid out: resuming compares it."""
+        meta = kwargs.pop('meta', None) or {}
+        meta['layout'] = RunLayout.of(self)._asdict()
+        super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
+
     def _init_model_weights(self) -> None:
         """Initialize, unless every weight comes from a resumed checkpoint."""
         if self._resume and self._load_from is None:

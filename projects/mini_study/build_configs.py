@@ -153,7 +153,7 @@ def pretraining(
     cfg.data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor')
     cfg.custom_hooks.append(dict(type='bimm_mm.FirstValHook'))
     cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook',
+        type='bimm_mm.CheckpointHook',
         interval=max(1, cfg.train_cfg.max_epochs // 10),
         # So that one is whole when the run is stopped while it saves.
         max_keep_ckpts=2,
@@ -213,7 +213,9 @@ def finetuning(
     # One in the middle, none after the last epoch: a run that is stopped while
     # it tests goes on from there and tests again.
     cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook', interval=epochs // 2 + 1, save_last=False
+        type='bimm_mm.CheckpointHook',
+        interval=epochs // 2 + 1,
+        save_last=False,
     )
     return cfg
 

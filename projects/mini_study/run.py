@@ -24,10 +24,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from mmengine.config import DictAction
-from mmengine.runner import find_latest_checkpoint
 from mmengine.utils import get_git_hash
 
 from bimm_mm.apis import read_scalars
+from bimm_mm.engine import newest_checkpoint
 from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.utils.files import write_json
 
@@ -49,8 +49,7 @@ def command(study: Study, run: Run) -> list[str]:
     tools = ROOT / 'tools'
     if run.kind in TRAININGS:
         amp = [] if torch.cuda.is_available() else ['--amp']
-        resume = ['--resume', *map(str, newest_checkpoint(folder))]
-        flags = ['--work-dir', str(folder), *resume, *amp]
+        flags = ['--work-dir', str(folder), '--resume', *amp]
         return [sys.executable, f'{tools}/train.py', str(config), *flags]
     before = study.needs(run)
     weights = str(study.folder(before) / WEIGHTS) if before else 'none'
@@ -117,18 +116,11 @@ def execute(study: Study, run: Run, *, end: float) -> str:
         return f'{type(error).__name__}: {error}'
 
 
-def newest_checkpoint(folder: Path) -> list[Path]:
-    """The last checkpoint of a training, or none.
-
-    MMEngine notes its whole path, which is another one in a moved folder.
-    """
-    noted = find_latest_checkpoint(str(folder))
-    return [folder / Path(noted).name] if noted else []
-
-
 def keep_weights(folder: Path) -> None:
     """Keep the last checkpoint's weights alone, which need less room."""
-    (newest,) = newest_checkpoint(folder)
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        raise FileNotFoundError(f'{folder} has no checkpoint')
     draft = folder / f'{WEIGHTS}.tmp'
     torch.save({'state_dict': read_state_dict(newest)}, draft)
     draft.rename(folder / WEIGHTS)

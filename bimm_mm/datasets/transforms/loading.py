@@ -62,7 +62,11 @@ class VideoInit(BaseTransform):
 
 @TRANSFORMS.register_module()
 class VideoDecode(BaseTransform):
-    """Decode the frames ``frame_inds`` of the video that is open."""
+    """Decode the frames ``frame_inds`` of the video that is open.
+
+    As mmaction2's decoders do, it also turns boxes, which AVA gives in shares
+    of the frame, into pixels.
+    """
 
     def transform(self, results: dict) -> dict:
         """Add ``imgs``, a list of (H, W, 3) uint8 RGB, and their sizes.
@@ -70,11 +74,17 @@ class VideoDecode(BaseTransform):
         Raises:
             UndecodableVideoError: If a frame cannot be decoded.
         """
+        indices = np.ravel(results['frame_inds'])
         with results.pop('video_reader') as reader:
-            frames = reader.get_batch(np.ravel(results['frame_inds']))
+            frames = reader.get_batch(indices)
+        height, width = frames.shape[1:3]
+        results['frame_inds'] = indices
         results['imgs'] = list(frames)
-        results['original_shape'] = frames.shape[1:3]
-        results['img_shape'] = frames.shape[1:3]
+        results['original_shape'] = results['img_shape'] = (height, width)
+        for name in ('gt_bboxes', 'proposals'):
+            if results.get(name) is not None:
+                corners = np.array([width, height] * 2, np.float32)
+                results[name] = (results[name] * corners).astype(np.float32)
         return results
 
 

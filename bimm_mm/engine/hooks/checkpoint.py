@@ -15,7 +15,6 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
-from bimm_mm.engine.runner import RunLayout
 from bimm_mm.registry import HOOKS
 from bimm_mm.utils.files import write_text
 
@@ -56,11 +55,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Give the signals back."""
         self._restore()
         super().after_train(runner)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write down how the run is laid out; resuming compares it."""
-        layout = RunLayout.of(runner)._asdict()
-        checkpoint['meta']['layout'] = layout
 
     def after_train_iter(
         self,
