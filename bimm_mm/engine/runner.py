@@ -42,12 +42,22 @@ class RunLayout(NamedTuple):
     max_steps: int
 
     @property
-    def total_batch(self) -> str:
-        """For people: the total batch size and its factors."""
-        total = self.batch_size * self.processes * self.accumulated
+    def total_batch(self) -> int:
+        """Samples whose gradients make one update."""
+        return self.batch_size * self.processes * self.accumulated
+
+    def __str__(self) -> str:
         return (
-            f'{total} ({self.processes} process(es) x {self.batch_size} x '
-            f'{self.accumulated} accumulated)'
+            f'{self.total_batch} ({self.processes} process(es) x '
+            f'{self.batch_size} x {self.accumulated} accumulated)'
+        )
+
+    def same_schedule(self, other: RunLayout) -> bool:
+        """Whether the same steps have the same learning rates in both."""
+        return (
+            self.total_batch == other.total_batch
+            and self.epoch_steps == other.epoch_steps
+            and self.max_steps == other.max_steps
         )
 
     @classmethod
@@ -184,7 +194,7 @@ class StrictRunner(Runner):
                 f'the training set of this run has {now.samples}: restore '
                 'the data, or start a new run with load_from'
             )
-        if before == now:
+        if before.same_schedule(now):
             super().resume(
                 filename,
                 resume_optimizer,
@@ -216,8 +226,8 @@ class StrictRunner(Runner):
                 if not scheduler.by_epoch or ended:
                     scheduler.step()
         self.logger.warning(
-            f'resumed another layout: total batch size {before.total_batch} '
-            f'became {now.total_batch}, {before.max_steps} steps became '
+            f'resumed another layout: total batch size {before} '
+            f'became {now}, {before.max_steps} steps became '
             f'{now.max_steps}. The schedule is laid out anew and goes on at '
             f'step {self.iter} with the learning rates of this config'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from bimm_mm.engine import StrictRunner
 from bimm_mm.engine.runner import newest_checkpoint
@@ -98,6 +100,26 @@ def test_signal_saves_within_the_epoch_and_resume_goes_on(
     assert run(folder, resume=True, workers=2) == uninterrupted
     # It has served its purpose.
     assert not (folder / 'interrupted.pth').exists()
+
+
+class Fork(Hook):
+    """Starts a process in training, as metrics do with pools, and ends it."""
+
+    def after_train_epoch(self, runner) -> None:
+        context = multiprocessing.get_context('fork')
+        child = context.Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join(30)
+        self.code = child.exitcode
+        child.kill()
+
+
+def test_processes_of_others_end_as_always(tmp_path):
+    runner = build(tmp_path, epochs=1)
+    runner.register_hook(hook := Fork())
+    runner.train()
+    assert hook.code == -signal.SIGTERM
 
 
 def test_two_processes_save_and_go_on(tmp_path):

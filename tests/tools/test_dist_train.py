@@ -171,5 +171,5 @@ def test_processes_without_torchrun_are_told(run_tool, quickstart_data):
         cwd=quickstart_data,
         PYTHONPATH=str(ROOT),
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert 'must be started by torchrun' in result.stderr

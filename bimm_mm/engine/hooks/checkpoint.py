@@ -41,6 +41,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Look for checkpoints of before, and listen for signals."""
         super().before_train(runner)
         self._signal: int | None = None
+        self._process = os.getpid()
         self._handlers = {
             number: signal.signal(number, self._note) for number in _SIGNALS
         }
@@ -96,9 +97,13 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Remember a signal; a second one ends the process at once."""
-        if self._signal is not None:
+        # Processes that were forked meanwhile, such as those of a pool, have
+        # this handler too, and end as they always did.
+        forked = os.getpid() != self._process
+        if forked or self._signal is not None:
             self._restore()
             os.kill(os.getpid(), number)
+            return
         # Only the main process saves. Were another one to leave first, the
         # main process would wait for it in vain.
         if is_main_process():
