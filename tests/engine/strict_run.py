@@ -9,6 +9,7 @@ step to FOLDER/losses.txt, as step, loss and learning rate.
 from __future__ import annotations
 
 import ast
+import multiprocessing
 import os
 import sys
 import time
@@ -68,12 +69,25 @@ class Write(Hook):
 
     priority = 'HIGHEST'
 
-    def __init__(self, path: Path, stop: int | None) -> None:
+    def __init__(self, path: Path, stop: int | None, fork: bool) -> None:
         self.path = path
         self.stop = stop
+        self.fork = fork
 
     def before_train_epoch(self, runner) -> None:
         runner.train_loop.stop_training = runner.epoch + 1 == self.stop
+
+    def after_train_epoch(self, runner) -> None:
+        if not self.fork:
+            return
+        # As metrics do with pools.
+        context = multiprocessing.get_context('fork')
+        child = context.Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join(20)
+        print('a forked process ended with', child.exitcode)
+        child.kill()
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs) -> None:
         if runner.rank:
@@ -98,6 +112,7 @@ def build(folder: Path, **options) -> StrictRunner:
             accumulate=1,
             keep=1,
             stop=None,
+            fork=False,
         )
         | options
     )
@@ -137,7 +152,7 @@ def build(folder: Path, **options) -> StrictRunner:
         ),
         custom_hooks=[
             dict(type='bimm_mm.StepSeedHook'),
-            Write(folder / 'losses.txt', values['stop']),
+            Write(folder / 'losses.txt', values['stop'], values['fork']),
         ],
         randomness=dict(seed=3),
         resume=values['resume'],

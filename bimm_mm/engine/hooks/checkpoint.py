@@ -41,7 +41,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Look for checkpoints of before, and listen for signals."""
         super().before_train(runner)
         self._signal: int | None = None
-        self._process = os.getpid()
         self._handlers = {
             number: signal.signal(number, self._note) for number in _SIGNALS
         }
@@ -97,10 +96,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Remember a signal; a second one ends the process at once."""
-        # Processes that were forked meanwhile, such as those of a pool, have
-        # this handler too, and end as they always did.
-        forked = os.getpid() != self._process
-        if forked or self._signal is not None:
+        if self._signal is not None:
             self._restore()
             os.kill(os.getpid(), number)
             return
@@ -182,6 +178,36 @@ class CheckpointHook(MMEngineCheckpointHook):
                 Path(old).unlink(missing_ok=True)
         if not several:
             self.best_ckpt_path = after['']
+
+
+# The signals that were blocked before a fork.
+_blocked: set[Any] = set()
+
+
+def _hold_signals() -> None:
+    """Before a fork: a signal for the child waits until it is ready."""
+    _blocked.clear()
+    _blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _blocked)
+
+
+def _forget_in_child() -> None:
+    """Let forked processes, such as a pool's, end on signals as always."""
+    for number in _SIGNALS:
+        hook = getattr(signal.getsignal(number), '__self__', None)
+        if isinstance(hook, CheckpointHook):
+            signal.signal(number, hook._handlers[number])
+    _release_signals()
+
+
+os.register_at_fork(
+    before=_hold_signals,
+    after_in_parent=_release_signals,
+    after_in_child=_forget_in_child,
+)
 
 
 def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
