@@ -113,6 +113,7 @@ def build(folder: Path, **options) -> StrictRunner:
             keep=1,
             stop=None,
             fork=False,
+            persistent=False,
         )
         | options
     )
@@ -132,6 +133,7 @@ def build(folder: Path, **options) -> StrictRunner:
             collate_fn=default_collate,
             batch_size=values['batch'],
             num_workers=values['workers'],
+            persistent_workers=values['persistent'],
         ),
         train_cfg=dict(by_epoch=True, max_epochs=values['epochs']),
         optim_wrapper=dict(

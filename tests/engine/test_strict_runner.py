@@ -105,6 +105,12 @@ def test_processes_of_others_end_as_always(tmp_path):
     assert f'a forked process ended with {-signal.SIGTERM}' in said
 
 
+def test_persistent_workers_end_with_the_run(tmp_path):
+    process = start(tmp_path / 'run', 'workers=2', 'persistent=True')
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_two_processes_save_and_go_on(tmp_path):
     whole, folder = tmp_path / 'whole', tmp_path / 'run'
     start(whole, 'workers=1', processes=2).communicate(timeout=120)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -214,14 +215,17 @@ def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
     """Start a worker of a dataloader that lives as long as it is needed.
 
     Ctrl-C and slurm signal every process of a run; the main process needs
-    its workers until it has saved. A second SIGTERM is the main process's own
-    at its end.
+    its workers until it has saved, and ends them itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _ignore_once)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if init is not None:
         init(worker)
 
 
-def _ignore_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
+def _end_with_parent() -> None:
+    """Obey SIGTERM where the main process sent it, and nobody else."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
