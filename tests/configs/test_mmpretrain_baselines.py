@@ -52,6 +52,8 @@ def _mmpretrain_mae():
             norm_pix=True,
             loss=L2,
         ),
+        # Its default names no library, and depends on what ran before.
+        data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'),
     )
     mae.init_weights()
     # mmpretrain's tables tell the row first, MAE's own the column first.
