@@ -12,7 +12,9 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
 
+from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.models.checkpoints.load import load_fully, strip_prefixes
 from bimm_mm.registry import RUNNERS
 from bimm_mm.utils.safe_load import read_checkpoint
@@ -92,6 +94,15 @@ class StrictRunner(Runner):
     began = False
     _resume: bool
     _load_from: str | None
+
+    def train(self) -> nn.Module:
+        """Train; see MMEngine's ``Runner.train``."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, CheckpointHook):
+                    hook.release_signals()
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks, and note the first step that is done."""

@@ -14,6 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from bimm_mm.engine import StrictRunner
 from bimm_mm.engine.runner import newest_checkpoint
@@ -65,6 +66,14 @@ def wait_for_step(folder: Path, step: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f'step {step} never came')
+
+
+class Fail(Hook):
+    """An error in training."""
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        assert signal.getsignal(signal.SIGINT).__self__ in runner.hooks
+        raise RuntimeError('in the middle')
 
 
 def start_of_data(path: Path) -> int:
@@ -164,6 +173,17 @@ def test_resuming_needs_no_pretrained_weights(tmp_path, monkeypatch):
     assert run(folder, resume=True).count('\n') == 36
     with pytest.raises(FileNotFoundError, match='gone'):
         run(tmp_path / 'other')
+
+
+def test_signals_are_given_back_after_an_error(tmp_path):
+    run(tmp_path, epochs=1)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    runner = build(tmp_path)
+    runner.register_hook(Fail())
+    with pytest.raises(RuntimeError, match='in the middle'):
+        runner.train()
+    after = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert after == before
 
 
 def test_other_data_is_another_run(tmp_path):

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,10 +37,12 @@ class CheckpointHook(MMEngineCheckpointHook):
     keep_ckpt_ids: deque[int]
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
+    _handlers: dict[int, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Look for checkpoints of before, and listen for signals."""
         super().before_train(runner)
+        _watch_forks()
         self._signal: int | None = None
         self._handlers = {
             number: signal.signal(number, self._note) for number in _SIGNALS
@@ -54,7 +56,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back."""
-        self._restore()
+        self.release_signals()
         super().after_train(runner)
 
     def after_train_iter(
@@ -98,7 +100,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Remember a signal; a second one ends the process at once."""
         if self._signal is not None:
-            self._restore()
+            self.release_signals()
             os.kill(os.getpid(), number)
             return
         # Only the main process saves. Were another one to leave first, the
@@ -106,9 +108,15 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process():
             self._signal = number
 
-    def _restore(self) -> None:
+    def release_signals(self) -> None:
+        """Leave signals to whoever had them before the training.
+
+        :class:`bimm_mm.StrictRunner` calls it when a training ends, whether
+        well or with an error: Ctrl-C in a notebook must not go astray.
+        """
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        self._handlers = {}
 
     def _save_and_end(self, runner: Runner, *, epoch: int, step: int) -> None:
         """Save the run as it is and end the process."""
@@ -119,7 +127,6 @@ class CheckpointHook(MMEngineCheckpointHook):
             f'{name}: saved {Path(self.out_dir) / INTERRUPTED} after step '
             f'{step}; --resume goes on from there'
         )
-        self._restore()
         raise SystemExit(128 + self._signal)
 
     def _save_checkpoint_with_step(
@@ -204,11 +211,14 @@ def _forget_in_child() -> None:
     _release_signals()
 
 
-os.register_at_fork(
-    before=_hold_signals,
-    after_in_parent=_release_signals,
-    after_in_child=_forget_in_child,
-)
+@cache
+def _watch_forks() -> None:
+    """Once a process trains; there is no way to take it back."""
+    os.register_at_fork(
+        before=_hold_signals,
+        after_in_parent=_release_signals,
+        after_in_child=_forget_in_child,
+    )
 
 
 def _outlive_signals(init: Callable[[int], None] | None, worker: int) -> None:
