@@ -144,7 +144,6 @@ class VideoReader:
         with self._named_errors():
             self._open()
             self._index = self._read_index()
-            self._open()
 
     def __len__(self) -> int:
         """How many frames are shown."""
@@ -165,12 +164,20 @@ class VideoReader:
             (N, H, W, 3) uint8 RGB.
 
         Raises:
+            IndexError: If there is no frame of such a number.
             UndecodableVideoError: If one cannot be decoded.
         """
         numbers, places = np.unique(indices, return_inverse=True)
+        if numbers[0] < 0 or numbers[-1] >= len(self):
+            raise IndexError(
+                f'{self.path} has frames 0 to {len(self) - 1}, asked were '
+                f'{numbers[0]} to {numbers[-1]}'
+            )
         self._check_size(len(numbers))
         frames = np.stack(list(self.iterate(numbers.tolist())))
-        return frames if len(numbers) == len(indices) else frames[places]
+        # Indexing copies: not where they are in order already, as usual.
+        in_order = np.array_equal(places, np.arange(len(numbers)))
+        return frames if in_order else frames[places]
 
     def iterate(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Decode frames one by one.
@@ -236,6 +243,7 @@ class VideoReader:
 
     def _read_index(self) -> _Index:
         """Read every packet's time, without decoding."""
+        self._used = True
         times: list[int] = []
         keys: list[int] = []
         count = 0

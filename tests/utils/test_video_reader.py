@@ -43,12 +43,24 @@ MATRIX = [
 def test_frames_are_those_asked_for(tmp_path, ending, codec):
     path = write(tmp_path / f'a.{ending}', codec, options=CODECS[codec])
     strided = list(range(2, 80, 4))
-    scattered = [71, 3, 40, 40, 13, 12, 11]
+    repeated = [71, 3, 40, 40, 13, 12, 11]
+    scattered = [71, 3, 40]
     with VideoReader(str(path)) as reader:
         assert len(reader) == 80
+        assert list(map(number, reader.get_batch(repeated))) == repeated
         assert list(map(number, reader.get_batch(strided))) == strided
         assert list(map(number, reader.get_batch(scattered))) == scattered
         assert reader.get_batch([0]).shape == (1, 64, 112, 3)
+
+
+@pytest.mark.parametrize('wanted', [[-1, 3], [3, 80]])
+def test_frame_that_is_not_there_is_an_error(tmp_path, wanted):
+    path = write(tmp_path / 'a.mp4', 'libx264')
+    with (
+        VideoReader(str(path)) as reader,
+        pytest.raises(IndexError, match=r'a\.mp4 has frames 0 to 79'),
+    ):
+        reader.get_batch(wanted)
 
 
 def test_packed_b_frames():
@@ -98,18 +110,20 @@ def test_cover_picture_is_no_video(tmp_path):
         VideoReader(str(path))
 
 
-@pytest.mark.parametrize('ending', ['mp4', 'avi'])
-def test_cut_off_file_is_named(tmp_path, ending):
-    path = write(tmp_path / f'a.{ending}', 'libx264', options=B_FRAMES)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 3])
-    with (
-        pytest.raises(UndecodableVideoError) as error,
-        VideoReader(str(path)) as reader,
-    ):
-        reader.get_batch([0, 79])
-    assert str(path) in str(error.value)
+def test_cut_off_file_is_named_or_shorter(tmp_path):
+    for ending in ('mp4', 'avi'):
+        path = write(tmp_path / f'a.{ending}', 'libx264', options=B_FRAMES)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 3])
+    # An MP4 file has its index at the end.
+    with pytest.raises(UndecodableVideoError) as error:
+        VideoReader(str(tmp_path / 'a.mp4'))
+    assert str(tmp_path / 'a.mp4') in str(error.value)
     assert '\n' not in str(error.value)
+    with VideoReader(str(tmp_path / 'a.avi')) as reader:
+        assert 0 < len(reader) < 79
+        asked = list(range(len(reader) - 1))
+        assert list(map(number, reader.get_batch(asked))) == asked
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
