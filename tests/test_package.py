@@ -150,6 +150,9 @@ inputs = (2, 3, 64, 64)
 }
 FORWARD = """
 import sys
+# What extras bring is not needed for the encoder and its learning rates.
+for name in ('av', 'decord', 'ray', 'segment_anything'):
+    sys.modules[name] = None
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
@@ -169,6 +172,8 @@ for path in sys.argv[1:]:
     while isinstance(out, (tuple, list)):
         out = out[-1]
     print('output', cfg.default_scope, *out.shape[1:])
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+assert OPTIM_WRAPPER_CONSTRUCTORS.get('bimm_mm.LayerDecay')
 """
 SHAPES = {
     'mmaction': '48',

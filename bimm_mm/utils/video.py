@@ -20,16 +20,17 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import av
 import cv2
 import numpy as np
-from av.container import InputContainer
-from av.stream import Disposition
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from mmengine.structures import BaseDataElement
+
+if TYPE_CHECKING:
+    # Imported where a video is opened: whoever takes the encoder into a
+    # detector need not have it.
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
 
 # What a dataset knows about a sample, what a pipeline passes on, or a packed
 # data sample.
@@ -51,7 +52,7 @@ _FORMATS = (
 _INDEXED = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm')
 _PACKED = 'mpeg4'
 # PyAV stumbles over streams that appear in the middle of damaged files.
-_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError)
+_ERRORS = (OSError, ValueError, LookupError, ArithmeticError)
 _MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
 _MAX_BYTES = 2**31  # of a sample's frames
 
@@ -215,6 +216,9 @@ class VideoReader:
     def _open(self) -> None:
         if hasattr(self, '_container'):
             self._container.close()
+        import av
+        from av.stream import Disposition
+
         self._used = False
         self._container: InputContainer = av.open(
             self.file,
@@ -227,7 +231,7 @@ class VideoReader:
         stream = self._container.streams.best('video')
         # A cover picture is a video stream, too.
         if (
-            not isinstance(stream, VideoStream)
+            not isinstance(stream, av.VideoStream)
             or stream.disposition & Disposition.attached_pic
         ):
             raise ValueError('it has no video stream')
@@ -323,11 +327,13 @@ class VideoReader:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
+        import av
+
         try:
             yield
         except UndecodableVideoError:
             raise
-        except _ERRORS as error:
+        except (av.FFmpegError, *_ERRORS) as error:
             reason = getattr(error, 'strerror', None) or str(error)
             raise UndecodableVideoError(self.path, reason) from None
 
