@@ -22,7 +22,6 @@ CODECS = {
     'libx265': {**B_FRAMES, 'x265-params': 'log-level=none'},
     'mpeg4': B_FRAMES,
     'mpeg2video': B_FRAMES,
-    'libvpx-vp9': {'g': '12', 'deadline': 'realtime'},
     'mjpeg': {},
     'wmv2': {},
 }
@@ -33,7 +32,6 @@ MATRIX = [
     *(('avi', codec) for codec in ('libx264', 'mpeg4', 'mjpeg', 'wmv2')),
     *(('mpg', codec) for codec in ('mpeg2video', 'libx264')),
     *(('ts', codec) for codec in ('mpeg2video', 'libx264', 'mpeg4')),
-    ('webm', 'libvpx-vp9'),
     ('flv', 'libx264'),
     ('asf', 'wmv2'),
 ]
@@ -42,6 +40,30 @@ MATRIX = [
 @pytest.mark.parametrize(('ending', 'codec'), MATRIX)
 def test_frames_are_those_asked_for(tmp_path, ending, codec):
     path = write(tmp_path / f'a.{ending}', codec, options=CODECS[codec])
+    check_frames(path)
+
+
+@pytest.mark.parametrize('ending', ['webm', 'mkv', 'mp4'])
+def test_frames_of_vp9_are_those_asked_for(tmp_path, ending):
+    # Encoded beforehand: libvpx does not open on every machine.
+    encoded = Path(__file__).with_name('vp9.webm')
+    check_frames(remux(encoded, tmp_path / f'a.{ending}'))
+
+
+def remux(source: Path, target: Path, *, turns: int = 0) -> Path:
+    """The same packets in another container, shown turned by 90 degrees."""
+    with av.open(str(source)) as read, av.open(str(target), 'w') as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        if turns:
+            stream.set_display_rotation(90 * turns)
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                written.mux(packet)
+    return target
+
+
+def check_frames(path: Path) -> None:
     strided = list(range(2, 80, 4))
     repeated = [71, 3, 40, 40, 13, 12, 11]
     scattered = [71, 3, 40]
@@ -84,14 +106,7 @@ def test_variable_rate_counts_frames(tmp_path):
 @pytest.mark.parametrize('turns', [1, 2, 3])
 def test_turned_video_is_shown_upright(tmp_path, turns):
     path = write(tmp_path / 'a.mp4', 'libx264', frames=5)
-    turned = tmp_path / 'turned.mp4'
-    with av.open(str(path)) as source, av.open(str(turned), 'w') as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        stream.set_display_rotation(90 * turns)
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    turned = remux(path, tmp_path / 'turned.mp4', turns=turns)
     with VideoReader(str(path)) as upright, VideoReader(str(turned)) as reader:
         wanted = np.rot90(upright.get_batch([3])[0], turns)
         assert np.array_equal(reader.get_batch([3])[0], wanted)
