@@ -263,6 +263,43 @@ def test_tiny_has_the_parameters_of_deit_tiny():
     assert sum(p.numel() for p in ours.parameters()) == expected
 
 
+class Masked(torch.nn.Module):
+    """The masked mode as a forward, which is what gets exported."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x, visible):
+        return self.encoder.encode(x, visible, [2])[2]
+
+
+@pytest.mark.parametrize(
+    'module',
+    [
+        video_encoder(),
+        # Windows of 3 on a grid of 4 are padded, so attention has a mask.
+        image_encoder(window_size=3, with_cls_token=False, out_type='featmap'),
+        Masked(image_encoder()),
+        Masked(MaskTokenViT(ARCH, img_size=32, patch_size=8)),
+    ],
+)
+def test_an_exported_encoder_takes_batches_of_any_size(module):
+    masked = isinstance(module.eval(), Masked)
+    inputs = draw(module.encoder if masked else module, batch=5)
+    inputs = inputs if masked else inputs[:1]
+    example = tuple(part[:2] for part in inputs)
+    batch = ({0: torch.export.Dim('batch', min=1, max=64)},) * len(inputs)
+    exported = torch.export.export(module, example, dynamic_shapes=batch)
+    traced = torch.jit.trace(module, example, check_trace=False)
+    for size in (1, 5):
+        parts = [part[:size] for part in inputs]
+        for run in (traced, exported.module()):
+            torch.testing.assert_close(
+                run(*parts), module(*parts), atol=1e-6, rtol=0
+            )
+
+
 def test_drop_path_grows_linearly_from_zero():
     encoder = image_encoder(drop_path_rate=0.3)
     rates = [block.drop_path.rate for block in encoder.blocks]

@@ -303,7 +303,7 @@ class BIMMVisionTransformer(BaseModule):
         if self.cls_token is None:
             return tokens
         # MAE gives the class token the position 0, so nothing is added.
-        cls_token = self.cls_token.expand(len(x), -1, -1)
+        cls_token = self.cls_token.expand(x.shape[0], -1, -1)
         return torch.cat([cls_token, tokens], dim=1)
 
     def _positions(
@@ -333,7 +333,7 @@ class BIMMVisionTransformer(BaseModule):
     ) -> Tensor:
         """Run a block within windows of a grid (h, w); (B, N, D)."""
         mask = window_mask(
-            grid, self.window_size, batch=len(x), device=x.device
+            grid, self.window_size, batch=x.shape[0], device=x.device
         )
         windows = window_partition(x, grid, self.window_size)
         windows = self._run(block, windows, mask)
@@ -373,8 +373,8 @@ class MaskTokenViT(BIMMVisionTransformer):
         # True at hidden tokens: (B, N, 1).
         count = positions.shape[0]
         hidden = torch.ones(
-            len(x), count, 1, dtype=torch.bool, device=x.device
-        ).scatter(1, visible.unsqueeze(2), False)
+            x.shape[0], count, 1, dtype=torch.bool, device=x.device
+        ).scatter(1, visible.unsqueeze(2), 0)
         patches = torch.where(hidden, blank, tokens[:, -count:])
         return torch.cat([tokens[:, :-count], patches], dim=1)
 

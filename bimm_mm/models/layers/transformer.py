@@ -100,33 +100,35 @@ class PatchEmbed(nn.Module):
                 f'width), got {tuple(x.shape)}: in_channels is '
                 f'{self.in_channels}'
             )
+        # len(x) would make the batch size a constant of an exported model.
+        batch = x.shape[0]
         patches = self._cut(x)
         if visible is not None:
             patches = _take(patches, visible)
         # Every patch is a small clip or image: (B * Nv, C, q, p, p).
         patches = patches.reshape(-1, *patches.shape[-4:])
         tokens = self.proj(patches if self.video else patches.squeeze(2))
-        return tokens.flatten(1).unflatten(0, (len(x), -1))
+        return tokens.flatten(1).unflatten(0, (batch, -1))
 
     def _cut(self, x: Tensor) -> Tensor:
         """Cut (B, C, T, H, W) into a view (B, t, h, w, C, q, p, p)."""
         t, h, w = self.grid(size_of(x))
         q, p, r = self.patch
         # Each side is split into patches and places within the patch.
-        x = x.reshape(len(x), self.in_channels, t, q, h, p, w, r)
+        x = x.reshape(x.shape[0], self.in_channels, t, q, h, p, w, r)
         return x.permute(0, 2, 4, 6, 1, 3, 5, 7)
 
 
 def _take(patches: Tensor, visible: Tensor) -> Tensor:
     """Pick patches (B, t, h, w, ...) at ``visible`` (B, Nv): (B, Nv, ...)."""
-    if visible.ndim != 2 or len(visible) != len(patches):
+    if visible.ndim != 2 or visible.shape[0] != patches.shape[0]:
         raise ValueError(
-            f'visible must be (batch={len(patches)}, tokens), got '
+            f'visible must be (batch={patches.shape[0]}, tokens), got '
             f'{tuple(visible.shape)}'
         )
     _, _, h, w = patches.shape[:4]
     # The index of a token is (t * h + row) * w + column.
-    row = torch.arange(len(visible), device=visible.device).unsqueeze(1)
+    row = torch.arange(visible.shape[0], device=visible.device).unsqueeze(1)
     return patches[row, visible // (h * w), visible // w % h, visible % w]
 
 
