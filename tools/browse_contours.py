@@ -17,11 +17,11 @@ from torchvision.utils import make_grid, save_image
 
 from bimm_mm.contours import ContourError, ContourFile, Manifest
 from bimm_mm.contours.jobs import is_image
+from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     Video,
     media_file,
-    read_image,
 )
 
 RED = np.array([255, 40, 0], np.float32)
@@ -43,7 +43,7 @@ def read_frame(file: ContourFile, path: str, index: int) -> np.ndarray:
     """The frame (h, w, 3) of a contour, if it still is what it was."""
     file.check_source(media_file(path))
     if is_image(path):
-        return read_image(path, min(file.size))[0]
+        return read_small_image(path, min(file.size))[0]
     # Frames 0 and ``index``: no others are decoded.
     limit = 2 if index else 1
     with Video(path, stride=index or 1, side=min(file.size)) as video:

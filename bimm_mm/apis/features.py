@@ -34,6 +34,7 @@ from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
+from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     find_label,
@@ -132,8 +133,10 @@ def extract_features(
         generator=torch.Generator(),
     )
     found: list[_Sample] = []
-    for samples in track_iter_progress((loader, len(loader)), file=sys.stderr):
-        found += _extract(samples, extract, skip_bad)
+    batches = (loader, len(loader))
+    with worker_deaths_named(None):
+        for samples in track_iter_progress(batches, file=sys.stderr):
+            found += _extract(samples, extract, skip_bad)
     shares = all_gather_object(found)
     meta |= {
         'split': split,

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from bimm_mm.engine.runner import StrictRunner
+from bimm_mm.utils.reading import WorkerDiedError
 
 
 @contextmanager
@@ -23,13 +24,15 @@ def one_line_errors(cfg: Config, *, debug: bool) -> Iterator[None]:
 
     Raises:
         SystemExit: With status 2, in place of an error before the first step
-            was done. Later errors pass unchanged.
+            was done, and of that of a worker which died. Later errors pass
+            unchanged.
     """
     StrictRunner.began = False
     try:
         yield
     except Exception as error:
-        if debug or StrictRunner.began:
+        died = isinstance(error, WorkerDiedError)
+        if debug or (StrictRunner.began and not died):
             raise
         name = Path(sys.argv[0]).name
         print(
@@ -37,7 +40,7 @@ def one_line_errors(cfg: Config, *, debug: bool) -> Iterator[None]:
             'traceback)',
             file=sys.stderr,
         )
-        raise SystemExit(2) from None
+        raise SystemExit(1 if died else 2) from None
 
 
 def explain(error: Exception, cfg: Config) -> str:

@@ -17,6 +17,9 @@ defer_transformers             mmengine imports it for one optimizer: slow
 name_empty_dataset             mmdetection #10627: unclear error
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
 keep_numpy_nan                 mmaction2's metric of AVA with NumPy 2
+refuse_bad_frames              the same for mmaction2's folders of frames
+refuse_bad_images              mmcv #2239: damaged images decode by half
+refuse_bad_masks               the same for mmsegmentation's maps of classes
 supply_missing_drn             mmaction2 #2714: a module not in the wheel
 supply_mmcv_ops                mmcv #3263: no wheels, so ops of torchvision
 write_files_whole              mmengine writes checkpoints in place

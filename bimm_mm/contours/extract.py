@@ -40,12 +40,12 @@ from bimm_mm.contours.format import (
     write_contours,
 )
 from bimm_mm.contours.jobs import Job, files_below
+from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     Video,
     media_file,
-    read_image,
 )
 
 # As bimm_mm.utils.files.atomic_path names a file that is not whole yet.
@@ -226,7 +226,7 @@ class Extractor:
         sources: dict[str, dict[str, Any]] = {}
         for path in paths:
             try:
-                frame, size = read_image(path, self.config.side)
+                frame, size = read_small_image(path, self.config.side)
                 sources[path] = fingerprint(
                     media_file(path), size=size, frame_count=1
                 )

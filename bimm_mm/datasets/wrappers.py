@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from bimm_mm.datasets.samplers import SampleKey, seeded
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import check_list_file, find_list_files
-from bimm_mm.utils.video import UndecodableVideoError, media_name, media_path
+from bimm_mm.utils.video import UndecodableVideoError, find_path, media_name
 
 # Enough to notice a wrong folder, cheap on a network file system.
 _PATHS_TO_CHECK = 3
@@ -115,8 +115,8 @@ class ResilientDataset(DatasetWrapper):
 
     def _check_first_paths(self) -> None:
         for index in range(min(_PATHS_TO_CHECK, len(self))):
-            path = media_path(self.dataset.get_data_info(index))
-            if not (exists(path) or exists(media_name(path))):
+            path = find_path(self.dataset.get_data_info(index))
+            if path and not (exists(path) or exists(media_name(path))):
                 raise self._missing(f'{path} does not exist')
 
     def _missing(self, reason: object) -> FileNotFoundError:

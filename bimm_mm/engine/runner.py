@@ -8,20 +8,30 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
+from torch.utils.data import DataLoader
 
+from bimm_mm.datasets.ava import AVAKeyframeDataset
+from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.models.checkpoints.load import load_fully, strip_prefixes
-from bimm_mm.registry import RUNNERS
+from bimm_mm.registry import DATASETS, RUNNERS
+from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.safe_load import read_checkpoint
 
 _STEPS = ('after_train_iter', 'after_val_iter', 'after_test_iter')
 # Keys of the areas' decoders and of BIMM's branches.
 _PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
+
+# In the work directory: files at which a worker of a dataloader died.
+_FATAL = 'fatal_files.txt'
+# For a batch, which takes seconds; reading one video takes a minute at most.
+_TIMEOUT = 600  # s
 
 
 class RunLayout(NamedTuple):
@@ -94,15 +104,48 @@ class StrictRunner(Runner):
     began = False
     _resume: bool
     _load_from: str | None
+    _train_dataloader: Any
 
     def train(self) -> nn.Module:
-        """Train; see MMEngine's ``Runner.train``."""
+        """Train; see MMEngine's ``Runner.train``.
+
+        Raises:
+            WorkerDiedError: If a worker of a dataloader dies or hangs. The
+                file that it was reading is left out from then on.
+        """
+        listed = Path(self.work_dir) / _FATAL
         try:
-            return super().train()
+            with worker_deaths_named(listed) as count:
+                if count:
+                    self.logger.warning(
+                        f'{count} file(s) at which a worker died before are '
+                        f'left out: {listed}'
+                    )
+                return super().train()
         finally:
             for hook in self.hooks:
                 if isinstance(hook, CheckpointHook):
                     hook.release_signals()
+
+    def test(self) -> dict[str, float]:
+        """Test; see MMEngine's ``Runner.test``.
+
+        Raises:
+            WorkerDiedError: If a worker of a dataloader dies or hangs.
+        """
+        with worker_deaths_named(None):
+            return super().test()
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict,
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Build a loader whose workers are not waited for without end."""
+        if isinstance(dataloader, Mapping) and dataloader.get('num_workers'):
+            dataloader = {'timeout': _TIMEOUT, **dataloader}
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks, and note the first step that is done."""
@@ -244,7 +287,13 @@ class StrictRunner(Runner):
         )
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build MMEngine's loop; that of epochs can begin within one."""
+        """Build MMEngine's loop; that of epochs can begin within one.
+
+        Where :class:`bimm_mm.BadVideoHook` counts, training samples that
+        cannot be decoded are replaced.
+        """
+        if any(isinstance(hook, BadVideoHook) for hook in self.hooks):
+            self._train_dataloader = _replacing(self._train_dataloader)
         if (
             isinstance(loop, Mapping)
             and loop.get('by_epoch')
@@ -253,6 +302,20 @@ class StrictRunner(Runner):
             options = {k: v for k, v in loop.items() if k != 'by_epoch'}
             return _EpochLoop(self, self._train_dataloader, **options)
         return super().build_train_loop(loop)
+
+
+def _replacing(loader: Any) -> Any:
+    """Config of a loader with its dataset in ``ResilientDataset``."""
+    if not (isinstance(loader, Mapping) and 'type' in loader['dataset']):
+        return loader
+    dataset = loader['dataset']
+    scope = dataset.get('_scope_')
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        kind = registry.get(dataset['type'])
+    if not issubclass(kind, (BaseDataset, AVAKeyframeDataset)):
+        return loader  # replaces by itself, or is not of OpenMMLab
+    wrapper = dict(type='bimm_mm.ResilientDataset', dataset=dataset)
+    return {**loader, 'dataset': wrapper}
 
 
 class _EpochLoop(EpochBasedTrainLoop):

@@ -1,4 +1,4 @@
-"""Videos and images: which file is meant, and its frames by number.
+"""Videos: which file is meant, and its frames by number.
 
 FFmpeg through PyAV, and nothing else, reads videos: training, features,
 contours and AVA see the same frames. A frame's number counts what is shown:
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import stat
 import time
 from bisect import bisect_right
@@ -25,6 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import cv2
 import numpy as np
 from mmengine.structures import BaseDataElement
+
+from bimm_mm.utils.reading import is_fatal, note_reading
 
 if TYPE_CHECKING:
     # Imported where a video is opened: whoever takes the encoder into a
@@ -52,8 +55,10 @@ _FORMATS = (
 _INDEXED = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm')
 _PACKED = 'mpeg4'
 # PyAV stumbles over streams that appear in the middle of damaged files.
-_ERRORS = (OSError, ValueError, LookupError, ArithmeticError)
+_STUMBLES = (ValueError, LookupError, ArithmeticError)
 _MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
+# Else decoders make up what a damaged file lacks.
+_STRICT = {'err_detect': 'explode', 'max_pixels': str(_MAX_PIXELS)}
 _MAX_BYTES = 2**31  # of a sample's frames
 
 
@@ -114,6 +119,10 @@ def media_name(path: str) -> str:
     return path if os.path.splitext(path)[1] else f'{path}.mp4'
 
 
+class _FaultError(Exception):
+    """What is wrong with a file, in words of our own."""
+
+
 class _Index(NamedTuple):
     """When frames are shown, and where decoding can start.
 
@@ -141,7 +150,9 @@ class VideoReader:
     def __init__(self, path: str, *, seconds: float = 60.0) -> None:
         self.path = path
         self.file = media_file(path)
+        note_reading(path)
         self._seconds = seconds
+        self._size: tuple[int, int] | None = None
         with self._named_errors():
             self._open()
             self._index = self._read_index()
@@ -192,20 +203,33 @@ class VideoReader:
         Raises:
             UndecodableVideoError: If one cannot be decoded.
         """
+        from av import FFmpegError
+
         with self._named_errors():
             decoded = 0
-            for frame in self._decode(indices):
-                decoded += 1
-                yield _to_rgb(frame)
-            if decoded < len(indices):
-                raise ValueError(
-                    f'frame {indices[decoded]} of {len(self)} cannot be '
-                    'reached: the file is cut off or damaged'
-                )
+            while True:
+                try:
+                    for frame in self._decode(indices[decoded:]):
+                        decoded += 1
+                        yield self._to_rgb(frame)
+                except FFmpegError:
+                    if len(self._index.keys) <= 1:
+                        raise
+                if decoded == len(indices):
+                    return
+                if len(self._index.keys) <= 1:
+                    raise _FaultError(
+                        'it is cut off or damaged: not every frame that it '
+                        'announces can be decoded'
+                    )
+                # What follows a key frame may need frames before it (open
+                # groups of pictures): try again from the start.
+                self._index = self._index._replace(keys=self._index.keys[:1])
 
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+        note_reading()
 
     def __enter__(self) -> VideoReader:
         return self
@@ -234,10 +258,11 @@ class VideoReader:
             not isinstance(stream, av.VideoStream)
             or stream.disposition & Disposition.attached_pic
         ):
-            raise ValueError('it has no video stream')
+            raise _FaultError('it has no video stream')
         self._stream = stream
         if self._stream.codec_context is None:
-            raise ValueError('FFmpeg has no decoder for it')
+            raise _FaultError('FFmpeg has no decoder for it')
+        self._stream.codec_context.options = _STRICT
         # One thread: dataloaders have their own processes.
         self._stream.thread_type = 'NONE'
         self._seekable = (
@@ -264,10 +289,20 @@ class VideoReader:
                     keys.append(packet.pts)
             _check_time(deadline, self._seconds)
         if not count:
-            raise ValueError('it has no frame')
+            raise _FaultError('it has no frame')
         if not self._seekable or len(set(times)) < count:
             return _Index(list(range(count)), [])
         return _Index(sorted(times), sorted(keys))
+
+    def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
+        """(H, W, 3) uint8, turned as the file says.
+
+        A stream may change its size; its frames have that of the first one.
+        """
+        self._size = self._size or (frame.width, frame.height)
+        width, height = self._size
+        image = frame.to_ndarray(format='rgb24', width=width, height=height)
+        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
 
     def _check_size(self, frames: int) -> None:
         context = self._stream.codec_context
@@ -331,11 +366,11 @@ class VideoReader:
 
         try:
             yield
-        except UndecodableVideoError:
-            raise
-        except (av.FFmpegError, *_ERRORS) as error:
+        except (av.FFmpegError, OSError, _FaultError) as error:
             reason = getattr(error, 'strerror', None) or str(error)
             raise UndecodableVideoError(self.path, reason) from None
+        except _STUMBLES:
+            raise UndecodableVideoError(self.path, 'it is damaged') from None
 
 
 class Video:
@@ -393,9 +428,12 @@ def media_file(path: str) -> str:
     """The file that is meant, see :func:`media_name`, if it is a file.
 
     Raises:
-        UndecodableVideoError: If there is none, or if it is empty or no
-            regular file, such as a FIFO, which would be waited for.
+        UndecodableVideoError: If there is none, if it is empty or no regular
+            file, such as a FIFO, which would be waited for, or if a worker
+            of this run died at it.
     """
+    if is_fatal(path):
+        raise UndecodableVideoError(path, 'a worker died while reading it')
     file = media_name(path)
     try:
         status = os.stat(file)
@@ -416,43 +454,9 @@ def check_access(file: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
 
 
-def _to_rgb(frame: VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8, turned as the file says."""
-    image = frame.to_ndarray(format='rgb24')
-    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
-
-
 def _check_time(deadline: float, seconds: float) -> None:
     if time.monotonic() > deadline:
-        raise ValueError(f'reading took longer than {seconds:.0f} s')
-
-
-def read_image(path: str, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read an image as mmcv's ``LoadImageFromFile`` does.
-
-    That is 8-bit color, turned as its EXIF orientation says, the first
-    picture of an animation.
-
-    Args:
-        path: The file.
-        side: Short side in pixels, at most.
-
-    Returns:
-        The image, shrunk, (h, w, 3) uint8 RGB, and its size (H, W).
-
-    Raises:
-        UndecodableVideoError: If it is missing, empty or no image.
-    """
-    file = media_file(path)
-    try:
-        content = np.fromfile(file, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
-        raise UndecodableVideoError(path, one_line(error)) from None
-    if image is None:
-        raise UndecodableVideoError(path, 'OpenCV cannot decode it')
-    frame = shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), side)
-    return frame, image.shape[:2]
+        raise _FaultError(f'reading took longer than {seconds:.0f} s')
 
 
 def shrink(frame: np.ndarray, side: int) -> np.ndarray:
@@ -475,5 +479,7 @@ def shrink(frame: np.ndarray, side: int) -> np.ndarray:
 
 def one_line(error: Exception, limit: int = 200) -> str:
     """An error as one short line."""
-    text = ' '.join(str(error).split())
+    # No addresses of objects, no codes of terminals.
+    text = re.sub(r' at 0x[0-9a-f]+|\x1b\[[0-9;]*m', '', str(error))
+    text = ' '.join(text.split())
     return f'{type(error).__name__}: {text}'[:limit]

@@ -22,6 +22,8 @@ custom_hooks = [
     dict(type='bimm_mm.LabelCheckHook'),
     dict(type='bimm_mm.StepSeedHook'),
     dict(type='bimm_mm.FiniteLossHook'),
+    # Training samples that cannot be decoded are replaced, and counted here.
+    dict(type='bimm_mm.BadVideoHook', max_share=0.05),
 ]
 env_cfg = dict(
     cudnn_benchmark=True,

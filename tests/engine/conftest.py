@@ -68,6 +68,7 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
         sampler: str = 'DefaultSampler',
         evaluator: list | None = None,
         lr: float = 0.1,
+        runner: type[Runner] = Runner,
         **kwargs,
     ) -> Runner:
         samples = samples or _samples(6)
@@ -85,7 +86,7 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
                 val_evaluator=evaluator,
             )
         torch.manual_seed(0)
-        return Runner(
+        return runner(
             model=model or Noisy(),
             work_dir=str(tmp_path / name),
             train_dataloader=loader,

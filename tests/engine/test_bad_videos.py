@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from bimm_mm.engine import BadVideoHook
+from bimm_mm.engine import BadVideoHook, StrictRunner
 from bimm_mm.engine.hooks.bad_videos import beyond_chance
 
 
@@ -85,7 +85,29 @@ def test_training_goes_on_and_lists_the_files(train, photos):
     text = log.read_text()
     for epoch in (1, 2):
         assert f'undecodable and replaced in epoch {epoch}.' in text
-    assert f'  {photos / "8.jpg"}: AssertionError' in text
+    assert f'  {photos / "8.jpg"}: it is no image' in text
+
+
+def test_strict_runner_replaces_in_any_dataset(make_runner, photos):
+    # As downstream configs have it: the library's dataset, nothing around it.
+    images = {
+        'type': 'mmpretrain.CustomDataset',
+        'data_root': str(photos),
+        'with_label': False,
+        'pipeline': [
+            {'type': 'mmcv.LoadImageFromFile'},
+            {'type': 'mmpretrain.PackInputs'},
+        ],
+    }
+    runner = make_runner(
+        runner=StrictRunner,
+        model=Mean(),
+        hooks=[{'type': 'bimm_mm.BadVideoHook', 'max_share': 0.5}],
+        samples=images,
+    )
+    runner.train()
+    lines = Path(runner.work_dir, 'undecodable.txt').read_text().splitlines()
+    assert lines == [f'{photos / n}.jpg\tit is no image' for n in '38']
 
 
 def test_too_large_a_share_stops_the_run(train, tmp_path):

@@ -59,4 +59,3 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay=0.75),  # Table 9
 )
 train_cfg = dict(by_epoch=True, max_epochs=40)  # Table 9
-custom_hooks = [*_base_.custom_hooks, dict(type='bimm_mm.BadVideoHook')]

@@ -1,0 +1,117 @@
+"""Which file a worker of a dataloader was reading when it died.
+
+A process that dies says nothing itself. Before it reads a file it writes the
+name, in a few microseconds, into a file of its own in a folder that the run
+names in the environment, which workers inherit however they are started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_NOTES = 'BIMM_MM_NOTES'
+_LISTED = 'BIMM_MM_FATAL_FILES'
+# What torch.utils.data says, with the processes if it knows them.
+_DEATH = re.compile(
+    r'DataLoader (?:worker \(pid(?:\(s\))? ([\d, ]+)\)|timed out)'
+)
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker of a dataloader died, or did not come back."""
+
+
+def note_reading(path: str = '') -> None:
+    """Say which file this process is about to read; none by default."""
+    folder = os.environ.get(_NOTES)
+    if folder:
+        content = os.fsencode(path) + b'\0'
+        os.pwrite(_note_file(folder, os.getpid()), content, 0)
+
+
+def is_fatal(path: str) -> bool:
+    """Whether a worker of this run died at this file before."""
+    listed = os.environ.get(_LISTED)
+    return bool(listed) and path in _read_listed(listed)
+
+
+@contextmanager
+def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
+    """Name the file at which a worker dies while the context lasts.
+
+    Args:
+        listed: Text file of such files, a path per line: :func:`is_fatal`
+            knows them, and a new one is added. None: there is no such list.
+
+    Yields:
+        How many files are listed.
+
+    Raises:
+        WorkerDiedError: In place of what PyTorch says.
+    """
+    _read_listed.cache_clear()
+    with TemporaryDirectory(prefix='bimm_mm_') as folder:
+        os.environ.update({_NOTES: folder, _LISTED: str(listed or '')})
+        try:
+            yield len(_read_listed(str(listed))) if listed else 0
+        except RuntimeError as error:
+            death = _DEATH.match(str(error))
+            if death is None:
+                raise
+            raise WorkerDiedError(
+                _explain(error, _blamed(folder, death[1]), listed)
+            ) from error
+        finally:
+            del os.environ[_NOTES], os.environ[_LISTED]
+
+
+@lru_cache(maxsize=1)
+def _note_file(folder: str, process: int) -> int:
+    return os.open(f'{folder}/{process}', os.O_RDWR | os.O_CREAT, 0o600)
+
+
+@lru_cache(maxsize=1)
+def _read_listed(listed: str) -> frozenset[str]:
+    try:
+        lines = Path(listed).read_bytes().split(b'\n')
+    except FileNotFoundError:
+        lines = []
+    return frozenset(os.fsdecode(line) for line in lines if line)
+
+
+def _blamed(folder: str, processes: str | None) -> list[str]:
+    """Files that dead processes were reading, or the one read for longest."""
+    notes = list(Path(folder).iterdir())
+    if processes is not None:
+        dead = processes.split(', ')
+        notes = [note for note in notes if note.name in dead]
+    notes.sort(key=lambda note: note.stat().st_mtime)
+    names = [note.read_bytes().partition(b'\0')[0] for note in notes]
+    files = [os.fsdecode(name) for name in names if name]
+    return files if processes is not None else files[:1]
+
+
+def _explain(
+    error: RuntimeError, files: list[str], listed: str | Path | None
+) -> str:
+    said = ' '.join(str(error.__cause__ or error).split()).rstrip('.')
+    if not files:
+        return (
+            f'{said}, and no file was being read: if memory ran out, lower '
+            'num_workers or batch_size'
+        )
+    text = f'{said} while reading {" and ".join(files)}'
+    if listed is None:
+        return f'{text}: repair or remove it'
+    with open(listed, 'ab') as stream:
+        stream.write(b''.join(os.fsencode(file) + b'\n' for file in files))
+    return (
+        f'{text}. It is listed in {listed}, and --resume leaves it out; '
+        'delete its line there to have it read again'
+    )

@@ -1,0 +1,163 @@
+"""A worker that dies or hangs names its file, and the next run skips it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import default_collate
+from mmengine.model import BaseModel
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import bimm_mm.compat  # noqa: F401  fixes libraries
+from benchmarks.robustness.numbered import write
+from bimm_mm.engine import StrictRunner
+from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.reading import (
+    WorkerDiedError,
+    note_reading,
+    worker_deaths_named,
+)
+
+EVIL = '4.avi'
+
+
+class Mean(BaseModel):
+    """The least that trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs, data_samples, mode):
+        return {'loss': (self.level - inputs.float().mean() / 255) ** 2}
+
+
+@TRANSFORMS.register_module()
+class DieAt(BaseTransform):
+    """Between opening and decoding one file, end or sleep."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def transform(self, results: dict) -> dict:
+        if results['filename'].endswith(EVIL):
+            if self.number:
+                os.kill(os.getpid(), self.number)
+            time.sleep(60)
+        return results
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Six videos and their list."""
+    folder = tmp_path / 'some videos'
+    folder.mkdir()
+    for number in range(6):
+        write(folder / f'{number}.avi', 'mpeg4', frames=6)
+    lines = [f'{number}.avi {number}\n' for number in range(6)]
+    (folder / 'list.txt').write_text(''.join(lines))
+    return folder
+
+
+def run(videos: Path, *, death: int, resume: bool = False) -> Path:
+    """Train two epochs on the videos; gives the folder of the run."""
+    work_dir = videos.parent / 'run'
+    sample = dict(type='SampleFrames', clip_len=2, out_of_bound_opt='loop')
+    pipeline = [
+        dict(type='bimm_mm.VideoInit'),
+        dict(type='bimm_mm.DieAt', number=death),
+        sample,
+        dict(type='bimm_mm.VideoDecode'),
+        dict(type='bimm_mm.PackClipInputs'),
+    ]
+    StrictRunner(
+        model=Mean(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=dict(
+                type='VideoDataset',
+                ann_file=str(videos / 'list.txt'),
+                data_prefix=dict(video=str(videos)),
+                pipeline=pipeline,
+            ),
+            sampler=dict(type='bimm_mm.EpochSampler', shuffle=False),
+            collate_fn=default_collate,
+            batch_size=2,
+            num_workers=2,
+            **({} if death else {'timeout': 2}),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        custom_hooks=[dict(type='bimm_mm.BadVideoHook', max_share=0.5)],
+        default_scope='mmaction',
+        randomness=dict(seed=3),
+        resume=resume,
+        experiment_name=f'deaths_{time.monotonic_ns()}',
+    ).train()
+    return work_dir
+
+
+@pytest.mark.parametrize(
+    ('death', 'words'),
+    [
+        (signal.SIGSEGV, 'killed by signal: Segmentation fault'),
+        (0, 'timed out after 2 seconds'),
+    ],
+    ids=['crash', 'hang'],
+)
+def test_next_run_skips_the_file(videos, death, words, monkeypatch):
+    # Seconds for which PyTorch waits for what remains of the workers.
+    monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 1)
+    with pytest.raises(WorkerDiedError) as error:
+        run(videos, death=death)
+    evil = str(videos / EVIL)
+    assert words in str(error.value)
+    assert f'while reading {evil}. It is listed in' in str(error.value)
+    listed = videos.parent / 'run' / 'fatal_files.txt'
+    assert listed.read_text() == f'{evil}\n'
+
+    work_dir = run(videos, death=death, resume=True)
+    found = (work_dir / 'undecodable.txt').read_text()
+    assert found == f'{evil}\ta worker died while reading it\n'
+    text = ''.join(path.read_text() for path in work_dir.glob('*/*.log'))
+    said = f'1 file(s) at which a worker died before are left out: {listed}'
+    assert said in text
+    assert text.count('undecodable and replaced in epoch') == 2
+
+
+class Exit(Dataset):
+    """Ends the worker after a file was read."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        note_reading('a.mp4')
+        note_reading()
+        os._exit(3)
+
+
+def test_worker_that_reads_nothing_blames_no_file(tmp_path):
+    listed = tmp_path / 'list.txt'
+    with (
+        pytest.raises(WorkerDiedError, match=r'code 3.* no file was being'),
+        worker_deaths_named(listed),
+    ):
+        list(DataLoader(Exit(), num_workers=1))
+    assert not listed.exists()
+
+
+def test_notes_are_cheap(tmp_path, monkeypatch):
+    monkeypatch.setenv('BIMM_MM_NOTES', str(tmp_path))
+    start = time.perf_counter()
+    for _ in range(1000):
+        note_reading('/a/path/of/usual/length/of/a/video.mp4')
+        note_reading()
+    assert time.perf_counter() - start < 0.5
