@@ -97,6 +97,10 @@ def check_torch() -> str:
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
+    if [int(part) for part in torch.__version__.split('.')[:2]] < [2, 6]:
+        raise RuntimeError(
+            'older than 2.6, it may run code of checkpoints (CVE-2025-32434)'
+        )
     x = torch.randn(1, 2, 4, 8)
     if not scaled_dot_product_attention(x, x, x).isfinite().all():
         raise RuntimeError('attention gave values that are not finite')

@@ -6,6 +6,7 @@ TensorBoard shows more: add ``TensorboardVisBackend`` to ``vis_backends``.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ def read_scalars(work_dir: str | Path) -> dict[str, Series]:
     """
     series: dict[str, Series] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        lines = path.read_text(encoding='utf-8').splitlines()
-        entries = [json.loads(line) for line in lines if line.strip()]
+        entries = list(_entries(path))
         if not any('loss' in entry for entry in entries):
             continue
         first = min(entry['step'] for entry in entries)
@@ -41,6 +41,23 @@ def read_scalars(work_dir: str | Path) -> dict[str, Series]:
             '(*/vis_data/scalars.json with losses): train first'
         )
     return series
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a log; the last one may be cut off, by a kill for instance."""
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            entry['step'] = int(entry['step'])
+        except Exception as error:
+            if number == len(lines) > 1:
+                return
+            raise ValueError(
+                f'{path}, line {number}, is no entry of a log ({error}): '
+                'delete the line, or the file'
+            ) from error
+        yield entry
 
 
 def read_progress(work_dir: str | Path) -> list[dict[str, Any]]:

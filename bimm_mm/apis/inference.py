@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 
 from bimm_mm.apis.config import check_checkpoint, load_config
+from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
 from bimm_mm.structures import AreaOutput, ClipBatch
 
 
@@ -34,7 +34,7 @@ def init_model(
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
-        RuntimeError: If the checkpoint is of another model.
+        ValueError: If the checkpoint is damaged or of another model.
     """
     cfg = config if isinstance(config, Config) else load_config(config)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -50,7 +50,8 @@ def init_model(
             logging.disable(logging.NOTSET)
     else:
         path = check_checkpoint(str(checkpoint))
-        load_checkpoint(model, path, map_location='cpu', strict=True)
+        state = read_state_dict(path)
+        load_fully(model, state, what='the model', source=path, exact=True)
     model.cfg = cfg
     return model.to(device).eval()
 

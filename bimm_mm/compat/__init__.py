@@ -11,12 +11,13 @@ module that needs it is imported, and does nothing where the bug is absent.
 =============================  ===========================================
 function in ``patches``        upstream issue
 =============================  ===========================================
-allow_own_checkpoints          mmengine #1655: torch >= 2.6 cannot resume
 cache_formatted_configs        mmcv #2466: configs are formatted repeatedly
 defer_transformers             mmengine imports it for one optimizer: slow
-name_empty_dataset             mmdetection #10627: unclear error
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
 keep_numpy_nan                 mmaction2's metric of AVA with NumPy 2
+load_only_weights              mmengine #1655: resuming; safe files of the web
+name_empty_dataset             mmdetection #10627: unclear error
+read_data_safely               mmengine runs code of .pkl and .yml files
 refuse_bad_frames              the same for mmaction2's folders of frames
 refuse_bad_images              mmcv #2239: damaged images decode by half
 refuse_bad_masks               the same for mmsegmentation's maps of classes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,22 +16,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from bimm_mm.compat.import_hook import Patch, Run
-
-
-def allow_own_checkpoints(module: ModuleType, run: Run) -> None:
-    """Let torch >= 2.6 resume from MMEngine's checkpoints (mmengine #1655).
-
-    MMEngine 0.10.7 loads with torch's default, which is now
-    ``weights_only=True`` and refuses the log history inside its own files.
-    Safe loading stays on: what such a file holds is allowed and no more.
-    """
-    run(module)
-    import torch
-
-    from bimm_mm.utils.safe_load import checkpoint_globals
-
-    if tuple(int(n) for n in torch.__version__.split('.')[:2]) >= (2, 6):
-        torch.serialization.add_safe_globals(checkpoint_globals())
 
 
 def cache_formatted_configs(module: ModuleType, run: Run) -> None:
@@ -207,6 +191,62 @@ def refuse_bad_frames(module: ModuleType, run: Run) -> None:
     module.RawFrameDecode.transform = transform
 
 
+def load_only_weights(module: ModuleType, run: Run) -> None:
+    """Load MMEngine's own checkpoints, and run no code of any (#1655).
+
+    MMEngine 0.10.7 loads files with torch's default, which since 2.6 refuses
+    the log history inside its own, and those of the web with that of
+    ``torch.hub``, which runs what they hold.
+    """
+    run(module)
+    from bimm_mm.utils.safe_load import allow_globals, read_checkpoint
+
+    def load_from_local(path: str, map_location: Any = None) -> Any:
+        return read_checkpoint(path, map_location)
+
+    allow_globals()
+    vars(module)['load_url'] = partial(module.load_url, weights_only=True)
+    register = module.CheckpointLoader.register_scheme
+    register(prefixes='', loader=load_from_local, force=True)
+
+
+def read_data_safely(module: ModuleType, run: Run) -> None:
+    """Read annotations without running what they hold (no upstream issue).
+
+    MMEngine 0.10.7 reads ``.pkl`` and ``.yml`` files, such as AVA's detected
+    persons, with loaders that call whatever a file names.
+    """
+    run(module)
+    import yaml
+
+    handlers, load = module.file_handlers, module.load
+
+    def load_pickle(file: Any, **options: Any) -> Any:
+        from bimm_mm.utils.safe_load import read_pickle
+
+        return read_pickle(file, **options)
+
+    def load_safely(file: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(file, *args, **kwargs)
+        except OSError:
+            raise
+        except Exception as error:  # each format and damage has its own
+            text = ' '.join(str(error).split()) or type(error).__name__
+            raise ValueError(f'{file} is not read: {text}') from error
+
+    for name in ('pickle', 'pkl'):
+        handlers[name].load_from_fileobj = load_pickle
+    for name in ('yaml', 'yml'):
+        handlers[name].load_from_fileobj = lambda file, **_: yaml.safe_load(
+            file
+        )
+    # Packages that have it by now, too.
+    for package in ('mmengine.fileio.io', 'mmengine.fileio', 'mmengine'):
+        names = vars(sys.modules.get(package, module))
+        names.update({'load': load_safely} if 'load' in names else {})
+
+
 def supply_missing_drn(module: ModuleType) -> None:
     """Supply what mmaction2 1.2.0's wheel forgot (mmaction2 #2714).
 
@@ -262,7 +302,8 @@ PATCHES: dict[str, Patch] = {
     'mmengine.config.config': cache_formatted_configs,
     'mmengine.dataset.base_dataset': name_empty_dataset,
     'mmengine.fileio.backends.local_backend': write_files_whole,
-    'mmengine.logging.history_buffer': allow_own_checkpoints,
+    'mmengine.fileio.io': read_data_safely,
+    'mmengine.runner.checkpoint': load_only_weights,
     'mmengine.optim.optimizer.builder': defer_transformers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,

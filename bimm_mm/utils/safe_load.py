@@ -1,26 +1,30 @@
-"""Checkpoint files: read safely, and checked for damage."""
+"""Files that others wrote: read without running what they may hold.
+
+Pickles, which checkpoints are, call whatever they name. Here they get what
+checkpoints of MMEngine and of MAE or VideoMAE name, and no more.
+"""
 
 from __future__ import annotations
 
+import argparse
+import pickle
+import re
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
-# Not from mmengine.logging: compat calls this while that is being imported.
-from mmengine.logging.history_buffer import HistoryBuffer
-
-_UNREADABLE = (
-    UnpicklingError,
-    BadZipFile,
-    RuntimeError,
-    EOFError,
-    LookupError,
-)
+if [int(part) for part in torch.__version__.split('.')[:2]] < [2, 6]:
+    raise ImportError(
+        f'bimm_mm needs torch 2.6 or later, and this is {torch.__version__}: '
+        'older ones run code that a checkpoint may hold (CVE-2025-32434). '
+        'Install a later one, for instance by pip install "torch>=2.6"'
+    )
 
 
 def read_checkpoint(
@@ -29,7 +33,7 @@ def read_checkpoint(
     """Read a checkpoint with ``weights_only=True``, if it is whole.
 
     Args:
-        path: File of ``torch.save``.
+        path: File of ``torch.save``, or one that ends with ``.safetensors``.
         map_location: Where to put the tensors.
         mmap: Whether tensors stay in the file until they are used; their
             checksums are not compared then.
@@ -48,19 +52,19 @@ def read_checkpoint(
             '.pth file, or train the stage that writes it first'
         )
     try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            return load_file(path)
         if not mmap:
             _compare_checksums(path)
-        # On leaving, torch forgets all that it is given, known before or not.
-        known = torch.serialization.get_safe_globals()
-        needed = [item for item in checkpoint_globals() if item not in known]
-        with torch.serialization.safe_globals(needed):
-            return torch.load(
-                path, map_location=map_location, weights_only=True, mmap=mmap
-            )
-    except _UNREADABLE as error:
+        allow_globals()
+        return torch.load(
+            path, map_location=map_location, weights_only=True, mmap=mmap
+        )
+    except Exception as error:  # whatever a damaged file makes them raise
         raise ValueError(
-            f'{path} cannot be read as a checkpoint; it may be cut off or '
-            f'hold more than tensors: {_first_line(error)}'
+            f'{path} cannot be read as a checkpoint: {_reason(error)}'
         ) from error
 
 
@@ -74,46 +78,132 @@ def _compare_checksums(path: Path) -> None:
         raise BadZipFile(f'the bytes of {damaged} are not those once written')
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _reason(error: Exception) -> str:
+    """What is wrong, in a line, with the remedy where there is one."""
+    text = str(error)
+    if named := re.search(r'GLOBAL (\S+)', text):
+        return (
+            f'it names {named[1]}, which is no part of a checkpoint and may '
+            'run code. If you trust the file, keep its tensors alone, in a '
+            'Python of your own: torch.save(torch.load(PATH, weights_only='
+            "False)['state_dict'], OUT), or ['model']"
+        )
+    # Torch puts its advice before the reason.
+    said = text.rpartition('WeightsUnpickler error:')[2].strip().splitlines()
+    first = said[0] if said else type(error).__name__
+    return f'it may be cut off, or hold no tensors: {first}'
 
 
-def checkpoint_globals() -> list[Any]:
-    """List what a checkpoint of MMEngine names beside tensors.
+def allow_globals() -> None:
+    """Have torch's safe loading answer what checkpoints name beside tensors.
 
-    That is ``HistoryBuffer`` with arrays and scalars of numbers. The files
-    also name ``getattr``, which would open the door to anything: it is
-    answered by a function that hands out HistoryBuffer's statistics only.
-
-    Returns:
-        For ``torch.serialization.safe_globals`` or ``add_safe_globals``.
+    Numbers and arrays of numbers, MMEngine's history of logs and the
+    arguments of a script. What would open the door to anything is answered
+    by a function that does the needed part only.
     """
-    # Where NumPy keeps the two functions, from the way it pickles itself.
-    functions: list[Any] = [
-        np.empty(0).__reduce__()[0],
-        np.float64(0).__reduce__()[0],
-    ]
-    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
-    return [
-        HistoryBuffer,
-        (_statistic, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in numbers},
-        # NumPy 2 renamed numpy.core: files of either version.
-        *(
-            (function, f'numpy.{core}.multiarray.{function.__name__}')
-            for function in functions
-            for core in ('core', '_core')
-        ),
-    ]
+    # Objects of these types may be filled, but no file can name the types: a
+    # name has no line break.
+    filled: list[type] = [np.ndarray, *{type(np.dtype(c)) for c in _NUMBERS}]
+    torch.serialization.add_safe_globals(
+        [
+            *((item, name) for name, item in _GLOBALS.items()),
+            *((kind, f'{kind.__name__}\n') for kind in filled),
+        ]
+    )
+
+
+def read_pickle(file: Any, **options: Any) -> Any:
+    """Read a pickle of plain Python objects and arrays of numbers.
+
+    Args:
+        file: Opened for reading bytes.
+        **options: Of ``pickle.Unpickler``.
+
+    Raises:
+        pickle.UnpicklingError: If it names anything else.
+    """
+    return _Unpickler(file, **options).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a name up in the list, never in a module."""
+        try:
+            # What Python 2 called builtins, protocols 0 to 2 still do.
+            module = module.replace('__builtin__', 'builtins')
+            return _GLOBALS[f'{module}.{name}']
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f'it names {module}.{name}, which may run code; expected are '
+                'plain Python objects and arrays of numbers'
+            ) from None
 
 
 def _statistic(owner: type, name: str) -> Callable[..., Any]:
     """``getattr`` for checkpoints: statistics of HistoryBuffer only."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
-    raise UnpicklingError(
-        f'the checkpoint asks for attribute {name!r} of {owner!r}, which no '
-        'checkpoint of MMEngine needs: do not load it'
+    raise pickle.UnpicklingError(
+        f'it asks for attribute {name!r} of {owner!r}, which no checkpoint of '
+        'MMEngine needs: do not load it'
     )
+
+
+def _number_type(code: str, *_: bool) -> np.dtype:
+    """``numpy.dtype``: the shared ones, whose state no file can change."""
+    if code in _NUMBERS:
+        return np.dtype(code)
+    raise pickle.UnpicklingError(
+        f'it has an array of {code!r}, not of numbers'
+    )
+
+
+def _empty_array(*_: Any) -> np.ndarray:
+    """NumPy's ``_reconstruct``; the content comes afterwards."""
+    return np.empty(0, np.int8)
+
+
+def _array_type(*_: Any) -> None:
+    """``numpy.ndarray``, which sound files name and never call."""
+    raise pickle.UnpicklingError('it makes arrays of what it likes')
+
+
+def _joined(*parts: str) -> str:
+    """A path, as text: it may be of another system."""
+    return '/'.join(parts)
+
+
+_NUMBERS = {
+    np.dtype(code).str[1:]
+    for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
+}
+_NUMPY = {
+    'multiarray._reconstruct': _empty_array,
+    'multiarray.scalar': np.float64(0).__reduce__()[0],
+    'numeric._frombuffer': np.empty(0).__reduce_ex__(5)[0],
+}
+# By name in a file; all is data, or a function that makes some.
+_GLOBALS: dict[str, Any] = {
+    '_codecs.encode': str.encode,
+    'argparse.Namespace': argparse.Namespace,
+    'builtins.bytearray': bytearray,
+    'builtins.bytes': bytes,
+    'builtins.complex': complex,
+    'builtins.getattr': _statistic,
+    'builtins.set': set,
+    'collections.OrderedDict': OrderedDict,
+    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    'numpy.dtype': _number_type,
+    'numpy.ndarray': _array_type,
+    # NumPy 2 renamed numpy.core, Python 3.13 moved the paths: either's files.
+    **{
+        f'numpy.{core}.{name}': item
+        for core in ('core', '_core')
+        for name, item in _NUMPY.items()
+    },
+    **{
+        f'pathlib.{module}{kind}Path': _joined
+        for module in ('', '_local.')
+        for kind in ('', 'Posix', 'Windows', 'PurePosix', 'PureWindows')
+    },
+}

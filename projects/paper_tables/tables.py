@@ -93,28 +93,31 @@ class TableFile:
 
 def read_tables(path: Path = PAPER) -> TableFile:
     """Read a file of tables; a ValueError names a row that is wrong."""
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    folder = (path.parent / content['configs']).resolve()
-    benchmarks = {k: Benchmark(**v) for k, v in content['benchmarks'].items()}
-    tables: dict[str, Table] = {}
-    for table in content['tables']:
-        metrics = [Metric(**metric) for metric in table['metrics']]
-        rows: dict[str, Row] = {}
-        for values in table['rows']:
-            try:
+    where = str(path)
+    try:
+        content = yaml.safe_load(path.read_bytes())
+        folder = (path.parent / content['configs']).resolve()
+        benchmarks = {
+            k: Benchmark(**v) for k, v in content['benchmarks'].items()
+        }
+        tables: dict[str, Table] = {}
+        for table in content['tables']:
+            metrics = [Metric(**metric) for metric in table['metrics']]
+            rows: dict[str, Row] = {}
+            for values in table['rows']:
+                where = f'{path}: table {table["name"]}, row {values}'
                 if 'options' in values:
                     options = content['options'][values['options']]
                     values = {**values, 'options': options}
                 row = _read_row(values, metrics, benchmarks, folder)
                 if rows.setdefault(row.name, row) is not row:
                     raise ValueError(f'"{row.name}" stands twice')
-            except (LookupError, TypeError, ValueError, OSError) as error:
-                where = f'{path}: table {table["name"]}, row {values}'
-                what = f'{type(error).__name__}: {error}'
-                raise ValueError(f'{where}: {what}') from error
-        parts = {'metrics': metrics, 'rows': list(rows.values())}
-        tables[table['name']] = Table(**{**table, **parts})
-    return TableFile(content['title'], benchmarks, tables)
+            parts = {'metrics': metrics, 'rows': list(rows.values())}
+            tables[table['name']] = Table(**{**table, **parts})
+        return TableFile(content['title'], benchmarks, tables)
+    except Exception as error:  # YAML has many kinds
+        what = f'{type(error).__name__}: {error}'
+        raise ValueError(f'{where}: {what}') from error
 
 
 def _read_row(

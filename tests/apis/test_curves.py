@@ -64,3 +64,13 @@ def test_epochs_are_not_drawn_as_steps(tmp_path):
     _log(tmp_path, 'a', [_train(50, 1.0), _val(1, 1.0), _train(100, 1.0, 2)])
     with pytest.raises(ValueError, match='log_metric_by_epoch=False'):
         save_curves(tmp_path, tmp_path / 'curves.png')
+
+
+def test_a_cut_last_line_is_left_out_and_damage_is_named(logs):
+    before = read_scalars(logs)
+    path = logs / '20260101_000100' / 'vis_data' / 'scalars.json'
+    path.write_bytes(path.read_bytes() + b'{"loss": 0.5, "st')
+    assert read_scalars(logs) == before
+    path.write_bytes(b'{"loss": "\xff"}\n' + path.read_bytes())
+    with pytest.raises(ValueError, match=r'scalars\.json, line 1, is no'):
+        read_scalars(logs)

@@ -96,7 +96,7 @@ def test_a_checkpoint_of_a_part_is_refused(cfg, model, tmp_path):
     }
     state.pop('ventral.backbone.norm.weight')
     torch.save({'state_dict': state}, path)
-    with pytest.raises(RuntimeError, match=r'ventral\.backbone\.norm\.weight'):
+    with pytest.raises(ValueError, match=r'ventral\.backbone\.norm\.weight'):
         init_model(cfg, str(path))
 
 

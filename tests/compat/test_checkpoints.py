@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import pickle
+import runpy
 import subprocess
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 from zipfile import ZipFile
 
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -14,8 +23,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner, load_checkpoint
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
+from bimm_mm import doctor
+from bimm_mm.utils import safe_load
 from bimm_mm.utils.safe_load import read_checkpoint
 
 
@@ -76,33 +88,12 @@ def own_checkpoint(tmp_path):
     return tmp_path / 'epoch_2.pth'
 
 
-@pytest.fixture
-def no_safe_globals():
-    """Torch as it is without the patch."""
-    allowed = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    yield
-    torch.serialization.add_safe_globals(allowed)
-
-
 def test_a_real_checkpoint_resumes(own_checkpoint):
     runner = toy_runner(own_checkpoint.parent, epochs=3, resume=True)
     runner.train()
     assert runner.iter == 12
     history = runner.message_hub.get_scalar('train/loss')
     assert len(history.data[0]) == 12
-
-
-@pytest.mark.usefixtures('no_safe_globals')
-def test_a_real_checkpoint_is_refused_unpatched(own_checkpoint):
-    with pytest.raises(pickle.UnpicklingError, match='Weights only load'):
-        load_checkpoint(Toy(), str(own_checkpoint))
-    assert 'message_hub' in read_checkpoint(own_checkpoint)
-
-
-def test_reading_a_file_leaves_what_mmengine_may_load(own_checkpoint):
-    read_checkpoint(own_checkpoint)
-    load_checkpoint(Toy(), str(own_checkpoint))
 
 
 def test_a_checkpoint_of_numpy_1_loads(tmp_path):
@@ -113,7 +104,7 @@ def test_a_checkpoint_of_numpy_1_loads(tmp_path):
             data = source.read(name)
             target.writestr(name, data.replace(b'numpy._core', b'numpy.core'))
     assert b'numpy.core.multiarray' in old.read_bytes()
-    loaded = torch.load(old, weights_only=True)
+    loaded = read_checkpoint(old)
     assert loaded['array'].tolist() == [0, 1, 2] and loaded['number'] == 2
 
 
@@ -127,15 +118,82 @@ class Call:
         return self.call
 
 
+@pytest.fixture
+def address(tmp_path) -> Iterator[str]:
+    """Of a server of the files in a folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with HTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_code_in_a_file_of_the_web_is_not_run(
+    own_checkpoint, address, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    folder, mark = own_checkpoint.parent, tmp_path / 'mark'
+    evil = Call(os.mkdir, str(mark))
+    torch.save({'state_dict': evil}, folder / 'evil.pth')
+    with pytest.raises(pickle.UnpicklingError, match='mkdir'):
+        load_checkpoint(Toy(), f'{address}/evil.pth')
+    assert not mark.exists()
+    loaded = load_checkpoint(Toy(), f'{address}/epoch_2.pth')
+    assert 'message_hub' in loaded
+
+
 @pytest.mark.parametrize(
     ('call', 'says'),
     [
         (Call(getattr, torch.Tensor, 'numpy'), 'do not load it'),
         (Call(getattr, HistoryBuffer, '__init__'), 'do not load it'),
-        (Call(subprocess.getoutput, 'true'), 'getoutput'),
+        (Call(subprocess.getoutput, 'true'), r'names \w+\.getoutput'),
+        # An array of objects that lie wherever the file says.
+        (Call(np.ndarray, (1,), 'O', bytearray(8)), 'arrays of what it likes'),
+        (np.array([{}]), "array of 'O8', not of numbers"),
     ],
 )
 def test_safe_loading_stays_safe(tmp_path, call, says):
     torch.save({'state_dict': call}, tmp_path / 'bad.pth')
-    with pytest.raises(pickle.UnpicklingError, match=says):
+    with pytest.raises(ValueError, match=rf'bad\.pth.*{says}') as caught:
         load_checkpoint(Toy(), str(tmp_path / 'bad.pth'))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_scripts_of_peers_save_is_read(tmp_path):
+    args = argparse.Namespace(lr=0.1, out=Path('a', 'b'))
+    content = {'model': {'x': torch.ones(2)}, 'args': args, 'epoch': 3}
+    torch.save(content, tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth')['args'].out == 'a/b'
+    save_file(content['model'], tmp_path / 'a.safetensors')
+    assert read_checkpoint(tmp_path / 'a.safetensors')['x'].tolist() == [1, 1]
+
+
+# A few of what benchmarks/robustness/evil_files.py tries.
+@pytest.mark.parametrize('protocol', range(6))
+def test_annotations_are_data(tmp_path, protocol):
+    path, mark = tmp_path / 'a.pkl', tmp_path / 'mark'
+    boxes = {
+        'v,0902': np.random.rand(3, 5).astype(np.float32),
+        'rest': [b'', b'x', {1, 2}, np.int64(3), OrderedDict(a=None)],
+    }
+    path.write_bytes(pickle.dumps(boxes, protocol))
+    read = mmengine.fileio.load(str(path))
+    assert (read['v,0902'] == boxes['v,0902']).all()
+    assert read['rest'] == boxes['rest']
+    path.write_bytes(pickle.dumps([Call(os.mkdir, str(mark))], protocol))
+    with pytest.raises(ValueError, match=r'a\.pkl is not read: .*mkdir'):
+        mmengine.fileio.load(str(path))
+    text = f'!!python/object/apply:os.mkdir ["{mark}"]'
+    path.with_suffix('.yml').write_text(text)
+    with pytest.raises(ValueError, match=r'a\.yml is not read: .*mkdir'):
+        mmengine.fileio.load(str(path.with_suffix('.yml')))
+    assert not mark.exists()
+
+
+def test_an_older_torch_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1+cu124')
+    with pytest.raises(ImportError, match=r'needs torch 2\.6 .* is 2\.5\.1'):
+        runpy.run_path(safe_load.__file__)
+    with pytest.raises(RuntimeError, match='CVE-2025-32434'):
+        doctor.check_torch()

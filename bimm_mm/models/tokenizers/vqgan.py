@@ -31,10 +31,6 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 _GROUPS = 32  # of every GroupNorm
 _PICTURES = 32  # encoded at once, which bounds the memory
 _KEYS = ('encoder.', 'quant_conv.', 'quantize.')
-_CONVERT = (
-    "torch.save({'state_dict': torch.load(PATH, weights_only=False)"
-    "['state_dict']}, OUT)"
-)
 
 
 @MODELS.register_module()
@@ -374,14 +370,8 @@ def read_vqgan(
             'is another file or was cut off; get it again, or correct '
             'tokenizer.sha256'
         )
-    try:
-        with torch.serialization.safe_globals(_STANDINS):
-            state = read_state_dict(path)
-    except ValueError as error:
-        raise ValueError(
-            f'{error}. If it is a Lightning checkpoint that you trust, keep '
-            f'its tensors alone, in a Python of your own: {_CONVERT}'
-        ) from error
+    with torch.serialization.safe_globals(_STANDINS):
+        state = read_state_dict(path)
     state = {k: v for k, v in state.items() if k.startswith(_KEYS)}
     if 'quantize.embedding.weight' not in state:
         raise ValueError(
