@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,22 @@ def load_config(
                 f'--cfg-options {key}: the config has no {name!r}: {hint}'
             )
     cfg.merge_from_dict(options)
+    _expand_home(cfg._cfg_dict)
     return cfg
+
+
+def _expand_home(node: Any) -> None:
+    """Write the home directory in place of ``~`` in every path of a config.
+
+    Some of the libraries' datasets do so, others look for a folder ``~``.
+    """
+    keys = node if isinstance(node, Mapping) else range(len(node))
+    for key in keys:
+        value = node[key]
+        if isinstance(value, str) and value.startswith('~'):
+            node[key] = expanduser(value)
+        elif isinstance(value, (Mapping, list)):
+            _expand_home(value)
 
 
 def set_work_dir(
@@ -74,7 +90,8 @@ def set_work_dir(
 ) -> None:
     """Decide where the run writes: argument, config, or name of its file."""
     default = str(Path('work_dirs') / Path(path).stem)
-    cfg.work_dir = work_dir or cfg.get('work_dir') or default
+    chosen = work_dir or cfg.get('work_dir') or default
+    cfg.work_dir = expanduser(chosen)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
@@ -92,9 +109,11 @@ def check_checkpoint(path: str) -> str:
 
     A missing file is found out now, not after everything is built.
     """
-    if '://' not in path and not Path(path).expanduser().is_file():
+    if '://' in path:
+        return path
+    if not Path(expanduser(path)).is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
-    return path
+    return expanduser(path)
 
 
 def _is_downstream(cfg: Config) -> bool:

@@ -1,4 +1,4 @@
-"""Files that a config names and that do not exist, found at the start."""
+"""What a config names exists, and lists are what they should be."""
 
 from __future__ import annotations
 
@@ -9,70 +9,155 @@ from typing import Any
 from mmengine.config import Config
 
 from bimm_mm.contours.format import MANIFEST
+from bimm_mm.utils.list_file import (
+    read_dataset,
+    type_name,
+    unreadable,
+    why_unreadable,
+)
+from bimm_mm.utils.video import media_name
 
 # Single files; '' and None mean that there is none.
 _FILES = ('ann_file', 'exclude_file', 'label_file', 'proposal_file')
+# What dataset and metric must say alike, where both say it.
+_SHARED = (*_FILES, 'num_classes', 'custom_classes')
 _CONTOURS = (
     '; contours are made with tools/extract_contours.py, or, as Sobel edges '
     'on the device, a deviation from the paper, with BIMM_CONTOURS=sobel '
     'before the command'
 )
+# So many files of a list are named.
+_NAMED = 3
+# Key of a mapping in the config, and its items with their paths joined.
+Node = tuple[str, dict[str, Any]]
 
 
 def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
-    """Refuse a config whose annotations, data or contours do not exist.
+    """Refuse a config whose lists, data or contours are missing or malformed.
 
     The libraries find out one after the other, the validation set's after
-    the training set was read, and some end in an empty dataset.
+    the training set was read, and some end in an empty dataset. The test set
+    may be missing while a model is trained, but its list not be malformed.
 
     Args:
         cfg: A full config.
         parts: Which of ``'train'``, ``'val'``, ``'test'``.
 
     Raises:
-        FileNotFoundError: If something is missing; names all of it with the
-            keys to change.
+        FileNotFoundError: If something is missing; names the keys to change.
+        ValueError: If a list is malformed, or if a metric and its dataset
+            are about different files or classes.
     """
-    missing: dict[str, str] = {}
-    for part in parts:
+    nodes: dict[str, list[Node]] = {}
+    for part in ('train', 'val', 'test'):
         for name in (f'{part}_dataloader', f'{part}_evaluator'):
-            for key, path in _paths(cfg.get(name), name, ''):
-                if '://' not in path and not osp.exists(osp.expanduser(path)):
-                    missing.setdefault(path, key)
+            nodes[name] = list(_nodes(cfg.get(name), name))
+    needed = [name for name in nodes if name.split('_')[0] in parts]
+    missing = {
+        path: key
+        for name in reversed(needed)
+        for node in nodes[name]
+        for key, path in _paths(*node)
+        if '://' not in path and not osp.exists(path)
+    }
     if missing:
-        listing = '\n'.join(
-            f'  {path} ({key})' for path, key in missing.items()
-        )
+        listing = ', '.join(f'{path} ({key})' for path, key in missing.items())
         contours = any(osp.basename(path) == MANIFEST for path in missing)
         raise FileNotFoundError(
             f'the config names {len(missing)} file(s) or folder(s) that do '
-            f'not exist:\n{listing}\nput the data there (see '
+            f'not exist: {listing}: put the data there (see '
             'docs/downstream.md), or change these keys with --cfg-options'
             + (_CONTOURS if contours else '')
         )
+    for name in nodes if 'train' in parts else needed:
+        for key, options in nodes[name]:
+            if name in needed or osp.exists(options.get('ann_file') or ''):
+                _check_list(key, options, files=name in needed)
+    for part in parts:
+        for dataset in nodes[f'{part}_dataloader']:
+            for metric in nodes[f'{part}_evaluator']:
+                _compare(dataset, metric)
 
 
-def _paths(node: Any, key: str, root: str) -> Iterator[tuple[str, str]]:
-    """Key and path of everything that a part of the config reads."""
+def _nodes(node: Any, key: str) -> Iterator[Node]:
+    """Everything below a key that may name files."""
     if isinstance(node, (list, tuple)):
         node = dict(enumerate(node))
     if not isinstance(node, Mapping):
         return
-    if node.get('contour_root'):
-        yield f'{key}.contour_root', osp.join(node['contour_root'], MANIFEST)
     # Transforms have keys of the same names that are no files.
-    if '.pipeline' not in key:
-        if node.get('data_root'):
-            root = node['data_root']
-            yield f'{key}.data_root', root
-        prefix = node.get('data_prefix') or {}
-        if isinstance(prefix, str):
-            prefix = {'': prefix}
-        named = {name: node.get(name) for name in _FILES}
-        for name, path in prefix.items():
-            named[f'data_prefix.{name}'.rstrip('.')] = path
-        for name, path in named.items():
-            if path:
-                yield f'{key}.{name}', osp.join(root, path)
+    if '.pipeline' in key:
+        yield key, {'contour_root': node.get('contour_root')}
+    else:
+        yield key, _joined(node)
     for name, item in node.items():
-        yield from _paths(item, f'{key}.{name}', root)
+        yield from _nodes(item, f'{key}.{name}')
+
+
+def _joined(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Items of a dataset or metric, with ``data_root`` before its paths."""
+    items = dict(node)
+    root, split = items.get('data_root') or '', items.get('split')
+    prefix = items.get('data_prefix') or {}
+    if split and 'type' in items and type_name(items) == 'ImageNet':
+        prefix = prefix or split
+        listed = osp.join('meta', f'{split}.txt')
+        if not items.get('ann_file') and osp.exists(osp.join(root, listed)):
+            items['ann_file'] = listed
+    if isinstance(prefix, str):
+        prefix = {'': prefix} if prefix else {}
+    items['data_prefix'] = {
+        name: osp.join(root, path) for name, path in prefix.items() if path
+    }
+    if items.get('ann_file'):
+        items['ann_file'] = osp.join(root, items['ann_file'])
+    return items
+
+
+def _paths(key: str, items: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key and path of all that must exist."""
+    if items.get('contour_root'):
+        yield f'{key}.contour_root', osp.join(items['contour_root'], MANIFEST)
+    named = {name: items.get(name) for name in ('data_root', *_FILES)}
+    for name, path in items.get('data_prefix', {}).items():
+        named[f'data_prefix.{name}'.rstrip('.')] = path
+    for name, path in named.items():
+        if path:
+            yield f'{key}.{name}', path
+
+
+def _check_list(key: str, items: Mapping[str, Any], *, files: bool) -> None:
+    """Check every line of a list, and the files that it names."""
+    kind = type_name(items) if 'type' in items else ''
+    names = read_dataset(kind, items)
+    folder = next(iter(items.get('data_prefix', {}).values()), '')
+    if not files or not names or '://' in folder:
+        return
+    paths = [osp.join(folder, name) for name in dict.fromkeys(names)]
+    if kind == 'VideoDataset' or items.get('use_frames') is False:
+        paths = list(map(media_name, paths))
+    if bad := unreadable(paths):
+        named = ', '.join(
+            f'{path} ({why_unreadable(path)})' for path in bad[:_NAMED]
+        )
+        raise FileNotFoundError(
+            f'{items["ann_file"]}: {len(bad)} of the {len(paths)} files that '
+            f'it names cannot be read: {named}'
+            f'{", ..." if len(bad) > _NAMED else ""}: set {key}.data_prefix '
+            'to the folder to which its paths are relative, or correct the '
+            'list'
+        )
+
+
+def _compare(dataset: Node, metric: Node) -> None:
+    """Refuse a metric that is about other files or classes."""
+    for name in _SHARED:
+        mine, other = dataset[1].get(name), metric[1].get(name)
+        if isinstance(mine, str) and isinstance(other, str):
+            mine, other = osp.realpath(mine), osp.realpath(other)
+        if None not in (mine, other) and mine != other:
+            raise ValueError(
+                f'{metric[0]}.{name}={metric[1][name]!r}, but '
+                f'{dataset[0]}.{name}={dataset[1][name]!r}: the metric must '
+                'be about what the dataset holds'
+            )

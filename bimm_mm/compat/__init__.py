@@ -13,10 +13,11 @@ function in ``patches``        upstream issue
 =============================  ===========================================
 cache_formatted_configs        mmcv #2466: configs are formatted repeatedly
 defer_transformers             mmengine imports it for one optimizer: slow
+check_datasets                 mmaction2 #2659, mmdetection #10627: unclear
+                               errors about lists and empty datasets
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
 keep_numpy_nan                 mmaction2's metric of AVA with NumPy 2
 load_only_weights              mmengine #1655: resuming; safe files of the web
-name_empty_dataset             mmdetection #10627: unclear error
 read_data_safely               mmengine runs code of .pkl and .yml files
 refuse_bad_frames              the same for mmaction2's folders of frames
 refuse_bad_images              mmcv #2239: damaged images decode by half

@@ -6,6 +6,7 @@ and ``run(module)`` executes that code. See :mod:`bimm_mm.compat`.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from functools import lru_cache, partial
@@ -93,14 +94,32 @@ def keep_numpy_nan(module: ModuleType, run: Run) -> None:
     vars(module)['np'] = SimpleNamespace(**{**names, 'NAN': names['nan']})
 
 
-def name_empty_dataset(module: ModuleType, run: Run) -> None:
-    """Say which dataset has no sample (mmdetection #10627).
+def check_datasets(module: ModuleType, run: Run) -> None:
+    """Say what is wrong with a list, which files are left out, and where.
 
-    MMEngine 0.10.7 packs the samples of any library's dataset into one array
-    and ends in "need at least one array to concatenate" where there are none.
+    Before a dataset of any library reads its list, that is checked (mmaction2
+    #2659, #128). MMEngine 0.10.7 packs the samples into one array and ends in
+    "need at least one array to concatenate" where there are none
+    (mmdetection #10627). Files of other endings than a folder dataset reads
+    are passed over in silence (no upstream issue known).
     """
     run(module)
+    from mmengine.dist import is_main_process
+    from mmengine.logging import print_log
+
+    from bimm_mm.utils.list_file import (
+        describe_left_out,
+        files_below,
+        read_dataset,
+    )
+
+    join = module.BaseDataset._join_prefix
     serialize = module.BaseDataset._serialize_data
+
+    def joined(dataset: Any) -> None:
+        join(dataset)
+        reader = type(dataset).load_data_list
+        read_dataset(reader.__qualname__.split('.')[0], vars(dataset))
 
     def checked(dataset: Any) -> Any:
         if not dataset.data_list:
@@ -110,8 +129,14 @@ def name_empty_dataset(module: ModuleType, run: Run) -> None:
                 f'classes {dataset.metainfo.get("classes", ())} of the config '
                 '(metainfo.classes)'
             )
+        folder = dataset.data_prefix.get('img_path') or ''
+        if is_main_process() and folder and not dataset.ann_file:
+            read = [info['img_path'] for info in dataset.data_list]
+            if left := describe_left_out(files_below(folder), read):
+                print_log(left, 'current', logging.WARNING)
         return serialize(dataset)
 
+    module.BaseDataset._join_prefix = joined
     module.BaseDataset._serialize_data = checked
 
 
@@ -300,7 +325,7 @@ PATCHES: dict[str, Patch] = {
     'mmaction.datasets.transforms.loading': refuse_bad_frames,
     'mmseg.datasets.transforms.loading': refuse_bad_masks,
     'mmengine.config.config': cache_formatted_configs,
-    'mmengine.dataset.base_dataset': name_empty_dataset,
+    'mmengine.dataset.base_dataset': check_datasets,
     'mmengine.fileio.backends.local_backend': write_files_whole,
     'mmengine.fileio.io': read_data_safely,
     'mmengine.runner.checkpoint': load_only_weights,

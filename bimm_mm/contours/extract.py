@@ -39,8 +39,9 @@ from bimm_mm.contours.format import (
     fingerprint,
     write_contours,
 )
-from bimm_mm.contours.jobs import Job, files_below
+from bimm_mm.contours.jobs import Job
 from bimm_mm.utils.image import read_small_image
+from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,

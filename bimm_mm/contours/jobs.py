@@ -6,24 +6,28 @@ Both are read off the disk, so that a killed extraction goes on where it was.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from mmengine.fileio import list_from_file
-
-from bimm_mm.utils.list_file import check_list_file
+from bimm_mm.utils.list_file import (
+    FOLDER_IMAGES,
+    ROWS,
+    describe_left_out,
+    files_below,
+    read_list,
+)
 
 # fmt: off
-IMAGES = frozenset((
-    '.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
-    '.webp',
-))
+IMAGES = FOLDER_IMAGES | {'.gif', '.tiff', '.webp'}
 VIDEOS = frozenset((
     '.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
     '.ogv', '.ts', '.webm', '.wmv',
 ))
 # fmt: on
+# In a folder; others can be named in a list.
+_SEARCHED = FOLDER_IMAGES | VIDEOS
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def find_jobs(
     if not paths:
         raise ValueError(
             f'{base} holds no video and no image: looked for files ending in '
-            f'{" ".join(sorted(VIDEOS | IMAGES))}; name others in a --list'
+            f'{" ".join(sorted(_SEARCHED))}; name others in a --list'
         )
     root = os.path.join(os.path.abspath(data_root), '')
     for path in paths:
@@ -87,37 +91,24 @@ def is_image(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in IMAGES
 
 
-def files_below(folder: str) -> set[str]:
-    """Paths of all files below a folder, which need not exist.
-
-    Looking up a million contour files one by one takes minutes on a network
-    file system.
-    """
-    return {
-        os.path.join(above, name)
-        for above, _, names in os.walk(folder, followlinks=True)
-        for name in names
-    }
-
-
 def _listed(list_file: str, base: str) -> list[str]:
-    check_list_file(list_file)
-    # As check_list_file reads it: all before the last space is the path.
-    lines = (line.strip() for line in list_from_file(list_file))
-    return [
-        os.path.normpath(os.path.join(base, line.rsplit(' ', 1)[0].strip()))
-        for line in lines
-    ]
+    # As mmpretrain reads it: all before the last blank is the path.
+    names = read_list(list_file, ROWS['CustomDataset'], {})
+    return [os.path.normpath(os.path.join(base, name)) for name in names]
 
 
 def _below(base: str) -> list[str]:
-    return sorted(
+    files = files_below(base)
+    found = sorted(
         os.path.normpath(path)
-        for path in files_below(base)
+        for path in files
         # macOS leaves ._name.mp4 beside name.mp4.
-        if os.path.splitext(path)[1].lower() in IMAGES | VIDEOS
+        if os.path.splitext(path)[1].lower() in _SEARCHED
         and not os.path.basename(path).startswith('.')
     )
+    if left := describe_left_out(files, found):
+        print(f'{left}; name others in a --list', file=sys.stderr)
+    return found
 
 
 def _grouped(paths: Iterable[str], group: int) -> Iterator[Job]:

@@ -23,7 +23,8 @@ from bimm_mm.contours.extract import (
     sum_of,
     tidy_up,
 )
-from bimm_mm.contours.jobs import Job, files_below
+from bimm_mm.contours.jobs import Job
+from bimm_mm.utils.list_file import files_below
 
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
 # Ray's C++ writes to the terminal what nobody can act upon.

@@ -1,6 +1,7 @@
-"""AVA's key frames: annotation files checked, persons by their scores.
+"""AVA's key frames: files checked, persons by their scores.
 
-The mistakes that are refused here train with a falling loss and end in a
+The mistakes that are refused here, and those in the annotations
+(:mod:`bimm_mm.utils.list_file`), train with a falling loss and end in a
 mean average precision of 0, or fail after the first epoch.
 """
 
@@ -19,11 +20,6 @@ from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.video import media_name, media_path
 
-_ROW = (
-    'A row is video,second,x1,y1,x2,y2,action,person with corners in shares '
-    'of width and height, in [0, 1], and actions from 1'
-)
-
 
 @DATASETS.register_module()
 class AVAKeyframeDataset(DatasetWrapper):
@@ -39,80 +35,17 @@ class AVAKeyframeDataset(DatasetWrapper):
         dataset: Config of the ``AVADataset``.
 
     Raises:
-        FileNotFoundError: If a file or the first clip does not exist.
-        ValueError: If boxes are not in shares of the frame, or a second, an
-            action, a label file or a file of detections does not fit.
+        FileNotFoundError: If the first clip does not exist.
+        ValueError: If a label file or a file of detections does not fit.
     """
 
     def __init__(self, dataset: Mapping[str, Any]) -> None:
-        start = dataset.get('timestamp_start', 900)
-        end = dataset.get('timestamp_end')
-        _check_annotations(
-            osp.join(dataset.get('data_root') or '', dataset['ann_file']),
-            dataset.get('num_classes', 81),
-            (start, 1800 if end is None else end),
-            dataset.get('custom_classes'),
-        )
         if dataset.get('label_file'):
             _check_label_file(dataset['label_file'])
         super().__init__(DATASETS.build(dataset))
         if self.dataset.proposals is not None:
             _keep_confident(self.dataset)
         _check_first_file(self.dataset)
-
-
-def _check_annotations(
-    path: str,
-    num_classes: int,
-    seconds: tuple[int, int],
-    custom_classes: Collection[int] | None,
-) -> None:
-    """Check the boxes and actions that mmaction2 will train or test with.
-
-    Boxes in pixels train with a falling loss; seconds that do not fit the
-    videos' start show the model other frames. Of ``custom_classes`` the
-    dataset makes actions 1, 2, ... and skips others.
-    """
-    rows = list_from_file(path)
-    if not rows:
-        raise ValueError(f'{path} is empty. {_ROW}')
-    for number, row in enumerate(rows, 1):
-        fault = _fault(row, num_classes, seconds, custom_classes)
-        if fault:
-            raise ValueError(f'{path}, row {number}, {row!r}: {fault}')
-
-
-def _fault(
-    row: str,
-    num_classes: int,
-    seconds: tuple[int, int],
-    custom_classes: Collection[int] | None,
-) -> str:
-    """What is wrong with a row; empty if nothing."""
-    fields = row.strip().split(',')
-    if len(fields) != 8:
-        return f'{len(fields)} fields. {_ROW}'
-    try:
-        second, action = int(fields[1]), int(fields[6])
-        x1, y1, x2, y2 = map(float, fields[2:6])
-    except ValueError as error:
-        return f'{error}. {_ROW}'
-    if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
-        return f'no box in shares of the frame. {_ROW}'
-    first, last = seconds
-    if not first <= second <= last:
-        return (
-            f'second {second}, but the videos are said to last from '
-            f'{first} to {last}: set timestamp_start and timestamp_end of '
-            'the dataset'
-        )
-    if custom_classes is None and not 1 <= action < num_classes:
-        return (
-            f'action {action}, but num_classes={num_classes} means actions '
-            f'1..{num_classes - 1} (0 is the background): change the config '
-            'or the annotations'
-        )
-    return ''
 
 
 def _check_label_file(path: str) -> None:

@@ -20,7 +20,7 @@ from mmengine.logging import print_log
 from bimm_mm.datasets.transforms.loading import VideoDecode, VideoInit
 from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.list_file import check_list_file, find_list_files, type_name
+from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import UndecodableVideoError, Video, media_name
 
@@ -80,11 +80,10 @@ class InMemoryVideoDataset(DatasetWrapper):
             areas; smaller videos stay as they are.
 
     Raises:
-        FileNotFoundError: If a list file or a video does not exist.
+        FileNotFoundError: If a video does not exist.
         MemoryError: If the frames would not fit, before they are decoded.
-        ValueError: If a list file is empty or malformed, if the pipeline
-            does not decode, or if videos cannot be decoded, all of which are
-            listed.
+        ValueError: If the pipeline does not decode, or if videos cannot be
+            decoded, all of which are listed.
     """
 
     def __init__(self, dataset: Mapping[str, Any], *, side: int) -> None:
@@ -96,8 +95,6 @@ class InMemoryVideoDataset(DatasetWrapper):
                 f'VideoDataset, got one of {type_name(dataset)!r}: put it '
                 'directly around the VideoDataset, other wrappers around it'
             )
-        for arguments in find_list_files(dataset):
-            check_list_file(**arguments)
         super().__init__(DATASETS.build(dataset))
         self.side = side
         places = _decoding_steps(self.dataset.pipeline)

@@ -13,7 +13,6 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from bimm_mm.datasets.samplers import SampleKey, seeded
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.list_file import check_list_file, find_list_files
 from bimm_mm.utils.video import UndecodableVideoError, find_path, media_name
 
 # Enough to notice a wrong folder, cheap on a network file system.
@@ -61,6 +60,13 @@ class DatasetWrapper(Dataset):
         return self.dataset[index]
 
 
+def innermost(dataset: Any) -> Any:
+    """The dataset inside all wrappers of one."""
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    return dataset
+
+
 @DATASETS.register_module()
 class ResilientDataset(DatasetWrapper):
     """Wraps a dataset: replaces samples that cannot be decoded.
@@ -69,7 +75,7 @@ class ResilientDataset(DatasetWrapper):
     ``replaced`` lists (path, reason) of the files it stands in for, from
     which :class:`bimm_mm.BadVideoHook` counts. Where one file gives several
     samples (:class:`bimm_mm.RepeatSamples`), the first one has the list.
-    Paths and list files that are wrong are errors at once.
+    Wrong paths are errors at once.
 
     Args:
         dataset: The dataset or its config. It decodes inside
@@ -78,17 +84,11 @@ class ResilientDataset(DatasetWrapper):
             the library's own transform.
 
     Raises:
-        FileNotFoundError: If a list file or one of the first files does not
-            exist.
-        ValueError: If a list file is empty or malformed.
+        FileNotFoundError: If one of the first files does not exist.
     """
 
     def __init__(self, dataset: Mapping[str, Any] | BaseDataset) -> None:
-        self._lists: list[str] = []
         if isinstance(dataset, Mapping):
-            for arguments in find_list_files(dataset):
-                check_list_file(**arguments)
-                self._lists.append(arguments['path'])
             dataset = DATASETS.build(dataset)
         super().__init__(dataset)
         self._check_first_paths()
@@ -120,9 +120,10 @@ class ResilientDataset(DatasetWrapper):
                 raise self._missing(f'{path} does not exist')
 
     def _missing(self, reason: object) -> FileNotFoundError:
-        listed = f', listed in {" or ".join(self._lists)}'
+        ann_file = getattr(innermost(self), 'ann_file', '')
+        listed = f', listed in {ann_file}' if ann_file else ''
         return FileNotFoundError(
-            f'{reason}{listed if self._lists else ""}: set data_root or '
+            f'{reason}{listed}: set data_root or '
             'data_prefix of the dataset to the folder to which its paths '
             'are relative, or correct the list'
         )

@@ -127,3 +127,22 @@ def test_training_from_scratch_is_noticed():
     assert not starts_from_scratch(Config(dict(bare, resume=True)))
     pretraining = dict(backbone=dict(), areas=[])
     assert not starts_from_scratch(Config(dict(model=pretraining)))
+
+
+def test_the_home_directory_is_meant_everywhere_alike(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    config.write_text(
+        TEXT + "data = [dict(data_root='~/d', prefix=dict(img='~'))]\n"
+        "work_dir = '~/w'\nother = '~nobody.there/x'\n"
+    )
+    cfg = load_config(config, {'load_from': '~/a.pth'})
+    assert cfg.data[0].data_root == f'{tmp_path}/d'
+    assert cfg.data[0].prefix.img == str(tmp_path)
+    assert cfg.load_from == f'{tmp_path}/a.pth'
+    assert cfg.other == '~nobody.there/x'
+    set_work_dir(cfg, config, '~/mine')
+    assert cfg.work_dir == f'{tmp_path}/mine'
+    (tmp_path / 'a.pth').touch()
+    assert check_checkpoint('~/a.pth') == f'{tmp_path}/a.pth'

@@ -32,7 +32,8 @@ def _config(root: Path) -> Config:
             ),
             val_dataloader=dict(dataset=val),
             val_evaluator=[
-                dict(type='CocoMetric', ann_file=f'{root}/val.json')
+                dict(type='CocoMetric', ann_file=f'{root}/val.csv'),
+                dict(type='CocoMetric', label_file=f'{root}/val.json'),
             ],
         )
     )
@@ -49,7 +50,7 @@ def test_all_missing_paths_are_listed_with_their_keys(tmp_path):
         'images': f'{train}.data_prefix.img',
         'val.csv': 'val_dataloader.dataset.ann_file',
         'clips': 'val_dataloader.dataset.data_prefix.video',
-        'val.json': 'val_evaluator.0.ann_file',
+        'val.json': 'val_evaluator.1.label_file',
     }.items():
         assert f'{tmp_path}/{name} ({key})' in text
     with pytest.raises(FileNotFoundError, match=r'dataset\.data_root\)'):
@@ -84,8 +85,8 @@ def test_pretraining_configs_ask_for_their_contours(
         return ''
 
     wanted = re.search(
-        r'  (\S*contours/manifest\.json) \(train_dataloader\.\S*pipeline\.\S*'
-        r'contour_root\)(.|\n)*extract_contours\.py(.|\n)*BIMM_CONTOURS=sobel',
+        r' (\S*contours/manifest\.json) \(train_dataloader\.\S*pipeline\.\S*'
+        r'contour_root\).*extract_contours\.py.*BIMM_CONTOURS=sobel',
         missing(),
     )
     monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
@@ -94,3 +95,80 @@ def test_pretraining_configs_ask_for_their_contours(
     Path(wanted[1]).parent.mkdir(parents=True)
     Path(wanted[1]).touch()
     assert 'manifest' not in missing()
+
+
+def _listed(tmp_path: Path) -> Config:
+    """Three videos in each of the three lists."""
+    loaders = {}
+    for part in ('train', 'val', 'test'):
+        (tmp_path / part).mkdir(exist_ok=True)
+        for number in range(3):
+            (tmp_path / part / f'{number}.mp4').touch()
+        lines = [f'{number}.mp4 0\n' for number in range(3)]
+        (tmp_path / f'{part}.lst').write_text(''.join(lines))
+        dataset = dict(
+            type='VideoDataset',
+            ann_file=str(tmp_path / f'{part}.lst'),
+            data_prefix=dict(video=str(tmp_path / part)),
+        )
+        loaders[f'{part}_dataloader'] = dict(
+            dataset=dict(type='RepeatDataset', dataset=dataset)
+        )
+    return Config(loaders)
+
+
+@pytest.mark.parametrize('part', ['train', 'val', 'test'])
+def test_the_lists_of_all_parts_are_checked_before_anything_is_built(
+    part, tmp_path
+):
+    cfg = _listed(tmp_path)
+    check_data_files(cfg, ['train', 'val'])
+    (tmp_path / f'{part}.lst').write_text('0.mp4 0\n1.mp4\n')
+    with pytest.raises(ValueError, match=rf'{part}\.lst, line 2.*no label'):
+        check_data_files(cfg, ['train', 'val'])
+    # A test set is not needed for training.
+    (tmp_path / 'test.lst').unlink()
+    if part == 'test':
+        check_data_files(cfg, ['train', 'val'])
+        with pytest.raises(FileNotFoundError, match=r'test\.lst'):
+            check_data_files(cfg, ['test'])
+
+
+def test_files_that_a_list_names_in_vain_are_counted(tmp_path):
+    cfg = _listed(tmp_path)
+    (tmp_path / 'val/1.mp4').unlink()
+    (tmp_path / 'val/2.mp4').unlink()
+    (tmp_path / 'val/2.mp4').symlink_to('gone.mp4')
+    with pytest.raises(FileNotFoundError) as error:
+        check_data_files(cfg, ['train', 'val'])
+    text = str(error.value)
+    assert 'val.lst: 2 of the 3 files' in text and '\n' not in text
+    assert 'val/1.mp4 (does not exist)' in text
+    assert 'val/2.mp4 (a link to gone.mp4, which does not exist)' in text
+    assert 'val_dataloader.dataset.dataset.data_prefix' in text
+
+
+def test_the_flat_validation_set_of_imagenet_is_checked(tmp_path):
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'val').mkdir()
+    (tmp_path / 'val/1.JPEG').touch()
+    (tmp_path / 'meta/val.txt').write_text('1.JPEG 0\n2.JPEG 1\n')
+    dataset = dict(type='ImageNet', data_root=str(tmp_path), split='val')
+    cfg = Config(dict(val_dataloader=dict(dataset=dataset)))
+    with pytest.raises(FileNotFoundError, match=r'1 of the 2.*val/2\.JPEG'):
+        check_data_files(cfg, ['val'])
+
+
+def test_a_metric_about_another_file_than_its_dataset_is_refused(tmp_path):
+    cfg = _config(tmp_path)
+    for name in ('train.json', 'val.csv', 'val.json', 'other.csv'):
+        (tmp_path / name).touch()
+    for name in ('images', 'clips'):
+        (tmp_path / name).mkdir()
+    cfg.val_dataloader.dataset.label_file = f'{tmp_path}/./val.json'
+    check_data_files(cfg, ['val'])
+    cfg.val_evaluator[0].ann_file = f'{tmp_path}/other.csv'
+    with pytest.raises(
+        ValueError, match=r'val_evaluator\.0\.ann_file.*other\.csv.*val\.csv'
+    ):
+        check_data_files(cfg, ['val'])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.util import find_spec
+from logging.handlers import BufferingHandler
 
 import numpy as np
 import pytest
@@ -150,3 +151,35 @@ def test_processes_of_gloo_end_without_being_taken_down(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == 'handlers ran'
     assert 'taken down' not in done.stderr
+
+
+def test_datasets_of_the_libraries_check_their_lists(tmp_path, monkeypatch):
+    # Whoever builds them: these are bare.
+    from mmaction.datasets import VideoDataset
+    from mmpretrain.datasets import CustomDataset
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'list.csv').write_text('a.mp4,0\nb.mp4,walk\n')
+    for build in (
+        lambda: VideoDataset('list.csv', [], delimiter=','),
+        lambda: CustomDataset(ann_file='list.csv'),
+    ):
+        with pytest.raises(ValueError, match=r'list\.csv, line '):
+            build()
+
+
+def test_files_that_a_folder_dataset_does_not_read_are_counted(tmp_path):
+    from mmengine.logging import MMLogger
+    from mmpretrain.datasets import CustomDataset
+
+    for name in ('ant/1.jpg', 'ant/2.webp', 'bee/3.JPG', 'bee/4.jpg.part'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    handler = BufferingHandler(9)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    assert len(CustomDataset(str(tmp_path))) == 2
+    logger.removeHandler(handler)
+    (record,) = handler.buffer
+    assert '2 files beside the 2 that are read' in record.getMessage()
+    assert '1 .webp, 1 .part' in record.getMessage()

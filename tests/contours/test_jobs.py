@@ -73,3 +73,16 @@ def test_media_that_are_elsewhere_or_nowhere(tree):
     (tree / 'empty').mkdir()
     with pytest.raises(ValueError, match=r'no video and no image: .*\.mkv'):
         find_jobs('empty')
+
+
+def test_what_a_folder_has_beside_is_counted(tree, capsys):
+    (tree / 'data/a/z.webp').touch()
+    find_jobs('data', folder='a')
+    told = capsys.readouterr().err
+    assert '3 files beside the 2 that are read are left out' in told
+    assert '1 .webp' in told and '1 .txt' in told and '--list' in told
+    # A list decides by itself.
+    (tree / 'list.txt').write_text('a/z.webp 0\n')
+    (job,) = find_jobs('data', list_file='list.txt')
+    assert job == Job(('data/a/z.webp',), video=False)
+    assert not capsys.readouterr().err

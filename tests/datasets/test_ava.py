@@ -76,7 +76,7 @@ def key_frames(tmp_path, data_root) -> Callable[..., AVAKeyframeDataset]:
 def test_bad_rows(key_frames, row, message):
     with pytest.raises(ValueError, match=message) as caught:
         key_frames(rows=(_ROW, row))
-    assert 'truth.csv, row 2' in str(caught.value)
+    assert 'truth.csv, line 2' in str(caught.value)
 
 
 def test_no_annotations(key_frames):

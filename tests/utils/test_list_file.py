@@ -1,73 +1,107 @@
-"""List files: what is accepted, and what a mistake is told."""
+"""Lists: what is accepted, and what a mistake is told."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bimm_mm.utils.list_file import check_list_file, find_list_files
+from bimm_mm.utils.list_file import (
+    describe_left_out,
+    files_below,
+    read_dataset,
+    unreadable,
+)
 
 
 @pytest.fixture
-def write_list(tmp_path: Path) -> Callable[..., Path]:
-    """Writes tmp_path/list.txt of lines; returns the path."""
+def read(tmp_path: Path) -> Callable[..., list[str]]:
+    """Writes a list and reads it as a dataset would."""
 
-    def write(*lines: str) -> Path:
-        path = tmp_path / 'list.txt'
-        path.write_text(''.join(f'{line}\n' for line in lines))
-        return path
+    def read(text: str | bytes, kind='VideoDataset', **options: Any):
+        path = tmp_path / 'list.any'
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_dataset(kind, {'ann_file': str(path), **options})
 
-    return write
-
-
-def test_missing_and_empty_files_are_named(write_list):
-    empty = write_list()
-    with pytest.raises(ValueError, match=r'list\.txt is empty.*a\.mp4 0'):
-        check_list_file(str(empty))
-    empty.unlink()
-    with pytest.raises(FileNotFoundError, match=r'list\.txt does not exist'):
-        check_list_file(str(empty))
+    return read
 
 
+@pytest.mark.parametrize('kind', ['VideoDataset', 'CustomDataset', 'ImageNet'])
 @pytest.mark.parametrize(
-    ('line', 'fault'),
+    ('content', 'fault'),
     [
-        ('b.mp4', "no label after ' '"),
-        ('b.mp4 hugging', "label 'hugging' is not a number"),
-        ('', 'no path'),
+        ('', r'list\.any is empty.*a\.mp4 0'),
+        ('a.mp4 0\nb.mp4\n', r"line 2, 'b\.mp4': no label after ' '"),
+        ('a.mp4 0\nb.mp4 hugging\n', r"line 2.*'hugging' is not a number"),
+        ('name class\na.mp4 0\n', r'line 1.*a header'),
+        ('a.mp4 0\n\nb.mp4 0\n', r'line 2.*line is empty'),
+        ('a.mp4 0\n\n', r'line 2.*line is empty'),
+        ('a.mp4\t0\n', r"line 1.*no label after ' ', but '\\t'"),
+        ('a.mp4,0\n', r"line 1.*no label after ' ', but ','"),
+        ('a.mp4 -1\n', r"'-1' is not a number"),
+        ('a.mp4 0.0\n', r"'0.0' is not a number"),
+        ('a.mp4 ²\n', r"'²' is not a number"),
+        ('\ufeffa.mp4 0\n', r'byte order mark.*save it as UTF-8'),
+        ('a.mp4 0\n'.encode('utf-16'), r'UTF-16.*save it as UTF-8'),
+        ('a.mp4 0\n'.encode('utf-16-le'), r'UTF-16.*save it as UTF-8'),
+        ('a.mp4 0\nß.mp4 0\n'.encode('latin-1'), r'line 2: byte 0xdf'),
     ],
 )
-def test_bad_line_is_named(line, fault, write_list):
-    path = write_list('a.mp4 0', line, 'c.mp4 1')
-    with pytest.raises(ValueError, match=rf'list\.txt, line 2.*{fault}'):
-        check_list_file(str(path))
+def test_a_fault_is_named_with_file_line_and_remedy(
+    content, fault, kind, read
+):
+    with pytest.raises(ValueError, match=fault) as error:
+        read(content, kind)
+    assert 'list.any' in str(error.value) and '\n' not in str(error.value)
 
 
-def test_spaces_in_paths_depend_on_the_dataset(write_list):
-    path = str(write_list('dancing/a b.mp4 0'))
-    check_list_file(path)
-    check_list_file(str(write_list('a b.mp4,0')), delimiter=',')
-    check_list_file(str(write_list('a b.jpg')), labels=False)
+def test_what_each_dataset_reads(read):
+    assert read('a.mp4 0\r\nb.mp4 1\r\n') == ['a.mp4', 'b.mp4']
+    assert read('a b.mp4,0', delimiter=',') == ['a b.mp4']
+    assert read('a.mp4\t0', delimiter='\t') == ['a.mp4']
     with pytest.raises(ValueError, match="' ' inside the path"):
-        check_list_file(str(write_list('a b.mp4 0')), splits_paths=True)
+        read('a b.mp4 0')
+    assert read('a b.jpg 0', 'CustomDataset') == ['a b.jpg']
+    assert read('a b.jpg', 'CustomDataset', with_label=False) == ['a b.jpg']
+    labels = dict(multi_class=True, num_classes=3)
+    assert read('a.mp4 0 2', **labels) == ['a.mp4']
+    with pytest.raises(ValueError, match=r'label 3 is beyond num_classes=3'):
+        read('a.mp4 0 3', **labels)
+    assert read('a 30 0', 'RawframeDataset') == ['a']
+    with pytest.raises(ValueError, match=r'2 numbers'):
+        read('a 0', 'RawframeDataset')
+    assert read('whatever', 'SomebodysDataset') == []
 
 
-def test_lists_inside_wrappers_are_found():
-    video = {'type': 'VideoDataset', 'ann_file': 'v.txt', 'delimiter': ','}
-    images = {
-        'type': 'mmpretrain.CustomDataset',
-        'ann_file': 'i.txt',
-        'data_root': 'root',
-        'with_label': False,
-    }
-    boxes = {'type': 'AVADataset', 'ann_file': 'ava.csv'}
-    both = {'type': 'ConcatDataset', 'datasets': [images, boxes]}
-    config = {'type': 'RepeatDataset', 'dataset': both}
-    (found,) = find_list_files(config)
-    assert found['path'] == 'root/i.txt'
-    assert not found['labels'] and not found['splits_paths']
-    (found,) = find_list_files(video)
-    assert found['delimiter'] == ',' and found['splits_paths']
-    assert not list(find_list_files({'type': 'ImageNet', 'ann_file': ''}))
+def test_excluded_key_frames_are_rows_of_two(read, tmp_path):
+    row, excluded = 'a,902,0.1,0.1,0.5,0.5,1,0', tmp_path / 'excluded.csv'
+    excluded.write_text('a,0903\nvideo,second\n')
+    with pytest.raises(ValueError, match=r'excluded\.csv, line 2.*video,sec'):
+        read(row, 'AVADataset', exclude_file=str(excluded))
+    assert read(row, 'AVADataset', exclude_file=None) == ['a']
+
+
+def test_missing_dangling_and_forbidden_files_are_found_in_order(tmp_path):
+    (tmp_path / 'good').touch()
+    (tmp_path / 'link').symlink_to('good')
+    (tmp_path / 'dangling').symlink_to('nowhere')
+    names = ['good', 'gone', 'link', 'dangling']
+    paths = [str(tmp_path / name) for name in names] * 9000
+    expected = [paths[1], paths[3]] * 9000
+    assert unreadable(paths) == expected
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path):
+    for name in ('a/1.jpg', 'a/2.webp', 'b/3.webp', 'b/.4.jpg'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'b/5.jpg').symlink_to('nowhere')
+    files = files_below(str(tmp_path))
+    text = describe_left_out(files, [os.path.join(tmp_path, 'a/1.jpg')])
+    assert text.startswith('4 files beside the 1 that are read are left out')
+    assert '2 .webp' in text and '1 hidden' in text
+    assert '1 dangling link' in text and 'a/2.webp' in text
+    assert describe_left_out(files, files) == ''

@@ -1,102 +1,325 @@
-"""Labels and heads that do not agree, found before training."""
+"""Labels and names that do not mean the same on both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import logging
+from collections.abc import Iterator, Mapping
+from os.path import abspath, basename, dirname
+from typing import Any, NamedTuple
 
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
+from bimm_mm.datasets.wrappers import innermost
+from bimm_mm.engine.annotations import check_annotations
 from bimm_mm.registry import HOOKS
 from bimm_mm.utils.video import find_label, find_path
+
+# So many names or classes are named.
+_NAMED = 5
+# Where names of classes come from; each is a number by name.
+_CLASSES, _FOLDERS, _LISTED = (
+    'metainfo.classes',
+    'the class folders',
+    'the folders in the list',
+)
+Names = dict[str, dict[str, int]]
+
+
+class _Data(NamedTuple):
+    """A dataset, and what it says of itself.
+
+    Args:
+        where: Key of its dataloader.
+        dataset: With its wrappers.
+        samples: Path and class of every sample; None where it has no class
+            or several.
+        names: Of the classes, by source.
+    """
+
+    where: str
+    dataset: Any
+    samples: list[tuple[str, int | None]]
+    names: Names
+
+    @property
+    def source(self) -> str:
+        """File or folder of the annotations."""
+        inner = innermost(self.dataset)
+        prefix = getattr(inner, 'data_prefix', None) or {}
+        folder = next(iter(prefix.values()), '')
+        return getattr(inner, 'ann_file', '') or folder or type(inner).__name__
+
+    def __str__(self) -> str:
+        return f'{self.where} ({self.source})'
 
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Compares the classes of the datasets with those of the model.
+    """Compares classes, names and annotations before the first step.
 
     A label beyond the head ends in an assertion on the device that names
-    nothing, a head with too many classes in a worse result that nobody
-    explains, class names that the annotations do not know in an empty
-    training set. This hook raises ``ValueError`` before the first step.
+    nothing; a head with too many classes, folders of training and validation
+    that number the classes differently, masks that count from 0 instead of 1
+    or boxes in shares of the side end in a worse result that nobody explains.
+    This hook raises ``ValueError`` in all processes; the first does the work.
 
     Args:
-        allow_unused: Accept training sets without any sample of the last
-            classes, such as subsets.
+        allow_unused: Accept training sets without any sample of some classes,
+            such as subsets.
     """
 
     def __init__(self, allow_unused: bool = False) -> None:
         self.allow_unused = allow_unused
+        self._trained: Names = {}  # what the model was trained for
 
     def before_train(self, runner: Runner) -> None:
         """Check training and validation data."""
-        loaders = {'train': runner.train_dataloader}
+        loaders = {'train_dataloader': runner.train_dataloader}
         if runner.val_loop is not None:
-            loaders['val'] = runner.val_dataloader
-        for name, loader in loaders.items():
-            self._check(runner.model, loader.dataset, f'{name}_dataloader')
+            loaders['val_dataloader'] = runner.val_dataloader
+        self._trained = {}
+        self._check(runner.model, loaders, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """Check test data."""
-        dataset = runner.test_dataloader.dataset
-        self._check(runner.model, dataset, 'test_dataloader')
+        loaders = {'test_dataloader': runner.test_dataloader}
+        self._check(runner.model, loaders, getattr(runner, 'test_loop', None))
 
-    def _check(self, model: nn.Module, dataset: Dataset, where: str) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the classes that the model was trained for."""
+        meta = checkpoint.get('meta') or {}
+        classes = (meta.get('dataset_meta') or {}).get('classes')
+        self._trained = meta.get('class_names') or _numbered(classes)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note them for tests of this model."""
+        checkpoint['meta']['class_names'] = self._trained
+
+    def _check(
+        self, model: nn.Module, loaders: Mapping[str, DataLoader], loop: Any
+    ) -> None:
+        """Check in the first process; raise in all."""
+        fault: list[Exception | None] = [None]
+        if is_main_process():
+            try:
+                self._compare(model, loaders, getattr(loop, 'evaluator', None))
+            except (ValueError, FileNotFoundError) as error:
+                fault = [error]
+        broadcast_object_list(fault)
+        if fault[0] is not None:
+            raise fault[0]
+
+    def _compare(
+        self,
+        model: nn.Module,
+        loaders: Mapping[str, DataLoader],
+        evaluator: Any,
+    ) -> None:
         inner: Any = model.module if is_model_wrapper(model) else model
         heads = dict(_heads(inner))
-        labels = list(_labels(dataset))
-        for head, count in heads.items():
-            for label, path in labels:
-                if not 0 <= label < count:
+        data = [
+            _describe(where, loader.dataset)
+            for where, loader in loaders.items()
+        ]
+        _check_topk(evaluator, heads)
+        for each in data:
+            _check_labels(each, heads)
+            self._check_counts(each, heads)
+            _check_names(str(each), each.names, str(each), each.names)
+            check_annotations(
+                innermost(each.dataset),
+                each.where,
+                all_used=each.where[:5] == 'train' and not self.allow_unused,
+            )
+            if each.where.startswith('test'):
+                _check_names('training', self._trained, str(each), each.names)
+        for other in data[1:]:
+            train = data[0]
+            _check_names(str(train), train.names, str(other), other.names)
+            _warn_of_overlap(train, other)
+        if data[0].where.startswith('train'):
+            self._trained = data[0].names
+
+    def _check_counts(self, data: _Data, heads: Mapping[str, int]) -> None:
+        """Compare numbers of classes, and those used, with the model."""
+        counts = list(_class_counts(data))
+        used = {label for _, label in data.samples if label is not None}
+        train = data.where.startswith('train') and not self.allow_unused
+        hint = (
+            '(set allow_unused=True of bimm_mm.LabelCheckHook if they have no '
+            'sample on purpose)'
+        )
+        if train and used:
+            last = max(used)
+            words = f'the labels of {data.source} end with {last} {hint}'
+            counts.append((last + 1, words))
+        for count, what in counts:
+            for head, number in heads.items():
+                if number != count:
                     raise ValueError(
-                        f'{where}: {path} has label {label}, but '
-                        f'{head}.num_classes of the model is {count}, so '
-                        f'labels are 0..{count - 1}: change the config or the '
-                        'list'
-                    )
-        counts = list(_class_counts(dataset))
-        if labels and where.startswith('train') and not self.allow_unused:
-            counts.append(_used(labels, dataset))
-        for classes, what in counts:
-            for head, count in heads.items():
-                if count != classes:
-                    raise ValueError(
-                        f'{where}: {what}, but {head}.num_classes of the '
-                        f'model is {count}: change the config or the '
+                        f'{data.where}: {what}, but {head}.num_classes of the '
+                        f'model is {number}: change the config or the '
                         'annotations'
                     )
+        unused = sorted(set(range(max(used, default=-1))) - used)
+        if train and unused:
+            raise ValueError(
+                f'{data}: no sample of {len(unused)} class(es), such as '
+                f'{unused[:_NAMED]} {hint}: correct the list or the config'
+            )
 
 
-def _class_counts(dataset: Dataset) -> Iterator[tuple[int, str]]:
+def _describe(where: str, dataset: Any) -> _Data:
+    samples: list[tuple[str, int | None]] = []
+    known = hasattr(dataset, 'get_data_info')
+    for index in range(len(dataset) if known else 0):
+        info = dataset.get_data_info(index)
+        samples.append((find_path(info) or f'#{index}', find_label(info)))
+    names = _numbered(getattr(dataset, 'metainfo', {}).get('classes'))
+    folders = getattr(innermost(dataset), 'folder_to_idx', None)
+    if folders:
+        names[_FOLDERS] = dict(folders)
+    listed: dict[str, int] = {}
+    for path, label in samples:
+        if label is None or listed.setdefault(_folder(path), label) != label:
+            break
+    else:
+        # A folder per class and a class per folder.
+        if 1 < len(listed) == len(set(listed.values())):
+            names[_LISTED] = listed
+    return _Data(where, dataset, samples, names)
+
+
+def _numbered(classes: Any) -> Names:
+    if not isinstance(classes, (list, tuple)):
+        return {}
+    return {_CLASSES: {str(name): i for i, name in enumerate(classes)}}
+
+
+def _folder(path: str) -> str:
+    return basename(dirname(path))
+
+
+def _check_names(where: str, names: Names, other: str, others: Names) -> None:
+    """Compare every source of names on one side with those on the other.
+
+    Folders may have other names than the classes, but where both have a name,
+    it is of the same class; and training and validation have the same names.
+    """
+    for kind, mine in names.items():
+        for other_kind, theirs in others.items():
+            same_kind = kind == other_kind != _LISTED
+            clashes = list(_clashes(mine, theirs, same_kind))
+            if clashes:
+                raise ValueError(
+                    f'{kind} of {where} and {other_kind} of {other} do not '
+                    f'agree about {len(clashes)} class(es): '
+                    f'{", ".join(clashes[:_NAMED])}: give both the same '
+                    'names, or set metainfo.classes in the order of the labels'
+                )
+
+
+def _clashes(
+    mine: dict[str, int], theirs: dict[str, int], same_kind: bool
+) -> Iterator[str]:
+    mine, theirs = _plain(mine), _plain(theirs)
+    for name, label in mine.items():
+        if theirs.get(name, label) != label:
+            yield f'{name!r} is {label} there and {theirs[name]} here'
+    named = {label: name for name, label in theirs.items()}
+    for name, label in mine.items() if same_kind else ():
+        if label in named and name not in theirs and named[label] not in mine:
+            yield f'{label} is {name!r} there and {named[label]!r} here'
+
+
+def _plain(names: dict[str, int]) -> dict[str, int]:
+    """Without capitals and underscores, if names stay different."""
+    plain = {n.casefold().replace('_', ' '): i for n, i in names.items()}
+    return plain if len(plain) == len(names) else names
+
+
+def _check_labels(data: _Data, heads: Mapping[str, int]) -> None:
+    """Labels within every head; one label for a file."""
+    seen: dict[str, int] = {}
+    again = 0
+    for path, label in data.samples:
+        if label is None:
+            continue
+        for head, count in heads.items():
+            if not 0 <= label < count:
+                raise ValueError(
+                    f'{data.where}: {path} has label {label}, but '
+                    f'{head}.num_classes of the model is {count}, so '
+                    f'labels are 0..{count - 1}: change the config or the '
+                    'list'
+                )
+        again += path in seen
+        if seen.setdefault(path, label) != label:
+            raise ValueError(
+                f'{data}: {path} has the labels {seen[path]} and {label}: '
+                'correct the list'
+            )
+    if again and len(data.samples) == len(innermost(data.dataset)):
+        _warn(f'{data} names {again} of its files more than once')
+
+
+def _warn_of_overlap(train: _Data, other: _Data) -> None:
+    known = {abspath(path) for path, _ in train.samples}
+    shared = sum(abspath(path) in known for path, _ in other.samples)
+    if shared:
+        _warn(
+            f'{shared} OF {len(other.samples)} SAMPLES OF {other} ARE IN '
+            f'TRAINING, TOO ({train}): its score does not tell how well the '
+            'model does on new data'
+        )
+
+
+def _check_topk(evaluator: Any, heads: Mapping[str, int]) -> None:
+    """More guesses than classes: an error late, or a score of 1."""
+    count = min(heads.values(), default=0)
+    for metric in getattr(evaluator, 'metrics', ()):
+        kind = type(metric).__name__
+        options = getattr(metric, 'metric_options', None) or {}
+        topk = options.get('top_k_accuracy', {}).get('topk', ())
+        topk = metric.topk if kind == 'Accuracy' else topk
+        most = max([topk] if isinstance(topk, int) else topk, default=0)
+        if 0 < count < most:
+            text = (
+                f'{kind} of the evaluator counts the best {most} guesses '
+                f'(topk={topk}), but the model has {count} classes'
+            )
+            if kind == 'Accuracy':
+                raise ValueError(f'{text}: set its topk')
+            _warn(f'{text}: top-{most} is always 1')
+
+
+def _warn(text: str) -> None:
+    print_log(text, 'current', logging.WARNING)
+
+
+def _class_counts(data: _Data) -> Iterator[tuple[int, str]]:
     """Number of classes by each source that knows it, and its words."""
-    inner = _innermost(dataset)
-    names = getattr(dataset, 'metainfo', {}).get('classes')
+    inner = innermost(data.dataset)
+    names = getattr(data.dataset, 'metainfo', {}).get('classes')
     if names is not None:
         yield len(names), f'metainfo.classes has {len(names)} names'
         # mmdet's CocoDataset: the names that it found.
         found = getattr(inner, 'cat_ids', names)
         yield (
             len(found),
-            f'{_source(inner)} knows {len(found)} of the {len(names)} names '
+            f'{data.source} knows {len(found)} of the {len(names)} names '
             'in metainfo.classes',
         )
     # mmaction2's AVADataset, whose background is a class as in its head.
     count = getattr(inner, 'num_classes', None)
     if isinstance(count, int):
         yield count, f'num_classes of the dataset is {count}'
-
-
-def _used(labels: list[tuple[int, str]], dataset: Dataset) -> tuple[int, str]:
-    used = max(label for label, _ in labels) + 1
-    return used, (
-        f'the labels of {_source(_innermost(dataset))} end with {used - 1} '
-        '(set allow_unused=True of bimm_mm.LabelCheckHook if the last classes '
-        'have no sample on purpose)'
-    )
 
 
 def _heads(model: nn.Module) -> Iterator[tuple[str, int]]:
@@ -113,25 +336,3 @@ def _heads(model: nn.Module) -> Iterator[tuple[str, int]]:
         if mixing is not None:
             name = f'data_preprocessor.blending.{type(mixing).__name__}'
             yield name, mixing.num_classes
-
-
-def _labels(dataset: Any) -> Iterator[tuple[int, str]]:
-    """Label and path of every sample of a classification dataset."""
-    if not hasattr(dataset, 'get_data_info'):
-        return
-    for index in range(len(dataset)):
-        info: dict[str, Any] = dataset.get_data_info(index)
-        label = find_label(info)
-        if label is None:
-            return
-        yield label, find_path(info) or 'a sample'
-
-
-def _innermost(dataset: Dataset) -> Dataset:
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    return dataset
-
-
-def _source(dataset: Dataset) -> str:
-    return getattr(dataset, 'ann_file', '') or type(dataset).__name__

@@ -1,0 +1,191 @@
+"""Boxes and masks that are not what their readers take them for.
+
+mmdet leaves out boxes that it cannot use without a word, and trains on none;
+mmseg shifts masks that count from 0 as if they counted from 1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.fileio import load
+from mmengine.logging import print_log
+
+from bimm_mm.utils.list_file import unreadable
+
+# Masks that are looked at, evenly over the dataset.
+_MASKS = 300
+# Share of a file's boxes that may be unusable, and by how many pixels a box
+# may reach beyond its picture.
+_SHARE, _PIXELS = 0.25, 1.0
+# So many files are named.
+_NAMED = 3
+
+
+def check_annotations(dataset: Any, where: str, *, all_used: bool) -> None:
+    """Look at the content of a dataset's annotations, if it is known how.
+
+    Args:
+        dataset: Without wrappers.
+        where: Key of its dataloader, for the message.
+        all_used: Whether every class must occur.
+
+    Raises:
+        FileNotFoundError: If a picture or a mask does not exist.
+        ValueError: If boxes or masks are not what they should be.
+    """
+    kinds = {kind.__name__ for kind in type(dataset).__mro__}
+    for kind, check in _CHECKS.items():
+        if kind in kinds:
+            check(dataset, where, all_used)
+
+
+def _check_files(dataset: Any, where: str, key: str) -> None:
+    """All pictures or masks exist."""
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    paths = [info[key] for info in infos]
+    if bad := unreadable(paths):
+        raise FileNotFoundError(
+            f'{where}: {len(bad)} of {len(paths)} files cannot be read '
+            f'({key}): {", ".join(bad[:_NAMED])}: put them there, or change '
+            'data_prefix of the dataset'
+        )
+
+
+def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
+    """Categories, boxes and outlines of a file in COCO's format."""
+    _check_files(dataset, where, 'img_path')
+    content = load(dataset.ann_file)
+    file = f'{where}: {dataset.ann_file}'
+    wanted = list(dataset.metainfo['classes'])
+    names = [c['name'] for c in content['categories'] if c['name'] in wanted]
+    if sorted(names) == sorted(wanted) and names != wanted:
+        raise ValueError(
+            f'{file} has the classes in the order {names}, by which mmdet '
+            f'numbers them, and metainfo.classes is {wanted}: give '
+            'metainfo.classes in the order of the file'
+        )
+    known = set(dataset.cat_ids)
+    used = [
+        each
+        for each in content['annotations']
+        if each['category_id'] in known and not each.get('ignore')
+    ]
+    _check_boxes(used, content['images'], file)
+    with_mask = any(getattr(t, 'with_mask', False) for t in _steps(dataset))
+    bare = sum(not each.get('segmentation') for each in used)
+    if with_mask and bare:
+        raise ValueError(
+            f'Mask R-CNN needs segmentation; {file} has none in {bare} of '
+            f'{len(used)} annotations: add the outlines, or use a detector '
+            'without masks and LoadAnnotations(with_mask=False)'
+        )
+    left = len(content['images']) - len(dataset)
+    others = len(content['annotations']) - len(used)
+    if left or others:
+        _warn(
+            f'{file}: {left} of {len(content["images"])} pictures are left '
+            f'out (filter_cfg={dataset.filter_cfg}), {others} of '
+            f'{len(content["annotations"])} boxes (of other classes, ignored)'
+        )
+
+
+def _check_boxes(
+    annotations: Sequence[Mapping[str, Any]],
+    images: Sequence[Mapping[str, Any]],
+    file: str,
+) -> None:
+    """Boxes are x, y, width, height in pixels, inside their pictures."""
+    sizes = {each['id']: (each['width'], each['height']) for each in images}
+    try:
+        boxes = np.array([a['bbox'] for a in annotations], float)
+        size = np.array([sizes[a['image_id']] for a in annotations], float)
+        boxes, size = boxes.reshape(-1, 4), size.reshape(-1, 2)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{file}: {type(error).__name__} {error}: every annotation needs '
+            'image_id of a picture and bbox, [x, y, width, height] in pixels'
+        ) from None
+    total = len(boxes)
+    if not total:
+        return
+    # mmdet leaves these out.
+    small = (boxes[:, 2:] < 1).any(1)
+    beyond = (boxes[:, :2] < -_PIXELS).any(1)
+    beyond |= (boxes[:, :2] + boxes[:, 2:] > size + _PIXELS).any(1)
+    beyond &= ~small
+    usable = total - int(small.sum()) - int(beyond.sum())
+    text = (
+        f'{usable} of {total} boxes of {file} are usable ({small.sum()} have '
+        f'w or h below 1 pixel: shares? {beyond.sum()} reach beyond the '
+        'picture: corners?)'
+    )
+    # Boxes of which each is larger than its distance from the corner, and
+    # some reach beyond the picture, are corners.
+    corners = beyond.any() and (boxes[:, 2:] > boxes[:, :2]).all()
+    if corners or total - usable > _SHARE * total:
+        raise ValueError(
+            f"{text}: COCO's bbox is [x, y, width, height] in pixels"
+        )
+    if usable < total:
+        _warn(text)
+
+
+def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
+    """Values of masks, as training reads them, against the classes."""
+    readers = [t for t in _steps(dataset) if hasattr(t, 'reduce_zero_label')]
+    if not readers or not len(dataset):
+        return
+    _check_files(dataset, where, 'seg_map_path')
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, _MASKS).astype(int))
+    count = len(dataset.metainfo['classes'])
+    shift = dataset.reduce_zero_label
+    found: set[int] = set()
+    for index in chosen:
+        info = dataset.get_data_info(int(index))
+        path = info['seg_map_path']
+        mask = readers[0](info)['gt_seg_map']
+        if mask.ndim != 2:
+            raise ValueError(
+                f'{where}: {path} has the shape {mask.shape}: a mask is a '
+                'gray or palette PNG whose values are numbers of classes'
+            )
+        values = set(np.unique(mask).tolist()) - {dataset.ignore_index}
+        wrong = sorted(values - set(range(count)))
+        if wrong:
+            raise ValueError(
+                f'{where}: {path} has the value {wrong[0] + shift}, but '
+                f'{count} classes with reduce_zero_label={shift} are '
+                f'{int(shift)}..{count - 1 + shift} (and '
+                f'{dataset.ignore_index}, ignored): masks that count from 1 '
+                'need reduce_zero_label=True; else correct the masks'
+            )
+        found |= values
+    if count - 1 not in found:
+        text = (
+            f'{where}: of {len(dataset)} masks in '
+            f'{dataset.data_prefix["seg_map_path"]} {len(chosen)} were looked '
+            f'at, and none has the value {count - 1 + shift}, that of the '
+            f'last class with reduce_zero_label={shift}: masks that count '
+            'from 0 need False'
+        )
+        if all_used and len(chosen) == len(dataset):
+            raise ValueError(
+                f'{text} (set allow_unused=True of bimm_mm.LabelCheckHook if '
+                'there is none on purpose)'
+            )
+        _warn(text)
+
+
+def _steps(dataset: Any) -> Sequence[Any]:
+    return getattr(dataset.pipeline, 'transforms', ())
+
+
+def _warn(text: str) -> None:
+    print_log(text, 'current', logging.WARNING)
+
+
+_CHECKS = {'CocoDataset': _check_coco, 'BaseSegDataset': _check_masks}
