@@ -131,7 +131,9 @@ def check_datasets(module: ModuleType, run: Run) -> None:
             )
         folder = dataset.data_prefix.get('img_path') or ''
         if is_main_process() and folder and not dataset.ann_file:
-            read = [info['img_path'] for info in dataset.data_list]
+            keys = ('img_path', 'seg_map_path')
+            infos = dataset.data_list
+            read = [i[key] for i in infos for key in keys if i.get(key)]
             if left := describe_left_out(files_below(folder), read):
                 print_log(left, 'current', logging.WARNING)
         return serialize(dataset)

@@ -88,8 +88,9 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
     if left or others:
         _warn(
             f'{file}: {left} of {len(content["images"])} pictures are left '
-            f'out (filter_cfg={dataset.filter_cfg}), {others} of '
-            f'{len(content["annotations"])} boxes (of other classes, ignored)'
+            f'out (filter_cfg={dataset.filter_cfg}, indices='
+            f'{dataset._indices}), and {others} of '
+            f'{len(content["annotations"])} boxes (other classes, or ignore)'
         )
 
 

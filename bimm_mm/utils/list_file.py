@@ -45,7 +45,7 @@ def read_lines(path: str) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, is empty or not in UTF-8.
+        ValueError: If it cannot be read or is not in UTF-8.
     """
     try:
         content = get(path)
@@ -69,7 +69,7 @@ def read_lines(path: str) -> list[str]:
             f'UTF-8 (Latin-1?): {_ENCODING}'
         ) from None
     if lines == ['']:
-        raise ValueError(f'the list {path} is empty. {_ROW}')
+        return []
     return [line.rstrip('\r') for line in lines]
 
 
@@ -86,7 +86,10 @@ def read_list(path: str, row: Row, options: Mapping[str, Any]) -> list[str]:
         ValueError: If something is wrong with it; names the line.
     """
     found = []
-    for number, line in enumerate(read_lines(path), 1):
+    lines = read_lines(path)
+    if not lines and row is not _exclusion:
+        raise ValueError(f'the list {path} is empty')
+    for number, line in enumerate(lines, 1):
         try:
             if not line.strip():
                 raise ValueError('the line is empty: delete it')

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
@@ -106,3 +109,14 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
 def samples() -> list[dict]:
     """The six samples of a run."""
     return _samples(6)
+
+
+@pytest.fixture
+def warnings():
+    """What was warned of so far."""
+    handler = BufferingHandler(99)
+    handler.setLevel(logging.WARNING)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield lambda: ' '.join(each.getMessage() for each in handler.buffer)
+    logger.removeHandler(handler)

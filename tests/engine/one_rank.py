@@ -11,14 +11,14 @@ import sys
 from types import SimpleNamespace
 
 import torch
-from mmengine.dataset import default_collate
+from mmengine.dataset import BaseDataset, default_collate
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import distributed as dist
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.engine import AreaLoss, FiniteLossHook
+from bimm_mm.engine import AreaLoss, FiniteLossHook, LabelCheckHook
 from bimm_mm.registry import MODELS
 from bimm_mm.utils.processes import end_processes
 
@@ -33,6 +33,24 @@ def stop(rank: int, loss: float) -> str:
             runner, 0, dict(data_samples=[sample]), losses
         )
     except FloatingPointError as error:
+        return str(error)
+    return ''
+
+
+def check_labels(rank: int) -> str:
+    """What LabelCheckHook raises; the list is wrong where rank 0 sees it."""
+    sample = dict(filename='a.mp4', label=0 if rank else 7)
+    dataset = BaseDataset(lazy_init=True, serialize_data=False)
+    dataset.data_list, dataset._fully_initialized = [sample], True
+    model = torch.nn.Module()
+    model.num_classes = 3
+    loader = SimpleNamespace(dataset=dataset)
+    runner = SimpleNamespace(
+        model=model, train_dataloader=loader, val_loop=None
+    )
+    try:
+        LabelCheckHook().before_train(runner)
+    except ValueError as error:
         return str(error)
     return ''
 
@@ -112,6 +130,7 @@ if __name__ == '__main__':
     answer = {
         'sound': stop(this_rank, 1.0),
         'bad': stop(this_rank, bad),
+        'labels': check_labels(this_rank),
         'metrics': evaluate(this_rank),
         'plain': train(f'{store}_plain', []),
         'diagnosed': train(f'{store}_diagnosed', [DIAGNOSIS]),

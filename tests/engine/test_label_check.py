@@ -5,7 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from mmengine.dataset import BaseDataset
+from mmaction.evaluation import AccMetric
+from mmengine.dataset import BaseDataset, RepeatDataset
+from mmengine.evaluator import Evaluator
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.evaluation import Accuracy
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -16,8 +20,9 @@ from bimm_mm.engine import LabelCheckHook
 class Listed(BaseDataset):
     """Labels as a list file of mmaction2 gives them."""
 
-    def __init__(self, labels, classes=None):
+    def __init__(self, labels, classes=None, paths=None):
         self.labels = labels
+        self.paths = paths or [f'{i}.mp4' for i in range(len(labels))]
         super().__init__(
             ann_file='train.txt',
             metainfo=dict(classes=classes) if classes else None,
@@ -25,8 +30,8 @@ class Listed(BaseDataset):
 
     def load_data_list(self):
         return [
-            dict(filename=f'{index}.mp4', label=label)
-            for index, label in enumerate(self.labels)
+            dict(filename=path, label=label)
+            for path, label in zip(self.paths, self.labels, strict=True)
         ]
 
 
@@ -39,11 +44,11 @@ class Model(nn.Module):
         self.cls_head.num_classes = num_classes
 
 
-def check(dataset, num_classes, val=None, **options):
+def check(dataset, num_classes, val=None, evaluator=None, **options):
     runner = SimpleNamespace(
         model=Model(num_classes),
         train_dataloader=DataLoader(dataset),
-        val_loop=val,
+        val_loop=val and SimpleNamespace(evaluator=evaluator),
         val_dataloader=val and DataLoader(val),
         test_dataloader=DataLoader(dataset),
     )
@@ -98,3 +103,104 @@ def test_mixing_with_another_number_of_classes_is_told():
     )
     with pytest.raises(ValueError, match=r'blending.*is 400'):
         LabelCheckHook().before_train(runner)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Makes a folder of class folders with a picture each; returns it."""
+
+    def make(part, *names):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / f'{part}.jpg').touch()
+        return CustomDataset(str(tmp_path / part))
+
+    return make
+
+
+def test_class_folders_of_training_and_validation_are_compared(folders):
+    train = folders('train', 'Cow', 'ant', 'bee')
+    check(train, 3, val=folders('same', 'Cow', 'ant', 'bee'))
+    with pytest.raises(ValueError, match=r"'ant' is 1 there and 0 here") as e:
+        check(train, 3, val=folders('capital', 'ant', 'bee', 'cow'))
+    assert 'train/)' in str(e.value) and 'capital/)' in str(e.value)
+    with pytest.raises(ValueError, match=r"2 is 'bee' there and 'stray' here"):
+        check(train, 3, val=folders('other', 'Cow', 'ant', 'stray'))
+    with pytest.raises(ValueError, match=r"'bee' is 2 there and 1 here"):
+        check(train, 3, val=folders('fewer', 'ant', 'bee'), allow_unused=True)
+
+
+def test_class_names_are_compared_with_the_folders(tmp_path, folders):
+    folders('data', 'n01_ant', 'n02_bee')
+    data = str(tmp_path / 'data')
+    # Other words for the classes are fine.
+    check(CustomDataset(data, metainfo=dict(classes=['ant', 'bee'])), 2)
+    wrong = CustomDataset(data, metainfo=dict(classes=['N02 bee', 'N01 ant']))
+    with pytest.raises(ValueError, match=r"metainfo\.classes.*n02 bee' is 0"):
+        check(wrong, 2)
+
+
+def test_folders_in_lists_are_compared():
+    train = Listed([0, 1, 2], paths=['a/1.mp4', 'b/2.mp4', 'c/3.mp4'])
+    val = ['a/4.mp4', 'c/5.mp4']
+    check(train, 3, val=Listed([0, 2], paths=val))
+    with pytest.raises(ValueError, match=r"'c' is 2 there and 1 here"):
+        check(train, 3, val=Listed([0, 1], paths=val))
+    # Folders of something else than classes.
+    mixed = Listed([0, 1, 2, 0], paths=['a/1', 'b/2', 'c/3', 'c/4'])
+    check(mixed, 3, val=Listed([0, 1], paths=val))
+
+
+@pytest.mark.parametrize('foreign', [False, True])
+def test_classes_of_the_checkpoint_are_compared_in_testing(foreign):
+    classes = ['ant', 'bee']
+    hook = LabelCheckHook()
+    runner = check(Listed([0, 1], classes), 2)
+    hook.before_train(runner)
+    checkpoint = {'meta': {'dataset_meta': {'classes': classes}}}
+    if not foreign:
+        checkpoint = {'meta': {}}
+        hook.before_save_checkpoint(runner, checkpoint)
+    hook = LabelCheckHook()
+    hook.after_load_checkpoint(runner, checkpoint)
+    hook.before_test(runner)
+    runner.test_dataloader = DataLoader(Listed([0, 1], ['bee', 'ant']))
+    with pytest.raises(ValueError, match=r"of training and.*'ant' is 0 there"):
+        hook.before_test(runner)
+    # Training goes on from anything.
+    check(Listed([0, 1], ['bee', 'ant']), 2)
+
+
+def test_a_class_without_a_sample_is_told():
+    with pytest.raises(ValueError, match=r'no sample of 1 class.*\[1\]'):
+        check(Listed([0, 2, 3]), 4)
+    check(Listed([0, 2, 3]), 4, allow_unused=True)
+
+
+def test_files_that_occur_twice_are_told(warnings):
+    paths = ['a.mp4', 'b.mp4', 'a.mp4']
+    check(RepeatDataset(Listed([0, 1]), 2), 2)
+    assert not warnings()
+    check(Listed([0, 1, 0], paths=paths), 2)
+    assert 'names 1 of its files more than once' in warnings()
+    with pytest.raises(ValueError, match=r'a\.mp4 has the labels 0 and 1'):
+        check(Listed([0, 1, 1], paths=paths), 2)
+
+
+def test_validation_on_training_samples_is_told(warnings):
+    train = Listed([0, 1], paths=['a.mp4', 'b.mp4'])
+    check(train, 2, val=Listed([0], paths=['c.mp4']))
+    assert not warnings()
+    check(train, 2, val=Listed([0, 1, 1], paths=['./a.mp4', 'c.mp4', 'd']))
+    assert '1 OF 3 SAMPLES OF val_dataloader' in warnings()
+
+
+def test_more_guesses_than_classes_are_told(warnings):
+    data = dict(dataset=Listed([0, 1, 2, 3]), num_classes=4)
+    data['val'] = Listed([0], paths=['v.mp4'])
+    check(**data, evaluator=Evaluator([Accuracy(topk=(1, 4))]))
+    with pytest.raises(ValueError, match=r'best 5 guesses.*4 classes: set'):
+        check(**data, evaluator=Evaluator([Accuracy(topk=(1, 5))]))
+    assert not warnings()
+    check(**data, evaluator=Evaluator([AccMetric()]))
+    assert 'top-5 is always 1' in warnings()

@@ -42,6 +42,11 @@ def test_every_rank_stops_and_names_the_guilty_one(answers):
         assert 'clip_of_0.mp4' not in answer['bad']
 
 
+def test_every_rank_ends_where_the_first_finds_a_wrong_label(answers):
+    for answer in answers:
+        assert 'a.mp4 has label 7' in answer['labels']
+
+
 def test_every_rank_has_the_metrics_of_all(answers):
     # Targets 1, 2, 3, 6: mean 3, variance 3.5, mean square 12.5.
     wanted = {'V1/mse': 12.5, 'V1/mean_mse': 3.5, 'V1/ratio': 12.5 / 3.5}

@@ -127,22 +127,22 @@ class LabelCheckHook(Hook):
             _describe(where, loader.dataset)
             for where, loader in loaders.items()
         ]
-        _check_topk(evaluator, heads)
         for each in data:
             _check_labels(each, heads)
-            self._check_counts(each, heads)
             _check_names(str(each), each.names, str(each), each.names)
+            # Those of the checkpoint in testing.
+            _check_names('training', self._trained, str(each), each.names)
+        for other in data[1:]:
+            _check_names(str(data[0]), data[0].names, str(other), other.names)
+            _warn_of_overlap(data[0], other)
+        _check_topk(evaluator, heads)
+        for each in data:
+            self._check_counts(each, heads)
             check_annotations(
                 innermost(each.dataset),
                 each.where,
                 all_used=each.where[:5] == 'train' and not self.allow_unused,
             )
-            if each.where.startswith('test'):
-                _check_names('training', self._trained, str(each), each.names)
-        for other in data[1:]:
-            train = data[0]
-            _check_names(str(train), train.names, str(other), other.names)
-            _warn_of_overlap(train, other)
         if data[0].where.startswith('train'):
             self._trained = data[0].names
 

@@ -1,0 +1,143 @@
+"""Boxes and masks that do not mean what their readers think."""
+
+from __future__ import annotations
+
+import json
+
+import bimm_mm.compat  # noqa: F401  mmdet needs operators
+
+# isort: split
+import cv2
+import numpy as np
+import pytest
+from mmdet.datasets import CocoDataset
+from mmengine.registry import init_default_scope
+from mmseg.datasets import BaseSegDataset
+
+from bimm_mm.engine.annotations import check_annotations
+
+WIDTH, HEIGHT = 80, 60
+BOXES = ([40, 20, 30, 30], [5, 10, 20, 40], [50, 30, 20, 20])
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Checks three pictures with a box each, changed as asked."""
+    init_default_scope('mmdet')
+
+    def check(change=lambda box: box, *, classes=('ant', 'bee'), **extra):
+        images, found = [], []
+        for index, box in enumerate(BOXES):
+            name = f'{index}.jpg'
+            (tmp_path / name).touch()
+            size = dict(width=WIDTH, height=HEIGHT)
+            images.append(dict(id=index, file_name=name, **size))
+            x, y, w, h = box
+            outline = [[x, y, x + w, y, x + w, y + h]]
+            each = dict(id=index, image_id=index, bbox=change(box), area=9)
+            each |= dict(category_id=1 + index % 2, segmentation=outline)
+            found.append(each | extra)
+        kinds = [dict(id=1, name='ant'), dict(id=2, name='bee')]
+        content = dict(images=images, annotations=found, categories=kinds)
+        path = tmp_path / 'boxes.json'
+        path.write_text(json.dumps(content))
+        dataset = CocoDataset(
+            ann_file=str(path),
+            data_prefix=dict(img=str(tmp_path)),
+            metainfo=dict(classes=classes),
+            filter_cfg=dict(filter_empty_gt=True),
+            pipeline=[dict(type='LoadAnnotations', with_mask=True)],
+        )
+        check_annotations(dataset, 'train_dataloader', all_used=True)
+
+    return check
+
+
+def corners(box):
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+
+
+def shares(box):
+    return (np.array(box) / [WIDTH, HEIGHT, WIDTH, HEIGHT]).tolist()
+
+
+def test_boxes_in_other_units_are_counted(coco, warnings):
+    coco()
+    assert not warnings()
+    with pytest.raises(
+        ValueError, match=r'1 of 3 boxes of .*boxes\.json are usable.*corners'
+    ):
+        coco(corners)
+    with pytest.raises(ValueError, match=r'0 of 3 boxes.*\(3 have.*shares\?'):
+        coco(shares)
+
+
+def test_missing_outlines_are_counted(coco):
+    with pytest.raises(
+        ValueError, match=r'segmentation; .*boxes\.json has none in 3 of 3'
+    ):
+        coco(segmentation=[])
+
+
+def test_boxes_that_are_left_out_are_counted(coco, warnings):
+    coco(classes=('ant',))
+    assert '1 of 3 pictures are left out' in warnings()
+    assert '1 of 3 boxes (other classes' in warnings()
+
+
+def test_mmdet_numbers_classes_in_the_order_of_the_file(coco):
+    with pytest.raises(ValueError, match=r"order \['ant', 'bee'\], by which"):
+        coco(classes=('bee', 'ant'))
+
+
+def test_pictures_that_do_not_exist_are_counted(coco, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), 'touch', lambda path: None)
+    with pytest.raises(FileNotFoundError, match=r'3 of 3.*0\.jpg.*data_pref'):
+        coco()
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Checks masks of four classes with the given values."""
+    init_default_scope('mmseg')
+
+    def check(*values, all_used=True, color=False, **options):
+        for index, value in enumerate(values):
+            (tmp_path / f'{index}.jpg').touch()
+            mask = np.array([value, value], np.uint8)
+            if color:
+                mask = np.stack([mask] * 3, 2)
+            cv2.imwrite(str(tmp_path / f'{index}.png'), mask)
+        dataset = BaseSegDataset(
+            data_root=str(tmp_path),
+            metainfo=dict(classes=('a', 'b', 'c', 'd')),
+            pipeline=[dict(type='LoadAnnotations')],
+            **options,
+        )
+        check_annotations(dataset, 'train_dataloader', all_used=all_used)
+
+    return check
+
+
+def test_masks_from_0_and_from_1_are_told_apart(masks, warnings):
+    masks([0, 1, 255], [2, 3], reduce_zero_label=False)
+    masks([0, 1, 2], [3, 4, 255], reduce_zero_label=True)
+    with pytest.raises(
+        ValueError, match=r'1\.png has the value 4.*reduce_zero_label=True'
+    ):
+        masks([0, 1, 2], [3, 4], reduce_zero_label=False)
+    with pytest.raises(ValueError, match=r'none has the value 4.*need False'):
+        masks([0, 1, 2], [3, 2], reduce_zero_label=True)
+    assert not warnings()
+    masks([0, 1, 2], [3, 2], reduce_zero_label=True, all_used=False)
+    assert 'none has the value 4' in warnings()
+
+
+def test_masks_of_other_values_or_colors_are_named(masks, tmp_path):
+    with pytest.raises(ValueError, match=r'0\.png has the value 7.* 1\.\.4'):
+        masks([0, 7], [4], reduce_zero_label=True)
+    with pytest.raises(ValueError, match=r'0\.png has the shape .*palette'):
+        masks([0, 3], [3], color=True)
+    (tmp_path / '1.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 files.*1\.png'):
+        masks([0, 3])
