@@ -7,6 +7,7 @@ mean average precision of 0, or fail after the first epoch.
 
 from __future__ import annotations
 
+import logging
 import os.path as osp
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -40,16 +41,18 @@ class AVAKeyframeDataset(DatasetWrapper):
     """
 
     def __init__(self, dataset: Mapping[str, Any]) -> None:
-        if dataset.get('label_file'):
-            _check_label_file(dataset['label_file'])
+        label_file = dataset.get('label_file')
+        known = _read_label_file(label_file) if label_file else set()
         super().__init__(DATASETS.build(dataset))
+        if known and dataset.get('custom_classes') is None:
+            _check_actions(self.dataset, known)
         if self.dataset.proposals is not None:
             _keep_confident(self.dataset)
         _check_first_file(self.dataset)
 
 
-def _check_label_file(path: str) -> None:
-    """Check that mmaction2 finds actions in a label file (pbtxt).
+def _read_label_file(path: str) -> set[int]:
+    """Actions that mmaction2 finds in a label file (pbtxt).
 
     Its reader wants exactly two spaces before ``name:`` and ``id:`` (or
     ``label_id:``); otherwise it finds nothing, and evaluation fails after the
@@ -65,6 +68,24 @@ def _check_label_file(path: str) -> None:
             'is "item {", "  name: \\"sit\\"", "  id: 11", "}", each on a '
             'line of its own, name and id after exactly two spaces'
         )
+    return found
+
+
+def _check_actions(dataset: BaseDataset, known: set[int]) -> None:
+    """Say which actions are annotated and never evaluated."""
+    used: set[int] = set()
+    for index in range(len(dataset)):
+        labels = BaseDataset.get_data_info(dataset, index)['ann']['gt_labels']
+        several = dataset.multilabel
+        used.update(np.nonzero(labels)[1] if several else labels.ravel())
+    text = (
+        f'{len(used - known)} of {len(used)} actions in {dataset.ann_file} '
+        f'are not in {dataset.label_file}, and not evaluated'
+    )
+    if not used & known:
+        raise ValueError(f'{text}: the files do not belong together')
+    if used - known:
+        print_log(text, 'current', logging.WARNING)
 
 
 def _check_detections(

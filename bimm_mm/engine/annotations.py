@@ -7,20 +7,22 @@ mmseg shifts masks that count from 0 as if they counted from 1.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.fileio import load
 from mmengine.logging import print_log
+from PIL import Image
 
 from bimm_mm.utils.list_file import unreadable
 
-# Masks that are looked at, evenly over the dataset.
-_MASKS = 300
+# Pictures and masks that are looked at, evenly over the dataset.
+_LOOKED_AT = 300
 # Share of a file's boxes that may be unusable, and by how many pixels a box
 # may reach beyond its picture.
 _SHARE, _PIXELS = 0.25, 1.0
+_ORIENTATION = 0x112  # in EXIF
 # So many files are named.
 _NAMED = 3
 
@@ -55,6 +57,30 @@ def _check_files(dataset: Any, where: str, key: str) -> None:
         )
 
 
+def _some(dataset: Any) -> Iterator[dict[str, Any]]:
+    """What is known of some samples, evenly over the dataset."""
+    last = len(dataset) - 1
+    for index in np.unique(np.linspace(0, last, _LOOKED_AT).astype(int)):
+        yield dataset.get_data_info(int(index))
+
+
+def _check_size(path: str, size: tuple[int, int], source: str) -> None:
+    """Compare a picture's width and height with what annotations are about."""
+    try:
+        with Image.open(path) as picture:
+            found = picture.size
+            # OpenCV turns pictures as EXIF says.
+            if picture.getexif().get(_ORIENTATION, 1) > 4:
+                found = found[::-1]
+    except OSError:
+        return  # loading it says what is wrong
+    if found != size:
+        raise ValueError(
+            f'{path} has {found[0]} x {found[1]} pixels, and {source} '
+            f'{size[0]} x {size[1]}: one of them was resized'
+        )
+
+
 def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
     """Categories, boxes and outlines of a file in COCO's format."""
     _check_files(dataset, where, 'img_path')
@@ -68,6 +94,9 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
             f'numbers them, and metainfo.classes is {wanted}: give '
             'metainfo.classes in the order of the file'
         )
+    for info in _some(dataset):
+        size = info['width'], info['height']
+        _check_size(info['img_path'], size, file)
     known = set(dataset.cat_ids)
     used = [
         each
@@ -141,12 +170,12 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
     if not readers or not len(dataset):
         return
     _check_files(dataset, where, 'seg_map_path')
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, _MASKS).astype(int))
     count = len(dataset.metainfo['classes'])
     shift = dataset.reduce_zero_label
     found: set[int] = set()
-    for index in chosen:
-        info = dataset.get_data_info(int(index))
+    looked_at = 0
+    for info in _some(dataset):
+        looked_at += 1
         path = info['seg_map_path']
         mask = readers[0](info)['gt_seg_map']
         if mask.ndim != 2:
@@ -154,6 +183,7 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
                 f'{where}: {path} has the shape {mask.shape}: a mask is a '
                 'gray or palette PNG whose values are numbers of classes'
             )
+        _check_size(info['img_path'], mask.shape[::-1], f'{where}: {path}')
         values = set(np.unique(mask).tolist()) - {dataset.ignore_index}
         wrong = sorted(values - set(range(count)))
         if wrong:
@@ -168,12 +198,12 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
     if count - 1 not in found:
         text = (
             f'{where}: of {len(dataset)} masks in '
-            f'{dataset.data_prefix["seg_map_path"]} {len(chosen)} were looked '
+            f'{dataset.data_prefix["seg_map_path"]} {looked_at} were looked '
             f'at, and none has the value {count - 1 + shift}, that of the '
             f'last class with reduce_zero_label={shift}: masks that count '
             'from 0 need False'
         )
-        if all_used and len(chosen) == len(dataset):
+        if all_used and looked_at == len(dataset):
             raise ValueError(
                 f'{text} (set allow_unused=True of bimm_mm.LabelCheckHook if '
                 'there is none on purpose)'

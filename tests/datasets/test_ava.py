@@ -106,6 +106,12 @@ def test_label_file_that_mmaction2_cannot_read(key_frames):
     assert len(key_frames(labels=labels.replace('    ', '  '))) == 1
 
 
+def test_label_file_without_the_annotated_actions(key_frames):
+    labels = 'item {\n  name: "sit"\n  id: 7\n}\n'
+    with pytest.raises(ValueError, match=r'1 of 1 actions in .*truth\.csv'):
+        key_frames(labels=labels)
+
+
 def test_wrong_folder(key_frames):
     with pytest.raises(FileNotFoundError, match=r'data_prefix\.img'):
         key_frames(data_prefix=dict(img='nowhere'))

@@ -25,11 +25,14 @@ def coco(tmp_path):
     """Checks three pictures with a box each, changed as asked."""
     init_default_scope('mmdet')
 
-    def check(change=lambda box: box, *, classes=('ant', 'bee'), **extra):
+    def check(
+        change=lambda box: box, *, classes=('ant', 'bee'), shrunk=1, **extra
+    ):
         images, found = [], []
         for index, box in enumerate(BOXES):
             name = f'{index}.jpg'
-            (tmp_path / name).touch()
+            picture = np.zeros((HEIGHT, WIDTH // shrunk, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / name), picture)
             size = dict(width=WIDTH, height=HEIGHT)
             images.append(dict(id=index, file_name=name, **size))
             x, y, w, h = box
@@ -90,8 +93,15 @@ def test_mmdet_numbers_classes_in_the_order_of_the_file(coco):
         coco(classes=('bee', 'ant'))
 
 
+def test_pictures_of_another_size_than_their_boxes_are_named(coco):
+    with pytest.raises(
+        ValueError, match=r'0\.jpg has 40 x 60 .*boxes\.json 80 x 60: one'
+    ):
+        coco(shrunk=2)
+
+
 def test_pictures_that_do_not_exist_are_counted(coco, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(tmp_path), 'touch', lambda path: None)
+    monkeypatch.setattr(cv2, 'imwrite', lambda path, picture: None)
     with pytest.raises(FileNotFoundError, match=r'3 of 3.*0\.jpg.*data_pref'):
         coco()
 
@@ -101,13 +111,14 @@ def masks(tmp_path):
     """Checks masks of four classes with the given values."""
     init_default_scope('mmseg')
 
-    def check(*values, all_used=True, color=False, **options):
+    def check(*values, all_used=True, color=False, fitting=True, **options):
         for index, value in enumerate(values):
-            (tmp_path / f'{index}.jpg').touch()
             mask = np.array([value, value], np.uint8)
             if color:
                 mask = np.stack([mask] * 3, 2)
             cv2.imwrite(str(tmp_path / f'{index}.png'), mask)
+            picture = mask[:, : None if fitting else 1]
+            cv2.imwrite(str(tmp_path / f'{index}.jpg'), picture)
         dataset = BaseSegDataset(
             data_root=str(tmp_path),
             metainfo=dict(classes=('a', 'b', 'c', 'd')),
@@ -138,6 +149,8 @@ def test_masks_of_other_values_or_colors_are_named(masks, tmp_path):
         masks([0, 7], [4], reduce_zero_label=True)
     with pytest.raises(ValueError, match=r'0\.png has the shape .*palette'):
         masks([0, 3], [3], color=True)
+    with pytest.raises(ValueError, match=r'0\.jpg has 1 x 2 .*0\.png 2 x 2'):
+        masks([0, 3], fitting=False)
     (tmp_path / '1.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'1 of 2 files.*1\.png'):
         masks([0, 3])
