@@ -46,7 +46,7 @@ from bimm_mm.engine.runner import newest_checkpoint
 from bimm_mm.models import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.models.tokenizers.vqgan import read_vqgan
-from bimm_mm.utils.list_file import check_list_file
+from bimm_mm.utils.list_file import read_dataset
 from bimm_mm.utils.safe_load import read_checkpoint
 from projects.paper_tables.match import read_results
 from projects.paper_tables.tables import read_tables
@@ -204,8 +204,13 @@ def readers() -> dict[str, tuple[str, Callable[[Path], Any]]]:
         'annotations, json': ('a.json', annotations),
         'config, yml': ('a.yml', load_config),
         'config, json': ('a.json', load_config),
-        'list': ('a.txt', lambda path: check_list_file(str(path))),
+        'list': ('a.txt', read_listed),
     }
+
+
+def read_listed(path: Path) -> None:
+    """Read a list of videos."""
+    read_dataset('VideoDataset', {'ann_file': str(path)})
 
 
 def attempt(

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from bimm_mm.utils.list_file import unreadable
+from bimm_mm.utils.video import UndecodableVideoError
 
 # Pictures and masks that are looked at, evenly over the dataset.
 _LOOKED_AT = 300
@@ -104,7 +105,9 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
         if each['category_id'] in known and not each.get('ignore')
     ]
     _check_boxes(used, content['images'], file)
-    with_mask = any(getattr(t, 'with_mask', False) for t in _steps(dataset))
+    with_mask = any(
+        getattr(t, 'with_mask', False) for t in _steps(dataset.pipeline)
+    )
     bare = sum(not each.get('segmentation') for each in used)
     if with_mask and bare:
         raise ValueError(
@@ -166,7 +169,9 @@ def _check_boxes(
 
 def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
     """Values of masks, as training reads them, against the classes."""
-    readers = [t for t in _steps(dataset) if hasattr(t, 'reduce_zero_label')]
+    readers = [
+        t for t in _steps(dataset.pipeline) if hasattr(t, 'reduce_zero_label')
+    ]
     if not readers or not len(dataset):
         return
     _check_files(dataset, where, 'seg_map_path')
@@ -177,7 +182,10 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
     for info in _some(dataset):
         looked_at += 1
         path = info['seg_map_path']
-        mask = readers[0](info)['gt_seg_map']
+        try:
+            mask = readers[0](info)['gt_seg_map']
+        except UndecodableVideoError:
+            continue  # replaced in training, and counted
         if mask.ndim != 2:
             raise ValueError(
                 f'{where}: {path} has the shape {mask.shape}: a mask is a '
@@ -211,8 +219,11 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
         _warn(text)
 
 
-def _steps(dataset: Any) -> Sequence[Any]:
-    return getattr(dataset.pipeline, 'transforms', ())
+def _steps(pipeline: Any) -> Iterator[Any]:
+    """All transforms of a pipeline, also those inside others."""
+    for step in getattr(pipeline, 'transforms', ()):
+        yield step
+        yield from _steps(step)
 
 
 def _warn(text: str) -> None:

@@ -109,7 +109,7 @@ class LabelCheckHook(Hook):
         if is_main_process():
             try:
                 self._compare(model, loaders, getattr(loop, 'evaluator', None))
-            except (ValueError, FileNotFoundError) as error:
+            except Exception as error:
                 fault = [error]
         broadcast_object_list(fault)
         if fault[0] is not None:
