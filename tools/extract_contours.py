@@ -7,7 +7,6 @@ Interrupted or killed, it goes on where it was when run again.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import random
 import re
@@ -41,7 +40,7 @@ from bimm_mm.contours.extract import (
 )
 from bimm_mm.contours.format import MANIFEST
 from bimm_mm.contours.jobs import Job, find_jobs
-from bimm_mm.utils.files import write_bytes
+from bimm_mm.utils.files import write_any_name, write_bytes
 
 
 def parse_args() -> argparse.Namespace:
@@ -277,7 +276,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     stats = extract(args, jobs)
     report(stats, time.monotonic() - start, args)
-    return int(0 < len(stats.failed) == stats.total)
+    return int(bool(stats.failed))
 
 
 def main() -> None:
@@ -288,9 +287,7 @@ def main() -> None:
     # Files are done side by side instead, and FFmpeg's remarks on damaged
     # ones are in the list of failures.
     cv2.setNumThreads(1)
-    # Names of files need not be UTF-8.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
+    write_any_name(sys.stdout)
     try:
         status = run(args)
     except (ImportError, OSError, ValueError) as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from mmengine.dist import init_dist, is_distributed, is_main_process
@@ -13,6 +14,7 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.feature_file import write_features
 from bimm_mm.apis.features import KINDS, extract_features
 from bimm_mm.apis.launch import add_cfg_options, add_launcher
+from bimm_mm.utils.files import write_any_name
 from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
 
@@ -89,7 +91,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Extract."""
+    """Extract; the exit status is 1 if files were left out."""
+    write_any_name(sys.stdout)
     args = parse_args()
     try:
         cfg = load_config(args.config, args.cfg_options)
@@ -104,13 +107,17 @@ def main() -> None:
             split=args.split,
             **feature_options(args),
         )
-    except (FileNotFoundError, ValueError) as error:
+        if is_main_process():
+            write_features(features, args.out)
+    except (OSError, ValueError) as error:
         raise SystemExit(f'extract_features.py: error: {error}') from None
     if is_main_process():
-        write_features(features, args.out)
         for name, array in features.arrays.items():
             print(f'{args.out}: {name} {array.shape} {array.dtype}')
-    end_processes()
+    status = int(bool(features.meta['skipped']))
+    end_processes(status)
+    if status:
+        sys.exit(status)
 
 
 if __name__ == '__main__':

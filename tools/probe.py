@@ -9,6 +9,7 @@ probe.py CONFIG CHECKPOINT [--folds ...]       extracts in memory
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -28,7 +29,7 @@ from bimm_mm.apis.probe import (
     select_listed,
     summary,
 )
-from bimm_mm.utils.files import write_json
+from bimm_mm.utils.files import write_any_name, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -132,6 +133,7 @@ def evaluate(args: argparse.Namespace) -> list[dict[str, Any]]:
             check_same_kind(train, val)
         meta = dict(found[0].meta)
         meta.pop('config_text', None)
+        meta['skipped'] = [x for f in found for x in f.meta.get('skipped', ())]
         for name, method in product(found[0].arrays, args.method):
             scores = [
                 {
@@ -177,15 +179,18 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Probe."""
+    """Probe; the exit status is 1 if files were left out."""
+    write_any_name(sys.stdout)
     args = parse_args()
     try:
         results = evaluate(args)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f'probe.py: error: {error}') from None
     print(show(results))
     if args.out:
         write_json(results, args.out)
+    if args.skip_bad and any(result['meta']['skipped'] for result in results):
+        sys.exit(1)
 
 
 if __name__ == '__main__':

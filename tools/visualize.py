@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
@@ -16,6 +17,8 @@ from bimm_mm.apis import (
     save_pictures,
 )
 from bimm_mm.apis.launch import add_cfg_options
+from bimm_mm.utils.files import write_any_name
+from bimm_mm.utils.video import UndecodableVideoError
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,10 +72,11 @@ def draw(args: argparse.Namespace) -> list[Path]:
 
 def main() -> None:
     """Draw."""
+    write_any_name(sys.stdout)
     args = parse_args()
     try:
         paths = draw(args)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError, UndecodableVideoError) as error:
         raise SystemExit(f'visualize.py: error: {error}') from None
     print('\n'.join(map(str, paths)))
 

@@ -244,6 +244,9 @@ def _join(samples: Sequence[_Sample], meta: Mapping[str, Any]) -> Features:
     skipped = [(each.path, each.fault) for each in samples if each.fault]
     for _, fault in skipped:
         print(f'LEFT OUT: {fault}', file=sys.stderr)
+    if skipped:
+        counts = f'{len(skipped)} of {len(samples)} files'
+        print(f'LEFT OUT: {counts} cannot be read', file=sys.stderr)
     if not good:
         raise ValueError(f'none of {len(samples)} files can be read')
     return Features(

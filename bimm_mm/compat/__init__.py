@@ -17,6 +17,7 @@ check_datasets                 mmaction2 #2659, mmdetection #10627: unclear
                                errors about lists and empty datasets
 keep_multimodal_optional       mmpretrain and mmaction2 with new transformers
 keep_numpy_nan                 mmaction2's metric of AVA with NumPy 2
+log_any_name                   mmengine loses log lines with odd names
 load_only_weights              mmengine #1655: resuming; safe files of the web
 read_data_safely               mmengine runs code of .pkl and .yml files
 refuse_bad_frames              the same for mmaction2's folders of frames

@@ -94,6 +94,24 @@ def keep_numpy_nan(module: ModuleType, run: Run) -> None:
     vars(module)['np'] = SimpleNamespace(**{**names, 'NAN': names['nan']})
 
 
+def log_any_name(module: ModuleType, run: Run) -> None:
+    """Log names of files that are no UTF-8 (no upstream issue).
+
+    Of MMEngine 0.10.7's log only a traceback on the screen is left there.
+    """
+    run(module)
+    init = module.MMLogger.__init__
+
+    def init_any(logger: Any, *args: Any, **kwargs: Any) -> None:
+        from bimm_mm.utils.files import write_any_name
+
+        init(logger, *args, **kwargs)
+        for handler in logger.handlers:
+            write_any_name(getattr(handler, 'stream', None))
+
+    module.MMLogger.__init__ = init_any
+
+
 def check_datasets(module: ModuleType, run: Run) -> None:
     """Say what is wrong with a list, which files are left out, and where.
 
@@ -330,6 +348,7 @@ PATCHES: dict[str, Patch] = {
     'mmengine.dataset.base_dataset': check_datasets,
     'mmengine.fileio.backends.local_backend': write_files_whole,
     'mmengine.fileio.io': read_data_safely,
+    'mmengine.logging.logger': log_any_name,
     'mmengine.runner.checkpoint': load_only_weights,
     'mmengine.optim.optimizer.builder': defer_transformers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,

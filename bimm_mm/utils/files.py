@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -57,8 +58,17 @@ def write_bytes(
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Write text (UTF-8) in one piece; see :func:`atomic_path` for errors."""
-    write_bytes(text.encode(), path)
+    r"""Write text (UTF-8) in one piece; see :func:`atomic_path` for errors.
+
+    The bytes of names of files that are no UTF-8 become ``\udcff`` and so on.
+    """
+    write_bytes(text.encode(errors='backslashreplace'), path)
+
+
+def write_any_name(stream: Any) -> None:
+    r"""Let a text stream show names that are no UTF-8, as ``\udcff``."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors='backslashreplace')
 
 
 def write_json(content: Any, path: str | Path) -> None:

@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 
-def end_processes() -> None:
-    """End a successful process that trained beside others with gloo.
+def end_processes(status: int = 0) -> None:
+    """End a process that has trained beside others with gloo.
 
     Where DDP was, gloo's threads outlive ``destroy_process_group``, and now
     and then abort the process while Python takes itself down: the launcher
@@ -25,7 +25,7 @@ def end_processes() -> None:
     if backend == 'gloo':
         atexit._run_exitfuncs()
         print(end='', flush=True)
-        os._exit(0)
+        os._exit(status)
 
 
 def prepare_cpu_processes(cfg: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import StrictUndefined, Template
 
-from bimm_mm.utils.files import sha256_of_file, write_text
+from bimm_mm.utils.files import sha256_of_file, write_any_name, write_text
 
 from .match import Match, RejectedRun, read_results
 from .provenance import Result
@@ -72,10 +72,12 @@ def render(
 def _digest(result: Result) -> str:
     """SHA-256 of the checkpoint that was tested, if it is still there."""
     checkpoint = result.stages[-1].checkpoint
-    if checkpoint.is_file():
+    try:
         written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
         if f'{written:%Y%m%d_%H%M%S}' <= result.path.stem:
             return sha256_of_file(checkpoint)
+    except (OSError, ValueError):
+        pass  # gone, a folder, or not ours to read
     return 'gone or written anew since'
 
 
@@ -97,10 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file = read_tables(args.tables)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    write_any_name(sys.stdout)
     matched, others, rejected = read_results(args.work_dirs, file)
     page = render(file, matched, others, rejected)
     write_text(page, args.out / 'leaderboard.html')
-    tabulate(file, matched).to_csv(args.out / 'leaderboard.csv')
+    figures = tabulate(file, matched).to_csv()
+    write_text(figures, args.out / 'leaderboard.csv')
     print(
         f'{len(matched)} result(s) in tables, {len(others)} of other runs, '
         f'{len(rejected)} rejected; see {args.out}'

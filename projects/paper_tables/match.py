@@ -65,17 +65,19 @@ def read_results(
     matched: list[Match] = []
     others: list[Match] = []
     rejected: list[RejectedRun] = []
+    tables = file.tables.values()
+    scales = {m.key: m.scale for table in tables for m in table.metrics}
     found = {path for folder in folders for path in folder.rglob('*.json')}
     # MMEngine writes the metrics of a test to <time>/<time>.json.
     tests = [path for path in found if path.stem == path.parent.name]
     for path in sorted(tests, key=lambda path: (path.stem, path)):
         try:
-            result = read_result(path)
+            match = _match(read_result(path, scales), file)
         except Exception as error:
             # Whatever is missing or damaged is said on the page.
-            rejected.append(RejectedRun(path, str(error)))
+            what = str(error) or type(error).__name__
+            rejected.append(RejectedRun(path, what))
         else:
-            match = _match(result, file)
             (matched if match.cells else others).append(match)
     return matched, others, rejected
 
@@ -110,10 +112,8 @@ def _unlike(
     if result.test.samples < SHARE * size:
         lines.append(f'{result.test.samples} samples instead of {size}')
     for metric in table.metrics:
-        value = result.metrics.get(metric.key, float('nan'))
-        possible = 0 <= value * metric.scale <= 100
-        if metric.benchmark == benchmark and not possible:
-            lines.append(f'its {metric.key} is {value}')
+        if metric.benchmark == benchmark and metric.key not in result.metrics:
+            lines.append(f'there is no {metric.key}')
     yield from (f'test: {line}' for line in lines)
 
 

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .tables import flatten, start_key
 
+# Bytes of a record, and samples of a data set: what has more is none.
+_LARGEST = 1 << 30
+# What the record of a run holds.
+_FIELDS = {
+    **dict.fromkeys(('command', 'revision', 'machine'), str),
+    **{'samples': int, 'config': dict},
+}
 _SAVED = re.compile(r'Saving checkpoint at (\d+) (?:epoch|iteration)s')
 _RESUMED = re.compile(r'resumed epoch: \d+, iter: \d+')
 
@@ -54,18 +62,22 @@ class Result:
     """A test, and the trainings before it in order."""
 
     path: Path  # of the metrics
-    metrics: dict[str, float]  # those that are numbers
+    metrics: dict[str, float]  # those of the tables
     test: Run
     stages: list[Stage]
 
 
-def read_result(path: Path) -> Result:
-    """A result, from its file of metrics; fails where anything is missing."""
-    metrics = {
-        key: float(value)
-        for key, value in json.loads(path.read_text()).items()
-        if isinstance(value, (int, float))
-    }
+def read_result(path: Path, scales: Mapping[str, float]) -> Result:
+    """A result, from its file of metrics; fails where anything is missing.
+
+    ``scales`` are those of the tables' metrics, from there to per cent.
+    """
+    content = _read_object(path)
+    metrics = {key: content[key] for key in scales if key in content}
+    for key, value in metrics.items():
+        number = type(value) in (int, float)
+        if not (number and 0 <= value * scales[key] <= 100):
+            raise ValueError(f'its {key} is {_short(value)}')
     run = test = read_run(path.with_suffix('.log'))
     stages: list[Stage] = []
     while run.start:
@@ -77,19 +89,43 @@ def read_result(path: Path) -> Result:
 def read_run(log: Path) -> Run:
     """One call, from its log and the provenance beside it."""
     try:
-        text = log.read_text(errors='replace')
-        record = json.loads(log.with_name('provenance.json').read_text())
+        text = _read(log).decode(errors='replace')
+        record = _read_object(log.with_name('provenance.json'))
+        for key, kind in _FIELDS.items():
+            if type(record.get(key)) is not kind:
+                raise ValueError(f'its {key} is {_short(record.get(key))}')
+        if not 0 < record['samples'] < _LARGEST:
+            raise ValueError(f'its samples are {_short(record["samples"])}')
         return Run(
             log=log,
-            config=flatten(dict(record['config'])),
-            **{k: str(record[k]) for k in ('command', 'revision', 'machine')},
-            samples=int(record['samples']),
+            config=flatten(record.pop('config')),
+            **{key: record[key] for key in _FIELDS if key in record},
             saved=list(map(int, _SAVED.findall(text))),
             resumed=_RESUMED.search(text) is not None,
         )
     except Exception as error:
         what = f'{type(error).__name__}: {error}'
         raise ValueError(f'{log.parent} is no complete run: {what}') from error
+
+
+def _read(path: Path) -> bytes:
+    """A file's content; one that is none would be waited for."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        raise ValueError(f'there is no file {path}, or it is too large')
+    return path.read_bytes()
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, of a file that may hold anything."""
+    content = json.loads(_read(path))
+    if type(content) is not dict:
+        raise ValueError(f'{path} holds {_short(content)}')
+    return content
+
+
+def _short(value: Any) -> str:
+    """A value that may be of any type and length."""
+    return f'{type(value).__name__} {value!r:.60}'
 
 
 def _read_stage(checkpoint: Path, after: Run) -> Stage:
@@ -103,7 +139,7 @@ def _read_stage(checkpoint: Path, after: Run) -> Stage:
             if log.stem == log.parent.name
             and log.stem < after.log.stem
             # One that wrote none, such as a failed start, changed nothing.
-            and _SAVED.search(log.read_text(errors='replace'))
+            and _SAVED.search(_read(log).decode(errors='replace'))
         ]
         if logs:
             return Stage(place / checkpoint.name, _last_training(logs))

@@ -56,7 +56,7 @@ def extract(data_root: Path, tmp_path: Path, call_tool) -> Callable[..., None]:
     return partial(call_tool, 'extract_features', 'tiny.py')
 
 
-def test_every_flag_takes_effect(extract, tmp_path, capsys):
+def test_every_flag_takes_effect(extract, call_tool, tmp_path, capsys):
     extract('none', '--out', 'a.npz', '--pool', 'avg', '--block', '1', '2')
     said = capsys.readouterr().out
     assert 'a.npz: features_block1 (4, 48) float32' in said
@@ -82,9 +82,18 @@ def test_every_flag_takes_effect(extract, tmp_path, capsys):
     (tmp_path / 'bad.mp4').write_bytes(b'no video' * 99)
     with open('list.txt', 'a') as file:
         file.write(f'\n{tmp_path}/bad.mp4 0\n')
-    extract(
-        'none', '--out', 'c.npz', '--features', 'motion-energy', '--skip-bad'
-    )
+    skip = ('--features', 'motion-energy', '--skip-bad')
+    with pytest.raises(SystemExit, match=r'^1$'):
+        extract('none', '--out', 'c.npz', *skip)
+    assert 'LEFT OUT: 1 of 5 files cannot' in capsys.readouterr().err
+    lines = (tmp_path / 'list.txt').read_text().splitlines(keepends=True)
+    (tmp_path / 'train0.txt').write_text(''.join(lines[:3]))
+    (tmp_path / 'val0.txt').write_text(lines[3])
+    folds = ('--folds', 'train{}.txt', 'val{}.txt')
+    folds += ('--method', 'knn', '--k', '1')
+    with pytest.raises(SystemExit, match=r'^1$'):
+        call_tool('probe', 'tiny.py', 'none', *skip, *folds)
+    assert 'knn' in capsys.readouterr().out
     energy = read_features(tmp_path / 'c.npz')
     assert energy.arrays['features'].shape == (4, 3 * 64)
     assert energy.meta['features'] == 'motion-energy'
