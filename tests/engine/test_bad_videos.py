@@ -134,6 +134,23 @@ def test_chance_does_not_stop_a_run(share, stops):
     assert stopped == (200 if stops else 0)
 
 
+@pytest.mark.parametrize(('bad', 'stops'), [(6, False), (7, True)])
+def test_dropped_batch_does_not_stop_a_run(make_runner, samples, bad, stops):
+    # 120 files, of which an epoch of batches of 16 leaves 8 out.
+    runner = make_runner(samples=samples * 20)
+    hook = BadVideoHook(max_share=0.05)
+    replaced = [[(f'{number}.mp4', 'broken')] * 2 for number in range(bad)]
+    batch = [{'replaced': found} for found in replaced + [[]] * (112 - bad)]
+    for _ in range(2):  # --resume meets the same files
+        hook.before_train_epoch(runner)
+        hook.after_train_iter(runner, 0, {'data_samples': batch})
+        if stops:
+            with pytest.raises(RuntimeError, match=r'7 of 112 files \(6'):
+                hook.after_train_epoch(runner)
+        else:
+            hook.after_train_epoch(runner)
+
+
 def test_a_folder_of_bad_files_is_noticed_early():
     assert beyond_chance(10, 10, 0.05)
     assert not beyond_chance(2, 2, 0.05)

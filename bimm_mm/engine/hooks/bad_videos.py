@@ -25,8 +25,9 @@ class BadVideoHook(Hook):
     were replaced and which they were, with reasons; ``undecodable.txt`` in
     the work directory has all files found so far, a path and a reason per
     line with a tab between. Where more than ``max_share`` of the files are
-    undecodable the run stops: at the end of an epoch, after its checkpoint,
-    or before, as soon as chance can no longer explain what one rank has met.
+    undecodable, however often each is met, the run stops: at the end of an
+    epoch, after its checkpoint, or before, as soon as chance can no longer
+    explain what one rank has met.
 
     Args:
         max_share: Largest share of files, in [0, 1], that may be undecodable.
@@ -85,7 +86,9 @@ class BadVideoHook(Hook):
         bad = [entry for _, entries in ranks for entry in entries]
         if not bad:
             return
-        if len(dict(bad)) > self.max_share * seen:
+        # An epoch may leave out the last batch: its files count as good.
+        files = max(seen, len(runner.train_dataloader.dataset))
+        if len(dict(bad)) > self.max_share * files:
             self._stop(runner, seen, bad)
         if is_main_process():
             self._write(runner, bad)
