@@ -60,6 +60,8 @@ _MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
 # Else decoders make up what a damaged file lacks.
 _STRICT = {'err_detect': 'explode', 'max_pixels': str(_MAX_PIXELS)}
 _MAX_BYTES = 2**31  # of a sample's frames
+_MAX_SECONDS = 60.0
+_TOO_LONG = 'reading it takes too long'
 
 
 class UndecodableVideoError(RuntimeError):
@@ -147,7 +149,7 @@ class VideoReader:
             video, damaged or too large.
     """
 
-    def __init__(self, path: str, *, seconds: float = 60.0) -> None:
+    def __init__(self, path: str, *, seconds: float = _MAX_SECONDS) -> None:
         self.path = path
         self.file = media_file(path)
         note_reading(path)
@@ -251,6 +253,8 @@ class VideoReader:
                 'format_whitelist': _FORMATS,
             },
             metadata_errors='replace',
+            # Of one packet, which the clock below does not see.
+            timeout=min(self._seconds, _MAX_SECONDS),
         )
         stream = self._container.streams.best('video')
         # A cover picture is a video stream, too.
@@ -287,7 +291,7 @@ class VideoReader:
                     times.append(packet.pts)
                 if packet.is_keyframe:
                     keys.append(packet.pts)
-            _check_time(deadline, self._seconds)
+            _check_time(deadline)
         if not count:
             raise _FaultError('it has no frame')
         if not self._seekable or len(set(times)) < count:
@@ -335,7 +339,7 @@ class VideoReader:
                 self._container.seek(key, stream=self._stream)
                 frames = self._container.decode(self._stream)
             for frame in frames:
-                _check_time(deadline, self._seconds)
+                _check_time(deadline)
                 shown = frame.pts
                 if shown == wanted:
                     yield frame
@@ -353,7 +357,7 @@ class VideoReader:
         wanted = iter(indices)
         index = next(wanted, None)
         for number, frame in enumerate(self._container.decode(self._stream)):
-            _check_time(deadline, self._seconds)
+            _check_time(deadline)
             if number == index:
                 yield frame
                 index = next(wanted, None)
@@ -366,6 +370,8 @@ class VideoReader:
 
         try:
             yield
+        except av.ExitError:
+            raise UndecodableVideoError(self.path, _TOO_LONG) from None
         except (av.FFmpegError, OSError, _FaultError) as error:
             reason = getattr(error, 'strerror', None) or str(error)
             raise UndecodableVideoError(self.path, reason) from None
@@ -454,9 +460,9 @@ def check_access(file: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
 
 
-def _check_time(deadline: float, seconds: float) -> None:
+def _check_time(deadline: float) -> None:
     if time.monotonic() > deadline:
-        raise _FaultError(f'reading took longer than {seconds:.0f} s')
+        raise _FaultError(_TOO_LONG)
 
 
 def shrink(frame: np.ndarray, side: int) -> np.ndarray:

@@ -12,10 +12,12 @@ import cv2
 import mmcv
 import numpy as np
 import pytest
+from mmaction.datasets.transforms import RawFrameDecode
 from mmcv.transforms import LoadImageFromFile
+from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-import bimm_mm.compat  # noqa: F401  mmcv's class refuses as well
+import bimm_mm.compat  # noqa: F401  the libraries' classes refuse as well
 from bimm_mm.utils.image import read_image, read_small_image
 from bimm_mm.utils.video import UndecodableVideoError
 
@@ -172,3 +174,46 @@ def test_sixteen_bits_hardly_used_are_no_black_picture(tmp_path, ending, bits):
     for shape in ((48, 64), (48, 64, 3)):
         cv2.imwrite(str(path), rng.integers(0, 2**bits, shape, np.uint16))
         refuse(path, '16 bits.* come out dark; save it with 8 bits')
+
+
+def test_frames_of_folders_are_refused_by_name(tmp_path):
+    frames = []
+    for number in (1, 2):
+        frames.append(tmp_path / f'img_{number:05}.jpg')
+        picture((200, 150)).save(frames[-1], quality=90)
+    sample = dict(
+        frame_dir=str(tmp_path),
+        filename_tmpl='img_{:05}.jpg',
+        modality='RGB',
+        frame_inds=np.array([1, 2]),
+    )
+    decoded = RawFrameDecode()(dict(sample))['imgs']
+    np.testing.assert_array_equal(
+        decoded[1], mmcv.imread(str(frames[1]))[..., ::-1]
+    )
+    os.truncate(frames[1], frames[1].stat().st_size // 2)
+    with pytest.raises(UndecodableVideoError, match=r'00002\.jpg'):
+        RawFrameDecode()(dict(sample))
+    frames[1].unlink()
+    with pytest.raises(FileNotFoundError, match=r'00002\.jpg'):
+        RawFrameDecode()(dict(sample))
+
+
+def test_maps_of_classes_are_refused_by_name(tmp_path):
+    path = tmp_path / 'a.png'
+    classes = np.random.default_rng(0).integers(0, 9, (48, 64), np.uint8)
+    Image.fromarray(classes).save(path)
+    load = LoadAnnotations(reduce_zero_label=False)
+    sample = dict(seg_map_path=str(path), reduce_zero_label=False)
+    loaded = load({**sample, 'seg_fields': []})
+    np.testing.assert_array_equal(loaded['gt_seg_map'], classes)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b'text' * 99, b''):
+        path.write_bytes(content)
+        with pytest.raises(UndecodableVideoError, match=r'a\.png') as error:
+            load({**sample, 'seg_fields': []})
+        assert ' at 0x' not in error.value.reason
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UndecodableVideoError, match='no regular file'):
+        load({**sample, 'seg_fields': []})

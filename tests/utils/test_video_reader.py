@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -239,8 +240,19 @@ def test_reading_has_a_time_limit(tmp_path):
     path = write(tmp_path / 'a.mp4', 'libx264')
     with VideoReader(str(path)) as reader:
         reader._seconds = 0
-        with pytest.raises(UndecodableVideoError, match='longer than 0 s'):
+        with pytest.raises(UndecodableVideoError, match='takes too long'):
             reader.get_batch([79])
+
+
+@pytest.mark.parametrize('ending', ['mkv', 'avi', 'mpg'])
+def test_endless_file_has_a_time_limit(tmp_path, ending):
+    # Zeros, between which the next packet is looked for.
+    path = write(tmp_path / f'a.{ending}', 'mpeg2video', frames=5)
+    os.truncate(path, 2**36)
+    start = time.monotonic()
+    with pytest.raises(UndecodableVideoError, match='takes too long'):
+        VideoReader(str(path), seconds=0.3)
+    assert time.monotonic() - start < 10
 
 
 def test_sample_has_a_size_limit(tmp_path):
