@@ -140,20 +140,21 @@ def check_datasets(module: ModuleType, run: Run) -> None:
         read_dataset(reader.__qualname__.split('.')[0], vars(dataset))
 
     def checked(dataset: Any) -> Any:
-        if not dataset.data_list:
+        infos, left = dataset.data_list, ''
+        folder = dataset.data_prefix.get('img_path') or ''
+        if is_main_process() and folder and not dataset.ann_file:
+            keys = ('img_path', 'seg_map_path')
+            read = [i[key] for i in infos for key in keys if i.get(key)]
+            left = describe_left_out(files_below(folder), read)
+        if not infos:
             raise ValueError(
                 f'{dataset.ann_file or dataset.data_prefix} has no sample '
                 'left: it is empty, or none of its entries has one of the '
                 f'classes {dataset.metainfo.get("classes", ())} of the config '
-                '(metainfo.classes)'
+                f'(metainfo.classes), or the endings that are read. {left}'
             )
-        folder = dataset.data_prefix.get('img_path') or ''
-        if is_main_process() and folder and not dataset.ann_file:
-            keys = ('img_path', 'seg_map_path')
-            infos = dataset.data_list
-            read = [i[key] for i in infos for key in keys if i.get(key)]
-            if left := describe_left_out(files_below(folder), read):
-                print_log(left, 'current', logging.WARNING)
+        if left:
+            print_log(left, 'current', logging.WARNING)
         return serialize(dataset)
 
     module.BaseDataset._join_prefix = joined

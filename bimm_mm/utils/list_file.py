@@ -119,6 +119,8 @@ def read_dataset(kind: str, options: Mapping[str, Any]) -> list[str]:
         ValueError: If something is wrong with one.
     """
     row = ROWS.get(kind)
+    if row is _image and not options.get('ann_file'):
+        _check_folders(options)
     if row is None or not options.get('ann_file'):
         return []
     if row is _ava and options.get('exclude_file'):
@@ -226,6 +228,22 @@ def _image(line: str, options: Mapping[str, Any]) -> str:
     _some_label(line, labels, ' ')
     _label(labels[0], options)
     return path
+
+
+def _check_folders(options: Mapping[str, Any]) -> None:
+    """A folder for every name that the config gives to a class."""
+    folder = options['data_prefix'].get('img_path') or ''
+    names = (options.get('_metainfo') or {}).get('classes')
+    if not (names and options.get('with_label') and osp.isdir(folder)):
+        return
+    found = {each.name for each in os.scandir(folder) if each.is_dir()}
+    if len(found) != len(names):
+        raise ValueError(
+            f'{folder} has {len(found)} folders of classes, and '
+            f'metainfo.classes {len(names)} names; without a name: '
+            f'{sorted(found - set(names))[:5]}, without a folder: '
+            f'{sorted(set(names) - found)[:5]}'
+        )
 
 
 def _some_label(line: str, labels: Sequence[str], delimiter: str) -> None:

@@ -183,3 +183,23 @@ def test_files_that_a_folder_dataset_does_not_read_are_counted(tmp_path):
     (record,) = handler.buffer
     assert '2 files beside the 2 that are read' in record.getMessage()
     assert '1 .webp, 1 .part' in record.getMessage()
+
+
+def test_class_folders_and_names_of_other_numbers_are_named(tmp_path):
+    from mmpretrain.datasets import CustomDataset
+
+    for name in ('ant', 'bee', '.cache'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '1.jpg').touch()
+    with pytest.raises(
+        ValueError, match=r"3 folders.*2 names.*\['.cache', 'bee'\].*'wasp'"
+    ):
+        CustomDataset(str(tmp_path), metainfo=dict(classes=['ant', 'wasp']))
+
+
+def test_a_folder_of_other_endings_only_is_named(tmp_path):
+    from mmseg.datasets import BaseSegDataset
+
+    (tmp_path / '1.JPG').touch()
+    with pytest.raises(ValueError, match=r'no sample left.*\(1 \.JPG\)'):
+        BaseSegDataset(data_prefix=dict(img_path=str(tmp_path)))

@@ -220,8 +220,8 @@ def _check_names(where: str, names: Names, other: str, others: Names) -> None:
                 raise ValueError(
                     f'{kind} of {where} and {other_kind} of {other} do not '
                     f'agree about {len(clashes)} class(es): '
-                    f'{", ".join(clashes[:_NAMED])}: give both the same '
-                    'names, or set metainfo.classes in the order of the labels'
+                    f'{", ".join(clashes[:_NAMED])}: name and number the '
+                    'classes alike in folders, lists and metainfo.classes'
                 )
 
 
