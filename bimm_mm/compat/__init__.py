@@ -25,6 +25,7 @@ refuse_bad_images              mmcv #2239: damaged images decode by half
 refuse_bad_masks               the same for mmsegmentation's maps of classes
 supply_missing_drn             mmaction2 #2714: a module not in the wheel
 supply_mmcv_ops                mmcv #3263: no wheels, so ops of torchvision
+take_sample_keys               mmengine's augmentations after resuming differ
 write_files_whole              mmengine writes checkpoints in place
 =============================  ===========================================
 

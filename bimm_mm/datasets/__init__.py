@@ -8,8 +8,8 @@ from bimm_mm.datasets.ava import AVAKeyframeDataset
 from bimm_mm.datasets.in_memory import InMemoryVideoDataset
 from bimm_mm.datasets.samplers import (
     AlternatingSampler,
+    EndlessSampler,
     EpochSampler,
-    SampleKey,
 )
 from bimm_mm.datasets.transforms.formatting import PackClipInputs
 from bimm_mm.datasets.transforms.loading import (
@@ -36,12 +36,14 @@ from bimm_mm.datasets.wrappers import (
     MixedDataset,
     ResilientDataset,
 )
+from bimm_mm.utils.random_state import SampleKey
 
 __all__ = [
     'AVAKeyframeDataset',
     'AlternatingSampler',
     'AppendFollowing',
     'DatasetWrapper',
+    'EndlessSampler',
     'EnsureMinSize',
     'EpochSampler',
     'GTBoxesOnly',

@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import ConcatDataset
 
 from bimm_mm.registry import DATA_SAMPLERS
-
-# States of the global generators of Python, NumPy and torch (CPU).
-RandomState = tuple[Any, Any, torch.Tensor]
-
-
-class SampleKey(NamedTuple):
-    """What a sampler asks a dataset for instead of a bare index.
-
-    A sample and its augmentations are a function of these three numbers.
-    """
-
-    sample: int  # index in the dataset
-    epoch: int  # in which the sample is loaded
-    seed: int  # of the sampler, the same on all ranks
-
-
-def get_random_state() -> RandomState:
-    """States of the generators of Python, NumPy and torch (CPU)."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def set_random_state(state: RandomState) -> None:
-    """Rewind all three generators; see :func:`get_random_state`."""
-    python, numpy, pytorch = state
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(pytorch)
-
-
-@contextmanager
-def seeded(*entropy: int) -> Iterator[None]:
-    """Seed Python, NumPy and torch (CPU); restore all three afterwards.
-
-    Transforms of the libraries draw from all three global generators. They
-    are restored because without workers the model draws from them too.
-
-    Args:
-        entropy: Numbers that name the purpose, such as seed, epoch and index
-            of a sample. They are hashed, not added: epoch 1 of seed 0 is not
-            epoch 0 of seed 1.
-    """
-    before = get_random_state()
-    sequence = np.random.SeedSequence(entropy)
-    python, numpy, pytorch = sequence.generate_state(3).tolist()
-    random.seed(python)
-    np.random.seed(numpy)
-    # torch.manual_seed would seed the accelerators as well.
-    torch.default_generator.manual_seed(pytorch)
-    try:
-        yield
-    finally:
-        set_random_state(before)
+from bimm_mm.utils.random_state import SampleKey
 
 
 @DATA_SAMPLERS.register_module()
 class EpochSampler(DefaultSampler):
     """MMEngine's ``DefaultSampler``, which also passes on epoch and seed.
 
-    With it, the wrappers of this package (such as
-    :class:`bimm_mm.ResilientDataset`) make a sample's augmentations a
-    function of (seed, epoch, index): the same for any number of workers and
-    processes, and after resuming the same as without an interruption.
+    With it, a sample's augmentations are a function of (seed, epoch, index):
+    the same for any number of workers and processes, and after resuming the
+    same as without an interruption. The wrappers of this package (such as
+    :class:`bimm_mm.ResilientDataset`) and datasets of MMEngine, which are
+    taught by :func:`bimm_mm.compat.patches.take_sample_keys`, see to it.
 
     Arguments are those of ``DefaultSampler``; the runner passes the seed of
     ``randomness`` in the config.
@@ -90,6 +35,25 @@ class EpochSampler(DefaultSampler):
     def _keys(self) -> Iterator[SampleKey]:
         for index in super().__iter__():
             yield SampleKey(index, self.epoch, self.seed)
+
+
+@DATA_SAMPLERS.register_module()
+class EndlessSampler(InfiniteSampler):
+    """MMEngine's ``InfiniteSampler``, which also passes on round and seed.
+
+    For training by iterations, as :class:`bimm_mm.EpochSampler` is for
+    epochs. Arguments are those of ``InfiniteSampler``.
+    """
+
+    skip = 0  # samples that an interrupted run has loaded
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        """This rank's samples, without end, from the same one each time."""
+        return islice(self._indices_of_rank(), self.skip, None)
+
+    def _infinite_indices(self) -> Iterator[SampleKey]:
+        for number, index in enumerate(super()._infinite_indices()):
+            yield SampleKey(index, number // self.size, self.seed)
 
 
 @DATA_SAMPLERS.register_module()

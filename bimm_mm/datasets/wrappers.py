@@ -11,8 +11,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import exists
 from torch.utils.data import ConcatDataset, Dataset
 
-from bimm_mm.datasets.samplers import SampleKey, seeded
 from bimm_mm.registry import DATASETS
+from bimm_mm.utils.random_state import SampleKey, seeded
 from bimm_mm.utils.video import UndecodableVideoError, find_path, media_name
 
 # Enough to notice a wrong folder, cheap on a network file system.

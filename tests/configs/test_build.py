@@ -78,6 +78,23 @@ def test_every_type_is_registered():
     assert not {pair for pair in named if not _registered(*pair)}
 
 
+def test_every_config_leaves_a_checkpoint_to_go_on_from():
+    """After an epoch of finetuning, 20 of pretraining, or 2,000 steps."""
+    for path, cfg in stored_structure()['configs'].items():
+        hook = cfg['default_hooks']['checkpoint']
+        assert hook['type'] == 'bimm_mm.CheckpointHook', path
+        assert cfg['runner_type'] == 'bimm_mm.StrictRunner', path
+        by_iter = 'max_iters' in cfg['train_cfg']
+        pretrains = {'areas', 'dorsal'} & {*cfg['model']}
+        most = 2_000 if by_iter else 20 if pretrains else 1
+        assert 1 <= hook['interval'] <= most, path
+        assert hook.get('by_epoch', True) is not by_iter, path
+        # A sample's augmentations are those of a run never interrupted.
+        sampler = cfg['train_dataloader']['sampler']['type']
+        assert sampler.startswith('bimm_mm.'), path
+        assert dict(type='bimm_mm.StepSeedHook') in cfg['custom_hooks'], path
+
+
 def build_model(cfg: Config) -> nn.Module:
     """The model at full size, without memory for its weights."""
     _import(cfg.default_scope)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import (
+    BaseDataset,
+    ConcatDataset,
+    DefaultSampler,
+    InfiniteSampler,
+    RepeatDataset,
+)
 from torch.utils.data import DataLoader, Dataset
 
 from bimm_mm.datasets import AlternatingSampler, MixedDataset, SampleKey
-from bimm_mm.datasets.samplers import seeded
 from bimm_mm.registry import DATA_SAMPLERS
+from bimm_mm.utils.random_state import seeded
 
 
 def _numbers() -> tuple[float, float, float]:
@@ -64,6 +71,53 @@ def test_order_is_that_of_the_default_sampler():
         theirs.set_epoch(epoch)
         assert list(ours) == [SampleKey(index, epoch, 3) for index in theirs]
     assert len(ours) == len(theirs) == 11
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_endless_order_is_that_of_the_infinite_sampler(as_rank, rank):
+    as_rank(rank)
+    ours = DATA_SAMPLERS.build(
+        {'type': 'bimm_mm.EndlessSampler'},
+        default_args={'dataset': DATA, 'seed': 3},
+    )
+    theirs = list(islice(InfiniteSampler(DATA, seed=3), 30))
+    for skip in (0, 17):  # what a run before has loaded
+        ours.skip = skip
+        keys = list(islice(ours, 30 - skip))
+        assert [key.sample for key in keys] == theirs[skip:]
+    # A sample that comes again is another one.
+    keys = list(islice(ours, 300))
+    assert len(set(keys)) == 300
+
+
+class Noise(BaseDataset):
+    """Samples from all three generators."""
+
+    def load_data_list(self) -> list[dict]:
+        return [dict(number=number) for number in range(4)]
+
+    def prepare_data(self, idx: int) -> list[float]:
+        number = self.get_data_info(idx)['number']
+        drawn = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return [number, *drawn]
+
+
+@pytest.mark.parametrize('wrap', [None, RepeatDataset, ConcatDataset])
+def test_datasets_of_the_libraries_take_sample_keys(wrap):
+    bare = Noise()
+    options = dict(times=2) if wrap is RepeatDataset else {}
+    dataset = bare
+    if wrap is not None:
+        dataset = wrap([bare] if wrap is ConcatDataset else bare, **options)
+    state = torch.get_rng_state()
+    first, again, later = (
+        dataset[SampleKey(2, epoch, 7)] for epoch in (1, 1, 2)
+    )
+    assert first == again
+    assert first[0] == later[0] == 2
+    assert not set(first[1:]) & set(later[1:])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert dataset[2][0] == 2
 
 
 @pytest.fixture

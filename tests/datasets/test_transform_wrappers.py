@@ -25,9 +25,9 @@ from bimm_mm.datasets import (
     SafeDecode,
     SampleKey,
 )
-from bimm_mm.datasets.samplers import seeded
 from bimm_mm.engine import BadVideoHook
 from bimm_mm.registry import DATASETS, TRANSFORMS
+from bimm_mm.utils.random_state import seeded
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
 VIDEO = (

@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.datasets.samplers import SampleKey
+from bimm_mm.datasets import SampleKey
 from bimm_mm.engine import StrictRunner
 from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
@@ -35,14 +36,19 @@ PRETRAINED = Path(__file__)
 class Numbers(Dataset):
     """Samples that are functions of index, epoch and seed."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, folder: str = 'a') -> None:
         self.length = length
+        self.folder = folder
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(hash(tuple(key)) % 2**31)
+    def get_data_info(self, index: int) -> dict:
+        return dict(img_path=f'/data/{self.folder}/{index}.png')
+
+    def __getitem__(self, key: SampleKey | int) -> dict[str, Tensor]:
+        key = key if isinstance(key, int) else tuple(key)
+        generator = torch.Generator().manual_seed(hash(key) % 2**31)
         return dict(inputs=torch.rand(3, generator=generator))
 
 
@@ -61,7 +67,19 @@ class Toy(BaseModel):
     def forward(self, inputs: Tensor, mode: str) -> dict[str, Tensor]:
         time.sleep(self.pause)
         error = self.linear(inputs) - torch.rand(())
+        if mode == 'predict':
+            return [x.abs().sum().item() for x in self.linear(inputs)]
         return dict(loss=error.square().mean())
+
+
+class Size(BaseMetric):
+    """How large predictions are."""
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results) -> dict[str, float]:
+        return dict(size=sum(results))
 
 
 class Write(Hook):
@@ -96,6 +114,11 @@ class Write(Hook):
         with self.path.open('a') as file:
             print(runner.iter, outputs['loss'].item(), rate, file=file)
 
+    def after_val_epoch(self, runner, metrics) -> None:
+        if runner.rank == 0:
+            with self.path.open('a') as file:
+                print('val', runner.iter, metrics['size'], file=file)
+
 
 def build(folder: Path, **options) -> StrictRunner:
     """A runner of 12 steps an epoch unless told otherwise."""
@@ -114,6 +137,12 @@ def build(folder: Path, **options) -> StrictRunner:
             stop=None,
             fork=False,
             persistent=False,
+            images='a',
+            lr=0.1,
+            optimizer='AdamW',
+            val=False,
+            by_iter=False,
+            ema=False,
         )
         | options
     )
@@ -122,22 +151,35 @@ def build(folder: Path, **options) -> StrictRunner:
     processes = int(os.environ.get('WORLD_SIZE', 1))
     if processes > 1:
         prepare_cpu_processes(cfg := Config(cfg))
+    by_iter = values['by_iter']
+    sampler = 'Endless' if by_iter else 'Epoch'
+    loop: dict = dict(by_epoch=True, max_epochs=values['epochs'])
+    if by_iter:
+        loop = dict(by_epoch=False, max_iters=36, val_interval=12)
+    validation: dict = {}
+    if values['val']:
+        loader = dict(dataset=Numbers(4), batch_size=2)
+        loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
+        loader['collate_fn'] = default_collate
+        validation = dict(val_dataloader=loader, val_cfg={})
+        validation['val_evaluator'] = [Size()]
     return StrictRunner(
+        **validation,
         cfg=cfg,
         launcher='pytorch' if processes > 1 else 'none',
         model=Toy(values['pause'], values['width']),
         work_dir=str(folder),
         train_dataloader=dict(
-            dataset=Numbers(values['samples']),
-            sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
+            dataset=Numbers(values['samples'], values['images']),
+            sampler=dict(type=f'bimm_mm.{sampler}Sampler', shuffle=True),
             collate_fn=default_collate,
             batch_size=values['batch'],
             num_workers=values['workers'],
             persistent_workers=values['persistent'],
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=values['epochs']),
+        train_cfg=loop,
         optim_wrapper=dict(
-            optimizer=dict(type='AdamW', lr=0.1),
+            optimizer=dict(type=values['optimizer'], lr=values['lr']),
             accumulative_counts=values['accumulate'],
         ),
         param_scheduler=[
@@ -148,13 +190,17 @@ def build(folder: Path, **options) -> StrictRunner:
         default_hooks=dict(
             checkpoint=dict(
                 type='bimm_mm.CheckpointHook',
-                interval=1,
+                interval=12 if by_iter else 1,
+                by_epoch=not by_iter,
                 max_keep_ckpts=values['keep'],
+                save_best='size' if values['val'] else None,
+                rule='greater',
             )
         ),
         custom_hooks=[
             dict(type='bimm_mm.StepSeedHook'),
             Write(folder / 'losses.txt', values['stop'], values['fork']),
+            *([dict(type='EMAHook')] if values['ema'] else []),
         ],
         randomness=dict(seed=3),
         resume=values['resume'],

@@ -11,9 +11,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
 from bimm_mm.contours.format import ContourError
-from bimm_mm.datasets.samplers import get_random_state, set_random_state
 from bimm_mm.datasets.transforms.formatting import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.random_state import get_random_state, set_random_state
 from bimm_mm.utils.video import UndecodableVideoError, media_path, one_line
 
 # Not the file's fault, and replacing it would hide it: the user's paths and

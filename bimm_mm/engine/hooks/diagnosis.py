@@ -23,12 +23,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from bimm_mm.datasets import MixedDataset
-from bimm_mm.datasets.samplers import seeded
 from bimm_mm.engine.metrics import area_metrics
 from bimm_mm.models.pretrainers.bimm import BIMM
 from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
 from bimm_mm.registry import HOOKS
 from bimm_mm.structures import ClipBatch
+from bimm_mm.utils.random_state import seeded
 
 Pretrainer = MaskedBranch | BIMM
 # One tensor per parameter; None where the loss does not reach it.

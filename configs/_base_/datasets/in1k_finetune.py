@@ -58,7 +58,7 @@ train_dataloader = dict(
     pin_memory=True,
     drop_last=True,  # chosen: every step has the full batch
     collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
     dataset=dict(
         type='ImageNet',
         data_root=data_root,

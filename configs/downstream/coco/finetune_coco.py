@@ -80,6 +80,7 @@ train_dataloader = dict(
     batch_size=2,  # chosen: 16 on 8 GPUs
     num_workers=4,  # chosen
     batch_sampler=None,  # all images are one square
+    sampler=dict(type='bimm_mm.EpochSampler'),
     dataset=dict(pipeline=train_pipeline),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
