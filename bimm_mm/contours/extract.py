@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -40,6 +39,7 @@ from bimm_mm.contours.format import (
     write_contours,
 )
 from bimm_mm.contours.jobs import Job
+from bimm_mm.utils.files import DRAFT
 from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
@@ -48,9 +48,6 @@ from bimm_mm.utils.video import (
     Video,
     media_file,
 )
-
-# As bimm_mm.utils.files.atomic_path names a file that is not whole yet.
-_DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
 
 class ExtractionError(ValueError):
@@ -385,7 +382,7 @@ def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
     wanted.add(os.path.join(config.contour_root, MANIFEST))
     for path in files_below(config.contour_root):
         folder, name = os.path.split(path)
-        draft = _DRAFT.fullmatch(name)
+        draft = DRAFT.fullmatch(name)
         if draft and os.path.join(folder, draft['name']) in wanted:
             # Another process may have finished or removed it meanwhile.
             Path(path).unlink(missing_ok=True)

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import _load_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from bimm_mm.datasets.ava import AVAKeyframeDataset
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
-from bimm_mm.models.checkpoints.load import load_fully, strip_prefixes
+from bimm_mm.engine.loops import EpochLoop, IterLoop
+from bimm_mm.models.checkpoints.load import (
+    find_weights,
+    load_model,
+    read_content,
+)
 from bimm_mm.registry import DATASETS, RUNNERS
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.safe_load import read_checkpoint
+from bimm_mm.utils.video import find_label, find_path
 
+_LOOPS: dict[Any, type[BaseLoop]] = {
+    'EpochBasedTrainLoop': EpochLoop,
+    'IterBasedTrainLoop': IterLoop,
+}
 _STEPS = ('after_train_iter', 'after_val_iter', 'after_test_iter')
-# Keys of the areas' decoders and of BIMM's branches.
-_PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
+_NAMES = 64  # of samples, by which two datasets of one length are told apart
+# What changes in the state of a schedule while it runs.
+_MOVING = {'last_step', '_global_step', '_last_value', 'verbose'}
+_MOVING |= {'best', 'num_bad_epochs', 'cooldown_counter'}
 
 # In the work directory: files at which a worker of a dataloader died.
 _FATAL = 'fatal_files.txt'
@@ -44,6 +54,8 @@ class RunLayout(NamedTuple):
         accumulated: Steps whose gradients are summed into one.
         epoch_steps: Steps (batches of one process) in an epoch.
         max_steps: Steps of the whole run.
+        optimizer: Its class and number of parameter groups.
+        names: File and label of some samples, evenly spaced.
     """
 
     samples: int
@@ -52,6 +64,8 @@ class RunLayout(NamedTuple):
     accumulated: int
     epoch_steps: int
     max_steps: int
+    optimizer: str = ''
+    names: Sequence[str] = ()
 
     @property
     def total_batch(self) -> int:
@@ -76,6 +90,8 @@ class RunLayout(NamedTuple):
     def of(cls, runner: Runner) -> RunLayout:
         """Read it from a runner that is training."""
         loader = runner.train_dataloader
+        optimizer = runner.optim_wrapper.optimizer
+        groups = len(optimizer.param_groups)
         return cls(
             samples=len(loader.dataset),
             batch_size=loader.batch_size
@@ -84,7 +100,47 @@ class RunLayout(NamedTuple):
             accumulated=runner.optim_wrapper._accumulative_counts,
             epoch_steps=len(loader),
             max_steps=runner.max_iters,
+            optimizer=f'{type(optimizer).__name__} of {groups} group(s)',
+            names=_names(loader.dataset),
         )
+
+    def check_same_run(self, now: RunLayout, *, source: str) -> None:
+        """Raise a ValueError if ``now`` is no run to go on with.
+
+        ``source`` names the checkpoint of this layout.
+        """
+        if self.samples != now.samples:
+            raise ValueError(
+                f'{source} was trained on {self.samples} samples, and '
+                f'the training set of this run has {now.samples}: restore '
+                'the data, or start a new run with load_from'
+            )
+        for old, new in zip(self.names, now.names, strict=False):
+            if old != new:
+                raise ValueError(
+                    f'{source} was trained on other samples: {old} was where '
+                    f'{new} is in this run (file and label). Restore the '
+                    'data, or start a new run with load_from'
+                )
+        if self.optimizer not in ('', now.optimizer):
+            raise ValueError(
+                f'{source} was trained by {self.optimizer}, and the config '
+                f'has {now.optimizer}: restore optim_wrapper.optimizer, or '
+                'start a new run with load_from'
+            )
+
+
+def _names(dataset: Dataset) -> list[str]:
+    """File and label of some samples, wherever the files lie."""
+    if not hasattr(dataset, 'get_data_info'):
+        return []
+    count = len(dataset)  # type: ignore[arg-type]
+    step = -(-count // _NAMES)
+    infos = map(dataset.get_data_info, range(0, count, step))
+    return [
+        f'{"/".join(Path(find_path(i) or "?").parts[-2:])} {find_label(i)}'
+        for i in infos
+    ]
 
 
 @RUNNERS.register_module()
@@ -181,20 +237,16 @@ class StrictRunner(Runner):
         """
         if not strict or revise_keys:
             raise ValueError('StrictRunner loads whole checkpoints only')
-        if '://' in filename:
-            checkpoint = _load_checkpoint(filename, map_location=map_location)
-        else:
-            checkpoint = read_checkpoint(filename, map_location)
+        content = read_content(filename, map_location)
+        weights = find_weights(content, source=filename)
+        checkpoint = dict(content) if 'meta' in content else {}
+        checkpoint['state_dict'] = weights
+        # MMEngine would run it, as Python.
+        checkpoint.get('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        state = strip_prefixes(checkpoint.get('state_dict', checkpoint))
         wrapped = is_model_wrapper(self.model)
         model = self.model.module if wrapped else self.model
-        try:
-            load_fully(
-                model, state, what='the model', source=filename, exact=True
-            )
-        except ValueError as error:
-            raise ValueError(f'{error}{_way_that_works(state)}') from error
+        load_model(model, checkpoint['state_dict'], source=filename)
         self._has_loaded = True
         return checkpoint
 
@@ -242,32 +294,55 @@ class StrictRunner(Runner):
             )
         before = RunLayout(**checkpoint['meta']['layout'])
         now = RunLayout.of(self)
-        if before.samples != now.samples:
-            raise ValueError(
-                f'{filename} was trained on {before.samples} samples, and '
-                f'the training set of this run has {now.samples}: restore '
-                'the data, or start a new run with load_from'
-            )
-        if before.same_schedule(now):
-            super().resume(
-                filename,
-                resume_optimizer,
-                resume_param_scheduler,
-                map_location,
-            )
-            return
+        before.check_same_run(now, source=filename)
         optimizer = self.optim_wrapper.optimizer
         fresh = [_settings(group) for group in optimizer.param_groups]
+        changed = self._changed_settings(checkpoint)
+        same = before.same_schedule(now) and not changed
         super().resume(
             filename,
             resume_optimizer,
-            resume_param_scheduler=False,
+            resume_param_scheduler=same and resume_param_scheduler,
             map_location=map_location,
         )
+        if isinstance(self.train_loop, EpochLoop | IterLoop):
+            validated = checkpoint['meta'].get('validated', False)
+            self.train_loop.validated = validated
+        if same:
+            return
         # The state holds the old run's rates; those of this run go on.
         for group, settings in zip(optimizer.param_groups, fresh, strict=True):
             group.update(settings)
         self._lay_out_anew(before, now)
+        for text in changed[:1]:
+            self.logger.warning(f'{text}, beside {len(changed) - 1} others')
+
+    def _changed_settings(self, checkpoint: Mapping[str, Any]) -> list[str]:
+        """What optimizer and schedules were told otherwise before."""
+        schedules = self.param_schedulers or []
+        moving = {'params', *(s.param_name for s in schedules)}
+        if 'momentum' in moving:
+            moving.add('betas')
+        groups = self.optim_wrapper.optimizer.param_groups
+        pairs = [
+            (checkpoint['optimizer']['param_groups'], groups, moving),
+            (
+                checkpoint.get('param_schedulers', []),
+                [schedule.state_dict() for schedule in schedules],
+                _MOVING,
+            ),
+        ]
+        return [
+            f'{key} was {old[key]} and is {new[key]}'
+            for before, now, moving in pairs
+            for old, new in zip(before, now, strict=False)
+            for key in old.keys() & new.keys() - moving
+            if old[key] != new[key]
+        ] + [
+            f'there were {len(before)} schedules and are {len(now)}'
+            for before, now, _ in pairs
+            if len(before) != len(now)
+        ]
 
     def _lay_out_anew(self, before: RunLayout, now: RunLayout) -> None:
         """Put loop and schedules where the old run stopped, in new steps."""
@@ -287,20 +362,19 @@ class StrictRunner(Runner):
         )
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build MMEngine's loop; that of epochs can begin within one.
+        """Build MMEngine's loop, of epochs or iterations, resumable.
 
         Where :class:`bimm_mm.BadVideoHook` counts, training samples that
         cannot be decoded are replaced.
         """
         if any(isinstance(hook, BadVideoHook) for hook in self.hooks):
             self._train_dataloader = _replacing(self._train_dataloader)
-        if (
-            isinstance(loop, Mapping)
-            and loop.get('by_epoch')
-            and 'type' not in loop
-        ):
-            options = {k: v for k, v in loop.items() if k != 'by_epoch'}
-            return _EpochLoop(self, self._train_dataloader, **options)
+        options = dict(loop) if isinstance(loop, Mapping) else {}
+        by_epoch = options.pop('by_epoch', None)
+        kind = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}
+        ours = _LOOPS.get(options.pop('type', kind.get(by_epoch)))
+        if ours is not None:
+            return ours(self, self._train_dataloader, **options)
         return super().build_train_loop(loop)
 
 
@@ -318,47 +392,8 @@ def _replacing(loader: Any) -> Any:
     return {**loader, 'dataset': wrapper}
 
 
-class _EpochLoop(EpochBasedTrainLoop):
-    """Epochs, of which the first may have begun in a run before this one."""
-
-    def run_epoch(self) -> None:
-        """Train with the batches of this epoch that are still to come."""
-        done = self.iter - self.epoch * len(self.dataloader)
-        if not done:
-            super().run_epoch()
-            return
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        for index, batch in self._batches_after(done):
-            self.run_iter(index, batch)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
-
-    def _batches_after(self, done: int) -> Iterator[tuple[int, Any]]:
-        """Number and content of every batch after the first ``done``."""
-        sampler = self.dataloader.sampler
-        if not hasattr(sampler, 'skip'):
-            # A foreign sampler: load those batches and drop them.
-            yield from islice(enumerate(self.dataloader), done, None)
-            return
-        sampler.skip = done * self.dataloader.batch_size
-        try:
-            yield from enumerate(self.dataloader, start=done)
-        finally:
-            sampler.skip = 0
-
-
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != 'params'}
-
-
-def _way_that_works(state: Mapping[str, Any]) -> str:
-    if any(key.startswith(_PRETRAINING) for key in state):
-        return (
-            '. It is a checkpoint of pretraining: to finetune from it, give '
-            'it as model.backbone.init_cfg.checkpoint'
-        )
-    return ''
 
 
 def newest_checkpoint(folder: str | Path) -> str | None:
@@ -370,28 +405,34 @@ def newest_checkpoint(folder: str | Path) -> str | None:
         folder: The work directory of the run.
 
     Returns:
-        Path of the file with the most steps; None if there is none.
+        Path of the file that was written last, whatever ``last_checkpoint``
+        says; None if there is none.
     """
-    steps: dict[Path, int] = {}
-    for path in sorted(Path(folder).glob('*.pth')):
+    written: dict[Path, tuple[str, int]] = {}
+    files = sorted(Path(folder).glob('[!.]*.pth'))
+    for path in files:
         try:
             content = read_checkpoint(path, mmap=True)
-            if 'optimizer' in content:
-                steps[path] = content['meta']['iter']
+            if isinstance(content, Mapping) and 'optimizer' in content:
+                meta = content['meta']
+                # An older run's may have more steps.
+                written[path] = meta['time'], meta['iter']
         except (ValueError, KeyError, TypeError, OSError) as error:
-            _warn(f'passed over: {error}')
-    for path in sorted(steps, key=steps.__getitem__, reverse=True):
+            _warn(f'passed over {path}: {error}')
+    for path in sorted(written, key=written.__getitem__, reverse=True):
         try:
             read_checkpoint(path)
-        except ValueError as error:
-            _warn(f'passed over: {error}')
+        except (ValueError, OSError) as error:
+            _warn(f'passed over {path}: {error}')
             continue
-        print_log(f'resuming from {path}, step {steps[path]}', 'current')
+        step = written[path][1]
+        print_log(f'resuming from {path}, step {step}', 'current')
         return str(path)
-    if any(Path(folder).glob('*/*.log')):
+    if files or any(Path(folder).glob('*/*.log')):
         _warn(
-            f'{folder} has logs of a run, but no whole checkpoint that it '
-            'could go on from: TRAINING STARTS ANEW'
+            f'{folder} has a run, but no whole checkpoint that it could go '
+            f'on from ({len(files)} .pth files, all damaged or weights '
+            'alone): TRAINING STARTS ANEW'
         )
     return None
 

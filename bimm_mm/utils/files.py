@@ -7,12 +7,16 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Temporary names that atomic_path gives.
+DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
 
 @contextmanager
@@ -47,6 +51,13 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: str | Path, ending: str) -> None:
+    """Remove what killed processes left of files with such an ending."""
+    for path in Path(folder).glob(f'.*{ending}'):
+        if DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(

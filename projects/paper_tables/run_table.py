@@ -25,6 +25,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from bimm_mm.utils.safe_load import read_checkpoint
+
 from .tables import (
     PAPER,
     Row,
@@ -77,16 +79,16 @@ class Step:
 
     def is_done(self) -> bool:
         """Whether its result is there, and not of an older checkpoint."""
-        # MMEngine names a checkpoint there once it is complete.
-        last = self.checkpoint.with_name('last_checkpoint')
-        if not (self.checkpoint.is_file() and last.is_file()):
-            return False
         if self.task == 'train':
-            return Path(last.read_text().strip()).name == self.checkpoint.name
+            try:
+                read_checkpoint(self.checkpoint)
+            except (OSError, ValueError):
+                return False  # not there, or damaged
+            return True
+        if not (self.checkpoint.is_file() and self.metrics.is_file()):
+            return False
         written = self.checkpoint.stat().st_mtime
-        return (
-            self.metrics.is_file() and self.metrics.stat().st_mtime >= written
-        )
+        return self.metrics.stat().st_mtime >= written
 
 
 @cache

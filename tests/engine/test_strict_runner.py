@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -76,6 +78,17 @@ class Fail(Hook):
         raise RuntimeError('in the middle')
 
 
+class FailInValidation(Hook):
+    """A run that ends in a validation, as if it were killed."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_val_iter(self, runner, *args, **kwargs) -> None:
+        if runner.iter == self.step:
+            raise RuntimeError('in a validation')
+
+
 def start_of_data(path: Path) -> int:
     """Where the bytes of the first tensor begin in a file of torch.save."""
     with ZipFile(path) as archive:
@@ -125,7 +138,10 @@ def test_two_processes_save_and_go_on(tmp_path):
     start(whole, 'workers=1', processes=2).communicate(timeout=120)
     process = start(folder, 'pause=0.2', 'workers=1', processes=2)
     wait_for_step(folder, 8)
-    os.killpg(process.pid, signal.SIGTERM)
+    # Slurm signals every process, and torchrun passes on what it gets.
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+    for pid in [*map(int, children.read_text().split()), process.pid]:
+        os.kill(pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert 'SIGTERM: saved' in said
     start(folder, 'resume=True', processes=2).communicate(timeout=120)
@@ -186,10 +202,80 @@ def test_signals_are_given_back_after_an_error(tmp_path):
     assert after == before
 
 
-def test_other_data_is_another_run(tmp_path):
+def test_another_run_is_told_with_both_values(tmp_path):
     run(tmp_path, epochs=1)
-    with pytest.raises(ValueError, match=r'24 samples, .* has 26'):
-        run(tmp_path, samples=26, resume=True)
+    for options, words in (
+        (dict(samples=26), r'24 samples, .* has 26'),
+        (dict(images='b'), r'a/0\.png None was where b/0\.png None is'),
+        (dict(optimizer='SGD'), r'by AdamW of 1 group.* has SGD of 1 group'),
+    ):
+        with pytest.raises(ValueError, match=rf'epoch_1\.pth was .*{words}'):
+            run(tmp_path, resume=True, **options)
+
+
+def test_another_rate_is_taken_and_said(tmp_path, capsys):
+    run(tmp_path, stop=1)
+    (tmp_path / 'losses.txt').unlink()
+    rates = [
+        x.split()[2]
+        for x in run(tmp_path, resume=True, lr=0.2).split('\n')[:-1]
+    ]
+    wanted = run(tmp_path / 'whole', lr=0.2).split('\n')[12:-1]
+    assert rates == [line.split()[2] for line in wanted]
+    assert re.search(
+        r'initial_lr was 0\.1 and is 0\.2|base_values was \[0\.1\]',
+        ''.join(capsys.readouterr()),
+    )
+
+
+@pytest.mark.parametrize('by_iter', [False, True])
+def test_a_run_killed_in_a_validation_begins_with_it(tmp_path, by_iter):
+    options = dict(val=True, by_iter=by_iter, workers=1)
+    wanted = run(tmp_path / 'whole', **options)
+    folder = tmp_path / 'run'
+    for step in (12, 36):  # the last one as well
+        runner = build(folder, resume=True, **options)
+        runner.register_hook(FailInValidation(step))
+        with pytest.raises(RuntimeError, match='in a validation'):
+            runner.train()
+    assert run(folder, resume=True, **options) == wanted
+    # A validation that was done is not repeated if the checkpoint knows.
+    (best,) = folder.glob('best_size_*.pth')
+    (theirs,) = (tmp_path / 'whole').glob('best_size_*.pth')
+    assert best.name == theirs.name
+
+
+def test_a_copied_run_leaves_the_best_one_of_the_first_alone(tmp_path):
+    first, copied = tmp_path / 'first', tmp_path / 'copied'
+    run(first, val=True, stop=1)
+    shutil.copytree(first, copied)
+    content = torch.load(copied / 'epoch_1.pth')
+    content['message_hub']['runtime_info']['best_score'] = -1.0
+    torch.save(content, copied / 'epoch_1.pth')
+    run(copied, val=True, resume=True)
+    assert (first / 'best_size_epoch_1.pth').exists()
+    assert len(list(copied.glob('best_*.pth'))) == 1
+
+
+def test_averaged_weights_go_on(tmp_path):
+    whole, folder = tmp_path / 'whole', tmp_path / 'run'
+    run(whole, ema=True)
+    run(folder, ema=True, stop=1)
+    run(folder, ema=True, resume=True)
+    ours, theirs = (torch.load(f / 'epoch_3.pth') for f in (folder, whole))
+    for part in ('state_dict', 'ema_state_dict'):
+        for key, value in theirs[part].items():
+            assert torch.equal(ours[part][key], value), key
+
+
+def test_code_in_the_config_of_a_checkpoint_is_not_run(tmp_path):
+    run(tmp_path, stop=1)
+    content = torch.load(tmp_path / 'epoch_1.pth')
+    evil = tmp_path / 'evil'
+    content['meta']['config'] = f'open({str(evil)!r}, "w")'
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    run(tmp_path, resume=True)
+    assert not evil.exists()
 
 
 def test_other_model_is_named(tmp_path):
@@ -236,10 +322,57 @@ def test_nothing_to_resume_is_said(tmp_path, capsys):
     assert newest_checkpoint(tmp_path) is None
     assert not capsys.readouterr().out
     run(tmp_path, epochs=1)
-    for path in tmp_path.glob('*.pth'):
-        path.unlink()
-    assert newest_checkpoint(tmp_path) is None
-    assert 'TRAINING STARTS ANEW' in ''.join(capsys.readouterr())
+    # The best one has weights alone.
+    content = torch.load(tmp_path / 'epoch_1.pth')
+    del content['optimizer']
+    torch.save(content, tmp_path / 'best_size_epoch_1.pth')
+    (tmp_path / 'epoch_1.pth').unlink()
+    for _ in range(2):
+        assert newest_checkpoint(tmp_path) is None
+        assert 'TRAINING STARTS ANEW' in ''.join(capsys.readouterr())
+        (tmp_path / 'best_size_epoch_1.pth').unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize('text', [b'', b'/gone/epoch_9.pth', b'\xff\xfe'])
+def test_whatever_last_checkpoint_says(tmp_path, text):
+    run(tmp_path, epochs=1)
+    (tmp_path / 'last_checkpoint').write_bytes(text)
+    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_no_room_for_a_checkpoint_leaves_the_one_before(tmp_path):
+    options = dict(width=50_000, val=True, epochs=2)
+    run(tmp_path, stop=1, **options)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    # As on a full disk, writing ends with an error.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r'epoch_2\.pth'):
+            run(tmp_path, resume=True, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    after = {path.name for path in tmp_path.glob('*.pth')}
+    assert after == {name for name in before if name.endswith('.pth')}
+    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_an_older_run_with_more_steps_is_not_resumed(tmp_path):
+    run(tmp_path, epochs=3)
+    content = torch.load(tmp_path / 'epoch_3.pth')
+    content['meta']['time'] = '20200101_000000'
+    torch.save(content, tmp_path / 'epoch_3.pth')
+    run(tmp_path, epochs=1)
+    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_neither_read_nor_kept(tmp_path):
+    run(tmp_path, stop=1)
+    draft = tmp_path / '.123-0a1b2c3d_epoch_2.pth'
+    draft.write_bytes((tmp_path / 'epoch_1.pth').read_bytes()[:1000])
+    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+    run(tmp_path, resume=True)
+    assert not draft.exists()
 
 
 def test_checkpoint_must_fill_the_model(tmp_path):

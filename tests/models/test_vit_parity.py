@@ -154,6 +154,33 @@ def test_mmseg_mae():
 
 
 @torch.no_grad()
+def test_transformers_videomae_finetuned():
+    """Its last norm stands beside the encoder, after the mean."""
+    transformers = pytest.importorskip(
+        'transformers', reason='transformers is not installed'
+    )
+    theirs = randomized(
+        transformers.VideoMAEForVideoClassification(
+            transformers.VideoMAEConfig(
+                image_size=32,
+                num_frames=4,
+                hidden_size=DIM,
+                num_hidden_layers=DEPTH,
+                num_attention_heads=HEADS,
+                intermediate_size=4 * DIM,
+                layer_norm_eps=1e-6,
+                num_labels=5,
+            )
+        )
+    )
+    theirs.fc_norm.eps = 1e-6  # theirs is torch's own 1e-5
+    ours = load(theirs, **VIDEO, out_type='avg')
+    x = torch.randn(2, 3, 4, 32, 32)
+    (features,) = ours(x)
+    assert_same(theirs.classifier(features), theirs(x.transpose(1, 2)).logits)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('key_bias', [True, False])
 def test_transformers_videomae(key_bias):
     transformers = pytest.importorskip(

@@ -454,15 +454,14 @@ def test_commands_are_printed_in_order_and_shared_stages_once(
 
 # Write what is there at the end of a training and of a test.
 SCRIPT = """
-import pathlib, sys
+import pathlib, shutil, sys
 open('calls.txt', 'a').write(sys.argv[1][:-3] + ' ')
 work = pathlib.Path(sys.argv[sys.argv.index('--work-dir') + 1])
 if work.name == pathlib.Path('broken.txt').read_text():
     sys.exit(3)
 if '--resume' in sys.argv:
     work.mkdir(parents=True, exist_ok=True)
-    (work / 'epoch_2.pth').write_text('')
-    (work / 'last_checkpoint').write_text(str(work / 'epoch_2.pth'))
+    shutil.copy('whole.pth', work / 'epoch_2.pth')
 else:
     (work / 'epoch_2.json').write_text('{}')
 """
@@ -473,6 +472,7 @@ def test_what_failed_or_is_out_of_date_is_run_again(
 ):
     monkeypatch.chdir(table.parent)
     Path('tools').mkdir()
+    torch.save({}, 'whole.pth')
     for name in ('train', 'test'):
         Path(f'tools/{name}.py').write_text(SCRIPT)
     monkeypatch.setattr(run_table, 'TOOLS', table.with_name('tools'))
@@ -491,8 +491,10 @@ def test_what_failed_or_is_out_of_date_is_run_again(
     called, out = calls()
     assert called == 'a tune tune ' and out.endswith('a: done\nb: done\n')
     assert calls()[0] == ''
-    # A kill while the last checkpoint was written: it is not yet named.
-    Path('work_dirs/b/last_checkpoint').write_text('work_dirs/b/epoch_1.pth')
+    # The last checkpoint is cut off.
+    Path('work_dirs/b/epoch_2.pth').write_bytes(
+        Path('whole.pth').read_bytes()[:100]
+    )
     # A checkpoint that is newer than its test.
     os.utime('work_dirs/tune_from_a/epoch_2.json', (1, 1))
     assert calls()[0] == 'tune b '

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -17,7 +18,7 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.files import write_text
+from bimm_mm.utils.files import remove_drafts, write_text
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 'interrupted.pth'
@@ -38,10 +39,17 @@ class CheckpointHook(MMEngineCheckpointHook):
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
     _handlers: dict[int, Any] = {}
+    _validated = False
 
     def before_train(self, runner: Runner) -> None:
         """Look for checkpoints of before, and listen for signals."""
         super().before_train(runner)
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = path and self._here(path)
+        if is_main_process():
+            remove_drafts(self.out_dir, '.pth')
         _watch_forks()
         self._signal: int | None = None
         self._handlers = {
@@ -97,16 +105,25 @@ class CheckpointHook(MMEngineCheckpointHook):
         if getattr(self, '_signal', None) is not None:
             self._save_and_end(runner, epoch=runner.epoch, step=runner.iter)
 
+    def _here(self, path: str | None) -> str:
+        """Where a file of this folder is, which may have moved since."""
+        return str(Path(self.out_dir) / Path(path or '').name)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        """Remember a signal; a second one ends the process at once."""
-        if self._signal is not None:
-            self.release_signals()
-            os.kill(os.getpid(), number)
-            return
+        """Remember a signal; a second Ctrl-C ends the process at once.
+
+        Slurm signals all processes, and launchers pass on what they get: the
+        same signal comes several times within a moment.
+        """
         # Only the main process saves. Were another one to leave first, the
         # main process would wait for it in vain.
-        if is_main_process():
-            self._signal = number
+        if not is_main_process():
+            return
+        if self._signal is None:
+            self._signal, self._when = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._when > 1:
+            self.release_signals()
+            os.kill(os.getpid(), number)
 
     def release_signals(self) -> None:
         """Leave signals to whoever had them before the training.
@@ -148,6 +165,7 @@ class CheckpointHook(MMEngineCheckpointHook):
                 (Path(self.out_dir) / old).unlink(missing_ok=True)
 
     def _write(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
+        meta['validated'] = self._validated
         self.last_ckpt = str(Path(self.out_dir) / name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -174,7 +192,10 @@ class CheckpointHook(MMEngineCheckpointHook):
         )
         self.best_ckpt_path = None
         self.best_ckpt_path_dict = dict.fromkeys(before, None)
+        # It writes the last checkpoint anew, to know of the best one.
+        self._validated = True
         super()._save_best_checkpoint(runner, metrics)
+        self._validated = False
         after = self.best_ckpt_path_dict
         if not several:
             after = {'': self.best_ckpt_path}

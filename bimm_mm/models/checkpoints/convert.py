@@ -102,6 +102,7 @@ _OURS = re.compile(
     r'|blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)'
     r'|blocks\.\d+\.attn\.([qkv]_weight|[qv]_bias)|blocks\.\d+\.gamma_[12]'
 )
+_LAST_NORM = re.compile(r'fc_norm\.(weight|bias)')
 # Decoders and heads, and a second norm, which is a head's as well.
 _FOREIGN = re.compile(
     r'pos_embed|mask_token|(decoder\w*|encoder_to_decoder|head|fc_norm)(\..*)?'
@@ -144,11 +145,12 @@ def to_bimm(
     }
     # A model finetuned with mean pooling has its only last norm after the
     # mean, where this encoder with out_type='avg' applies its own.
+    # transformers has it beside the encoder, not in it.
     if 'norm.weight' not in names.values():
-        names = {
-            key: re.sub(r'^fc_norm\.', 'norm.', name)
-            for key, name in names.items()
-        }
+        for key in state_dict:
+            last = _LAST_NORM.fullmatch(names.get(key, key))
+            if last:
+                names[key] = f'norm.{last[1]}'
     ours = {
         name: state_dict[key]
         for key, name in names.items()

@@ -1,19 +1,24 @@
 """Loading weights: strictly, with a report, and by branch.
 
-:func:`read_state_dict` reads a file safely, :func:`load_fully` fills a module
-and says what it found. :func:`load_pretrained` hands an encoder over to a
-downstream task, :func:`init_from_ventral` starts the joint stage from stage 1
-(Algorithm 1, line 6).
+Every way into a model ends in :func:`load_fully`, which fills a module and
+says what it found: :func:`load_model` of the same model (test, ``load_from``,
+``resume``, visualize), :func:`load_pretrained` of an encoder for a downstream
+task (``init_cfg``, features, probe), :func:`init_from_ventral` of stage 1 for
+the joint stage (Algorithm 1, line 6), and ``init_cfg`` of any other module.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
 from bimm_mm.models.checkpoints.convert import to_bimm
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 # Where the weights lie in checkpoints of MMEngine and of MAE or VideoMAE.
 _CONTAINERS = ('state_dict', 'model', 'module')
+# Keys of the areas' decoders and of BIMM's branches.
+_PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
 _BRANCHES = {True: 'dorsal', False: 'ventral'}
 _KINDS = {True: 'a video encoder', False: 'an image encoder'}
 _PATCH = 'patch_embed.proj.weight'
@@ -33,29 +40,50 @@ _PATCH = 'patch_embed.proj.weight'
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of a checkpoint file, tensors only, onto the CPU.
 
-    It is a ``.pth`` file of MMEngine, MAE or VideoMAE, or a bare state dict.
+    It is a file of MMEngine, MAE or VideoMAE, or a bare state dict.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint or holds no weights.
     """
-    content = read_checkpoint(path)
+    return find_weights(read_content(path), source=str(path))
+
+
+def read_content(path: str | Path, map_location: Any = 'cpu') -> Any:
+    """Read all that a file holds, or what is at an address with ``://``."""
+    if '://' in str(path):
+        return _load_checkpoint(str(path), map_location)
+    return read_checkpoint(path, map_location)
+
+
+def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
+    """The weights in what a checkpoint file holds, by plain names.
+
+    What DDP (``module.``) and torch.compile (``_orig_mod.``) put in front of
+    names is taken off. ``source`` names the file in errors.
+
+    Raises:
+        ValueError: If there are none.
+    """
     # The weights may lie deeper in the file.
+    state = content
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and key in content:
-            content = content[key]
+            state = content[key]
             break
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(value, Tensor) for value in state.values())
     ):
-        raise ValueError(f'{path} holds no state dict of tensors')
-    return strip_prefixes(content)
-
-
-def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what DDP (``module.``) and torch.compile put in them."""
+        keys = list(content)[:5] if isinstance(content, Mapping) else 'none'
+        raise ValueError(
+            f'{source} holds no state dict of tensors under '
+            f'{", ".join(map(repr, _CONTAINERS))} or at its top, whose keys '
+            f'are {keys}'
+        )
     return {
-        key.replace('_orig_mod.', '').removeprefix('module.'): value
+        re.sub(r'^(module\.)+', '', key.replace('_orig_mod.', '')): value
         for key, value in state.items()
     }
 
@@ -90,10 +118,12 @@ def load_fully(
         missing = module.load_state_dict(found, strict=False).missing_keys
     except RuntimeError as error:
         # The first line only says that something is wrong.
-        reason = str(error).splitlines()[1].strip(' \t.')
+        reasons = [line.strip('\t .') for line in str(error).splitlines()[1:]]
         raise ValueError(
-            f'{source} does not fit {what}: {reason}. Use a checkpoint of the '
-            'same arch and patch size, or change the config to match it'
+            f'{source} does not fit {what}: {len(reasons)} of {len(own)} '
+            f'tensors have another shape: {reasons[0]}. Use a '
+            'checkpoint of the same arch, patch size and classes, or change '
+            'the config to match it'
         ) from error
     fatal = [key for key in missing if not key.startswith(missing_ok)]
     if fatal:
@@ -113,6 +143,59 @@ def load_fully(
         report += f'; keeping initial weights: {", ".join(missing)}'
     level = logging.WARNING if missing else logging.INFO
     print_log(report, 'current', level)
+
+
+def load_model(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    exact: bool = True,
+) -> None:
+    """Fill a whole model with weights of the same model; see load_fully.
+
+    Raises:
+        ValueError: If they are of another model. It says what does work with
+            such a file.
+    """
+    try:
+        load_fully(model, state, what='the model', source=source, exact=exact)
+    except ValueError as error:
+        own = model.state_dict()
+        way = ''
+        if any(key.startswith('ventral.') for key in own):
+            way = (
+                '. To start the joint stage from stage 1, give its '
+                'checkpoint as model.ventral_checkpoint'
+            )
+        elif any(key.startswith(_PRETRAINING) for key in state):
+            way = (
+                '. It is a checkpoint of pretraining: to finetune from it, '
+                'give it as model.backbone.init_cfg.checkpoint'
+            )
+        elif any('patch_embed' in key for key in state):
+            way = (
+                '. To take its encoder alone, give it as '
+                'model.backbone.init_cfg.checkpoint'
+            )
+        raise ValueError(f'{error}{way}') from error
+
+
+@WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)
+class StrictPretrainedInit(PretrainedInit):
+    """``init_cfg`` of any module: it is filled, or the run ends.
+
+    MMEngine's leaves the tensors that a file lacks at random values. Files
+    may hold more than the module, such as another head. Arguments are those
+    of its ``PretrainedInit``.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        """Fill a module; MMEngine calls it."""
+        state = read_state_dict(self.checkpoint)
+        if self.prefix:
+            state = subtree(state, self.prefix.rstrip('.') + '.')
+        load_model(module, state, source=self.checkpoint, exact=False)
 
 
 def load_pretrained(
