@@ -32,7 +32,6 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks.robustness.toy_runs import FAMILIES, make_data, toy_config
 from bimm_mm.apis.launch import build_runner
 from bimm_mm.engine import newest_checkpoint
-from bimm_mm.utils.processes import end_processes
 from bimm_mm.utils.safe_load import read_checkpoint
 
 _FORK = multiprocessing.get_context('fork')  # the libraries are imported once
@@ -81,7 +80,7 @@ def train(
     runner = build_runner(cfg, launcher='pytorch' if size > 1 else 'none')
     runner.register_hook(Record(folder / 'record.txt'), priority='HIGHEST')
     runner.train()
-    end_processes()
+    os._exit(0)  # what the parent does at its exit is not to be done here
 
 
 def start(family: str, data: Path, folder: Path, size: int) -> list[Any]:

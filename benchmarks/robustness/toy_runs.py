@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.config import Config
 
 from benchmarks.robustness.numbered import write
-from bimm_mm.apis.config import load_config, use_amp
+from bimm_mm.apis.config import load_config
 from tests.toy_configs import nested_dicts, shrink_model, shrink_sizes
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -137,12 +137,17 @@ def _coco(folder: Path) -> Config:
         window_size=4,
         global_blocks=[1, 3],
     )
-    cfg.model.neck.in_channels = 24
+    cfg.model.neck.update(in_channels=24, out_channels=16)
+    cfg.model.rpn_head.update(in_channels=16, feat_channels=16)
     cfg.model.rpn_head.anchor_generator.strides = [2, 4, 8, 16, 32]
     for head in ('bbox', 'mask'):
         extractor = cfg.model.roi_head[f'{head}_roi_extractor']
         extractor.featmap_strides = [2, 4, 8, 16]
-        cfg.model.roi_head[f'{head}_head'].num_classes = CLASSES
+        extractor.out_channels = 16
+        cfg.model.roi_head[f'{head}_head'].update(
+            num_classes=CLASSES, in_channels=16, conv_out_channels=16
+        )
+    cfg.model.roi_head.bbox_head.fc_out_channels = 32
     for part in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
         part.update(nms_pre=100, max_per_img=50)
     cfg.model.train_cfg.rcnn.sampler.num = 32
@@ -251,5 +256,7 @@ def toy_config(family: str, data: Path, folder: Path) -> Config:
         interval=6 if by_iter else 1, max_keep_ckpts=1
     )
     cfg.default_hooks.logger.interval = 1
-    use_amp(cfg)
+    cfg.optim_wrapper.type = 'OptimWrapper'  # bfloat16 is slow on CPUs
+    for key in {'dtype', 'loss_scale'} & {*cfg.optim_wrapper}:
+        del cfg.optim_wrapper[key]
     return cfg
