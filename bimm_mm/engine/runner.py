@@ -380,13 +380,16 @@ class StrictRunner(Runner):
 
 def _replacing(loader: Any) -> Any:
     """Config of a loader with its dataset in ``ResilientDataset``."""
-    if not (isinstance(loader, Mapping) and 'type' in loader['dataset']):
+    dataset = loader.get('dataset') if isinstance(loader, Mapping) else None
+    if not isinstance(dataset, Mapping):
         return loader
-    dataset = loader['dataset']
-    scope = dataset.get('_scope_')
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        kind = registry.get(dataset['type'])
-    if not issubclass(kind, (BaseDataset, AVAKeyframeDataset)):
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        scope = dataset.get('_scope_')
+        with DATASETS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
+    known = (BaseDataset, AVAKeyframeDataset)
+    if not (isinstance(kind, type) and issubclass(kind, known)):
         return loader  # replaces by itself, or is not of OpenMMLab
     wrapper = dict(type='bimm_mm.ResilientDataset', dataset=dataset)
     return {**loader, 'dataset': wrapper}

@@ -110,6 +110,16 @@ def test_strict_runner_replaces_in_any_dataset(make_runner, photos):
     assert lines == [f'{photos / n}.jpg\tit is no image' for n in '38']
 
 
+def test_misspelt_dataset_is_named_as_ever(make_runner):
+    runner = make_runner(
+        runner=StrictRunner,
+        hooks=[{'type': 'bimm_mm.BadVideoHook'}],
+        samples={'type': 'mmpretrain.CustomDatasett'},
+    )
+    with pytest.raises(KeyError, match='CustomDatasett is not in the'):
+        runner.train()
+
+
 def test_too_large_a_share_stops_the_run(train, tmp_path):
     with pytest.raises(
         RuntimeError, match=r'max_share=0\.1:(.|\n)*\.jpg(.|\n)*Repair'

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from torch import nn
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks.robustness.numbered import write
+from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.reading import (
@@ -152,6 +154,18 @@ def test_worker_that_reads_nothing_blames_no_file(tmp_path):
     ):
         list(DataLoader(Exit(), num_workers=1))
     assert not listed.exists()
+
+
+def test_death_is_one_line(capsys, monkeypatch):
+    with (
+        pytest.raises(SystemExit, match='1'),
+        one_line_errors(Config(), debug=False),
+    ):
+        monkeypatch.setattr(StrictRunner, 'began', True)
+        raise WorkerDiedError('killed\nwhile reading a.mp4')
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1
+    assert 'killed while reading a.mp4' in said
 
 
 def test_notes_are_cheap(tmp_path, monkeypatch):

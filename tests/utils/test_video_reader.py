@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks.robustness.frame_matrix import cut
 from benchmarks.robustness.numbered import number, write
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
@@ -103,6 +104,15 @@ def test_variable_rate_counts_frames(tmp_path):
     with VideoReader(str(path)) as reader:
         wanted = list(range(1, 80, 7))
         assert list(map(number, reader.get_batch(wanted))) == wanted
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'libx265'])
+def test_frames_before_a_cut_are_not_shown(tmp_path, codec):
+    # What `ffmpeg -ss 1.2 -c copy` writes: an edit list hides what precedes.
+    path = write(tmp_path / 'a.mp4', codec, options=CODECS[codec])
+    with VideoReader(str(cut(path, 30))) as reader:
+        assert len(reader) == 50
+        assert list(map(number, reader.get_batch([0, 7, 40]))) == [30, 37, 70]
 
 
 @pytest.mark.parametrize('turns', [1, 2, 3])
