@@ -99,12 +99,20 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
         size = info['width'], info['height']
         _check_size(info['img_path'], size, file)
     known = set(dataset.cat_ids)
+    boxes = content.get('annotations', [])  # a test set may have none
     used = [
         each
-        for each in content['annotations']
-        if each['category_id'] in known and not each.get('ignore')
+        for each in boxes
+        if each['category_id'] in known
+        and not (each.get('ignore') or each.get('iscrowd'))
     ]
-    _check_boxes(used, content['images'], file)
+    if used:
+        _check_boxes(used, content['images'], file)
+    elif not dataset.test_mode:
+        raise ValueError(
+            f'{file}: no box is of a class of the config, and neither ignore '
+            'nor iscrowd'
+        )
     with_mask = any(
         getattr(t, 'with_mask', False) for t in _steps(dataset.pipeline)
     )
@@ -116,13 +124,13 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
             'without masks and LoadAnnotations(with_mask=False)'
         )
     left = len(content['images']) - len(dataset)
-    others = len(content['annotations']) - len(used)
+    others = len(boxes) - len(used)
     if left or others:
         _warn(
             f'{file}: {left} of {len(content["images"])} pictures are left '
             f'out (filter_cfg={dataset.filter_cfg}, indices='
             f'{dataset._indices}), and {others} of '
-            f'{len(content["annotations"])} boxes (other classes, or ignore)'
+            f'{len(boxes)} boxes (other classes, ignore, iscrowd)'
         )
 
 
@@ -143,25 +151,24 @@ def _check_boxes(
             'image_id of a picture and bbox, [x, y, width, height] in pixels'
         ) from None
     total = len(boxes)
-    if not total:
-        return
     # mmdet leaves these out.
+    flat = np.array([a.get('area', 1) <= 0 for a in annotations])
     small = (boxes[:, 2:] < 1).any(1)
     beyond = (boxes[:, :2] < -_PIXELS).any(1)
     beyond |= (boxes[:, :2] + boxes[:, 2:] > size + _PIXELS).any(1)
-    beyond &= ~small
-    usable = total - int(small.sum()) - int(beyond.sum())
+    usable = int((~(flat | small | beyond)).sum())
     text = (
         f'{usable} of {total} boxes of {file} are usable ({small.sum()} have '
         f'w or h below 1 pixel: shares? {beyond.sum()} reach beyond the '
-        'picture: corners?)'
+        f'picture: corners? {flat.sum()} have no area)'
     )
     # Boxes of which each is larger than its distance from the corner, and
     # some reach beyond the picture, are corners.
     corners = beyond.any() and (boxes[:, 2:] > boxes[:, :2]).all()
     if corners or total - usable > _SHARE * total:
         raise ValueError(
-            f"{text}: COCO's bbox is [x, y, width, height] in pixels"
+            f"{text}: COCO's bbox is [x, y, width, height], in pixels, its "
+            'area w x h or less'
         )
     if usable < total:
         _warn(text)

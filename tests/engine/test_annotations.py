@@ -75,6 +75,13 @@ def test_boxes_in_other_units_are_counted(coco, warnings):
         coco(shares)
 
 
+def test_boxes_that_mmdet_passes_over_are_no_training_set(coco):
+    with pytest.raises(ValueError, match=r'0 of 3 .*\? 3 have no area'):
+        coco(area=0)
+    with pytest.raises(ValueError, match=r'no box is of .*iscrowd'):
+        coco(iscrowd=1)
+
+
 def test_missing_outlines_are_counted(coco):
     with pytest.raises(
         ValueError, match=r'segmentation; .*boxes\.json has none in 3 of 3'
