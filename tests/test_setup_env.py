@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+PYTHON = shlex.quote(sys.executable)
 SETUP = Path(__file__).resolve().parent.parent / 'tools' / 'setup_env.sh'
 # A Python whose new environments hold one that answers as told by $FAKE.
 MAKES_FAKE = f"""
@@ -19,7 +20,7 @@ if [ "$1 $2" = '-m venv' ]; then
     mkdir -p "$3/bin" && printf '#!/bin/bash\\n%s\\n' "$FAKE" >"$3/bin/python"
     chmod +x "$3/bin/python"
 else
-    exec {sys.executable} "$@"
+    exec {PYTHON} "$@"
 fi
 """
 
@@ -57,9 +58,6 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Whoever runs the tests in the background ignores Ctrl-C, and
-            # bash cannot trap what was ignored before it.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def setup(self, **env: str) -> str:
@@ -85,7 +83,11 @@ def machine(tmp_path) -> Machine:
 
 
 @pytest.mark.parametrize(
-    'script', ['exit 127', f'{sys.executable} -c "import sys; sys.exit(1)"']
+    'script',
+    [
+        'exit 127',
+        f'{PYTHON} -c "import sys; sys.exit(1)"',
+    ],
 )
 def test_no_python_or_one_too_old(machine, script):
     machine.put('python3.11', script)
@@ -110,7 +112,7 @@ def test_a_full_disk(machine):
 
 def test_no_network(machine):
     # The words are pip's own.
-    pip = f'{sys.executable} -m pip download --no-deps -d /tmp nothing-here'
+    pip = f'{PYTHON} -m pip download --no-deps -d /tmp nothing-here'
     said = machine.refusal(
         FAKE=f'[ "$3" != install ] || exec {pip}',
         PIP_INDEX_URL='http://127.0.0.1:9/simple',

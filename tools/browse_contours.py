@@ -17,6 +17,7 @@ from torchvision.utils import make_grid, save_image
 
 from bimm_mm.contours import ContourError, ContourFile, Manifest
 from bimm_mm.contours.jobs import is_image
+from bimm_mm.utils.files import write_any_name
 from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
@@ -68,6 +69,7 @@ def draw(path: Path, args: argparse.Namespace, manifest: Manifest) -> list:
 def main() -> None:
     """Draw; the exit status is 1 if a video or image is not what it was."""
     args = parse_args()
+    write_any_name(sys.stdout)
     random.seed(args.seed)
     pictures, faults = [], []
     try:

@@ -40,7 +40,7 @@ from bimm_mm.contours.extract import (
 )
 from bimm_mm.contours.format import MANIFEST
 from bimm_mm.contours.jobs import Job, find_jobs
-from bimm_mm.utils.files import write_any_name, write_bytes
+from bimm_mm.utils.files import write_any_name, write_reasons
 
 
 def parse_args() -> argparse.Namespace:
@@ -246,9 +246,7 @@ def write_failures(
         os.remove(old)
     path = os.path.join(out, name)
     if failed:
-        lines = sorted(f'{file}\t{reason}\n' for file, reason in failed)
-        # File names need not be UTF-8.
-        write_bytes(''.join(lines).encode(errors='surrogateescape'), path)
+        write_reasons(dict(failed), path)
     return path
 
 

@@ -23,7 +23,9 @@ made_from() { { "$PY" -VV && echo "$ROOT" && cat "$REQ"/*.txt; } 2>/dev/null | s
 # Prints the first usable Python. A shim can exist and still fail: run each.
 find_python() {
     local name bare='' # found, but without venv
-    for name in ${PYTHON:-python3.11 python3.12 python3.13 python3.10 python3}; do
+    local names=(python3.11 python3.12 python3.13 python3.10 python3)
+    [ -z "${PYTHON:-}" ] || names=("$PYTHON")
+    for name in "${names[@]}"; do
         "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
         "$name" -c 'import venv, ensurepip' 2>/dev/null && command -v "$name" && return
         bare=$name

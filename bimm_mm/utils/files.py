@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,18 @@ def write_any_name(stream: Any) -> None:
     r"""Let a text stream show names that are no UTF-8, as ``\udcff``."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors='backslashreplace')
+
+
+def write_reasons(reasons: Mapping[str, str], path: str | Path) -> None:
+    """Write a line per file, in order: its name, a tab, what is wrong.
+
+    Names keep their bytes, but a tab or a line break in one becomes a space.
+    """
+    lines = sorted(
+        re.sub(r'[\t\r\n]', ' ', name) + f'\t{reason}\n'
+        for name, reason in reasons.items()
+    )
+    write_bytes(''.join(lines).encode(errors='surrogateescape'), path)
 
 
 def write_json(content: Any, path: str | Path) -> None:

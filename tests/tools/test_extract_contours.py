@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -138,10 +139,17 @@ def test_mistakes_end_in_one_line(extract, folder):
     assert not (folder / 'out').exists()
 
 
-def test_names_that_are_not_utf8_are_listed(extract, folder, capsys):
-    name = b'data/\xff.mp4'
-    with open(name, 'wb') as file:
-        file.write(b'no video')
-    assert extract('data', '--out', 'out', *FAST) == 1
-    [line] = (folder / 'out' / 'failed.txt').read_bytes().splitlines()
-    assert line.startswith(name + b'\t')
+def test_names_may_be_anything(extract, call_tool, folder, capsys):
+    odd = b'\xff\n\t\'"<img src=x onerror=alert(1)>$(touch RAN)`touch RAN`; -'
+    shutil.copyfile('data/a b/eat.mkv', b'data/' + odd + b'.mkv')
+    Path(os.fsdecode(b'data/bad' + odd + b'.mp4')).write_text('no video')
+    assert extract('data', '--out', os.fsdecode(odd), *FAST) == 1
+    [line] = Path(os.fsdecode(odd), 'failed.txt').read_bytes().splitlines()
+    listed = odd.replace(b'\n', b' ').replace(b'\t', b' ')
+    assert line.startswith(b'data/bad' + listed + b'.mp4\t')
+    assert os.path.exists(odd + b'/' + odd + b'.mkv.zip')
+    look = (os.fsdecode(odd), '--data-root', 'data', '--out', 'a.png')
+    with pytest.raises(SystemExit, match=r'^0$'):
+        call_tool('browse_contours', *look)
+    assert '\\udcff' in capsys.readouterr().out
+    assert not list(folder.rglob('RAN'))

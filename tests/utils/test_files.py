@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bimm_mm.utils.files import atomic_path, write_json
+from bimm_mm.utils.files import atomic_path, write_json, write_reasons
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -33,3 +33,11 @@ def test_json_is_strict(tmp_path):
         'rest': [None, [None, 1]],
         'mIoU': [0.25, None, 3],
     }
+
+
+def test_names_keep_their_bytes_and_their_line(tmp_path):
+    names = {'\udcff\n\t.mp4': 'bad', 'a.mp4': 'empty'}
+    write_reasons(names, tmp_path / 'list.txt')
+    assert (tmp_path / 'list.txt').read_bytes() == (
+        b'a.mp4\tempty\n\xff  .mp4\tbad\n'
+    )

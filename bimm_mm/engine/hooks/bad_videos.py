@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.files import write_text
+from bimm_mm.utils.files import write_reasons
 
 _SHOWN = 10
 
@@ -112,8 +112,7 @@ class BadVideoHook(Hook):
     def _write(self, runner: Runner, bad: list[tuple[str, str]]) -> None:
         """Write all files known so far, as a whole."""
         self._known.update(bad)
-        lines = [f'{name}\t{why}\n' for name, why in self._known.items()]
-        write_text(''.join(sorted(lines)), _path(runner))
+        write_reasons(self._known, _path(runner))
 
 
 def _path(runner: Runner) -> str:
