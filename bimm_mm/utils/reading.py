@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,8 @@ def note_reading(path: str = '') -> None:
     folder = os.environ.get(_NOTES)
     if folder:
         content = os.fsencode(path) + b'\0'
-        os.pwrite(_note_file(folder, os.getpid()), content, 0)
+        with suppress(OSError):  # a full disk is no reason not to read
+            os.pwrite(_note_file(folder, os.getpid()), content, 0)
 
 
 def is_fatal(path: str) -> bool:
@@ -56,7 +57,7 @@ def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
         WorkerDiedError: In place of what PyTorch says.
     """
     _read_listed.cache_clear()
-    with TemporaryDirectory(prefix='bimm_mm_') as folder:
+    with TemporaryDirectory('_bimm_mm', ignore_cleanup_errors=True) as folder:
         os.environ.update({_NOTES: folder, _LISTED: str(listed or '')})
         try:
             yield len(_read_listed(str(listed))) if listed else 0
@@ -87,7 +88,7 @@ def _read_listed(listed: str) -> frozenset[str]:
 
 def _blamed(folder: str, processes: str | None) -> list[str]:
     """Files that dead processes were reading, or the one read for longest."""
-    notes = list(Path(folder).iterdir())
+    notes = list(Path(folder).glob('*'))  # whoever tidies up may be quick
     if processes is not None:
         dead = processes.split(', ')
         notes = [note for note in notes if note.name in dead]

@@ -173,7 +173,7 @@ def test_damage_inside_a_video_is_noticed(tmp_path):
         except UndecodableVideoError as error:
             refused += 1
             assert error.reason == 'Invalid data found when processing input'
-    # Without the strict decoder none is refused.
+    # Without the strict decoder 7 are refused.
     assert refused >= 19
     assert wrong == 0
 
