@@ -79,6 +79,11 @@ def read_features(path: str | Path) -> Features:
         if meta['format'] != FORMAT:
             raise ValueError(f'its format is {meta["format"]!r}')
         labels, paths = arrays.pop('labels'), arrays.pop('paths').tolist()
+        rows = {labels.shape, (len(paths),)}
+        rows |= {x.shape[:-1] for x in arrays.values()}
+        finite = all(np.isfinite(x).all() for x in arrays.values())
+        if not (arrays and finite and len(rows) == 1 and labels.dtype == int):
+            raise ValueError('its arrays are not finite or not of one length')
     except Exception as error:  # NumPy has a different one for each mistake
         raise ValueError(
             f'{path} is no feature file of tools/extract_features.py, or it '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -64,7 +65,23 @@ def newer(path) -> None:
     np.savez(path, meta=np.asarray(meta), labels=np.zeros(1), paths=['a'])
 
 
-@pytest.mark.parametrize('write', [foreign, pickled, cut_off, newer])
+def changed(path, **arrays) -> None:
+    write_features(make(), path)
+    np.savez(path, **{**np.load(path), **arrays})
+
+
+@pytest.mark.parametrize(
+    'write',
+    [
+        *(foreign, pickled, cut_off, newer),
+        partial(changed, labels=np.zeros(2, int)),
+        partial(changed, labels=np.array(['a', 'b', 'c'])),
+        partial(changed, features=np.full((3, 3), np.nan)),
+        partial(changed, features=np.array([['a'] * 3] * 3)),
+        partial(changed, features=np.zeros(3)),
+        partial(changed, other=np.zeros((2, 3))),
+    ],
+)
 def test_other_files_are_no_feature_files(tmp_path, write):
     path = tmp_path / 'a.npz'
     with pytest.raises(FileNotFoundError, match='extract_features'):

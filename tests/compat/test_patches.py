@@ -203,3 +203,13 @@ def test_a_folder_of_other_endings_only_is_named(tmp_path):
     (tmp_path / '1.JPG').touch()
     with pytest.raises(ValueError, match=r'no sample left.*\(1 \.JPG\)'):
         BaseSegDataset(data_prefix=dict(img_path=str(tmp_path)))
+
+
+def test_names_that_are_no_utf8_are_logged(tmp_path, capfd):
+    from mmengine.logging import MMLogger
+
+    path = tmp_path / 'run.log'
+    logger = MMLogger('odd', logger_name='odd', log_file=str(path))
+    logger.warning('undecodable: \udcff<img>.mp4')
+    assert 'undecodable: \\udcff<img>.mp4' in path.read_text()
+    assert 'Logging error' not in capfd.readouterr().err
