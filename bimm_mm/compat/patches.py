@@ -145,7 +145,9 @@ def check_datasets(module: ModuleType, run: Run) -> None:
         if is_main_process() and folder and not dataset.ann_file:
             keys = ('img_path', 'seg_map_path')
             read = [i[key] for i in infos for key in keys if i.get(key)]
-            left = describe_left_out(files_below(folder), read)
+            # Some read pictures out of other files.
+            if read or not infos:
+                left = describe_left_out(files_below(folder), read)
         if not infos:
             raise ValueError(
                 f'{dataset.ann_file or dataset.data_prefix} has no sample '

@@ -49,6 +49,7 @@ def coco(tmp_path):
             data_prefix=dict(img=str(tmp_path)),
             metainfo=dict(classes=classes),
             filter_cfg=dict(filter_empty_gt=True),
+            serialize_data=False,
             pipeline=[dict(type='LoadAnnotations', with_mask=True)],
         )
         check_annotations(dataset, 'train_dataloader', all_used=True)
@@ -130,6 +131,7 @@ def masks(tmp_path):
             data_root=str(tmp_path),
             metainfo=dict(classes=('a', 'b', 'c', 'd')),
             pipeline=[dict(type='LoadAnnotations')],
+            serialize_data=False,
             **options,
         )
         check_annotations(dataset, 'train_dataloader', all_used=all_used)

@@ -26,6 +26,7 @@ class Listed(BaseDataset):
         super().__init__(
             ann_file='train.txt',
             metainfo=dict(classes=classes) if classes else None,
+            serialize_data=False,
         )
 
     def load_data_list(self):
@@ -113,7 +114,7 @@ def folders(tmp_path):
         for name in names:
             (tmp_path / part / name).mkdir(parents=True)
             (tmp_path / part / name / f'{part}.jpg').touch()
-        return CustomDataset(str(tmp_path / part))
+        return CustomDataset(str(tmp_path / part), serialize_data=False)
 
     return make
 
