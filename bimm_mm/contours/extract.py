@@ -40,12 +40,11 @@ from bimm_mm.contours.format import (
 )
 from bimm_mm.contours.jobs import Job
 from bimm_mm.utils.files import DRAFT
-from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
+from bimm_mm.utils.shrunk import Video, read_small_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
-    Video,
     media_file,
 )
 

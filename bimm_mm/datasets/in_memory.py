@@ -22,7 +22,8 @@ from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.progress import track
-from bimm_mm.utils.video import UndecodableVideoError, Video, media_name
+from bimm_mm.utils.shrunk import Video
+from bimm_mm.utils.video import UndecodableVideoError, media_name
 
 _GIB = 2**30
 # Of what is available: the model and the batches need memory too.

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from bimm_mm.utils.reading import note_reading
-from bimm_mm.utils.video import UndecodableVideoError, media_file, shrink
+from bimm_mm.utils.video import UndecodableVideoError, media_file
 
 _MAX_BYTES = 2**30
 # FFmpeg finds damage inside a JPEG file that others fill with gray or noise;
@@ -50,26 +50,6 @@ def read_image(path: str) -> np.ndarray:
         raise UndecodableVideoError(path, 'it is damaged')
     note_reading()
     return image
-
-
-def read_small_image(
-    path: str, side: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read an image and shrink it.
-
-    Args:
-        path: The file.
-        side: Short side in pixels, at most.
-
-    Returns:
-        The image, (h, w, 3) uint8 RGB, and its size (H, W) before.
-
-    Raises:
-        UndecodableVideoError: See :func:`read_image`.
-    """
-    image = read_image(path)
-    frame = shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), side)
-    return frame, image.shape[:2]
 
 
 def image_bytes(path: str) -> bytes:

@@ -5,14 +5,12 @@ contours and AVA see the same frames. A frame's number counts what is shown:
 frames that a cut without re-encoding hides are left out, and where frames are
 stored in another order, or two in one packet, the order of display counts.
 
-Shapes: N frames of H x W pixels, turned as the file says; h x w of the
-shrunk ones.
+Shapes: N frames of H x W pixels, turned as the file says.
 """
 
 from __future__ import annotations
 
 import errno
-import math
 import os
 import re
 import stat
@@ -20,10 +18,8 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import cv2
 import numpy as np
 from mmengine.structures import BaseDataElement
 
@@ -379,57 +375,6 @@ class VideoReader:
             raise UndecodableVideoError(self.path, 'it is damaged') from None
 
 
-class Video:
-    """Every ``stride``-th frame of a video, shrunk. Use it in a ``with``.
-
-    Memory does not grow with the length of the video.
-
-    Args:
-        path: The file; ``.mp4`` is added to a name without an ending, as
-            mmaction2 does.
-        stride: One of so many frames is read, from frame 0.
-        side: Their short side in pixels, at most.
-        limit: Frames to read, at most.
-
-    Raises:
-        UndecodableVideoError: If it is missing, empty or no video.
-    """
-
-    def __init__(
-        self, path: str, *, stride: int, side: int, limit: int | None = None
-    ) -> None:
-        self.path = path
-        self._side = side
-        self._reader = VideoReader(path, seconds=math.inf)
-        self.file = self._reader.file
-        self.frame_count = len(self._reader)
-        self.avg_fps = self._reader.fps
-        self.indices = list(range(0, self.frame_count, stride)[:limit])
-        first = next(self._reader.iterate([0]))
-        self.size: tuple[int, int] = first.shape[:2]
-
-    def frames(self) -> Iterator[np.ndarray]:
-        """The frames, each (h, w, 3) uint8 RGB.
-
-        Raises:
-            UndecodableVideoError: If one cannot be decoded.
-        """
-        for frame in self._reader.iterate(self.indices):
-            yield shrink(frame, self._side)
-
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        """The frames in batches, each (N, h, w, 3) with N at most ``size``."""
-        frames = self.frames()
-        while batch := list(islice(frames, size)):
-            yield np.stack(batch)
-
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._reader.close()
-
-
 def media_file(path: str) -> str:
     """The file that is meant, see :func:`media_name`, if it is a file.
 
@@ -463,24 +408,6 @@ def check_access(file: str) -> None:
 def _check_time(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise _FaultError(_TOO_LONG)
-
-
-def shrink(frame: np.ndarray, side: int) -> np.ndarray:
-    """Make a picture smaller, never larger, by the mean over areas.
-
-    Args:
-        frame: (H, W, 3) uint8.
-        side: Short side in pixels, at most.
-
-    Returns:
-        (h, w, 3) uint8, of the same proportions.
-    """
-    height, width = frame.shape[:2]
-    short = min(height, width)
-    if short <= side:
-        return frame
-    size = (round(width * side / short), round(height * side / short))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def one_line(error: Exception, limit: int = 200) -> str:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from bimm_mm.datasets import SampleKey, in_memory
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils import video as reading
+from bimm_mm.utils import shrunk as reading
 from bimm_mm.utils.video import UndecodableVideoError
 
 Config = Callable[..., dict]

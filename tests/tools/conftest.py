@@ -15,7 +15,7 @@ from types import ModuleType
 import cv2
 import pytest
 
-from bimm_mm.utils.video import Video
+from bimm_mm.utils.shrunk import Video
 
 ROOT = Path(__file__).resolve().parents[2]
 

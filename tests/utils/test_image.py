@@ -18,7 +18,8 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 import bimm_mm.compat  # noqa: F401  the libraries' classes refuse as well
-from bimm_mm.utils.image import read_image, read_small_image
+from bimm_mm.utils.image import read_image
+from bimm_mm.utils.shrunk import read_small_image
 from bimm_mm.utils.video import UndecodableVideoError
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from mmaction.datasets.transforms import DecordDecode, DecordInit
 
+from bimm_mm.utils.shrunk import Video, shrink
 from bimm_mm.utils.video import (
     UndecodableVideoError,
-    Video,
-    shrink,
 )
 
 NATURAL = [
