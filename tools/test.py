@@ -20,6 +20,7 @@ from bimm_mm.apis.launch import (
     write_provenance,
 )
 from bimm_mm.apis.one_line import one_line_errors
+from bimm_mm.engine.config_check import check_config
 from bimm_mm.utils.files import write_json
 from bimm_mm.utils.processes import end_processes
 
@@ -44,12 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     add_cfg_options(parser, example='test_dataloader.batch_size=2')
     add_launcher(parser)
-    args = parser.parse_args()
-    try:
-        args.cfg = read_config(args)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    return args
+    return parser.parse_args()
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -57,6 +53,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.out and Path(args.out).suffix not in ('.json', '.pkl'):
         raise ValueError(f'--out {args.out} must end with .json or .pkl')
     cfg = load_config(args.config, args.cfg_options)
+    check_config(cfg)
     missing = [name for name in _NEEDED if cfg.get(name) is None]
     if missing:
         raise ValueError(
@@ -73,6 +70,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace) -> None:
     """Test."""
+    args.cfg = read_config(args)
     runner = build_runner(
         args.cfg, launcher=args.launcher, local_rank=args.local_rank
     )
@@ -88,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run, or say in one line what is wrong with the config."""
     args = parse_args()
-    with one_line_errors(args.cfg, debug=args.debug):
+    with one_line_errors(args):
         run(args)
 
 

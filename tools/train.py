@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from mmengine.config import Config
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import (
     check_device,
-    describe_batch,
     load_config,
     set_resume,
     set_work_dir,
@@ -23,9 +23,11 @@ from bimm_mm.apis.launch import (
     add_cfg_options,
     add_launcher,
     build_runner,
+    dry_run,
     write_provenance,
 )
 from bimm_mm.apis.one_line import one_line_errors
+from bimm_mm.engine.config_check import check_config
 from bimm_mm.utils.processes import end_processes
 
 
@@ -56,23 +58,25 @@ def parse_args() -> argparse.Namespace:
         help='scale the learning rate with the total batch size, relative to '
         'auto_scale_lr.base_batch_size of the config',
     )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='build everything, validate two samples, train until the first '
+        'update, print what the run is, and leave no file',
+    )
     add_cfg_options(
         parser,
         example='train_dataloader.batch_size=2 '
         'model.dorsal.areas.0.weight=0.5',
     )
     add_launcher(parser)
-    args = parser.parse_args()
-    try:
-        args.cfg = read_config(args)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    return args
+    return parser.parse_args()
 
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config with every flag applied."""
     cfg = load_config(args.config, args.cfg_options)
+    check_config(cfg)
     set_work_dir(cfg, args.config, args.work_dir)
     set_resume(cfg, args.resume)
     if args.amp:
@@ -86,11 +90,17 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train."""
+    """Train, or try it."""
+    args.cfg = read_config(args)
+    with dry_run(args.cfg) if args.dry_run else nullcontext():
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Build the runner and train."""
     runner = build_runner(
         args.cfg, launcher=args.launcher, local_rank=args.local_rank
     )
-    runner.logger.info(describe_batch(runner.cfg, runner.world_size))
     if starts_from_scratch(runner.cfg):
         runner.logger.warning(
             'no init_cfg, load_from or --resume: training from scratch'
@@ -103,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run, or say in one line what is wrong with the config."""
     args = parse_args()
-    with one_line_errors(args.cfg, debug=args.debug):
+    with one_line_errors(args):
         run(args)
 
 

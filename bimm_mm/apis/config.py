@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
-import inspect
+import traceback
 from collections.abc import Mapping
 from os.path import expanduser
 from pathlib import Path
@@ -11,17 +12,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-# What Runner reads from the config beside its own arguments.
-_READ_FROM_CFG = (
-    'model_wrapper_cfg',
-    'sync_bn',
-    'find_unused_parameters',
-    'activation_checkpointing',
-    'efficient_conv_bn_eval',
-    'compile',
-)
+from bimm_mm.engine.config_check import check_names, known_names
 
 
 def load_config(
@@ -29,35 +21,37 @@ def load_config(
 ) -> Config:
     """Read a config file and override parts of it.
 
-    ``Runner`` ignores top-level names that it does not know, so that a
-    misspelled one would train something else in silence; they end here.
-
     Args:
         path: The config file.
         options: Values by dotted key, such as
             ``{'train_dataloader.batch_size': 2}``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a top-level name is misspelled.
+        FileNotFoundError: If there is no such file, or a base is missing.
+        ValueError: If a file cannot be read as Python, or a top-level name
+            is misspelled.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f'there is no config file {path}: give the path of one in '
             'configs/, relative to where you are'
         )
-    cfg = Config.fromfile(path)
+    files = _find_files(str(path), [])
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        lines = [
+            f'{frame.filename}, line {frame.lineno}: '
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename in files
+        ]
+        raise ValueError(
+            f'{lines[-1] if lines else f"{path}: "}{type(error).__name__}: '
+            f'{error}'
+        ) from error
+    check_names(cfg, str(path))
     options = dict(options or {})
-    known = {*inspect.signature(Runner).parameters, *_READ_FROM_CFG}
-    for name in cfg:
-        # A file may have variables of its own, which resemble nothing.
-        near = difflib.get_close_matches(name, known, 1, cutoff=0.9)
-        if near and name not in known:
-            raise ValueError(
-                f'{path} sets {name!r}, which nothing reads: did you mean '
-                f'{near[0]!r}?'
-            )
-    known.update(cfg)
+    known = {*known_names(), *cfg}
     for key in options:
         name = key.partition('.')[0]
         if name not in known:
@@ -83,6 +77,29 @@ def _expand_home(node: Any) -> None:
             node[key] = expanduser(value)
         elif isinstance(value, (Mapping, list)):
             _expand_home(value)
+
+
+def _find_files(path: str, above: list[str]) -> list[str]:
+    """A config file and all its bases, which MMEngine reads without end."""
+    path = str(Path(path).expanduser().absolute())
+    chain = [*above, path]
+    if path in above:
+        raise ValueError(f'a config is its own _base_: {" > ".join(chain)}')
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'{above[-1]}: its _base_ {path} does not exist'
+        )
+    if Path(path).suffix == '.py':
+        try:
+            ast.parse(Path(path).read_text('utf-8'))
+        except SyntaxError as error:
+            raise ValueError(
+                f'{path}, line {error.lineno}: {error.msg}'
+            ) from error
+    files = [path]
+    for base in Config._get_base_files(path):
+        files += _find_files(Config._get_cfg_path(base, path)[0], chain)
+    return files
 
 
 def set_work_dir(
@@ -176,22 +193,3 @@ def use_auto_scale_lr(cfg: Config) -> None:
             'config: the total batch size that its learning rate is for'
         )
     cfg.auto_scale_lr.enable = True
-
-
-def describe_batch(cfg: Config, processes: int) -> str:
-    """One line: total batch size and learning rate as they take effect."""
-    size = cfg.train_dataloader.batch_size
-    lr = cfg.optim_wrapper.optimizer.lr
-    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
-    scale = cfg.get('auto_scale_lr', {})
-    base, ratio = scale.get('base_batch_size'), 1.0
-    if scale.get('enable'):
-        ratio = processes * size / base
-    line = (
-        f'total batch size {processes * size * steps} = {processes} '
-        f'process(es) x {size} per process x {steps} accumulated step(s); '
-        f'learning rate {lr * ratio:.4g} = {lr:.4g} x {ratio:.4g}'
-    )
-    if base and not scale.get('enable'):
-        line += f' (written for {base}; --auto-scale-lr adapts it)'
-    return line

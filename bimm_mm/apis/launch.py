@@ -8,6 +8,9 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,7 +19,7 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from bimm_mm.engine.runner import StrictRunner
+from bimm_mm.engine.runner import StrictRunner, newest_checkpoint
 from bimm_mm.utils.files import write_text
 from bimm_mm.utils.processes import prepare_cpu_processes
 from bimm_mm.version import __version__
@@ -73,6 +76,30 @@ def build_runner(
     if launcher != 'none':
         prepare_cpu_processes(cfg)
     return StrictRunner.from_cfg(cfg)
+
+
+@contextmanager
+def dry_run(cfg: Config) -> Iterator[None]:
+    """Let a run do one update, in a folder that is removed afterwards.
+
+    Args:
+        cfg: A full config with ``work_dir``; changed in place.
+    """
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = newest_checkpoint(cfg.work_dir)
+        cfg.resume = cfg.load_from is not None
+    cfg.custom_hooks = [
+        *[
+            hook
+            for hook in cfg.get('custom_hooks') or []
+            # It validates everything before the first step.
+            if hook.get('type') != 'bimm_mm.FirstValHook'
+        ],
+        dict(type='bimm_mm.DryRunHook'),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        yield
 
 
 @master_only

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+import traceback
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.reading import WorkerDiedError
 
+# Functions of MMEngine that build parts, and what they call the config.
+_BUILDERS = {'build_from_cfg': 'cfg', 'build_dataloader': 'dataloader'}
+
 
 @contextmanager
-def one_line_errors(cfg: Config, *, debug: bool) -> Iterator[None]:
+def one_line_errors(args: Namespace) -> Iterator[None]:
     """End the process with one line if a run fails before its first step.
 
     Args:
-        cfg: The config that is built; the line names its key.
-        debug: Whether to let errors through, with their traceback.
+        args: Of the command line. ``debug`` lets errors through, with their
+            traceback; ``cfg``, once it is there, is the config that is
+            built, whose key the line names.
 
     Raises:
         SystemExit: With status 2, in place of an error before the first step
@@ -32,9 +40,10 @@ def one_line_errors(cfg: Config, *, debug: bool) -> Iterator[None]:
         yield
     except Exception as error:
         died = isinstance(error, WorkerDiedError)
-        if debug or (StrictRunner.began and not died):
+        if args.debug or (StrictRunner.began and not died):
             raise
         name = Path(sys.argv[0]).name
+        cfg = getattr(args, 'cfg', None) or Config()
         print(
             f'{name}: error: {explain(error, cfg)} (--debug shows the '
             'traceback)',
@@ -49,15 +58,26 @@ def explain(error: Exception, cfg: Config) -> str:
     MMEngine builds every part of a config in a function of its own, whose
     arguments the traceback still has.
     """
+    # Test data are often described by the same words as validation data.
+    parts = dict(
+        sorted(cfg.to_dict().items(), key=lambda i: i[0].startswith('test'))
+    )
     where = ''
-    parts = cfg.to_dict()
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_name == 'build_from_cfg':
-            where = find_key(parts, frame.f_locals.get('cfg')) or where
-        trace = trace.tb_next
+    modules = []
+    frames = [*traceback.walk_tb(error.__traceback__)]
+    if error.__cause__:
+        frames += traceback.walk_tb(error.__cause__.__traceback__)
+    for frame, _ in frames:
+        built = _BUILDERS.get(frame.f_code.co_name, '')
+        where = find_key(parts, frame.f_locals.get(built)) or where
+        if isinstance(frame.f_locals.get('self'), nn.Module):
+            modules.append(frame.f_locals['self'])
+    if modules and not where:
+        names = {part: name for name, part in modules[0].named_modules()}
+        known = [names[part] for part in modules if names.get(part)]
+        where = '.'.join(['model', *known[-1:]]).replace('.module.', '.')
     text = ' '.join(str(error).split()) or 'no reason is given'
+    text = textwrap.shorten(text, 600)
     kind = type(error).__name__
     if not isinstance(error, (FileNotFoundError, ValueError)):
         text = f'{kind}: {text}'
@@ -86,6 +106,6 @@ def _is_from(part: Any, node: Any) -> bool:
     return (
         isinstance(node, Mapping)
         and isinstance(part, Mapping)
-        and 'type' in node
+        and ('type' in node or 'sampler' in node)
         and all(k in part and part[k] == v for k, v in node.items())
     )

@@ -1,8 +1,10 @@
 """Hooks, metrics and what else the runner needs."""
 
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
+from bimm_mm.engine.hooks.before_start import BeforeStartHook
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.engine.hooks.diagnosis import DiagnosisHook
+from bimm_mm.engine.hooks.dry_run import DryRunHook
 from bimm_mm.engine.hooks.finite_loss import FiniteLossHook
 from bimm_mm.engine.hooks.first_val import FirstValHook
 from bimm_mm.engine.hooks.full_precision import FullPrecisionHook
@@ -16,9 +18,11 @@ from bimm_mm.engine.runner import StrictRunner, newest_checkpoint
 __all__ = [
     'AreaLoss',
     'BadVideoHook',
+    'BeforeStartHook',
     'CPUAmpOptimWrapper',
     'CheckpointHook',
     'DiagnosisHook',
+    'DryRunHook',
     'FiniteLossHook',
     'FirstValHook',
     'FullPrecisionHook',

@@ -7,15 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from bimm_mm.datasets.ava import AVAKeyframeDataset
+from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
+from bimm_mm.engine.hooks.before_start import (
+    BeforeStartHook,
+    check_schedule,
+    check_train_loop,
+)
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.engine.loops import EpochLoop, IterLoop
 from bimm_mm.models.checkpoints.load import (
@@ -74,8 +83,9 @@ class RunLayout(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f'{self.total_batch} ({self.processes} process(es) x '
-            f'{self.batch_size} x {self.accumulated} accumulated)'
+            f'{self.total_batch} = {self.processes} process(es) x '
+            f'{self.batch_size} per process x {self.accumulated} accumulated '
+            'step(s)'
         )
 
     def same_schedule(self, other: RunLayout) -> bool:
@@ -161,6 +171,26 @@ class StrictRunner(Runner):
     _resume: bool
     _load_from: str | None
     _train_dataloader: Any
+
+    @classmethod
+    def from_cfg(cls, cfg: dict | ConfigDict | Config) -> Runner:
+        """Build a runner, unless the config has a mistake.
+
+        Raises:
+            ValueError: Names the key; see
+                :func:`bimm_mm.engine.config_check.check_config`.
+        """
+        check_config(cfg)
+        return super().from_cfg(cfg)
+
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Hook | dict] | None = None,
+        custom_hooks: list[Hook | dict] | None = None,
+    ) -> None:
+        """Register the config's hooks, and the check before the start."""
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(BeforeStartHook())
 
     def train(self) -> nn.Module:
         """Train; see MMEngine's ``Runner.train``.
@@ -373,9 +403,51 @@ class StrictRunner(Runner):
         by_epoch = options.pop('by_epoch', None)
         kind = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}
         ours = _LOOPS.get(options.pop('type', kind.get(by_epoch)))
-        if ours is not None:
-            return ours(self, self._train_dataloader, **options)
-        return super().build_train_loop(loop)
+        both = by_epoch is not None and 'type' in loop  # an error
+        if ours is not None and not both:
+            built = ours(self, self._train_dataloader, **options)
+        else:
+            built = super().build_train_loop(loop)
+        check_train_loop(built, self.world_size)
+        return built
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedules, if they fit into the run."""
+        check_schedule(scheduler, self._train_loop)
+        return super().build_param_scheduler(scheduler)
+
+    def scale_lr(
+        self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None
+    ) -> None:
+        """Scale learning rates with all samples of an update.
+
+        MMEngine's own counts no accumulated steps.
+
+        Raises:
+            ValueError: If the batch size to start from is not given.
+        """
+        given = auto_scale_lr or {}
+        base, enabled = given.get('base_batch_size', 0), given.get('enable')
+        if enabled and base < 1:
+            raise ValueError(
+                f'auto_scale_lr.base_batch_size={base}: give the total batch '
+                'size that the learning rate is for'
+            )
+        layout = RunLayout.of(self)
+        scale = layout.total_batch / base if enabled else 1.0
+        groups = optim_wrapper.optimizer.param_groups
+        rate = max(group['lr'] for group in groups)
+        for group in groups:
+            group['lr'] *= scale
+        self.logger.info(
+            f'total batch size {layout}; learning rate {rate * scale:.4g} = '
+            f'{rate:.4g} x {scale:.4g}'
+            + (
+                f' (written for {base}; --auto-scale-lr adapts it)'
+                if base and not enabled
+                else ''
+            )
+        )
 
 
 def _replacing(loader: Any) -> Any:

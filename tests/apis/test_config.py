@@ -11,13 +11,11 @@ from mmengine.config import Config
 from bimm_mm.apis.config import (
     check_checkpoint,
     check_device,
-    describe_batch,
     load_config,
     set_resume,
     set_work_dir,
     starts_from_scratch,
     use_amp,
-    use_auto_scale_lr,
 )
 
 TEXT = """
@@ -47,6 +45,22 @@ def gpu(monkeypatch):
 def test_a_misspelled_name_in_the_file_is_told(config):
     config.write_text(TEXT + "optim_wraper = dict(type='X')\n")
     with pytest.raises(ValueError, match="did you mean 'optim_wrapper'"):
+        load_config(config)
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('x = (1,\ny = 2\n', r'toy\.py, line 1: .* was never closed'),
+        ('x = 1\ny = z\n', r'toy\.py, line 2: NameError: .*z'),
+        ("_base_ = 'a.py'\n", r'toy\.py: its _base_ .*a\.py does not exist'),
+        ("_base_ = 'b.py'\n", r'own _base_: .*toy\.py > .*b\.py > .*toy\.py'),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(config, text, words):
+    config.write_text(text)
+    config.with_name('b.py').write_text("_base_ = 'toy.py'\n")
+    with pytest.raises((FileNotFoundError, ValueError), match=words):
         load_config(config)
 
 
@@ -103,18 +117,6 @@ def test_amp_leaves_other_wrappers_alone(config):
     cfg.optim_wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(ValueError, match='ApexOptimWrapper'):
         use_amp(cfg)
-
-
-def test_auto_scale_lr_and_the_line_in_the_log(config):
-    cfg = load_config(config)
-    cfg.optim_wrapper.accumulative_counts = 3
-    line = describe_batch(cfg, 2)
-    assert 'total batch size 24' in line
-    assert 'learning rate 0.1 ' in line
-    assert '--auto-scale-lr adapts it' in line
-    use_auto_scale_lr(cfg)
-    # mmengine scales by processes x size, here 8 of 32.
-    assert 'learning rate 0.025 ' in describe_batch(cfg, 2)
 
 
 def test_training_from_scratch_is_noticed():

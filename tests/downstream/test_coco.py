@@ -60,6 +60,7 @@ def shrink(pictures: Path, toy_arch: dict) -> Callable[[Config], None]:
         cfg.model.test_cfg.rcnn.max_per_img = 20
         cfg.train_cfg.max_epochs = 1
         cfg.param_scheduler[0].end = 2
+        cfg.param_scheduler[1].milestones = [1]
 
     return change
 

@@ -69,7 +69,7 @@ def test_mistakes_end_with_one_line(
     [
         (
             ['model.backbone.num_heds=3'],
-            r'model\.backbone: TypeError: BIMMVisionTransformer.*num_heds',
+            r"backbone\.num_heds: BIMMVisionTransformer .* mean 'num_frames'",
         ),
         (
             ['model.areas.0.after_block=99'],
@@ -77,11 +77,11 @@ def test_mistakes_end_with_one_line(
         ),
         (
             ['model.areas.1.target.type=bimm_mm.ContourTargt'],
-            r'model\.areas\.1\.target: KeyError: .*ContourTargt is not',
+            r"areas\.1\.target\.type: .*ContourTargt.* mean 'bimm_mm.ContourT",
         ),
         (
             ['optim_wrapper.optimizer.wieght_decay=1'],
-            r'optim_wrapper\.optimizer: TypeError: .*wieght_decay',
+            r"optimizer\.wieght_decay: AdamW .* did you mean 'weight_decay'",
         ),
         (['model.backbone.patch_size=7'], r'patches of \(1, 7, 7\)'),
         (
@@ -101,6 +101,29 @@ def test_mistakes_in_a_part_name_its_key(
     _, _, said = capsys.readouterr().err.rpartition('train.py: error: ')
     assert re.search(words, said), said
     assert said.count('\n') == 1
+
+
+def test_dry_run_does_one_update_and_leaves_nothing(
+    call_tool, capsys, monkeypatch, quickstart_data
+):
+    monkeypatch.chdir(quickstart_data)
+    before = sorted(Path().rglob('*'))
+    options = (*TINY, 'optim_wrapper.accumulative_counts=2')
+    with pytest.raises(SystemExit) as exit_code:
+        call_tool('train', VENTRAL, '--dry-run', '--cfg-options', *options)
+    assert exit_code.value.code == 0
+    assert sorted(Path().rglob('*')) == before
+    said = capsys.readouterr().out
+    # Two steps are one update here.
+    assert 'Epoch(train) [1][2/4]' in said
+    assert 'Epoch(train) [1][3/4]' not in said
+    for line in (
+        r'training set +8 samples',
+        r'total batch +4 = 1 process\(es\) x 2 per process x 2 accumulated',
+        r'steps +4 an epoch, 4 in all',
+        r'validation +8 samples, measured with V1/mse, .*V4/ratio',
+    ):
+        assert re.search(line, said), line
 
 
 def test_joint_stage_without_the_first_says_what_to_do(

@@ -1,0 +1,125 @@
+"""Names and values that nothing reads or that cannot be meant."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from bimm_mm.engine.config_check import check_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+FINETUNE = 'downstream/imagenet/finetune_bimm_in1k'
+JOINT = 'bimm/pretrain_joint_ucf101'
+
+
+@cache
+def _read(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        FINETUNE,
+        JOINT,
+        'ablations/ablation_videomae',
+        'baselines/pretrain_mae_st_k400',
+        'baselines/pretrain_omnimae_in1k_k400',
+        'downstream/ade20k/finetune_ade20k',
+        'downstream/ava/finetune_ava',
+        'downstream/coco/finetune_coco',
+        'downstream/k400/finetune_k400',
+        'mam2/pretrain_mam2_ucf101',
+        'quickstart/pretrain_ventral',
+    ],
+)
+def test_our_configs_have_no_mistake(name):
+    check_config(_read(name))
+
+
+@pytest.mark.parametrize(
+    ('name', 'key', 'value', 'words'),
+    [
+        (JOINT, 'model.share_block', 1, "did you mean 'share_blocks'"),
+        (JOINT, 'model.share_blocks', 4.0, 'must be a whole number'),
+        (JOINT, 'model.dorsal_weight', '0.5', 'must be a number, not str'),
+        (JOINT, 'model.dorsal_weight', -1, 'give 0 or more'),
+        (JOINT, 'model.dorsal_weight', float('nan'), 'is not a number'),
+        (JOINT, 'model.dorsal.areas.0.weight', -0.5, 'areas.0.weight=-0.5'),
+        (JOINT, 'data_preprocessor.mean', [0.4, 0.5, 0.5], 'multiply by 255'),
+        (
+            JOINT,
+            'train_dataloader.sampler.type',
+            'DefaultSampler',
+            'use bimm_mm.EpochSampler',
+        ),
+        (JOINT, 'env_cfg.cudnn', True, "did you mean 'cudnn_benchmark'"),
+        (
+            JOINT,
+            'optim_wrapper.paramwise_cfg.flat_mult',
+            0.0,
+            "did you mean 'flat_decay_mult'",
+        ),
+        (
+            JOINT,
+            'model.dorsal.areas.2.target.type',
+            'MotionTarget',
+            "did you mean 'bimm_mm.MotionTarget'",
+        ),
+        (
+            FINETUNE,
+            'default_hooks.checkpoint.max_keep_ckpt',
+            1,
+            "did you mean 'max_keep_ckpts'",
+        ),
+        (
+            FINETUNE,
+            'default_hooks.checkpoint.interval',
+            '5',
+            r"checkpoint\.interval='5' must be a whole number",
+        ),
+        (FINETUNE, 'default_hooks.loger', dict(), "did you mean 'logger'"),
+        (FINETUNE, 'auto_scale_lr.enabled', True, "did you mean 'enable'"),
+        (FINETUNE, 'optimizer', dict(type='SGD'), 'optim_wrapper.optimizer'),
+        (
+            FINETUNE,
+            'train_dataloader.dataset.pipeline.1.crop_ratio_range',
+            (8, 100),
+            'a share, no percentage',
+        ),
+        (
+            'downstream/coco/finetune_coco',
+            'model.rpn_head.anchor_generator.stride',
+            [4],
+            "did you mean 'strides'",
+        ),
+    ],
+)
+def test_a_mistake_names_its_key_and_the_remedy(name, key, value, words):
+    cfg = copy.deepcopy(_read(name))
+    cfg.merge_from_dict({key: value})
+    cfg = Config(cfg.to_dict())
+    with pytest.raises(ValueError, match=words) as error:
+        check_config(cfg)
+    assert key.rpartition('.')[2] in str(error.value)
+
+
+def test_variables_of_a_file_may_have_any_name(tmp_path):
+    """Unless they are settings elsewhere and say something else."""
+    path = tmp_path / 'mine.py'
+    base = CONFIGS / 'quickstart' / 'pretrain_ventral.py'
+    path.write_text(
+        f'_base_ = {str(base)!r}\n'
+        'batch_size = 3\n'
+        'train_dataloader = dict(batch_size=batch_size)\n'
+        'max_epochs = 8\n'
+        'note = 1\n'
+    )
+    check_config(Config.fromfile(path))
+    path.write_text(path.read_text().replace('= 8', '= 80'))
+    with pytest.raises(ValueError, match=r"mean 'train_cfg\.max_epochs'"):
+        check_config(Config.fromfile(path))
