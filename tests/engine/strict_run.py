@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -47,8 +48,8 @@ class Numbers(Dataset):
         return dict(img_path=f'/data/{self.folder}/{index}.png')
 
     def __getitem__(self, key: SampleKey | int) -> dict[str, Tensor]:
-        key = key if isinstance(key, int) else tuple(key)
-        generator = torch.Generator().manual_seed(hash(key) % 2**31)
+        seed = hash(key if isinstance(key, int) else tuple(key)) % 2**31
+        generator = torch.Generator().manual_seed(seed)
         return dict(inputs=torch.rand(3, generator=generator))
 
 
@@ -64,7 +65,7 @@ class Toy(BaseModel):
         if not PRETRAINED.exists():
             raise FileNotFoundError(PRETRAINED)
 
-    def forward(self, inputs: Tensor, mode: str) -> dict[str, Tensor]:
+    def forward(self, inputs: Tensor, mode: str) -> Any:
         time.sleep(self.pause)
         error = self.linear(inputs) - torch.rand(())
         if mode == 'predict':
