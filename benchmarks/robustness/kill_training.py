@@ -121,6 +121,15 @@ def finish(processes: list[Any], seconds: float | None = None) -> bool:
     return True
 
 
+def wait_for_step(folder: Path, lines: int, processes: list[Any]) -> None:
+    """Until a run has trained or validated, or has ended."""
+    record = folder / 'record.txt'
+    while all(process.is_alive() for process in processes):
+        if record.exists() and record.read_text().count('\n') > lines:
+            return
+        time.sleep(0.02)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """Of the last checkpoint."""
     path = newest_checkpoint(folder)
@@ -130,7 +139,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def read(folder: Path) -> list[list[Any]]:
     """The lines of a run's record."""
-    text = (folder / 'record.txt').read_text()
+    path = folder / 'record.txt'
+    text = path.read_text() if path.exists() else ''
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -156,15 +166,21 @@ def measure(family: str, data: Path, size: int, kills: int) -> str:
     begin = time.monotonic()
     finish(start(family, data, whole, size))
     times = [when for _, _, when in read(whole)]
-    build = times[0] - begin
-    # A little more than an epoch: most runs get one epoch further.
-    longest = build + 1.5 * (times[-1] - times[0]) / 3
+    build, epoch = times[0] - begin, (times[-1] - times[0]) / 3
     done, runs, wrong, rows = 0, 0, list[str](), 0
     while done < kills or not runs:
         killed = folder / f'killed{runs}'
         while True:
-            wait = random.uniform(0, longest) if done < kills else None
-            if finish(start(family, data, killed, size), wait):
+            lines = len(read(killed))
+            processes = start(family, data, killed, size)
+            wait = None
+            if done < kills:
+                # Every fourth one while it is built or resumed.
+                wait = random.uniform(0, build)
+                if random.random() < 0.75:
+                    wait_for_step(killed, lines, processes)
+                    wait = random.uniform(0, 1.5 * epoch)
+            if finish(processes, wait):
                 break
             done += 1
         runs += 1
