@@ -316,7 +316,7 @@ class StrictRunner(Runner):
                 f'{filename} has no optimizer state, so no run can go on from '
                 'it: give it as load_from, or --resume without a file'
             )
-        if 'layout' not in checkpoint['meta']:
+        if 'layout' not in checkpoint.get('meta', {}):
             raise ValueError(
                 f'{filename} does not say how its run was laid out (batch '
                 'size, processes, steps), so it cannot go on as it was: '

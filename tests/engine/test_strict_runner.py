@@ -292,8 +292,14 @@ def test_weights_alone_cannot_be_resumed(tmp_path):
     content = torch.load(path)
     del content['optimizer']
     torch.save(content, tmp_path / 'best.pth')
-    with pytest.raises(ValueError, match='no optimizer state'):
-        run(tmp_path, resume=True, load_from=str(tmp_path / 'best.pth'))
+    other = dict(model=content['state_dict'], optimizer={}, epoch=1)
+    torch.save(other, tmp_path / 'mae.pth')
+    for name, words in (
+        ('best', r'no optimizer state'),
+        ('mae', r'does not say how .* start a new run from it with load_from'),
+    ):
+        with pytest.raises(ValueError, match=rf'{name}\.pth .*{words}'):
+            run(tmp_path, resume=True, load_from=str(tmp_path / f'{name}.pth'))
 
 
 @pytest.mark.parametrize('damage', ['cut', 'flip', 'empty', 'text'])
