@@ -41,7 +41,6 @@ _LOOPS: dict[Any, type[BaseLoop]] = {
     'EpochBasedTrainLoop': EpochLoop,
     'IterBasedTrainLoop': IterLoop,
 }
-_STEPS = ('after_train_iter', 'after_val_iter', 'after_test_iter')
 # What changes in the state of a schedule while it runs.
 _MOVING = {'last_step', '_global_step', '_last_value', 'verbose'}
 _MOVING |= {'best', 'num_bad_epochs', 'cooldown_counter'}

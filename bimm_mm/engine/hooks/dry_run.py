@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from bimm_mm.engine.hooks.before_start import BeforeStartHook
-from bimm_mm.engine.runner import RunLayout
+from bimm_mm.engine.layout import RunLayout
 from bimm_mm.registry import HOOKS
 
 
