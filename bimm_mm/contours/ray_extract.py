@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shlex
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,11 +154,16 @@ def _connect(address: str) -> None:
     # Workers also find a package that is a checkout and not installed.
     paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH')]
     variables = {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+    environment: dict[str, Any] = {'env_vars': variables}
+    python = shlex.quote(sys.executable)
+    if address == 'local' and python != sys.executable:
+        # Ray hands the path of Python to a shell as it is.
+        environment['py_executable'] = python
     ray.init(
         address,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={'env_vars': variables},
+        runtime_env=environment,
         **own,
     )
 

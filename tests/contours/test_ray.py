@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -61,7 +62,11 @@ def cluster(tmp_path_factory):
         object_store_memory=100 * 2**20,
         include_dashboard=False,
         log_to_driver=False,
-        runtime_env={'env_vars': {'PYTHONPATH': paths}},
+        runtime_env={
+            'env_vars': {'PYTHONPATH': paths},
+            # Which may lie in a folder with a space.
+            'py_executable': shlex.quote(sys.executable),
+        },
     )
     yield folder
     ray.shutdown()

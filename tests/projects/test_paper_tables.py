@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -438,15 +439,18 @@ def test_commands_are_printed_in_order_and_shared_stages_once(
     run_table.main(command)
     lines = capsys.readouterr().out.splitlines()
     tuned, tools = 'work_dirs/tune_from_a', os.path.relpath(ROOT / 'tools')
+    train, test = (
+        shlex.join(['bash', f'{tools}/dist_{task}.sh'])
+        for task in ('train', 'test')
+    )
     init = 'model.backbone.init_cfg.checkpoint=work_dirs/a/epoch_2.pth'
     assert lines[2:8] == [
         '# train a, after "train stage1"',
-        f'bash {tools}/dist_train.sh a.py 8 --work-dir work_dirs/a --resume',
+        f'{train} a.py 8 --work-dir work_dirs/a --resume',
         '# train tune_from_a, after "train a"',
-        f'bash {tools}/dist_train.sh tune.py 8 --work-dir {tuned} --resume '
-        f'--cfg-options {init}',
+        f'{train} tune.py 8 --work-dir {tuned} --resume --cfg-options {init}',
         '# test tune_from_a, after "train tune_from_a"',
-        f'bash {tools}/dist_test.sh tune.py {tuned}/epoch_2.pth 8 --work-dir '
+        f'{test} tune.py {tuned}/epoch_2.pth 8 --work-dir '
         f'{tuned} --out {tuned}/epoch_2.json --cfg-options {init}',
     ]
     assert lines[8] == '# train b, after "train stage1"' and len(lines) == 14
