@@ -112,6 +112,8 @@ _IMPLIED = {
 }
 # Keys beside the arguments of a class, which its builder takes.
 _OF_BUILDERS = ('type', '_scope_', 'priority', 'constructor', 'paramwise_cfg')
+# Modules whose classes say all of their arguments and types.
+_TYPED = ('bimm_mm', 'torch', 'mmengine.optim.optimizer')
 _SHARES = ('prob', 'crop_ratio_range', 'area_range', 'flip_ratio')
 
 
@@ -401,7 +403,7 @@ def _options(kind: Callable, *extra: str) -> _Options:
         passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
         if not passes_on:
             break
-    known = kind.__module__.startswith(('bimm_mm', 'torch'))
+    known = kind.__module__.startswith(_TYPED)
     return _Options(
         found, known and not passes_on, getattr(kind, '__name__', str(kind))
     )
