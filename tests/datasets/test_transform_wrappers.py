@@ -228,7 +228,10 @@ def test_a_bad_video_is_noted_and_counted_once(repeated, tmp_path):
     assert samples[2].index == samples[3].index != 1
     assert 'replaced' in samples[2] and 'replaced' not in samples[3]
     batch = {'data_samples': samples}
-    runner = SimpleNamespace(work_dir=str(tmp_path))
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        train_dataloader=SimpleNamespace(dataset=range(2)),
+    )
     hook = BadVideoHook(0.34)
     hook.after_train_iter(runner, 0, batch)
     with pytest.raises(RuntimeError, match=r'1 of 2 files \(50\.0%\)'):

@@ -38,7 +38,11 @@ STRUCTURE = HERE / 'structure.json.gz'
 BATCH = 2
 # What a run reads of a config. The rest are helper variables of its files,
 # such as `train_pipeline`: they act through what is built from them.
-READ = {*inspect.signature(Runner).parameters, 'custom_imports'}
+READ = {
+    *inspect.signature(Runner).parameters,
+    'custom_imports',
+    'runner_type',
+}
 
 
 def leaf_configs() -> list[Path]:
