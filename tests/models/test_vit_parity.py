@@ -1,5 +1,8 @@
 """The encoder against those of other projects, with their weights."""
 
+from types import ModuleType
+from typing import Any
+
 import pytest
 import torch
 from mmpretrain.models.backbones import VisionTransformer
@@ -153,6 +156,20 @@ def test_mmseg_mae():
         assert_same(our_map, their_map)
 
 
+def videomae_config(transformers: ModuleType, **options: Any) -> Any:
+    """Of a VideoMAE as small as ours here."""
+    return transformers.VideoMAEConfig(
+        image_size=32,
+        num_frames=4,
+        hidden_size=DIM,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=HEADS,
+        intermediate_size=4 * DIM,
+        layer_norm_eps=1e-6,
+        **options,
+    )
+
+
 @torch.no_grad()
 def test_transformers_videomae_finetuned():
     """Its last norm stands beside the encoder, after the mean."""
@@ -161,16 +178,7 @@ def test_transformers_videomae_finetuned():
     )
     theirs = randomized(
         transformers.VideoMAEForVideoClassification(
-            transformers.VideoMAEConfig(
-                image_size=32,
-                num_frames=4,
-                hidden_size=DIM,
-                num_hidden_layers=DEPTH,
-                num_attention_heads=HEADS,
-                intermediate_size=4 * DIM,
-                layer_norm_eps=1e-6,
-                num_labels=5,
-            )
+            videomae_config(transformers, num_labels=5)
         )
     )
     theirs.fc_norm.eps = 1e-6  # theirs is torch's own 1e-5
@@ -188,16 +196,7 @@ def test_transformers_videomae(key_bias):
     )
     theirs = randomized(
         transformers.VideoMAEModel(
-            transformers.VideoMAEConfig(
-                image_size=32,
-                num_frames=4,
-                hidden_size=DIM,
-                num_hidden_layers=DEPTH,
-                num_attention_heads=HEADS,
-                intermediate_size=4 * DIM,
-                layer_norm_eps=1e-6,
-                use_mean_pooling=False,
-            )
+            videomae_config(transformers, use_mean_pooling=False)
         )
     )
     ours = load(theirs, **VIDEO, key_bias=key_bias, out_type='raw')
