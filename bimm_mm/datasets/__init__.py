@@ -7,9 +7,9 @@ configs, so that mmaction2 is needed only where videos are.
 from bimm_mm.datasets.ava import AVAKeyframeDataset
 from bimm_mm.datasets.in_memory import InMemoryVideoDataset
 from bimm_mm.datasets.samplers import (
-    AlternatingSampler,
     EndlessSampler,
     EpochSampler,
+    MixedBatchSampler,
 )
 from bimm_mm.datasets.transforms.formatting import PackClipInputs
 from bimm_mm.datasets.transforms.loading import (
@@ -40,7 +40,6 @@ from bimm_mm.utils.random_state import SampleKey
 
 __all__ = [
     'AVAKeyframeDataset',
-    'AlternatingSampler',
     'AppendFollowing',
     'DatasetWrapper',
     'EndlessSampler',
@@ -49,6 +48,7 @@ __all__ = [
     'GTBoxesOnly',
     'InMemoryVideoDataset',
     'LoadContour',
+    'MixedBatchSampler',
     'MixedDataset',
     'PackClipInputs',
     'PerClip',

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from torch.utils.data import ConcatDataset
+from torch.utils.data import Sampler
 
 from bimm_mm.registry import DATA_SAMPLERS
 from bimm_mm.utils.random_state import SampleKey
@@ -57,57 +58,88 @@ class EndlessSampler(InfiniteSampler):
 
 
 @DATA_SAMPLERS.register_module()
-class AlternatingSampler(EpochSampler):
-    """A batch of the first dataset, a batch of the second, and so on.
+class MixedBatchSampler(Sampler):
+    """Batches of either part of a :class:`bimm_mm.MixedDataset` (OmniMAE).
 
-    The dataset with the fewest batches decides how long an epoch is; of the
-    others another random part is loaded in every epoch. The order follows
-    from (seed, epoch), so that a resumed run loads what an uninterrupted one
-    does, and all ranks load from the same dataset at the same step.
+    Every step of an epoch is of one part, and which one is drawn: the order
+    of steps, and that of samples, follow from (seed, epoch), so that a
+    resumed run loads what an uninterrupted one does, and all ranks load from
+    the same part at the same step.
 
     Args:
-        dataset: A :class:`bimm_mm.MixedDataset`.
-        batch_size: That of the dataloader.
-        shuffle: Whether every epoch has an order of its own.
-        seed: As of :class:`bimm_mm.EpochSampler`.
+        sampler: A :class:`bimm_mm.EpochSampler` of the dataset; MMEngine
+            passes it on, and its epoch, seed and ``shuffle`` are used.
+        batch_size: Crops per step, of the dataloader.
+        crops: How many crops a file of each part gives; a step loads
+            ``batch_size / crops`` files.
+        passes: Which share of each part an epoch shows, in (0, 1]; another
+            random share in every epoch.
 
     Raises:
-        ValueError: If a dataset has not even one batch per rank.
+        ValueError: If the numbers do not fit the dataset, or a part gives not
+            even one batch per rank.
     """
+
+    skip = 0  # batches of the epoch that an interrupted run has loaded
 
     def __init__(
         self,
-        dataset: ConcatDataset,
-        *,
+        sampler: EpochSampler,
         batch_size: int,
-        shuffle: bool = True,
-        seed: int | None = None,
+        *,
+        crops: Sequence[int],
+        passes: Sequence[float],
     ) -> None:
-        super().__init__(dataset, shuffle, seed)
-        self.batch_size = batch_size
-        self._samplers = [
-            EpochSampler(part, shuffle, self.seed) for part in dataset.datasets
-        ]
-        lengths = [len(sampler) for sampler in self._samplers]
-        self._batches = min(lengths) // batch_size
-        if not self._batches:
+        self.sampler = sampler
+        parts = sampler.dataset.datasets
+        if not len(crops) == len(passes) == len(parts):
             raise ValueError(
-                f'AlternatingSampler: datasets of {lengths} samples per rank '
-                f'do not all have a batch of {batch_size}: lower the batch '
-                'size'
+                f'MixedBatchSampler: crops={list(crops)} and passes='
+                f'{list(passes)} must have a number for each of the '
+                f'{len(parts)} datasets'
+            )
+        if any(batch_size % count for count in crops) or not all(
+            0 < share <= 1 for share in passes
+        ):
+            raise ValueError(
+                f'MixedBatchSampler: batch_size={batch_size} must be '
+                f'divisible by each of crops={list(crops)}, and passes='
+                f'{list(passes)} must lie in (0, 1]'
+            )
+        self.files = [batch_size // count for count in crops]
+        self._samplers = [
+            EpochSampler(part, sampler.shuffle, sampler.seed) for part in parts
+        ]
+        self.steps = [
+            int(len(part) // files * share)
+            for part, files, share in zip(
+                self._samplers, self.files, passes, strict=True
+            )
+        ]
+        if 0 in self.steps:
+            raise ValueError(
+                f'MixedBatchSampler: {[len(s) for s in self._samplers]} '
+                f'files per rank give {self.steps} batches of {self.files}, '
+                'at least one of each is needed: lower the batch size'
             )
 
     def __len__(self) -> int:
-        return self._batches * self.batch_size * len(self._samplers)
+        return sum(self.steps)
 
-    def _keys(self) -> Iterator[SampleKey]:
-        """This rank's samples of the epoch, numbered over all datasets."""
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """This rank's batches of the epoch, numbered over all parts."""
+        return islice(self._batches(), self.skip, None)
+
+    def _batches(self) -> Iterator[list[SampleKey]]:
         keys = []
-        for sampler in self._samplers:
-            sampler.set_epoch(self.epoch)
-            keys.append(iter(sampler))
-        starts = [0, *self.dataset.cumulative_sizes[:-1]]
-        for _ in range(self._batches):
-            for start, part in zip(starts, keys, strict=True):
-                for key in islice(part, self.batch_size):
-                    yield key._replace(sample=start + key.sample)
+        for part in self._samplers:
+            part.set_epoch(self.sampler.epoch)
+            keys.append(iter(part))
+        turns = np.repeat(np.arange(len(keys)), self.steps)
+        seed = (self.sampler.seed, self.sampler.epoch)
+        starts = [0, *self.sampler.dataset.cumulative_sizes]
+        for part in np.random.default_rng(seed).permutation(turns):
+            yield [
+                key._replace(sample=starts[part] + key.sample)
+                for key in islice(keys[part], self.files[part])
+            ]

@@ -147,7 +147,7 @@ class MixedDataset(ConcatDataset):
     Unlike MMEngine's ``ConcatDataset`` it hands on a
     :class:`bimm_mm.datasets.SampleKey`, and no sample is replaced by one of
     another part. Every part is a :class:`bimm_mm.ResilientDataset`;
-    :class:`bimm_mm.AlternatingSampler` decides the order.
+    :class:`bimm_mm.MixedBatchSampler` decides the order.
 
     Args:
         datasets: Configs of the parts.
@@ -197,8 +197,7 @@ class MixedDataset(ConcatDataset):
         if len(parts) > 1:
             raise ValueError(
                 f'a batch of {len(keys)} has samples of several datasets, '
-                'which do not stack: use sampler=dict(type='
-                "'bimm_mm.AlternatingSampler', batch_size=...) with the "
-                "dataloader's own batch_size"
+                'which do not stack: use batch_sampler=dict(type='
+                "'bimm_mm.MixedBatchSampler', crops=..., passes=...)"
             )
         return [self[key] for key in keys]

@@ -46,14 +46,17 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def _batches_after(self, done: int) -> Iterator[tuple[int, Any]]:
         """Number and content of every batch after the first ``done``."""
-        sampler = self.dataloader.sampler
+        loader = self.dataloader
+        sampler, size = loader.sampler, loader.batch_size
+        if hasattr(loader.batch_sampler, 'skip'):  # which counts batches
+            sampler, size = loader.batch_sampler, 1
         if not hasattr(sampler, 'skip'):
             # A foreign sampler: load those batches and drop them.
-            yield from islice(enumerate(self.dataloader), done, None)
+            yield from islice(enumerate(loader), done, None)
             return
-        sampler.skip = done * self.dataloader.batch_size
+        sampler.skip = done * size
         try:
-            yield from enumerate(self.dataloader, start=done)
+            yield from enumerate(loader, start=done)
         finally:
             sampler.skip = 0
 

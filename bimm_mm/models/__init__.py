@@ -10,6 +10,7 @@ from bimm_mm.models.decoders.transformer import (
     TransformerDecoder,
 )
 from bimm_mm.models.masking import (
+    BlockMasking,
     ImageOrVideoMasking,
     Masking,
     RandomMasking,
@@ -30,6 +31,7 @@ __all__ = [
     'Area',
     'BIMMVisionTransformer',
     'BasePretrainer',
+    'BlockMasking',
     'Decoder',
     'ImageOrVideoMasking',
     'LatentDecoder',

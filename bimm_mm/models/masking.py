@@ -9,14 +9,14 @@ grid (t, h, w) of tokens, flattened with t slowest.
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from bimm_mm.registry import MODELS
+from bimm_mm.registry import MODELS, TRANSFORMS
 from bimm_mm.structures import Size, TokenIndices
+from bimm_mm.utils.random_state import seeded
 
 
 class Masking(BaseModule):
@@ -52,10 +52,8 @@ class Masking(BaseModule):
         """
         raise NotImplementedError
 
-    def _split(
-        self, batch: int, count: int, device: torch.device | None
-    ) -> tuple[Tensor, Tensor]:
-        """Split ``count`` positions at random: (B, count - n) and (B, n)."""
+    def _count_hidden(self, count: int) -> int:
+        """How many of ``count`` positions are hidden; neither none nor all."""
         # The margin keeps ratios such as 0.29 * 100 = 28.999999999999996
         # from losing a token to binary fractions.
         hidden = int(self.ratio * count + 1e-6)
@@ -65,6 +63,13 @@ class Masking(BaseModule):
                 'at least one token must stay visible and one be hidden: '
                 'change the ratio or use a larger input'
             )
+        return hidden
+
+    def _split(
+        self, batch: int, count: int, device: torch.device | None
+    ) -> tuple[Tensor, Tensor]:
+        """Split ``count`` positions at random: (B, count - n) and (B, n)."""
+        hidden = self._count_hidden(count)
         # The order of random numbers is a random permutation, per sample.
         # torch.randperm would make one at a time.
         order = torch.rand(batch, count, device=device).argsort(dim=1)
@@ -73,13 +78,84 @@ class Masking(BaseModule):
 
 @MODELS.register_module()
 class RandomMasking(Masking):
-    """Hides tokens independently of their place, as MAE does for images."""
+    """Hides tokens independently of their place, as MAE does for images.
+
+    Args:
+        ratio: See :class:`Masking`; of the squares, if ``side`` is not 1.
+        side: Squares of ``side`` x ``side`` tokens are hidden as a whole;
+            SimMIM's have 2 (32 pixels).
+    """
+
+    def __init__(self, ratio: float, *, side: int = 1) -> None:
+        super().__init__(ratio)
+        self.side = side
 
     def forward(
         self, batch: int, grid: Size, *, device: torch.device | None = None
     ) -> TokenIndices:
         """See :meth:`Masking.forward`."""
-        return TokenIndices(*self._split(batch, math.prod(grid), device))
+        side, (t, h, w) = self.side, grid
+        if h % side or w % side:
+            raise ValueError(
+                f'RandomMasking: squares of side={side} tokens do not fill a '
+                f'grid of {h} x {w}: choose a divisor of both'
+            )
+        squares = self._split(batch, t * h * w // side**2, device)
+        if side == 1:
+            return TokenIndices(*squares)
+        # Tokens of each square: (t, h, w) to (squares, side * side).
+        tokens = torch.arange(t * h * w, device=device)
+        tokens = tokens.view(t, h // side, side, w // side, side)
+        tokens = tokens.transpose(2, 3).reshape(-1, side**2)
+        return TokenIndices(*(tokens[index].flatten(1) for index in squares))
+
+
+@MODELS.register_module()
+class BlockMasking(Masking):
+    """Hides rectangles of an image, as BEiT and MaskFeat do.
+
+    The masks are those of mmpretrain's ``BEiTMaskGenerator``: rectangles are
+    added until the number of hidden tokens is reached. They are drawn on the
+    CPU, one by one, seeded from torch's generator, and copied to the device.
+
+    Args:
+        ratio: See :class:`Masking`.
+        min_tokens: Tokens of the smallest rectangle; where fewer are left to
+            hide, rectangles are smaller.
+    """
+
+    def __init__(self, ratio: float, *, min_tokens: int = 16) -> None:
+        super().__init__(ratio)
+        self.min_tokens = min_tokens
+
+    def forward(
+        self, batch: int, grid: Size, *, device: torch.device | None = None
+    ) -> TokenIndices:
+        """See :meth:`Masking.forward`; of images, t is 1."""
+        times, height, width = grid
+        if times > 1:
+            raise ValueError(
+                f'BlockMasking is for images, the grid {grid} has {times} '
+                'tokens in time: choose bimm_mm.TubeMasking'
+            )
+        hidden = self._count_hidden(height * width)
+        draw = TRANSFORMS.build(
+            dict(
+                type='mmpretrain.BEiTMaskGenerator',
+                input_size=(height, width),
+                num_masking_patches=hidden,
+                min_num_patches=self.min_tokens,
+            )
+        )
+        # It draws from NumPy's global generator.
+        with seeded(int(torch.randint(2**31, (), device='cpu'))):
+            masks = [draw.transform({})['mask'] for _ in range(batch)]
+        mask = torch.from_numpy(np.stack(masks)).flatten(1)
+        order = mask.argsort(dim=1, stable=True)
+        if device is not None and device.type == 'cuda':
+            order = order.pin_memory()  # so that nobody waits for the copy
+        order = order.to(device, non_blocking=True)
+        return TokenIndices(order[:, :-hidden], order[:, -hidden:])
 
 
 @MODELS.register_module()

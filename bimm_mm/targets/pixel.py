@@ -1,6 +1,6 @@
 """RGB values as target: of the frames (V4), or how they change (MT).
 
-:class:`PixelTarget` serves V4, MAE, VideoMAE and MAE-ST,
+:class:`PixelTarget` serves V4, MAE, VideoMAE, MAE-ST, OmniMAE and SimMIM,
 :class:`MotionTarget` serves MT, MotionMAE and MAM2.
 
 Shapes: B clips of T frames, H x W pixels; N tokens of L = pt * ph * pw
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.registry import MODELS
@@ -36,10 +37,13 @@ class PixelTarget(Target):
     The paper follows MAE without saying how pixels are normalized.
 
     - ``'videomae'``: per token and channel, (x - mean) / (std + 1e-6).
+    - ``'omnimae'``: the same, / sqrt(var + 1e-6).
     - ``'mae'``: of the ImageNet-normalized picture, per token over all values,
       (x - mean) / sqrt(var + 1e-6).
     - ``'clip'``: (x - mean) / std of the whole clip, so that predicting the
       mean costs 1; a deviation below one gray level counts as one.
+    - ``'imagenet'``: the ImageNet-normalized picture itself, as in SimMIM and
+      in MAE without normalized patches.
     - None: x in [0, 1].
 
     Variances are unbiased.
@@ -50,12 +54,15 @@ class PixelTarget(Target):
             MAE-ST predicts one in 2: of 16 frames these are 0, 2, 4, 6, 8,
             10, 12 and 15, evenly from the first to the last, rounded down.
         mean: RGB mean in [0, 1] units of the normalized picture that
-            ``'mae'`` refers to; ImageNet's by default.
+            ``'mae'`` and ``'imagenet'`` refer to; ImageNet's by default.
         std: Its deviation.
+        criterion: ``'l2'`` scores by squares, ``'l1'`` by absolute values.
     """
 
     norms = {
         'videomae': 'true mean and deviation of every patch and channel',
+        'omnimae': 'true mean and deviation of every patch and channel',
+        'imagenet': '',
         'mae': 'true mean and deviation of every patch',
         'clip': 'true mean and deviation of the clip',
     }
@@ -68,8 +75,15 @@ class PixelTarget(Target):
         every: int = 1,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
+        criterion: str = 'l2',
     ) -> None:
         super().__init__(norm)
+        if criterion not in ('l1', 'l2'):
+            raise ValueError(
+                f'PixelTarget: criterion={criterion!r} is unknown: choose '
+                "'l1' or 'l2'"
+            )
+        self.criterion = criterion
         self.every = every
         self.mean: Tensor
         self.std: Tensor
@@ -106,11 +120,22 @@ class PixelTarget(Target):
         """See :meth:`Target.statistics`; values (B, N, L, 3) in [0, 1]."""
         if self.norm == 'videomae':
             return _videomae_moments(values)
+        if self.norm == 'omnimae':
+            mean, var = moments(values, (2,))
+            return mean, (var + EPS).sqrt()
         if self.norm == 'clip':
             return clip_moments(values)
+        if self.norm == 'imagenet':
+            return self.mean, self.std
         mean, var = moments((values - self.mean) / self.std, (2, 3))
         # Both normalizations are affine: together one shift, one scale.
         return mean * self.std + self.mean, (var + EPS).sqrt() * self.std
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """See :meth:`Target.loss`; by the criterion."""
+        if self.criterion == 'l1':
+            return F.l1_loss(prediction.float(), target)
+        return super().loss(prediction, target)
 
     def to_rgb(self, maps: Tensor) -> Tensor:
         """The pixels themselves, (B, 3, T, H, W)."""

@@ -1,10 +1,9 @@
 # LocalMIM with ViT-B on ImageNet-1K (Wang et al., 2023).
 #
-# Matches the paper: levels after blocks 2, 4, 10 and 12 with a LayerNorm each,
-# one decoder per level, HOG of cells of 4, 8, 16 and 32 pixels at scales 4, 2,
-# 1 and 0.5, a coarse place counts by its share of hidden patches, equal
-# weights. Our reading: the layers that enlarge (bimm_mm.MultiScaleDecoder),
-# and no Gaussian window.
+# As LocalMIM's code: levels after blocks 2, 4, 10 and 12 with a LayerNorm
+# each, one decoder per level, HOG of cells of 4, 8, 16 and 32 pixels at scales
+# 4, 2, 1 and 0.5, a coarse place counts by its share of hidden patches, equal
+# weights; initial weights but for the bias of the patch embedding.
 _base_ = [
     '../_base_/models/mae_base.py',
     '../_base_/datasets/in1k_images.py',
@@ -21,7 +20,7 @@ decoder = dict(
 target = dict(
     type='bimm_mm.HOGTarget',
     bins=9,  # LocalMIM's code
-    window=None,  # chosen: as SlowFast's HOG
+    window=None,  # LocalMIM's code
 )
 model = dict(
     areas=[  # LocalMIM's code: blocks, scales and cells
@@ -55,6 +54,13 @@ model = dict(
 train_dataloader = dict(
     batch_size=128,  # LocalMIM's code: 2048 in all, here on 16 GPUs
 )
-# chosen: warm-up, betas and weight decay as Table 8
-optim_wrapper = dict(optimizer=dict(lr=2e-4))  # LocalMIM's code: base lr
+# Warm-up, betas and weight decay are Table 8's, which are LocalMIM's.
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-4),  # LocalMIM's code: base lr
+    # LocalMIM's code: tokens decay
+    paramwise_cfg=dict(custom_keys=dict(_delete_=True)),
+)
+warmup, cosine = _base_.param_scheduler
+cosine.update(eta_min=1e-6)  # LocalMIM's code
+param_scheduler = [warmup, cosine]
 train_cfg = dict(by_epoch=True, max_epochs=1600)  # Table 5

@@ -43,6 +43,8 @@ train_dataloader = dict(
 optim_wrapper = dict(
     optimizer=dict(lr=1.6e-3),  # MAE-ST's code: base lr
     clip_grad=dict(max_norm=0.02),  # MAE-ST's code
+    # MAE-ST's code: tokens decay
+    paramwise_cfg=dict(custom_keys=dict(_delete_=True)),
 )
 # chosen: warm-up, betas and weight decay as Table 8
 train_cfg = dict(

@@ -1,9 +1,9 @@
 # VideoMAE with ViT-S on Kinetics-400; what is exact: see the model.
-# Warm-up, cosine, betas and weight decay are Table 8's.
+# Warm-up, betas and weight decay are Table 8's, which are VideoMAE's.
 _base_ = [
     '../_base_/models/videomae_small.py',
     '../_base_/datasets/k400_clips.py',
-    '../_base_/schedules/pretrain.py',
+    '../_base_/schedules/pretrain_videomae.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -46,7 +46,8 @@ def _show_real_data(cfg: Config, data_root: Path, toy: Path) -> None:
             if node['type'] == 'bimm_mm.LoadContour':
                 node.update(data_root='/', detector='sobel')
         elif 'batch_size' in node:
-            node['batch_size'] = 2
+            # A step of OmniMAE has crops of four images or of one video.
+            node['batch_size'] = 4 if 'batch_sampler' in node else 2
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
 
 

@@ -17,13 +17,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
-from tests.restated import block, image_table, layer_norm, linear, video_table
+from tests.restated import (
+    block,
+    image_table,
+    layer_norm,
+    linear,
+    mmpretrain_hog,
+    randomized,
+    video_table,
+)
 
 BASELINES = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 HEADS, DEPTH = 4, 12  # of the toy
+KINDS = ('weight', 'bias')
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1, 1)
 
@@ -78,6 +88,25 @@ def _decode(state, name, x, hidden, table, grid):
     return linear(state, f'{name}.pred', layer_norm(state, f'{name}.norm', x))
 
 
+def _whole_grid(x, hidden, mask_token):
+    """Visible and mask tokens at their places, (B, N, D), no class token."""
+    grid = x.new_empty(*hidden.shape, x.shape[-1])
+    grid[~hidden] = x.flatten(0, 1)
+    grid[hidden] = mask_token.flatten()
+    return grid
+
+
+def _omnimae_decode(state, name, x, hidden, table, grid):
+    """OmniMAE's code: positions and mask token have the encoder's width."""
+    name = f'head.areas.{name}.decoder'
+    x = _whole_grid(x, hidden, state[f'{name}.mask_token'])
+    x = linear(state, f'{name}.embed', x + table(grid, x.shape[-1]))
+    x = layer_norm(
+        state, f'{name}.norm', block(state, f'{name}.blocks.0', x, HEADS)
+    )
+    return linear(state, f'{name}.pred', _take(x, hidden))
+
+
 def _patches(maps, tubelet):
     """(B, 3, T, H, W) to (B, N, frames x rows x columns, 3)."""
     b, c, t, h, w = maps.shape
@@ -89,6 +118,13 @@ def _videomae_target(pixels):
     x = _patches(pixels, 2)
     mean, std = x.mean(2, keepdim=True), x.var(2, keepdim=True).sqrt()
     return ((x - mean) / (std + 1e-6)).flatten(2)
+
+
+def _omnimae_target(pixels):
+    """OmniMAE's code: per channel, of un-normalized pixels, eps inside."""
+    x = _patches(pixels, 2)
+    mean, var = x.mean(2, keepdim=True), x.var(2, keepdim=True)
+    return ((x - mean) / (var + 1e-6) ** 0.5).flatten(2)
 
 
 def _mae_target(images, tubelet):
@@ -104,9 +140,11 @@ def _motion_target(pixels):
     return _patches(difference, 2).flatten(2) / std
 
 
-def _compare(branch, frames, table, targets, hidden_share):
+def _compare(
+    branch, frames, table, targets, hidden_share, *, decode=_decode, contrast=1
+):
     """Losses and one gradient of the branch and of the restatement."""
-    pixels = torch.rand(2, 3, frames, 64, 64)
+    pixels = 0.5 + contrast * (torch.rand(2, 3, frames, 64, 64) - 0.5)
     clip = (pixels - MEAN) / STD
     losses = {}
     torch.manual_seed(3)
@@ -122,7 +160,7 @@ def _compare(branch, frames, table, targets, hidden_share):
     features = _encode(state, clip, hidden, table, taps)
     for name, area in branch.head.areas.items():
         x = features[area.after_block]
-        prediction = _decode(state, name, x, hidden, table, grid)
+        prediction = decode(state, name, x, hidden, table, grid)
         target = _take(targets[name](pixels, clip), hidden)
         losses[name] = F.mse_loss(prediction, target)
     assert list(losses) == list(outputs)
@@ -212,13 +250,176 @@ def test_deepmim(toy_model):
     branch = toy_model(BASELINES / 'pretrain_deepmim_in1k.py')
     assert branch.head.after_blocks == [6, 8, 10, 12]
     names = [f'level{level}' for level in range(1, 5)]
+    # The code has no norms of inner blocks' features.
+    assert not [name for name in branch.state_dict() if '.level1.norm' in name]
     target = lambda _, images: _mae_target(images, 1)  # noqa: E731
     _compare(branch, 1, image_table, dict.fromkeys(names, target), 12)
 
 
 @pytest.mark.parametrize(('frames', 'count'), [(2, 12), (16, 115)])
 def test_omnimae(toy_model, frames, count):
-    """An image as two frames, 75 % hidden; a clip, 90 % of 128 tokens."""
-    branch = toy_model(BASELINES / 'pretrain_omnimae_in1k_k400.py')
-    targets = {'pixels': lambda _, images: _mae_target(images, 2)}
-    _compare(branch, frames, video_table, targets, count)
+    """An image as two frames, 75 % hidden; a clip, 90 % of 128 tokens.
+
+    In faint pictures it counts where epsilon stands.
+    """
+    branch = randomized(
+        toy_model(BASELINES / 'pretrain_omnimae_in1k_k400.py', num_heads=HEADS)
+    )
+    _compare(
+        branch,
+        frames,
+        video_table,
+        {'pixels': lambda pixels, _: _omnimae_target(pixels)},
+        count,
+        decode=_omnimae_decode,
+        contrast=3e-3,
+    )
+
+
+@pytest.mark.parametrize('name', ['in1k_k400', 'in1k_ssv2', 'large_in1k_ssv2'])
+def test_omnimae_batches_schedule_and_size(name):
+    """What OmniMAE's published config says of IN-1K and SSv2."""
+    cfg = Config.fromfile(BASELINES / f'pretrain_omnimae_{name}.py')
+    (area,) = cfg.model.areas
+    width = {'base': 384, 'large': 512}[cfg.model.backbone.arch]
+    assert area.decoder.decoder_dims == width
+    loader = cfg.train_dataloader
+    # 32 crops on each of 64 GPUs; a step has 32 images, or 8 videos 4 times.
+    assert loader.batch_size * 64 == 2048 == cfg.auto_scale_lr.base_batch_size
+    assert cfg.optim_wrapper.optimizer.lr == 1.6e-3
+    assert loader.batch_sampler['crops'] == [1, 4]
+    assert loader.batch_sampler['passes'] == [1, 1 / 4]
+    pipelines = [part.dataset.pipeline for part in loader.dataset.datasets]
+    repeats = [
+        next(step.num for step in steps if 'RepeatCrops' in step.type)
+        for steps in pipelines
+    ]
+    assert repeats == [1, 4]
+    warmup, cosine = cfg.param_scheduler
+    assert warmup.end == cosine.begin == 0.05 * cfg.train_cfg.max_epochs
+
+
+def _localmim_decode(state, name, x, hidden, scale):
+    """LocalMIM's code: a decoder on whole maps, (B, Q, 4 s, 4 s)."""
+    norm = f'head.areas.{name}.norm'
+    x = layer_norm(state, norm, x) if f'{norm}.weight' in state else x
+    name = f'head.areas.{name}.decoder'
+    x = linear(state, f'{name}.embed', x)
+    grid = _whole_grid(x[:, 1:], hidden, state[f'{name}.mask_token'])
+    grid = grid + image_table((1, 4, 4), x.shape[-1])
+    x = block(state, f'{name}.blocks.0', torch.cat([x[:, :1], grid], 1), HEADS)
+    x = layer_norm(state, f'{name}.norm', x[:, 1:])
+    x = x.transpose(1, 2).reshape(len(x), -1, 4, 4)
+
+    def enlarge(x, step):
+        weight, bias = (state[f'{name}.enlarge.{step}.{k}'] for k in KINDS)
+        return F.conv_transpose2d(x, weight, bias, stride=2)
+
+    if scale >= 2:
+        x = enlarge(x, 0)
+    if scale == 4:
+        x = layer_norm(state, f'{name}.enlarge.1', x.movedim(1, -1))
+        x = enlarge(F.gelu(x.movedim(-1, 1)), 3)
+    if scale == 0.5:
+        x = F.avg_pool2d(x, 2)
+    return linear(state, f'{name}.pred', x.movedim(1, -1)).movedim(-1, 1)
+
+
+def test_localmim(toy_model):
+    """Four levels on whole maps, squared errors by the share of the mask."""
+    branch = toy_model(BASELINES / 'pretrain_localmim_in1k.py')
+    branch = randomized(branch)
+    pixels = torch.rand(2, 3, 64, 64).mul(255).round() / 255
+    clip = (pixels.unsqueeze(2) - MEAN) / STD
+    torch.manual_seed(3)
+    ours = branch(ClipBatch(clip, pixels.unsqueeze(2)))
+    torch.manual_seed(3)
+    hidden = torch.zeros(2, 16, dtype=torch.bool)
+    hidden.scatter_(1, branch.masking(2, (1, 4, 4)).hidden, True)
+
+    state = dict(branch.named_parameters())
+    features = _encode(state, clip, hidden, image_table, {2, 4, 10, 12})
+    for level, (tap, scale) in enumerate(
+        zip((2, 4, 10, 12), (4, 2, 1, 0.5), strict=True), 1
+    ):
+        maps = _localmim_decode(
+            state, f'level{level}', features[tap], hidden, scale
+        )
+        hog = mmpretrain_hog(pixels, cell=int(16 / scale), window=0)
+        share = F.interpolate(
+            hidden.float().view(2, 1, 4, 4), scale_factor=scale, mode='area'
+        )
+        error = (maps - hog).square().mean(1, keepdim=True)
+        expected = (error * share).sum() / share.sum()
+        actual = ours[f'loss_level{level}'].item()
+        assert actual == pytest.approx(expected.item(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_videomae_starts_as_its_code():
+    """Deviations of PyTorch's layers, and of a normal cut at one deviation."""
+    torch.manual_seed(0)
+    cfg = Config.fromfile(BASELINES / 'pretrain_videomae_k400.py').model
+    cfg.backbone.arch = dict(embed_dims=768, depth=1, num_heads=12)
+    cfg.areas[0].after_block = 1
+    branch = MODELS.build(dict(cfg, data_preprocessor=None))
+    branch.init_weights()
+    decoder = branch.head.areas['pixels'].decoder
+    proj = branch.backbone.patch_embed.proj
+    # Uniform in +-1 / sqrt(inputs): 3 x 2 x 16 x 16 and 768 of them.
+    for tensor, inputs in (
+        (proj.weight, 1536),
+        (proj.bias, 1536),
+        (decoder.embed.weight, 768),
+    ):
+        assert tensor.abs().max() <= inputs**-0.5
+        assert tensor.std().item() == pytest.approx(
+            (3 * inputs) ** -0.5, rel=0.1
+        )
+    assert decoder.mask_token.abs().max() <= 0.02
+    assert decoder.mask_token.std().item() == pytest.approx(0.0108, rel=0.1)
+    # All others are Xavier-uniform.
+    weight = decoder.pred.weight
+    bound = (6 / sum(weight.shape)) ** 0.5
+    assert 0.95 * bound < weight.abs().max() <= bound
+
+
+@pytest.mark.parametrize(
+    ('name', 'ratio'),
+    [('k400', 1 / 15), ('large_ssv2', 1 / 15), ('ucf101', 1 / 30)],
+)
+def test_videomae_ends_at_the_published_rate(name, ratio):
+    """1e-5 x total / 256, where the peak is 1.5e-4 or 3e-4 x that."""
+    cfg = Config.fromfile(BASELINES / f'pretrain_videomae_{name}.py')
+    assert cfg.param_scheduler[1].eta_min_ratio == pytest.approx(ratio)
+    assert cfg.optim_wrapper.optimizer.lr * ratio == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize(
+    ('name', 'decayed'),
+    [
+        ('mae_in1k', {'cls_token', 'mask_token'}),
+        ('mae_st_k400', {'cls_token', 'mask_token'}),
+        ('deepmim_in1k', {'cls_token', 'mask_token'}),
+        ('localmim_in1k', {'cls_token', 'mask_token'}),
+        ('omnimae_in1k_ssv2', {'mask_token'}),
+        ('videomae_k400', set()),
+    ],
+)
+def test_which_tokens_decay(toy_model, name, decayed):
+    """timm's rule, of MAE and its followers: all but vectors and biases."""
+    path = BASELINES / f'pretrain_{name}.py'
+    wrapper = dict(Config.fromfile(path).optim_wrapper, type='OptimWrapper')
+    wrapper.pop('dtype')
+    branch = toy_model(path)
+    optimizer = build_optim_wrapper(branch, wrapper).optimizer
+    decay = {
+        id(parameter): group['weight_decay']
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    }
+    for key, parameter in branch.named_parameters():
+        token = key.split('.')[-1] in decayed
+        expected = 0.05 if parameter.ndim == 2 or token else 0.0
+        if parameter.ndim < 3 or 'token' in key:
+            assert decay[id(parameter)] == expected, key

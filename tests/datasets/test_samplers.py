@@ -18,7 +18,12 @@ from mmengine.dataset import (
 )
 from torch.utils.data import DataLoader, Dataset
 
-from bimm_mm.datasets import AlternatingSampler, MixedDataset, SampleKey
+from bimm_mm.datasets import (
+    EpochSampler,
+    MixedBatchSampler,
+    MixedDataset,
+    SampleKey,
+)
 from bimm_mm.registry import DATA_SAMPLERS
 from bimm_mm.utils.random_state import seeded
 
@@ -155,40 +160,62 @@ def mixed() -> MixedDataset:
     )
 
 
-def test_batches_take_turns_until_the_shorter_part_is_empty(mixed):
-    sampler = AlternatingSampler(mixed, batch_size=4, seed=0)
-    loader = DataLoader(mixed, 4, sampler=sampler, drop_last=True)
-    batches = list(loader)
-    # 9 // 4 = 2 batches of the second part, as many of the first.
-    assert [b.shape for b in batches] == [(4, 2), (4, 5)] * 2
-    assert len(loader) == len(batches)
-    for part, count in zip(mixed.datasets, (23, 9), strict=True):
+def _batches(
+    mixed: MixedDataset, size: int, seed: int = 0
+) -> MixedBatchSampler:
+    """One crop of the first part's files, two of the second's, half of it."""
+    return DATA_SAMPLERS.build(
+        dict(type='bimm_mm.MixedBatchSampler', crops=[1, 2], passes=[1, 0.5]),
+        default_args=dict(
+            sampler=EpochSampler(mixed, seed=seed), batch_size=size
+        ),
+    )
+
+
+def test_an_epoch_has_its_share_of_either_part_in_full_batches(mixed):
+    loader = DataLoader(mixed, batch_sampler=_batches(mixed, 4))
+    shapes = [tuple(batch.shape) for batch in loader]
+    # 23 // 4 = 5 batches of 4 files; half of 9 // 2 = 4 of 2 files.
+    assert sorted(shapes) == [(2, 5)] * 2 + [(4, 2)] * 5
+    assert len(loader) == len(shapes)
+    for part, count, shown in zip(
+        mixed.datasets, (23, 9), (20, 4), strict=True
+    ):
         seen = [key.sample for key in part.keys]
-        assert len(set(seen)) == 8 and max(seen) < count
+        assert len(set(seen)) == shown and max(seen) < count
 
 
 def test_mixed_epochs_differ_and_repeat_exactly(mixed):
-    def epoch(number: int) -> list[SampleKey]:
-        sampler = AlternatingSampler(mixed, batch_size=4, seed=5)
-        sampler.set_epoch(number)
-        return list(sampler)
+    def epoch(number: int) -> list[list[SampleKey]]:
+        batches = _batches(mixed, 4, seed=5)
+        batches.sampler.set_epoch(number)
+        return list(batches)
 
     assert epoch(3) == epoch(3)
-    assert epoch(3) != epoch(4)
-    assert {key.epoch for key in epoch(3)} == {3}
-    samples = {key.sample for number in range(9) for key in epoch(number)}
-    assert samples >= set(range(23))
+    keys = [[key for batch in epoch(n) for key in batch] for n in range(12)]
+    assert {key.epoch for key in keys[3]} == {3}
+    samples = {key.sample for part in keys for key in part}
+    assert samples == set(range(23 + 9))
+    turns = {
+        tuple(mixed.part_of(b[0].sample) for b in epoch(n)) for n in (3, 4)
+    }
+    assert len(turns) == 2, 'the order of the parts is drawn'
+    resumed = _batches(mixed, 4, seed=5)
+    resumed.sampler.set_epoch(3)
+    resumed.skip = 2
+    assert list(resumed) == epoch(3)[2:]
 
 
 def test_ranks_load_the_same_kind_and_other_samples(mixed, as_rank):
     loaded = []
     for rank in range(2):
         as_rank(rank)
-        sampler = AlternatingSampler(mixed, batch_size=2, seed=1)
-        loaded.append([key.sample for key in sampler])
-    kinds = [[mixed.part_of(index) for index in part] for part in loaded]
-    assert kinds[0] == kinds[1] == [0, 0, 1, 1] * 2
-    assert not set(loaded[0]) & set(loaded[1])
+        loaded.append(list(_batches(mixed, 2, seed=1)))
+    kinds = [[mixed.part_of(b[0].sample) for b in part] for part in loaded]
+    assert kinds[0] == kinds[1] and set(kinds[0]) == {0, 1}
+    samples = [{key.sample for b in part for key in b} for part in loaded]
+    # MMEngine's sampler repeats a file of each part to make shares equal.
+    assert len(samples[0] & samples[1]) <= 2
 
 
 def test_parts_have_random_numbers_of_their_own(mixed):
@@ -199,10 +226,13 @@ def test_parts_have_random_numbers_of_their_own(mixed):
     assert first.seed != second.seed
 
 
-def test_a_batch_of_both_says_what_to_set(mixed):
-    sampler = AlternatingSampler(mixed, batch_size=4, seed=0)
-    loader = DataLoader(mixed, 3, sampler=sampler)
-    with pytest.raises(ValueError, match=r'AlternatingSampler.*batch_size'):
+def test_batches_that_cannot_be_made(mixed):
+    loader = DataLoader(mixed, 3, sampler=EpochSampler(mixed, seed=0))
+    with pytest.raises(ValueError, match=r'MixedBatchSampler.*crops'):
         list(loader)
-    with pytest.raises(ValueError, match=r'do not all have a batch of 10'):
-        AlternatingSampler(mixed, batch_size=10, seed=0)
+    with pytest.raises(
+        ValueError, match=r'\[23, 9\] files .* lower the batch'
+    ):
+        _batches(mixed, 10)
+    with pytest.raises(ValueError, match=r'batch_size=5 must be divisible'):
+        _batches(mixed, 5)

@@ -34,6 +34,7 @@ TABLES, ROWS = FILE.tables, FILE.rows()
 # Typed off the paper by hand: rows per table; BIMM's figures, and all of 7.
 COUNTS = {
     **{'1': 16, '2': 21, '3': 7, '4': 9, '5': 9, '6': 7, '10': 16},
+    'mam2': 3,
     **{'7a': 3, '7b': 3, '7c': 3, '7d': 4, '7e': 3, '7f': 4},
 }
 FIGURES = {
@@ -50,11 +51,13 @@ FIGURES = {
     '7e': [91.0, 92.5, 91.3],  # none, partial, all
     '7f': [91.7, 91.9, 92.5, 91.5],  # 0.5, 0.75, 0.9, 0.95
     '10': [94.8, 65.2, 97.6, 67.1, 97.2, 76.3, 98.5, 78.0],
+    # The abstract: K400, SSv2, UCF101 and HMDB51.
+    'mam2': [82.3, 71.3, 91.5, 62.5],
 }
 # Methods of ours and baselines.
 METHODS = {
     *('BIMM', 'BIMM-V', 'VideoMAE', 'MotionMAE', 'MAE-ST', 'OmniMAE'),
-    *('MAE', 'MaskFeat', 'DeepMIM', 'LocalMIM'),
+    *('MAE', 'MaskFeat', 'DeepMIM', 'LocalMIM', 'MAM2'),
 }
 
 
@@ -66,8 +69,9 @@ def test_the_figures_are_the_papers():
     for name, figures in FIGURES.items():
         rows = TABLES[name].rows
         if name[0] != '7':
-            rows = [r for r in rows if r.method.startswith('BIMM')]
-        assert [v for r in rows for v in r.values.values()] == figures
+            rows = [r for r in rows if r.method.startswith(('BIMM', 'MAM2'))]
+        found = [v for r in rows for v in r.values.values() if v]
+        assert found == figures
 
 
 def test_rows_of_our_methods_and_baselines_have_configs():

@@ -37,6 +37,20 @@ def videomae(clip: np.ndarray) -> np.ndarray:
     return np.stack(tokens)
 
 
+def omnimae(clip: np.ndarray) -> np.ndarray:
+    tokens = []
+    for token in cut(clip):
+        variance = token.var(0, ddof=1)
+        tokens.append(
+            ((token - token.mean(0)) / np.sqrt(variance + 1e-6)).ravel()
+        )
+    return np.stack(tokens)
+
+
+def simmim(clip: np.ndarray) -> np.ndarray:
+    return plain((clip - MEAN[:, None, None, None]) / STD[:, None, None, None])
+
+
 def mae(clip: np.ndarray) -> np.ndarray:
     clip = (clip - MEAN[:, None, None, None]) / STD[:, None, None, None]
     tokens = []
@@ -62,6 +76,8 @@ def plain(clip: np.ndarray) -> np.ndarray:
     [
         ('videomae', videomae),
         ('mae', mae),
+        ('omnimae', omnimae),
+        ('imagenet', simmim),
         ('clip', whole_clip),
         (None, plain),
     ],
@@ -76,17 +92,18 @@ def test_formula(norm, oracle, clip):
         )
 
 
-def test_the_two_norms_treat_a_faint_patch_differently(clip):
+def test_the_norms_treat_a_faint_patch_differently(clip):
     """eps stands outside the root in VideoMAE, inside in MAE."""
     pixels = torch.full((1, 3, 2, 16, 16), 0.5)
     pixels[..., ::2] += 1e-3
     clip.pixels = pixels
     outside = PixelTarget('videomae')(clip, PATCH).square().mean()
-    inside = PixelTarget('mae', mean=[0] * 3, std=[1] * 3)(clip, PATCH)
     assert outside == pytest.approx(1, abs=0.02)
     variance = 0.25e-6
     expected = variance / (variance + 1e-6)
-    assert inside.square().mean() == pytest.approx(expected, abs=0.02)
+    for norm in ('mae', 'omnimae'):
+        inside = PixelTarget(norm, mean=[0] * 3, std=[1] * 3)(clip, PATCH)
+        assert inside.square().mean() == pytest.approx(expected, abs=0.02)
 
 
 def test_picture_shows_the_clip(clip):
@@ -107,6 +124,16 @@ def test_pictures_of_every_second_frame():
         picture[:, :2].movedim(-1, 1),
         pixels[:, :, :1].expand_as(pixels[:, :, :2]),
     )
+
+
+def test_criteria(clip):
+    target = torch.tensor([[[0.0, 2.0]]])
+    prediction = torch.tensor([[[1.0, -1.0]]])
+    for criterion, loss in (('l1', 2.0), ('l2', 5.0)):
+        scored = PixelTarget(criterion=criterion).loss(prediction, target)
+        assert scored.item() == loss
+    with pytest.raises(ValueError, match=r"criterion='huber'"):
+        PixelTarget(criterion='huber')
 
 
 def test_every_must_divide_the_tubelet():

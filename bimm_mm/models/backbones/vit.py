@@ -97,6 +97,8 @@ class BIMMVisionTransformer(BaseModule):
             are windows.
         with_cp: Whether each block is recomputed in the backward pass, which
             saves memory and costs time.
+        init_like: ``'mae'`` or ``'videomae'``: whose initial weights the
+            patch embedding has, see :class:`PatchEmbed`.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads a
             checkpoint of this project or of a peer as it is, see
             :func:`load_pretrained`. If None, Xavier as in MAE.
@@ -124,9 +126,15 @@ class BIMMVisionTransformer(BaseModule):
         window_size: int = 0,
         global_blocks: Sequence[int] = (),
         with_cp: bool = False,
+        init_like: str = 'mae',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if init_like not in ('mae', 'videomae'):
+            raise ValueError(
+                f"init_like={init_like!r} is unknown: choose 'mae' or "
+                "'videomae'"
+            )
         self.embed_dims, self.depth, self.num_heads, mlp_ratio = _sizes(arch)
         self.key_bias = key_bias
         # Video encoders have a Conv3d and VideoMAE's table of positions.
@@ -152,6 +160,7 @@ class BIMMVisionTransformer(BaseModule):
             patch=self.patch,
             in_channels=in_channels,
             video=self.video,
+            init_like=init_like,
         )
         self.cls_token = None
         if with_cls_token:

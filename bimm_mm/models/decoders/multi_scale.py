@@ -4,13 +4,11 @@ Shapes: B batch, N tokens of the grid (t, h, w), Nv visible, Nh hidden, C
 class tokens (0 or 1), D width of the encoder, W width of the decoder, s
 scale, Q numbers to predict per token.
 
-Matches LocalMIM: what is predicted and how it counts. At scale 4 or 2 a
-hidden token predicts all s x s cells inside it; at 0.5 the decoded map of all
-tokens is averaged over 2 x 2, and a coarse place counts by the share of its
-four tokens that are hidden: each hidden token scores the prediction of its
-own place.
-Our reading: the layers that enlarge (transposed convolutions that halve the
-width, with a GELU in between; the paper says "deconvolution").
+As LocalMIM's code. At scale 4 or 2 a hidden token predicts all s x s cells
+inside it; at 0.5 the decoded map of all tokens is averaged over 2 x 2, and a
+coarse place counts by the share of its four tokens that are hidden: each
+hidden token scores the prediction of its own place. Transposed convolutions
+enlarge, of kernel and stride 2, so that every token is enlarged by itself.
 """
 
 from __future__ import annotations
@@ -27,23 +25,17 @@ from bimm_mm.structures import Size, TokenIndices
 SCALES = (4, 2, 1, 0.5)
 
 
-class Enlarge(nn.Module):
-    """A transposed convolution of kernel and stride 2, token by token.
+class _ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of maps (n, E, h, w)."""
 
-    Kernel and stride are equal, so that every token of width E becomes 2 x 2
-    places of its own, half as wide, and the hidden ones can be computed alone.
-    """
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize every place by itself."""
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
-    def __init__(self, embed_dims: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(embed_dims, 4 * (embed_dims // 2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, n, s, s, E) to (B, n, 2s, 2s, E / 2)."""
-        # Each place of s x s becomes 2 x 2: (B, n, s, s, 2, 2, E / 2).
-        x = self.linear(x).unflatten(-1, (2, 2, -1))
-        x = x.transpose(3, 4)  # (B, n, s, 2, s, 2, E / 2)
-        return x.flatten(4, 5).flatten(2, 3)
+def _double(embed_dims: int) -> nn.ConvTranspose2d:
+    """Map (n, E, h, w) to (n, E / 2, 2h, 2w)."""
+    return nn.ConvTranspose2d(embed_dims, embed_dims // 2, 2, stride=2)
 
 
 @MODELS.register_module()
@@ -95,13 +87,16 @@ class MultiScaleDecoder(TransformerDecoder):
         self.scale = scale
         # One linear layer for all places of a token, instead of the base's.
         self.pred = nn.Linear(decoder_dims // side, out_channels // side**2)
-        first, second = Enlarge(decoder_dims), Enlarge(decoder_dims // 2)
-        steps: dict[float, list[nn.Module]] = {
-            4: [first, nn.GELU(), second],
-            2: [first],
-        }
-        self.enlarge = nn.Sequential(*steps.get(scale, []))
-        self._reset()
+        self.enlarge = nn.Sequential()
+        half = decoder_dims // 2
+        if side > 1:
+            self.enlarge.append(_double(decoder_dims))
+        if side == 4:
+            self.enlarge.append(_ChannelNorm(half, eps=1e-6))
+            self.enlarge.append(nn.GELU())
+            self.enlarge.append(_double(half))
+        # PyTorch's own initial weights: convolutions in LocalMIM's code.
+        self.pred.reset_parameters()
 
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
@@ -109,11 +104,12 @@ class MultiScaleDecoder(TransformerDecoder):
         """See :meth:`Decoder.forward`."""
         if self.scale == 0.5:
             return self._coarse(tokens, indices, grid)
-        # A fine grid: each hidden token is enlarged by itself. Its one place,
-        # (B, Nh, 1, 1, W), becomes s x s of them.
-        x = self._hidden(tokens, indices, grid)
-        places = self.enlarge(x[:, :, None, None])
-        return self.pred(places).flatten(2)
+        x = self._hidden(tokens, indices, grid)  # (B, Nh, W)
+        # Every hidden token is a picture of 1 x 1, which becomes s x s.
+        places = self.enlarge(x.flatten(0, 1)[:, :, None, None])
+        # (B * Nh, W / s, s, s) to (B * Nh, s, s, Q / s^2)
+        cells = self.pred(places.movedim(1, -1))
+        return cells.reshape(*x.shape[:2], -1)
 
     def _coarse(
         self, tokens: Tensor, indices: TokenIndices, grid: Size

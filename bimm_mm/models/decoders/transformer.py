@@ -25,6 +25,9 @@ from bimm_mm.models.layers.transformer import (
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import Size, TokenIndices
 
+STD = 0.02  # of mask tokens and of OmniMAE's prediction
+INITS = ('mae', 'videomae', 'omnimae')
+
 
 class Decoder(BaseModule):
     """Base class: positions at the decoder's own width, and the tokens scored.
@@ -154,6 +157,14 @@ class TransformerDecoder(Decoder):
         embed_bias: Whether the map from encoder to decoder width has a bias:
             MAE yes, VideoMAE no.
         key_bias: See :class:`BIMMVisionTransformer`.
+        embed_last: Whether the sequence is joined at the encoder's width:
+            mask token and positions come before the map to the decoder's
+            width, as in OmniMAE, not after it.
+        init_like: Whose initial weights: ``'mae'`` has Xavier-uniform ones
+            and a normal mask token; ``'videomae'`` PyTorch's own for the map
+            to the decoder's width, and a mask token cut off at one
+            deviation; ``'omnimae'`` a mask token of 0 and normal weights of
+            the prediction. Deviations are 0.02.
     """
 
     def __init__(
@@ -167,8 +178,19 @@ class TransformerDecoder(Decoder):
         num_heads: int = 6,
         embed_bias: bool = True,
         key_bias: bool = True,
+        embed_last: bool = False,
+        init_like: str = 'mae',
     ) -> None:
         super().__init__(decoder_dims=decoder_dims, video=video)
+        if init_like not in INITS:
+            raise ValueError(
+                f'{type(self).__name__}: init_like={init_like!r} is unknown, '
+                f'choose one of {list(INITS)}'
+            )
+        self.init_like = init_like
+        self.embed_last = embed_last
+        # Width at which visible and hidden tokens are joined.
+        self.join_dims = in_channels if embed_last else decoder_dims
         if depth < 1:
             raise ValueError(
                 f'a {type(self).__name__} needs depth >= 1, got {depth}: '
@@ -177,7 +199,7 @@ class TransformerDecoder(Decoder):
             )
         self.embed = nn.Linear(in_channels, decoder_dims, bias=embed_bias)
         if not self.reads_latents:
-            self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dims))
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, self.join_dims))
         self.blocks = nn.ModuleList(
             Block(decoder_dims, num_heads=num_heads, key_bias=key_bias)
             for _ in range(depth)
@@ -187,10 +209,22 @@ class TransformerDecoder(Decoder):
         self._reset()
 
     def _reset(self) -> None:
-        """Initialize as MAE and VideoMAE; called when all layers exist."""
+        """Initialize as ``init_like`` says; called when all layers exist."""
         self.apply(xavier_init)
-        if not self.reads_latents:
-            nn.init.normal_(self.mask_token, std=0.02)
+        if self.init_like == 'videomae':
+            self.embed.reset_parameters()
+        elif self.init_like == 'omnimae':
+            nn.init.trunc_normal_(self.pred.weight, std=STD)
+        if self.reads_latents:
+            return
+        if self.init_like == 'mae':
+            nn.init.normal_(self.mask_token, std=STD)
+        elif self.init_like == 'videomae':
+            nn.init.trunc_normal_(self.mask_token, std=STD, a=-STD, b=STD)
+
+    def position(self, tokens: Tensor, grid: Size) -> Tensor:
+        """See :meth:`Decoder.position`; at the width of the sequence."""
+        return positions_at(tokens, grid, self.join_dims, video=self.video)
 
     def forward(
         self, tokens: Tensor, indices: TokenIndices, grid: Size
@@ -217,13 +251,14 @@ class TransformerDecoder(Decoder):
         The order differs from the image's, but attention does not see order,
         only positions (VideoMAE never unshuffles either).
         """
-        x = self.embed(tokens)
+        x = tokens if self.embed_last else self.embed(tokens)
         visible = self.position(indices.visible, grid)
         # The class token, if there is one, has no place: MAE gives it zero.
         extra = x.shape[1] - visible.shape[1]
         x = x + F.pad(visible, (0, 0, extra, 0))
         hidden = self.mask_token + self.position(indices.hidden, grid)
-        return torch.cat([x, hidden.to(x.dtype)], dim=1)
+        x = torch.cat([x, hidden.to(x.dtype)], dim=1)
+        return self.embed(x) if self.embed_last else x
 
 
 @MODELS.register_module()

@@ -60,10 +60,19 @@ class PatchEmbed(nn.Module):
         in_channels: Channels C of the input.
         video: Whether the weight is that of a ``Conv3d`` (D, C, q, p, p) or
             of a ``Conv2d`` (D, C, p, p), as checkpoints have it.
+        init_like: Whose initial weights: ``'mae'`` has Xavier-uniform ones,
+            as of a linear layer, and a bias of 0, ``'videomae'`` PyTorch's
+            own.
     """
 
     def __init__(
-        self, embed_dims: int, *, patch: Size, in_channels: int, video: bool
+        self,
+        embed_dims: int,
+        *,
+        patch: Size,
+        in_channels: int,
+        video: bool,
+        init_like: str = 'mae',
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -75,10 +84,10 @@ class PatchEmbed(nn.Module):
             if video
             else PatchConv2d(in_channels, embed_dims, side, stride=side)
         )
-        # As a linear layer, like MAE and VideoMAE.
-        weight, bias = self.proj.parameters()
-        nn.init.xavier_uniform_(weight.view(embed_dims, -1))
-        nn.init.zeros_(bias)
+        if init_like == 'mae':
+            weight, bias = self.proj.parameters()
+            nn.init.xavier_uniform_(weight.view(embed_dims, -1))
+            nn.init.zeros_(bias)
 
     def grid(self, size: Size) -> Size:
         """Count the tokens (t, h, w) of input of a size (T, H, W)."""

@@ -1,7 +1,6 @@
-# Batches of ImageNet-1K and of Kinetics-400 in turn (OmniMAE).
+# Batches of ImageNet-1K and of Kinetics-400 (OmniMAE).
 size = 224  # as OmniMAE
-batch_size = 16  # chosen: files, each of which gives `repeats` crops
-repeats = 4  # OmniMAE's code
+crops = 4  # OmniMAE's code: crops of a video; an image gives one
 
 image_pipeline = [
     dict(
@@ -10,16 +9,17 @@ image_pipeline = [
     ),
     dict(
         type='bimm_mm.RepeatCrops',
-        num=repeats,
+        num=1,
         transforms=[
+            # OmniMAE's code: area, bicubic and flip
             dict(
                 type='RandomResizedCrop',
                 scale=size,
-                crop_ratio_range=(0.2, 1.0),  # chosen: as MAE
-                backend='pillow',  # chosen: as MAE
-                interpolation='bicubic',  # chosen: as MAE
+                crop_ratio_range=(0.2, 1.0),
+                backend='pillow',
+                interpolation='bicubic',
             ),
-            dict(type='RandomFlip', prob=0.5),  # chosen: as MAE
+            dict(type='RandomFlip', prob=0.5),
             dict(type='bimm_mm.StillClip', num_frames=2),  # OmniMAE's code
         ],
     ),
@@ -39,19 +39,14 @@ video_pipeline = [
             dict(type='bimm_mm.VideoDecode'),
         ],
     ),
+    dict(type='Resize', scale=(-1, 256)),  # OmniMAE's code
     dict(
         type='bimm_mm.RepeatCrops',
-        num=repeats,
+        num=crops,
         transforms=[
-            # chosen: area, bicubic and flip as for images
-            dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-            dict(
-                type='Resize',
-                scale=(size, size),
-                keep_ratio=False,
-                interpolation='bicubic',
-            ),
-            dict(type='Flip', flip_ratio=0.5),
+            # OmniMAE's code: any area, bilinear, no flip
+            dict(type='RandomResizedCrop', area_range=(0.08, 1.0)),
+            dict(type='Resize', scale=(size, size), keep_ratio=False),
         ],
     ),
     dict(type='bimm_mm.PackClipInputs'),
@@ -78,14 +73,19 @@ videos = dict(
     ),
 )
 train_dataloader = dict(
-    batch_size=batch_size,
+    batch_size=32,  # OmniMAE's code: crops, 2048 in all on 64 GPUs
     num_workers=8,  # chosen: cores per GPU of a usual node
     persistent_workers=True,
     pin_memory=True,
-    drop_last=True,  # chosen: every step has the full batch
     collate_fn=dict(type='default_collate'),
-    # As long as the videos last, so many batches of images.
-    sampler=dict(type='bimm_mm.AlternatingSampler', batch_size=batch_size),
+    sampler=dict(type='bimm_mm.EpochSampler', shuffle=True),
+    # OmniMAE's code: an epoch is all images once, and a quarter of the videos
+    # four times. Every step has the full batch.
+    batch_sampler=dict(
+        type='bimm_mm.MixedBatchSampler',
+        crops=[1, crops],
+        passes=[1, 1 / crops],
+    ),
     dataset=dict(type='bimm_mm.MixedDataset', datasets=[images, videos]),
 )
 data_preprocessor = dict(

@@ -1,10 +1,9 @@
 # OmniMAE with ViT-B (Girdhar et al., 2023), 16 frames of 224 x 224 pixels.
 #
-# Matches the paper: one encoder and one decoder for both, their sizes, batches
-# of images and of videos in turn, an image is two equal frames. Our reading:
-# one batch of images per batch of videos, as long as the videos last;
-# VideoMAE's table of positions; random masking; MAE's target; epochs count
-# each repeated crop. The log's loss is that of images and videos in turn.
+# As the published code and its config of ImageNet-1K and SSv2: one encoder
+# and one decoder for both, batches of images and of videos, an image is two
+# equal frames, masking, target, loss, and initial weights but for the bias of
+# the patch embedding. The log's loss is that of images and of videos in turn.
 pixels = dict(
     name='pixels',
     after_block=12,
@@ -13,8 +12,10 @@ pixels = dict(
         depth=4,  # OmniMAE's code
         decoder_dims=384,  # OmniMAE's code
         num_heads=16,  # OmniMAE's code
+        embed_last=True,  # OmniMAE's code
+        init_like='omnimae',
     ),
-    target=dict(type='bimm_mm.PixelTarget', norm='mae'),  # as MAE
+    target=dict(type='bimm_mm.PixelTarget', norm='omnimae'),
 )
 model = dict(
     type='bimm_mm.MaskedBranch',
@@ -29,10 +30,14 @@ model = dict(
     ),
     masking=dict(
         type='bimm_mm.ImageOrVideoMasking',
-        # chosen: 0.9 for images is published as well
-        image=dict(type='bimm_mm.RandomMasking', ratio=0.75),
-        # chosen: 0.95 is published as well
-        video=dict(type='bimm_mm.RandomMasking', ratio=0.9),
+        image=dict(
+            type='bimm_mm.RandomMasking',
+            ratio=0.75,  # OmniMAE's code
+        ),
+        video=dict(
+            type='bimm_mm.RandomMasking',
+            ratio=0.9,  # OmniMAE's code
+        ),
     ),
     areas=[pixels],
 )

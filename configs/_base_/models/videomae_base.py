@@ -1,9 +1,8 @@
 # VideoMAE with ViT-B (Tong et al., 2022), 16 frames of 224 x 224 pixels.
 #
-# Matches the paper: encoder, tube masking, decoder, target and loss. With the
-# same weights and mask the loss is that of the published formula; 94,210,944
-# parameters. One area, after the last block, so that nothing of BIMM's is
-# left.
+# As VideoMAE's code: encoder, tube masking, decoder, target, loss and initial
+# weights; 94,210,944 parameters. One area, after the last block, so that
+# nothing of BIMM's is left.
 model = dict(
     type='bimm_mm.MaskedBranch',
     backbone=dict(
@@ -15,6 +14,7 @@ model = dict(
         with_cls_token=False,  # VideoMAE's code
         out_type='avg',  # VideoMAE's code
         key_bias=False,  # VideoMAE's code
+        init_like='videomae',
     ),
     masking=dict(type='bimm_mm.TubeMasking', ratio=0.9),  # VideoMAE
     areas=[
@@ -28,6 +28,7 @@ model = dict(
                 num_heads=6,  # VideoMAE's code
                 embed_bias=False,  # VideoMAE's code
                 key_bias=False,  # VideoMAE's code
+                init_like='videomae',
             ),
             target=dict(type='bimm_mm.PixelTarget', norm='videomae'),
         )

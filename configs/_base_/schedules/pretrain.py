@@ -10,7 +10,8 @@ optim_wrapper = dict(
         weight_decay=0.05,  # Table 8
         fused=True,  # the same update in one pass over the memory
     ),
-    # chosen: no decay for biases, norms and tokens, as MAE and VideoMAE
+    # chosen: no decay for biases, norms and tokens, as VideoMAE. MAE's code
+    # decays tokens, and so do the baselines that follow it.
     paramwise_cfg=dict(
         flat_decay_mult=0.0,
         custom_keys={
