@@ -56,9 +56,12 @@ def linear(state, name, x):
 def block(state, name, x, heads):
     """Pre-norm block with textbook attention."""
     b, n, d = x.shape
-    qkv = linear(
-        state, f'{name}.attn.qkv', layer_norm(state, f'{name}.norm1', x)
-    )
+    y = layer_norm(state, f'{name}.norm1', x)
+    if f'{name}.attn.q.weight' in state:  # MAE-ST
+        parts = [linear(state, f'{name}.attn.{part}', y) for part in 'qkv']
+        qkv = torch.cat(parts, -1)
+    else:
+        qkv = linear(state, f'{name}.attn.qkv', y)
     if f'{name}.attn.q_bias' in state:
         q, v = state[f'{name}.attn.q_bias'], state[f'{name}.attn.v_bias']
         qkv = qkv + torch.cat([q, torch.zeros_like(q), v])
@@ -71,6 +74,31 @@ def block(state, name, x, heads):
     )
     y = linear(state, f'{name}.mlp.fc1', layer_norm(state, f'{name}.norm2', x))
     return x + linear(state, f'{name}.mlp.fc2', F.gelu(y))
+
+
+def encode(state, x, table, *, heads, patch='patch_embed.proj', prefix=''):
+    """Tokens of a whole picture or clip after all blocks, before the norm.
+
+    ``table`` is that of all tokens, class token included if there is one.
+    """
+    state = {
+        key.removeprefix(prefix): value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
+    weight, bias = state[f'{patch}.weight'], state[f'{patch}.bias']
+    convolve = F.conv2d if weight.ndim == 4 else F.conv3d
+    x = convolve(x, weight, bias, stride=weight.shape[2:])
+    x = x.flatten(2).transpose(1, 2)
+    if 'cls_token' in state:
+        x = torch.cat([state['cls_token'].expand(len(x), -1, -1), x], 1)
+    x = x + table
+    depth = sum(
+        key.endswith('norm1.weight') for key in state if key[:6] == 'blocks'
+    )
+    for index in range(depth):
+        x = block(state, f'blocks.{index}', x, heads)
+    return x
 
 
 def mmpretrain_hog(pictures, *, bins=9, cell=8, window=16):

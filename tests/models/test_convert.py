@@ -116,9 +116,9 @@ def test_one_of_several_encoders_is_chosen_by_prefix():
     [
         ({}, 'backbone.', "under the prefix 'backbone"),
         (
-            {'blocks.0.ls1.gamma': torch.ones(DIM)},
+            {'reg_token': torch.ones(1, 4, DIM)},
             None,
-            r'1 keys.*blocks\.0\.ls1\.gamma',
+            r'1 keys.*reg_token',
         ),
         (
             {'blocks.0.attn.relative_position_bias_table': torch.ones(28, 3)},
@@ -143,8 +143,15 @@ def test_what_the_encoder_has_not_is_refused(extra, prefix, message):
 )
 def test_trained_positions_are_refused(table):
     state = {**image_weights(), 'pos_embed': table}
-    with pytest.raises(ValueError, match='delete pos_embed'):
+    with pytest.raises(ValueError, match='set learned_positions=True'):
         to_bimm(state)
+
+
+def test_layer_scale_of_timm_is_folded_in():
+    weights, scale = image_weights(), torch.randn(DIM)
+    converted = to_bimm({**weights, 'blocks.1.ls2.gamma': scale}).state_dict
+    expected = scale[:, None] * weights['blocks.1.mlp.fc2.weight']
+    assert torch.equal(converted['blocks.1.mlp.fc2.weight'], expected)
 
 
 def test_table_of_another_size_is_recognized():

@@ -79,6 +79,25 @@ def test_same_weights_fit_any_size():
     )
 
 
+def test_learned_positions_start_from_the_computed_ones():
+    options = dict(
+        arch=dict(embed_dims=48, depth=3, num_heads=3),
+        img_size=96,
+        interpolate_from=64,
+    )
+    fixed = BIMMVisionTransformer(**options)
+    learned = BIMMVisionTransformer(**options, learned_positions=True)
+    assert learned.pos_embed.shape == (1, 16, 48)
+    table = dict(pos_embed=learned.pos_embed.detach())
+    learned.load_state_dict({**fixed.state_dict(), **table})
+    for side in (64, 96):  # of pretraining, and interpolated
+        x = torch.randn(2, 3, side, side)
+        assert torch.equal(learned(x)[0], fixed(x)[0])
+    learned(x)[0].sum().backward()
+    assert learned.pos_embed.grad.abs().min() > 0
+    assert learned.get_layer_depth('backbone.pos_embed') == (0, 5)
+
+
 def test_recomputing_blocks_gives_the_same_gradients():
     plain = video_encoder(drop_path_rate=0.5)
     frugal = video_encoder(drop_path_rate=0.5, with_cp=True)

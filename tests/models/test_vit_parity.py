@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.selfsup.mae import MAEViT
+from safetensors.torch import load_file
 
 import bimm_mm  # noqa: F401  (repairs imports of mmaction)
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.layers.transformer import position_table
-from tests.restated import randomized
+from tests.restated import image_table, randomized
 
 DIM, DEPTH, HEADS = 48, 3, 3
 ARCH = {'embed_dims': DIM, 'depth': DEPTH, 'num_heads': HEADS}
@@ -72,6 +74,21 @@ def test_mmpretrain_mae_with_its_own_table():
     ours = load(theirs, img_size=64, out_type='raw')
     x = torch.randn(2, 3, 64, 64)
     assert_same(ours(x)[0].roll(DIM // 2, -1), theirs(x, mask=None)[0])
+
+
+@torch.no_grad()
+def test_mmpretrain_with_learned_positions():
+    theirs = randomized(
+        VisionTransformer(MMPRETRAIN_ARCH, img_size=64, out_type='raw')
+    )
+    torch.nn.init.normal_(theirs.pos_embed)  # of the class token as well
+    weights = to_bimm(theirs.state_dict(), learned_positions=True).state_dict
+    ours = BIMMVisionTransformer(
+        ARCH, img_size=64, out_type='raw', learned_positions=True
+    )
+    ours.load_state_dict(weights)
+    x = torch.randn(2, 3, 64, 64)
+    assert_same(ours.eval()(x)[0], theirs(x)[0])
 
 
 @torch.no_grad()
@@ -189,6 +206,44 @@ def test_transformers_videomae_finetuned():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('kind', ['ViTModel', 'ViTMAEModel'])
+@pytest.mark.parametrize('hub', [True, False])
+def test_transformers_of_images(kind, hub, tmp_path):
+    """Under the names of files and under those of ``state_dict()``."""
+    transformers = pytest.importorskip(
+        'transformers', reason='transformers is not installed'
+    )
+    cls = getattr(transformers, kind)
+    config = cls.config_class(
+        image_size=64,
+        hidden_size=DIM,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=HEADS,
+        intermediate_size=4 * DIM,
+        layer_norm_eps=1e-6,
+    )
+    config.mask_ratio = 0.0
+    theirs = randomized(cls(config))
+    learned = kind == 'ViTModel'
+    if not learned:  # version 5 builds it of zeros, files have MAE's
+        table = image_table((1, 4, 4), DIM)
+        theirs.embeddings.position_embeddings[0] = F.pad(table, (0, 0, 1, 0))
+    state = theirs.state_dict()
+    if hub:
+        theirs.save_pretrained(tmp_path)
+        state = load_file(tmp_path / 'model.safetensors')
+    ours = BIMMVisionTransformer(
+        ARCH, img_size=64, out_type='raw', learned_positions=learned
+    )
+    converted = to_bimm(state, learned_positions=learned)
+    ours.load_state_dict(converted.state_dict)
+    x = torch.randn(2, 3, 64, 64)
+    # ViTMAE shuffles its tokens by noise.
+    order = {} if learned else dict(noise=torch.arange(16.0).expand(2, -1))
+    assert_same(ours.eval()(x)[0], theirs(x, **order).last_hidden_state)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('key_bias', [True, False])
 def test_transformers_videomae(key_bias):
     transformers = pytest.importorskip(
@@ -219,7 +274,7 @@ def test_transformers_videomae(key_bias):
     }
     older['decoder.decoder_layers.0.output.dense.bias'] = torch.zeros(8)
     converted = to_bimm(older, key_bias=key_bias)
-    assert converted.scheme == 'transformers (VideoMAE)'
+    assert converted.scheme == 'transformers'
     torch.testing.assert_close(
         converted.state_dict, dict(ours.state_dict()), rtol=0, atol=0
     )

@@ -15,7 +15,7 @@ from torch import nn
 from bimm_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # Kept out of weight decay although it is no vector.
-_TOKENS = ('cls_token', 'mask_token')
+_TOKENS = ('cls_token', 'mask_token', 'pos_embed')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -21,6 +21,7 @@ from bimm_mm.models.layers.transformer import (
     Block,
     PatchEmbed,
     position_table,
+    resize_table,
 )
 from bimm_mm.models.layers.windows import (
     window_mask,
@@ -91,6 +92,10 @@ class BIMMVisionTransformer(BaseModule):
         interpolate_from: Input of pretraining, as pixels of a side, or
             frames, height and width: its position table is interpolated. If
             None, the table is computed for each input.
+        learned_positions: Whether the positions are a parameter, ``pos_embed``
+            (1, N, D), which starts from the computed table. For checkpoints
+            whose positions were trained, and to finetune as MAE does; it
+            belongs to one size of input, and others interpolate it.
         window_size: Side, in tokens, of the windows within which blocks
             attend; 0 for global attention.
         global_blocks: Blocks, from 0, that attend globally although there
@@ -123,6 +128,7 @@ class BIMMVisionTransformer(BaseModule):
         out_indices: Sequence[int] = (-1,),
         single_output: bool = False,
         interpolate_from: int | Size | None = None,
+        learned_positions: bool = False,
         window_size: int = 0,
         global_blocks: Sequence[int] = (),
         with_cp: bool = False,
@@ -192,7 +198,11 @@ class BIMMVisionTransformer(BaseModule):
             interpolate_from = (num_frames, interpolate_from, interpolate_from)
         self.interpolate_from = interpolate_from
         # A size that does not fit fails now, when the model is built.
+        self.pos_embed: nn.Parameter | None = None
         self._positions(self.size)
+        if learned_positions:
+            table = self._positions(interpolate_from or self.size)
+            self.pos_embed = nn.Parameter(table[None].clone())
 
     def grid(self, size: Size | None = None) -> Size:
         """Count the tokens (t, h, w) of input of a size (T, H, W).
@@ -246,15 +256,16 @@ class BIMMVisionTransformer(BaseModule):
     ) -> tuple[int, int]:
         """Tell where a parameter stands, for layer-wise learning rates.
 
-        Of names that begin with ``prefix``: 0 for patch embedding and class
-        token, 1..depth for the blocks; depth + 1 for the final norm and all
-        that is not this encoder's. The second number is that of levels.
+        Of names that begin with ``prefix``: 0 for patch embedding, class
+        token and positions, 1..depth for the blocks; depth + 1 for the final
+        norm and all that is not this encoder's. The second number is that of
+        levels.
         """
         # As mmpretrain counts: 0 is the embedding, the head is the last.
         last = self.depth + 1
         if param_name.startswith(prefix):
             name = param_name[len(prefix) :]
-            if name == 'cls_token' or name.startswith('patch_embed.'):
+            if name.startswith(('cls_token', 'pos_embed', 'patch_embed.')):
                 return 0, last + 1
             if name.startswith('blocks.'):
                 return int(name.split('.')[1]) + 1, last + 1
@@ -319,9 +330,11 @@ class BIMMVisionTransformer(BaseModule):
         self, size: Size, device: torch.device | None = None
     ) -> Tensor:
         """Position table (N, D) of input of the size (T, H, W)."""
-        source = self.interpolate_from
+        grid, source = self.grid(size), self.interpolate_from
+        if self.pos_embed is not None:
+            return resize_table(self.pos_embed[0], self.grid(source), grid)
         return position_table(
-            self.grid(size),
+            grid,
             self.embed_dims,
             video=self.video,
             device=device,

@@ -1,7 +1,8 @@
 """Checkpoints of other projects as weights of ``BIMMVisionTransformer``.
 
-Three steps: names are translated by a table (``SCHEMES``), weights are
-rearranged, and a stored position table is compared with the computed one.
+Three steps: names are translated by the table in :mod:`formats`, weights are
+rearranged, and a stored position table is compared with the computed one, or
+kept.
 
 Shapes: D width, N tokens.
 """
@@ -16,69 +17,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bimm_mm.models.checkpoints.formats import (
+    ALIASES,
+    ENCODERS,
+    FOREIGN,
+    rename,
+)
 from bimm_mm.models.layers.transformer import position_table
 
-Rules = tuple[tuple[str, str], ...]
-
-
-class Scheme(NamedTuple):
-    """How a family of projects names the parameters of a ViT."""
-
-    name: str  # who uses it
-    marker: str  # the key by which it is recognized
-    also: str  # a key that must be there as well
-    rules: Rules  # patterns and replacements; the first match is applied
-
-
-_OPENMMLAB_LAYERS: Rules = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^layers\.(\d+)\.ln([12])\.', r'blocks.\1.norm\2.'),
-    (r'^layers\.(\d+)\.attn\.', r'blocks.\1.attn.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
-    (r'^layers\.(\d+)\.(gamma_[12])$', r'blocks.\1.\2'),
-    (r'^ln1\.', 'norm.'),
-    (r'^ln2\.', 'fc_norm.'),
-)
-_MMACTION: Rules = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'\.mlp\.layers\.0\.0\.', '.mlp.fc1.'),
-    (r'\.mlp\.layers\.1\.', '.mlp.fc2.'),
-)
-_LAYER = r'^encoder\.layer\.(\d+)\.'
-_SELF = _LAYER + r'attention\.attention\.'
-_TRANSFORMERS: Rules = (
-    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
-    (_LAYER + r'layernorm_before\.', r'blocks.\1.norm1.'),
-    (_LAYER + r'layernorm_after\.', r'blocks.\1.norm2.'),
-    (_SELF + r'query\.', r'blocks.\1.attn.q_'),
-    (_SELF + r'key\.', r'blocks.\1.attn.k_'),
-    (_SELF + r'value\.', r'blocks.\1.attn.v_'),
-    (_SELF + r'([qv]_bias)$', r'blocks.\1.attn.\2'),
-    (_LAYER + r'attention\.output\.dense\.', r'blocks.\1.attn.proj.'),
-    (_LAYER + r'intermediate\.dense\.', r'blocks.\1.mlp.fc1.'),
-    (_LAYER + r'output\.dense\.', r'blocks.\1.mlp.fc2.'),
-    (r'^layernorm\.', 'norm.'),
-)
+_AXES = ('spatial', 'temporal', 'class')  # of MAE-ST's positions
 _PATCH, _NORM = 'patch_embed.proj.weight', 'blocks.0.norm1.weight'
-_PROJECTION = 'patch_embed.projection.weight'
-SCHEMES = (
-    Scheme('timm, MAE, VideoMAE', _PATCH, _NORM, ()),
-    Scheme('mmaction2', _PROJECTION, _NORM, _MMACTION),
-    Scheme(
-        'mmpretrain, mmsegmentation',
-        _PROJECTION,
-        'layers.0.ln1.weight',
-        _OPENMMLAB_LAYERS,
-    ),
-    Scheme(
-        'transformers (VideoMAE)',
-        'embeddings.patch_embeddings.projection.weight',
-        'encoder.layer.0.layernorm_before.weight',
-        _TRANSFORMERS,
-    ),
+# Of the encoder, in our names; the rest must match FOREIGN.
+_OURS = re.compile(
+    r'cls_token|(patch_embed\.proj|norm)\.(weight|bias)'
+    r'|blocks\.\d+\.(norm[12]|attn\.(qkv|[qkv]|proj)|mlp\.fc[12])'
+    r'\.(weight|bias)|blocks\.\d+\.(attn\.[qv]_bias|gamma_[12])'
 )
-
+_TABLES = ('pos_embed', *(f'pos_embed_{x}' for x in _AXES))
+_LAST_NORM = re.compile(r'fc_norm\.(weight|bias)')
 # Which dimension of a weight runs over the residual stream.
 _STREAM = (
     (r'cls_token', -1),
@@ -90,24 +46,11 @@ _STREAM = (
 
 
 class Converted(NamedTuple):
-    """Weights of the encoder, and whose names the checkpoint used."""
+    """Weights of the encoder, whose names they had, and what is left out."""
 
     state_dict: dict[str, Tensor]
     scheme: str
-
-
-# Of the encoder, in our names; the rest must match one of the next list.
-_OURS = re.compile(
-    r'cls_token|(patch_embed\.proj|norm)\.(weight|bias)'
-    r'|blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)'
-    r'|blocks\.\d+\.attn\.([qkv]_weight|[qv]_bias)|blocks\.\d+\.gamma_[12]'
-)
-_LAST_NORM = re.compile(r'fc_norm\.(weight|bias)')
-# Decoders and heads, and a second norm, which is a head's as well.
-_FOREIGN = re.compile(
-    r'pos_embed|mask_token|(decoder\w*|encoder_to_decoder|head|fc_norm)(\..*)?'
-    r'|.*\.relative_position_(index|bias_table)'
-)
+    left: list[str]
 
 
 def to_bimm(
@@ -115,11 +58,13 @@ def to_bimm(
     *,
     key_bias: bool = True,
     prefix: str | None = None,
+    learned_positions: bool = False,
 ) -> Converted:
     """Rename and rearrange weights; the encoder then computes the same.
 
-    Understood are checkpoints of timm, MAE, VideoMAE, mmaction2's VideoMAE,
-    mmpretrain's and mmsegmentation's ViT and MAE and transformers' VideoMAE,
+    Understood are the encoders of MAE, VideoMAE, MAE-ST, DeepMIM, LocalMIM,
+    OmniMAE, MaskFeat, MVD, timm, mmaction2's VideoMAE, mmpretrain's and
+    mmsegmentation's ViT and MAE, and transformers' VideoMAE, ViTMAE and ViT,
     of pretraining or of finetuning. One exception: a checkpoint of
     mmpretrain's own MAE code gives the same features with the two halves of
     the channels exchanged, see :func:`adapt_to_stored`.
@@ -131,17 +76,20 @@ def to_bimm(
             Dropping a key bias changes no output.
         prefix: What precedes the encoder's keys, such as ``'backbone.'``. If
             None, found by itself.
+        learned_positions: The ``learned_positions`` of that encoder: a stored
+            table is kept as ``pos_embed`` then, whatever it is.
 
     Raises:
         ValueError: The scheme is unknown, there are several encoders, a key
             is neither of the encoder nor of a decoder or head, or the
             weights need something this encoder has not.
     """
-    scheme, prefix = _recognize(state_dict, prefix)
+    plain = {_plain(key): key for key in state_dict}
+    scheme, prefix = _recognize(plain, prefix)
     names = {
-        key: _rename(key[len(prefix) :], scheme.rules)
-        for key in state_dict
-        if key.startswith(prefix)
+        key: rename(name[len(prefix) :], ENCODERS[scheme], to_ours=True)
+        for name, key in plain.items()
+        if name.startswith(prefix)
     }
     # A model finetuned with mean pooling has its only last norm after the
     # mean, where this encoder with out_type='avg' applies its own.
@@ -156,37 +104,50 @@ def to_bimm(
         for key, name in names.items()
         if _OURS.fullmatch(name)
     }
-    dropped = [key for key in state_dict if names.get(key) not in ours]
-    _check_dropped({key: state_dict[key] for key in dropped}, names)
+    left = [key for key in state_dict if names.get(key) not in ours]
+    _check_left({key: state_dict[key] for key in left}, names)
     # Rearrange: q, k and v in one matrix, layer scale folded in, biases in
     # the form of this encoder.
-    ours = _set_bias_form(_fold_layer_scale(_join_qkv(ours)), key_bias)
-    # A stored table of positions must be the computed one.
-    for key in dropped:
-        if names.get(key) == 'pos_embed':
-            ours = adapt_to_stored(ours, state_dict[key])
-    return Converted(ours, scheme.name)
+    ours = set_bias_form(_fold_layer_scale(_join_qkv(ours)), key_bias)
+    stored = {names[k]: state_dict[k] for k in left if k in names}
+    table = _stored_table(stored)
+    if table is not None and learned_positions:
+        ours |= _kept(ours, table)
+    elif table is not None:
+        # A stored table of positions must be the computed one.
+        ours = adapt_to_stored(ours, table)
+    left = [key for key in left if names.get(key) not in _TABLES]
+    return Converted(ours, scheme, left)
 
 
-def _recognize(
-    state_dict: Mapping[str, Tensor], prefix: str | None
-) -> tuple[Scheme, str]:
+def _plain(key: str) -> str:
+    for pattern, replacement in ALIASES:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _recognize(keys: Mapping[str, str], prefix: str | None) -> tuple[str, str]:
     """The naming scheme, and what precedes the encoder's keys."""
     # Every place where a scheme's two tell-tale keys stand with one prefix.
-    found = [
-        (scheme, key[: -len(scheme.marker)])
-        for scheme in SCHEMES
-        for key in state_dict
-        if key.endswith(scheme.marker)
-        and key[: -len(scheme.marker)] + scheme.also in state_dict
-        and prefix in (None, key[: -len(scheme.marker)])
-    ]
+    found = []
+    for scheme, names in ENCODERS.items():
+        marker, also = (
+            rename(k, names, to_ours=False) for k in (_PATCH, _NORM)
+        )
+        starts = [k[: -len(marker)] for k in keys if k.endswith(marker)]
+        found += [
+            (scheme, start)
+            for start in starts
+            if start + also in keys and prefix in (None, start)
+        ]
     if not found:
         where = '' if prefix is None else f' under the prefix {prefix!r}'
+        if any(key.endswith('_flat_param') for key in keys):
+            where = ', but shards of FSDP: save its FULL_STATE_DICT'
         raise ValueError(
             f'no encoder of a known kind{where}: the keys start with '
-            f'{", ".join(list(state_dict)[:3])}; known are the names of '
-            f'{"; ".join(scheme.name for scheme in SCHEMES)}'
+            f'{", ".join(list(keys)[:3])}; known are the names of '
+            f'{"; ".join(ENCODERS)}'
         )
     if len(found) > 1:
         raise ValueError(
@@ -196,19 +157,19 @@ def _recognize(
     return found[0]
 
 
-def _check_dropped(dropped: dict[str, Tensor], names: dict[str, str]) -> None:
-    """Refuse to drop what the encoder would need to compute the same."""
-    left = [
+def _check_left(left: dict[str, Tensor], names: dict[str, str]) -> None:
+    """Refuse to leave out what the encoder would need to compute the same."""
+    unknown = [
         key
-        for key in dropped
-        if key in names and not _FOREIGN.fullmatch(names[key])
+        for key in left
+        if key in names and not FOREIGN.fullmatch(names[key])
     ]
-    if left:
+    if unknown:
         raise ValueError(
-            f'{len(left)} keys of the checkpoint have no place in this '
-            f'encoder, such as {", ".join(left[:3])}'
+            f'{len(unknown)} keys of the checkpoint have no place in this '
+            f'encoder, such as {", ".join(unknown[:3])}'
         )
-    for key, value in dropped.items():
+    for key, value in left.items():
         if key in names and key.endswith('bias_table') and value.any():
             raise ValueError(
                 f'{key} is trained: this encoder has no relative positions, '
@@ -216,25 +177,22 @@ def _check_dropped(dropped: dict[str, Tensor], names: dict[str, str]) -> None:
             )
 
 
-def _rename(key: str, rules: Rules) -> str:
-    for pattern, replacement in rules:
-        renamed, count = re.subn(pattern, replacement, key)
-        if count:
-            return renamed
-    return key
-
-
 def _join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Separate weights of queries, keys and values -> one matrix (3D, D)."""
+    """Separate layers of queries, keys and values -> one (3D, D), or (3D)."""
     state = dict(state)
-    for key in [key for key in state if key.endswith('attn.q_weight')]:
-        stem = key[: -len('q_weight')]
-        parts = [state.pop(f'{stem}{part}_weight') for part in 'qkv']
+    for key in [key for key in state if key.endswith('attn.q.weight')]:
+        stem = key[: -len('q.weight')]
+        parts = [state.pop(f'{stem}{part}.weight') for part in 'qkv']
         state[stem + 'qkv.weight'] = torch.cat(parts)
+        if stem + 'q.bias' in state:
+            # Without a bias of the keys, it is zero.
+            zero = torch.zeros_like(state[stem + 'q.bias'])
+            biases = [state.pop(f'{stem}{p}.bias', zero) for p in 'qkv']
+            state[stem + 'qkv.bias'] = torch.cat(biases)
     return state
 
 
-def _set_bias_form(
+def set_bias_form(
     state: dict[str, Tensor], key_bias: bool
 ) -> dict[str, Tensor]:
     """Biases of attention as ``qkv.bias`` or as ``q_bias`` and ``v_bias``."""
@@ -269,6 +227,34 @@ def _fold_layer_scale(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
+def _stored_table(stored: Mapping[str, Tensor]) -> Tensor | None:
+    """Positions (1, C + N, D), or (1, N, D); None if there are none.
+
+    MAE-ST has one table for places, one for times and a row for the class
+    token, which are added.
+    """
+    if 'pos_embed' in stored or 'pos_embed_spatial' not in stored:
+        return stored.get('pos_embed')
+    places, times = (stored[f'pos_embed_{x}'] for x in ('spatial', 'temporal'))
+    table = (times.unsqueeze(2) + places.unsqueeze(1)).flatten(1, 2)
+    return torch.cat(
+        [stored.get('pos_embed_class', table[:, :0]), table], dim=1
+    )
+
+
+def _kept(ours: Mapping[str, Tensor], stored: Tensor) -> dict[str, Tensor]:
+    """A stored table (1, N, D); its row of the class token goes to that."""
+    count = stored.shape[1]
+    # Some of timm have no row for it: their count is the square, not ours.
+    bare = 'cls_token' not in ours or (
+        ours[_PATCH].ndim == 4 and math.isqrt(count) ** 2 == count
+    )
+    if bare:
+        return {'pos_embed': stored}
+    cls_token = ours['cls_token'] + stored[:, :1]
+    return {'pos_embed': stored[:, 1:], 'cls_token': cls_token}
+
+
 def adapt_to_stored(
     state: dict[str, Tensor], stored: Tensor
 ) -> dict[str, Tensor]:
@@ -283,7 +269,7 @@ def adapt_to_stored(
     ``state`` has our names, ``stored`` is (1, N, D), or (1, 1 + N, D) with a
     class token. A table that is neither of the two is a ValueError.
     """
-    video = state['patch_embed.proj.weight'].ndim == 5
+    video = state[_PATCH].ndim == 5
     extra = int('cls_token' in state)
     patches = stored[0, extra:]
     computed = _computed(len(patches), patches.shape[1], video)
@@ -295,9 +281,8 @@ def adapt_to_stored(
             return {key: _swap_stream(key, state[key]) for key in state}
     raise ValueError(
         'pos_embed of the checkpoint is no sine-cosine table of MAE, '
-        'mmpretrain or VideoMAE but was trained; this encoder only computes '
-        'positions. To start from its other weights nevertheless, delete '
-        'pos_embed from the checkpoint'
+        'mmpretrain or VideoMAE but was trained or is of another formula: set '
+        'learned_positions=True of the backbone, which then keeps it'
     )
 
 

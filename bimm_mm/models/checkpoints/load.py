@@ -28,8 +28,14 @@ if TYPE_CHECKING:
     from bimm_mm.models.backbones.vit import BIMMVisionTransformer
     from bimm_mm.models.pretrainers.bimm import BIMM
 
-# Where the weights lie in checkpoints of MMEngine and of MAE or VideoMAE.
-_CONTAINERS = ('state_dict', 'model', 'module')
+# Where the weights lie in checkpoints of MMEngine, of MAE or VideoMAE, alone
+# or with DeepSpeed, of their averages, and of SlowFast.
+_CONTAINERS = ('state_dict', 'model', 'module', 'model_ema', 'model_state')
+# What DDP, torch.compile, FSDP and recomputed blocks put into names.
+_WRAPPERS = re.compile(
+    r'(^|(?<=\.))(module|_orig_mod|_fsdp_wrapped_module'
+    r'|_checkpoint_wrapped_module)\.'
+)
 # Keys of the areas' decoders and of BIMM's branches.
 _PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
 _BRANCHES = {True: 'dorsal', False: 'ventral'}
@@ -59,7 +65,7 @@ def read_content(path: str | Path, map_location: Any = 'cpu') -> Any:
 def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
     """The weights in what a checkpoint file holds, by plain names.
 
-    What DDP (``module.``) and torch.compile (``_orig_mod.``) put in front of
+    What DDP (``module.``), torch.compile (``_orig_mod.``) and FSDP put into
     names is taken off. ``source`` names the file in errors.
 
     Raises:
@@ -82,10 +88,7 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
             f'{", ".join(map(repr, _CONTAINERS))} or at its top, whose keys '
             f'are {keys}'
         )
-    return {
-        re.sub(r'^(module\.)+', '', key.replace('_orig_mod.', '')): value
-        for key, value in state.items()
-    }
+    return {_WRAPPERS.sub('', key): value for key, value in state.items()}
 
 
 def subtree(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -207,7 +210,8 @@ def load_pretrained(
 
     Understood are checkpoints of this project, of pretraining (both stages)
     and of finetuning, and those of :func:`to_bimm`. Position tables are
-    computed and hence fit every resolution.
+    computed and hence fit every resolution; with ``learned_positions`` the
+    encoder keeps a stored one.
 
     Args:
         backbone: The encoder to fill, in place.
@@ -232,14 +236,34 @@ def load_pretrained(
     state = read_state_dict(checkpoint)
     prefix = _find_prefix(state, prefix, backbone.video, checkpoint)
     try:
-        converted = to_bimm(state, prefix=prefix, key_bias=backbone.key_bias)
+        converted = to_bimm(
+            state,
+            prefix=prefix,
+            key_bias=backbone.key_bias,
+            learned_positions=backbone.pos_embed is not None,
+        )
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error}') from error
     encoder = converted.state_dict
     source = f'{checkpoint} ({prefix or ""}*, names of {converted.scheme})'
     _check_fits(encoder, backbone, source)
-    load_fully(backbone, encoder, what='encoder', source=source)
+    # Without a table in the file, learned positions start from the computed.
+    load_fully(
+        backbone,
+        encoder,
+        what='encoder',
+        source=source,
+        missing_ok=('pos_embed',),
+    )
     report = _positions(backbone)
+    if converted.left:
+        # By the first two names: decoder.blocks, ventral.head, ...
+        stems = (re.split(r'\.\d', key)[0] for key in converted.left)
+        parts = sorted({'.'.join(x.split('.')[:2]) for x in stems})
+        report += (
+            f'; {len(converted.left)} tensors of the file are left out: '
+            f'{", ".join(parts)}'
+        )
     if backbone.cls_token is None and 'cls_token' in encoder:
         report += '; the class token of the checkpoint is not used'
     print_log(report, 'current')
@@ -284,6 +308,13 @@ def _check_fits(
             f'{source} has no class token: set with_cls_token=False and '
             "out_type='avg' of the backbone"
         )
+    table, own = encoder.get('pos_embed'), backbone.pos_embed
+    if table is not None and own is not None and table.shape != own.shape:
+        raise ValueError(
+            f'{source} has positions of {table.shape[1]} tokens, and the '
+            f'config {own.shape[1]}: set interpolate_from of the backbone to '
+            'the input of the checkpoint, (frames, height, width)'
+        )
     unused = sorted(set(encoder) - set(backbone.state_dict()) - {'cls_token'})
     if unused:
         raise ValueError(
@@ -297,7 +328,8 @@ def _check_fits(
 def _positions(backbone: BIMMVisionTransformer) -> str:
     grid = ' x '.join(map(str, backbone.grid()))
     if backbone.interpolate_from is None:
-        return f'encoder: positions computed for {grid} tokens'
+        how = 'computed' if backbone.pos_embed is None else 'learned'
+        return f'encoder: positions {how} for {grid} tokens'
     source = ' x '.join(map(str, backbone.grid(backbone.interpolate_from)))
     return f'encoder: positions of {source} tokens interpolated to {grid}'
 

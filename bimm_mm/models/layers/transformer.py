@@ -219,11 +219,15 @@ def _cached(
 def _resized(
     source: Size, grid: Size, dims: int, video: bool, device: torch.device
 ) -> Tensor:
-    """Interpolate the table of ``source`` to ``grid``."""
-    table = _table(source, dims, video, device)
+    return resize_table(_table(source, dims, video, device), source, grid)
+
+
+def resize_table(table: Tensor, source: Size, grid: Size) -> Tensor:
+    """Interpolate positions (N, D) of the grid ``source`` to ``grid``."""
     if source == grid:
         return table
     # As a picture of D channels, which interpolation knows.
+    dims = table.shape[1]
     volume = table.T.reshape(1, dims, *source)
     volume = F.interpolate(volume, grid, mode='trilinear')
     return volume.reshape(dims, -1).T.contiguous()
