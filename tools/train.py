@@ -93,21 +93,16 @@ def run(args: argparse.Namespace) -> None:
     """Train, or try it."""
     args.cfg = read_config(args)
     with dry_run(args.cfg) if args.dry_run else nullcontext():
-        train(args)
-
-
-def train(args: argparse.Namespace) -> None:
-    """Build the runner and train."""
-    runner = build_runner(
-        args.cfg, launcher=args.launcher, local_rank=args.local_rank
-    )
-    if starts_from_scratch(runner.cfg):
-        runner.logger.warning(
-            'no init_cfg, load_from or --resume: training from scratch'
+        runner = build_runner(
+            args.cfg, launcher=args.launcher, local_rank=args.local_rank
         )
-    write_provenance(runner, runner.train_dataloader.dataset)
-    runner.train()
-    end_processes()
+        if starts_from_scratch(runner.cfg):
+            runner.logger.warning(
+                'no init_cfg, load_from or --resume: training from scratch'
+            )
+        write_provenance(runner, runner.train_dataloader.dataset)
+        runner.train()
+        end_processes()
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 
 from bimm_mm.engine.config_check import check_names, known_names
+from bimm_mm.utils.config_parts import items
 
 
 def load_config(
@@ -70,9 +71,7 @@ def _expand_home(node: Any) -> None:
 
     Some of the libraries' datasets do so, others look for a folder ``~``.
     """
-    keys = node if isinstance(node, Mapping) else range(len(node))
-    for key in keys:
-        value = node[key]
+    for key, value in list(items(node)):
         if isinstance(value, str) and value.startswith('~'):
             node[key] = expanduser(value)
         elif isinstance(value, (Mapping, list)):
@@ -96,8 +95,14 @@ def _find_files(path: str, above: list[str]) -> list[str]:
             raise ValueError(
                 f'{path}, line {error.lineno}: {error.msg}'
             ) from error
+    try:
+        bases = Config._get_base_files(path)
+    except AttributeError:  # YAML or JSON
+        raise ValueError(
+            f'{path} is no mapping of names to settings, as a config is'
+        ) from None
     files = [path]
-    for base in Config._get_base_files(path):
+    for base in bases:
         files += _find_files(Config._get_cfg_path(base, path)[0], chain)
     return files
 
@@ -133,21 +138,17 @@ def check_checkpoint(path: str) -> str:
     return expanduser(path)
 
 
-def _is_downstream(cfg: Config) -> bool:
-    model = cfg.get('model', {})
-    return 'backbone' in model and 'areas' not in model
-
-
 def starts_from_scratch(cfg: Config) -> bool:
     """Whether a downstream model is given no weights at all.
 
     Nothing is resumed, loaded or named in ``init_cfg``. Pretraining starts
     like that, and is not meant.
     """
-    if not _is_downstream(cfg):
+    model = cfg.get('model', {})
+    if 'backbone' not in model or 'areas' in model:
         return False
-    named = cfg.model.backbone.get('init_cfg') or cfg.model.get('init_cfg')
-    return not (named or cfg.get('load_from') or cfg.get('resume'))
+    given = model.backbone.get('init_cfg') or model.get('init_cfg')
+    return not (given or cfg.get('load_from') or cfg.get('resume'))
 
 
 def use_amp(cfg: Config) -> None:
@@ -164,15 +165,15 @@ def use_amp(cfg: Config) -> None:
             f'--amp cannot replace optim_wrapper.type={kind!r}: set mixed '
             'precision in the config'
         )
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        bf16 = torch.cuda.is_bf16_supported()
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.dtype = 'bfloat16' if bf16 else 'float16'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    else:
         wrapper.type = 'bimm_mm.CPUAmpOptimWrapper'
         wrapper.pop('dtype', None)
         wrapper.pop('loss_scale', None)
-        return
-    wrapper.type = 'AmpOptimWrapper'
-    bf16 = torch.cuda.is_bf16_supported()
-    wrapper.dtype = 'bfloat16' if bf16 else 'float16'
-    wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def check_device(cfg: Config) -> None:

@@ -9,12 +9,8 @@ from typing import Any
 from mmengine.config import Config
 
 from bimm_mm.contours.format import MANIFEST
-from bimm_mm.utils.list_file import (
-    read_dataset,
-    type_name,
-    unreadable,
-    why_unreadable,
-)
+from bimm_mm.utils.config_parts import walk
+from bimm_mm.utils.list_file import check_readable, read_dataset, type_name
 from bimm_mm.utils.video import media_name
 
 # Single files; '' and None mean that there is none.
@@ -26,8 +22,6 @@ _CONTOURS = (
     'on the device, a deviation from the paper, with BIMM_CONTOURS=sobel '
     'before the command'
 )
-# So many files of a list are named.
-_NAMED = 3
 # Key of a mapping in the config, and its items with their paths joined.
 Node = tuple[str, dict[str, Any]]
 
@@ -48,10 +42,11 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
         ValueError: If a list is malformed, or if a metric and its dataset
             are about different files or classes.
     """
-    nodes: dict[str, list[Node]] = {}
-    for part in ('train', 'val', 'test'):
-        for name in (f'{part}_dataloader', f'{part}_evaluator'):
-            nodes[name] = list(_nodes(cfg.get(name), name))
+    nodes = {
+        name: _nodes(cfg.get(name), name)
+        for part in ('train', 'val', 'test')
+        for name in (f'{part}_dataloader', f'{part}_evaluator')
+    }
     needed = [name for name in nodes if name.split('_')[0] in parts]
     missing = {
         path: key
@@ -79,19 +74,16 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
                 _compare(dataset, metric)
 
 
-def _nodes(node: Any, key: str) -> Iterator[Node]:
-    """Everything below a key that may name files."""
-    if isinstance(node, (list, tuple)):
-        node = dict(enumerate(node))
-    if not isinstance(node, Mapping):
-        return
-    # Transforms have keys of the same names that are no files.
-    if '.pipeline' in key:
-        yield key, {'contour_root': node.get('contour_root')}
-    else:
-        yield key, _joined(node)
-    for name, item in node.items():
-        yield from _nodes(item, f'{key}.{name}')
+def _nodes(part: Any, name: str) -> list[Node]:
+    """All of a part of the config that may name files."""
+    return [
+        # Transforms have keys of the same names that are no files.
+        (key, {'contour_root': node.get('contour_root')})
+        if '.pipeline' in key
+        else (key, _joined(node))
+        for key, node in walk(part, name)
+        if isinstance(node, Mapping)
+    ]
 
 
 def _joined(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,17 +128,12 @@ def _check_list(key: str, items: Mapping[str, Any], *, files: bool) -> None:
     paths = [osp.join(folder, name) for name in dict.fromkeys(names)]
     if kind == 'VideoDataset' or items.get('use_frames') is False:
         paths = list(map(media_name, paths))
-    if bad := unreadable(paths):
-        named = ', '.join(
-            f'{path} ({why_unreadable(path)})' for path in bad[:_NAMED]
-        )
-        raise FileNotFoundError(
-            f'{items["ann_file"]}: {len(bad)} of the {len(paths)} files that '
-            f'it names cannot be read: {named}'
-            f'{", ..." if len(bad) > _NAMED else ""}: set {key}.data_prefix '
-            'to the folder to which its paths are relative, or correct the '
-            'list'
-        )
+    check_readable(
+        paths,
+        source=items['ann_file'],
+        remedy=f'set {key}.data_prefix to the folder to which its paths are '
+        'relative, or correct the list',
+    )
 
 
 def _compare(dataset: Node, metric: Node) -> None:

@@ -6,7 +6,7 @@ import sys
 import textwrap
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import nn
 
 from bimm_mm.engine.runner import StrictRunner
+from bimm_mm.utils.config_parts import walk
 from bimm_mm.utils.reading import WorkerDiedError
 
 # Functions of MMEngine that build parts, and what they call the config.
@@ -84,21 +85,10 @@ def explain(error: Exception, cfg: Config) -> str:
     return f'{where}: {text}' if where else text
 
 
-def find_key(node: Any, part: Any, key: str = '') -> str:
+def find_key(parts: Any, part: Any) -> str:
     """Dotted key of the first node that a part was made from; '' if none."""
-    if key and _is_from(part, node):
-        return key
-    items: Any = ()
-    if isinstance(node, Mapping):
-        items = node.items()
-    elif isinstance(node, Sequence) and not isinstance(node, str):
-        items = enumerate(node)
-    for name, item in items:
-        if isinstance(item, (Mapping, list, tuple)):
-            found = find_key(item, part, f'{key}.{name}'.lstrip('.'))
-            if found:
-                return found
-    return ''
+    found = (key for key, node in walk(parts) if key and _is_from(part, node))
+    return next(found, '')
 
 
 def _is_from(part: Any, node: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -116,10 +116,12 @@ def check_datasets(module: ModuleType, run: Run) -> None:
     """Say what is wrong with a list, which files are left out, and where.
 
     Before a dataset of any library reads its list, that is checked (mmaction2
-    #2659, #128). MMEngine 0.10.7 packs the samples into one array and ends in
-    "need at least one array to concatenate" where there are none
-    (mmdetection #10627). Files of other endings than a folder dataset reads
-    are passed over in silence (no upstream issue known).
+    #2659, #128). Errors in reading annotations, such as a key that is not
+    there, name no file (no upstream issue known). MMEngine 0.10.7 packs the
+    samples into one array and ends in "need at least one array to
+    concatenate" where there are none (mmdetection #10627). Files of other
+    endings than a folder dataset reads are passed over in silence (no
+    upstream issue known).
     """
     run(module)
     from mmengine.dist import is_main_process
@@ -159,8 +161,42 @@ def check_datasets(module: ModuleType, run: Run) -> None:
             print_log(left, 'current', logging.WARNING)
         return serialize(dataset)
 
+    def initialized(kind: Any, **options: Any) -> None:
+        super(module.BaseDataset, kind).__init_subclass__(**options)
+        if 'load_data_list' in vars(kind):
+            kind.load_data_list = _naming_source(kind.load_data_list)
+
+    module.BaseDataset.__init_subclass__ = classmethod(initialized)
     module.BaseDataset._join_prefix = joined
     module.BaseDataset._serialize_data = checked
+
+
+def _naming_source(load: Callable[[Any], list]) -> Callable[[Any], list]:
+    """Let errors in a dataset's annotations name the file."""
+
+    @wraps(load)
+    def load_data_list(dataset: Any) -> list:
+        kind = type(dataset).__name__
+        source = str(dataset.ann_file or [*dataset.data_prefix.values()][:1])
+        try:
+            return load(dataset)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise type(error)(
+                f'{error.filename}, of a {kind}: {error.strerror}: put it '
+                'there, or change data_root, data_prefix or ann_file'
+            ) from error
+        except Exception as error:
+            if source in str(error):
+                raise
+            raise ValueError(
+                f'{source} is not what {kind} reads: {type(error).__name__}: '
+                f'{error}: correct it (UTF-8 without a byte order mark, every '
+                'key in every entry), or name another file'
+            ) from error
+
+    return load_data_list
 
 
 def refuse_bad_images(module: ModuleType, run: Run) -> None:

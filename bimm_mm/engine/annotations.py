@@ -15,7 +15,7 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 from PIL import Image
 
-from bimm_mm.utils.list_file import unreadable
+from bimm_mm.utils.list_file import check_readable
 from bimm_mm.utils.video import UndecodableVideoError
 
 # Pictures and masks that are looked at, evenly over the dataset.
@@ -24,8 +24,6 @@ _LOOKED_AT = 300
 # may reach beyond its picture.
 _SHARE, _PIXELS = 0.25, 1.0
 _ORIENTATION = 0x112  # in EXIF
-# So many files are named.
-_NAMED = 3
 
 
 def check_annotations(dataset: Any, where: str, *, all_used: bool) -> None:
@@ -41,21 +39,20 @@ def check_annotations(dataset: Any, where: str, *, all_used: bool) -> None:
         ValueError: If boxes or masks are not what they should be.
     """
     kinds = {kind.__name__ for kind in type(dataset).__mro__}
-    for kind, check in _CHECKS.items():
-        if kind in kinds:
-            check(dataset, where, all_used)
+    if 'CocoDataset' in kinds:
+        _check_coco(dataset, where)
+    if 'BaseSegDataset' in kinds:
+        _check_masks(dataset, where, all_used)
 
 
 def _check_files(dataset: Any, where: str, key: str) -> None:
     """All pictures or masks exist."""
     infos = map(dataset.get_data_info, range(len(dataset)))
-    paths = [info[key] for info in infos]
-    if bad := unreadable(paths):
-        raise FileNotFoundError(
-            f'{where}: {len(bad)} of {len(paths)} files cannot be read '
-            f'({key}): {", ".join(bad[:_NAMED])}: put them there, or change '
-            'data_prefix of the dataset'
-        )
+    check_readable(
+        [info[key] for info in infos],
+        source=f'{where} ({key})',
+        remedy='put them there, or change data_prefix of the dataset',
+    )
 
 
 def _some(dataset: Any) -> Iterator[dict[str, Any]]:
@@ -82,7 +79,7 @@ def _check_size(path: str, size: tuple[int, int], source: str) -> None:
         )
 
 
-def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
+def _check_coco(dataset: Any, where: str) -> None:
     """Categories, boxes and outlines of a file in COCO's format."""
     _check_files(dataset, where, 'img_path')
     content = load(dataset.ann_file)
@@ -98,24 +95,25 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
     for info in _some(dataset):
         size = info['width'], info['height']
         _check_size(info['img_path'], size, file)
+    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
     known = set(dataset.cat_ids)
     boxes = content.get('annotations', [])  # a test set may have none
     used = [
         each
         for each in boxes
         if each['category_id'] in known
+        and each['image_id'] in sizes
         and not (each.get('ignore') or each.get('iscrowd'))
     ]
     if used:
-        _check_boxes(used, content['images'], file)
+        _check_boxes(used, sizes, file)
     elif not dataset.test_mode:
         raise ValueError(
             f'{file}: no box is of a class of the config, and neither ignore '
             'nor iscrowd'
         )
-    with_mask = any(
-        getattr(t, 'with_mask', False) for t in _steps(dataset.pipeline)
-    )
+    steps = _steps(dataset.pipeline)
+    with_mask = any(getattr(step, 'with_mask', False) for step in steps)
     bare = sum(not each.get('segmentation') for each in used)
     if with_mask and bare:
         raise ValueError(
@@ -123,36 +121,27 @@ def _check_coco(dataset: Any, where: str, all_used: bool) -> None:
             f'{len(used)} annotations: add the outlines, or use a detector '
             'without masks and LoadAnnotations(with_mask=False)'
         )
-    left = len(content['images']) - len(dataset)
-    others = len(boxes) - len(used)
+    left, others = len(sizes) - len(dataset), len(boxes) - len(used)
     if left or others:
-        _warn(
-            f'{file}: {left} of {len(content["images"])} pictures are left '
-            f'out (filter_cfg={dataset.filter_cfg}, indices='
-            f'{dataset._indices}), and {others} of '
-            f'{len(boxes)} boxes (other classes, ignore, iscrowd)'
+        warn(
+            f'{file}: {left} of {len(sizes)} pictures are left out '
+            f'(filter_cfg={dataset.filter_cfg}, indices={dataset._indices}), '
+            f'and {others} of {len(boxes)} boxes (other classes, ignore, '
+            'iscrowd, no picture)'
         )
 
 
 def _check_boxes(
     annotations: Sequence[Mapping[str, Any]],
-    images: Sequence[Mapping[str, Any]],
+    sizes: Mapping[Any, tuple[int, int]],
     file: str,
 ) -> None:
     """Boxes are x, y, width, height in pixels, inside their pictures."""
-    sizes = {each['id']: (each['width'], each['height']) for each in images}
-    try:
-        boxes = np.array([a['bbox'] for a in annotations], float)
-        size = np.array([sizes[a['image_id']] for a in annotations], float)
-        boxes, size = boxes.reshape(-1, 4), size.reshape(-1, 2)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{file}: {type(error).__name__} {error}: every annotation needs '
-            'image_id of a picture and bbox, [x, y, width, height] in pixels'
-        ) from None
+    boxes = np.array([each['bbox'] for each in annotations], float)
+    size = np.array([sizes[each['image_id']] for each in annotations])
     total = len(boxes)
     # mmdet leaves these out.
-    flat = np.array([a.get('area', 1) <= 0 for a in annotations])
+    flat = np.array([each.get('area', 1) <= 0 for each in annotations])
     small = (boxes[:, 2:] < 1).any(1)
     beyond = (boxes[:, :2] < -_PIXELS).any(1)
     beyond |= (boxes[:, :2] + boxes[:, 2:] > size + _PIXELS).any(1)
@@ -171,26 +160,24 @@ def _check_boxes(
             'area w x h or less'
         )
     if usable < total:
-        _warn(text)
+        warn(text)
 
 
 def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
     """Values of masks, as training reads them, against the classes."""
-    readers = [
-        t for t in _steps(dataset.pipeline) if hasattr(t, 'reduce_zero_label')
-    ]
-    if not readers or not len(dataset):
+    steps = _steps(dataset.pipeline)
+    reader = next((s for s in steps if hasattr(s, 'reduce_zero_label')), None)
+    if reader is None or not len(dataset):
         return
     _check_files(dataset, where, 'seg_map_path')
-    count = len(dataset.metainfo['classes'])
-    shift = dataset.reduce_zero_label
+    count, shift = len(dataset.metainfo['classes']), dataset.reduce_zero_label
+    last = count - 1 + shift  # in the file
     found: set[int] = set()
-    looked_at = 0
-    for info in _some(dataset):
-        looked_at += 1
+    samples = list(_some(dataset))
+    for info in samples:
         path = info['seg_map_path']
         try:
-            mask = readers[0](info)['gt_seg_map']
+            mask = reader(info)['gt_seg_map']
         except UndecodableVideoError:
             continue  # replaced in training, and counted
         if mask.ndim != 2:
@@ -199,31 +186,30 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
                 'gray or palette PNG whose values are numbers of classes'
             )
         _check_size(info['img_path'], mask.shape[::-1], f'{where}: {path}')
-        values = set(np.unique(mask).tolist()) - {dataset.ignore_index}
-        wrong = sorted(values - set(range(count)))
+        found |= set(np.unique(mask).tolist()) - {dataset.ignore_index}
+        wrong = sorted(found - set(range(count)))
         if wrong:
             raise ValueError(
                 f'{where}: {path} has the value {wrong[0] + shift}, but '
                 f'{count} classes with reduce_zero_label={shift} are '
-                f'{int(shift)}..{count - 1 + shift} (and '
-                f'{dataset.ignore_index}, ignored): masks that count from 1 '
-                'need reduce_zero_label=True; else correct the masks'
+                f'{int(shift)}..{last} (and {dataset.ignore_index}, ignored): '
+                'masks that count from 1 need reduce_zero_label=True; else '
+                'correct the masks'
             )
-        found |= values
     if count - 1 not in found:
         text = (
             f'{where}: of {len(dataset)} masks in '
-            f'{dataset.data_prefix["seg_map_path"]} {looked_at} were looked '
-            f'at, and none has the value {count - 1 + shift}, that of the '
-            f'last class with reduce_zero_label={shift}: masks that count '
-            'from 0 need False'
+            f'{dataset.data_prefix["seg_map_path"]} {len(samples)} were '
+            f'looked at, and none has the value {last}, that of the last '
+            f'class with reduce_zero_label={shift}: masks that count from 0 '
+            'need False'
         )
-        if all_used and looked_at == len(dataset):
+        if all_used and len(samples) == len(dataset):
             raise ValueError(
                 f'{text} (set allow_unused=True of bimm_mm.LabelCheckHook if '
                 'there is none on purpose)'
             )
-        _warn(text)
+        warn(text)
 
 
 def _steps(pipeline: Any) -> Iterator[Any]:
@@ -233,8 +219,6 @@ def _steps(pipeline: Any) -> Iterator[Any]:
         yield from _steps(step)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Log a warning."""
     print_log(text, 'current', logging.WARNING)
-
-
-_CHECKS = {'CocoDataset': _check_coco, 'BaseSegDataset': _check_masks}

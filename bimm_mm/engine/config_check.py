@@ -10,9 +10,9 @@ import math
 import os
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, NamedTuple
 
 from mmengine.registry import (
@@ -40,6 +40,8 @@ from mmengine.runner import (
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
+
+from bimm_mm.utils.config_parts import items, walk
 
 # What Runner reads from the config beside its own arguments.
 _READ_FROM_CFG = (
@@ -73,16 +75,6 @@ _MEANT = {
     'seed': 'randomness.seed',
     'workflow': 'train_cfg and val_cfg',
 }
-_HOOK_NAMES = (
-    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
-    'checkpoint',
-)
-# What MMEngine's own constructor of optimizers reads.
-_PARAMWISE = (
-    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
-    *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult'),
-    'bypass_duplicate',
-)
 # Which classes a part of a config can name, by the key above it.
 _REGISTRIES: dict[str, tuple[Registry, ...]] = {
     'model': (MODELS, TASK_UTILS),
@@ -95,8 +87,6 @@ _REGISTRIES: dict[str, tuple[Registry, ...]] = {
     'optimizer': (OPTIMIZERS,),
     'param_scheduler': (PARAM_SCHEDULERS,),
     'train_cfg': (LOOPS,),
-}
-_IN_DATALOADERS: dict[str, tuple[Registry, ...]] = {
     'dataset': (DATASETS,),
     'datasets': (DATASETS,),
     'sampler': (DATA_SAMPLERS,),
@@ -110,10 +100,46 @@ _IMPLIED = {
     'dorsal': 'bimm_mm.MaskedBranch',
     'ventral': 'bimm_mm.MaskedBranch',
 }
+# What is read of parts that name no class: by whom, or with which types.
+_READERS: dict[str, Callable | dict[str, Any]] = {
+    'train_dataloader': DataLoader,
+    'val_dataloader': DataLoader,
+    'test_dataloader': DataLoader,
+    'val_cfg': ValLoop,
+    'test_cfg': TestLoop,
+    'randomness': Runner.set_randomness,
+    'optim_wrapper.clip_grad': clip_grad_norm_,
+    'auto_scale_lr': dict(enable=bool, base_batch_size=int),
+    'env_cfg': dict.fromkeys(
+        ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
+    ),
+    'env_cfg.mp_cfg': dict(mp_start_method=None, opencv_num_threads=int),
+    'default_hooks': dict.fromkeys(
+        (
+            *('runtime_info', 'timer', 'sampler_seed', 'logger'),
+            *('param_scheduler', 'checkpoint'),
+        )
+    ),
+    # By MMEngine's own constructor of optimizers.
+    'optim_wrapper.paramwise_cfg': dict.fromkeys(
+        (
+            *('custom_keys', 'bias_lr_mult', 'bias_decay_mult'),
+            *('norm_decay_mult', 'flat_decay_mult', 'dwconv_decay_mult'),
+            *('dcn_offset_lr_mult', 'bypass_duplicate'),
+        )
+    ),
+}
+_CUSTOM_KEYS = 'optim_wrapper.paramwise_cfg.custom_keys.'
+_CUSTOM_KEY = dict(lr_mult=float, decay_mult=float, lars_exclude=bool)
 # Keys beside the arguments of a class, which its builder takes.
-_OF_BUILDERS = ('type', '_scope_', 'priority', 'constructor', 'paramwise_cfg')
+_OF_BUILDERS = (
+    *('type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'),
+    *('num_batch_per_epoch', 'disable_subprocess_warning'),
+)
 # Modules whose classes say all of their arguments and types.
-_TYPED = ('bimm_mm', 'torch', 'mmengine.optim.optimizer')
+_TYPED = ('bimm_mm', 'torch', 'mmengine.optim.optimizer', 'mmengine.runner')
+# Types that are judged.
+_NUMBERS = {float: 'a number', int: 'a whole number', bool: 'True or False'}
 _SHARES = ('prob', 'crop_ratio_range', 'area_range', 'flip_ratio')
 
 
@@ -127,7 +153,7 @@ class _Options(NamedTuple):
         name: What it is called.
     """
 
-    hints: dict[str, Any]
+    hints: Mapping[str, Any]
     strict: bool
     name: str
 
@@ -148,13 +174,14 @@ def check_names(cfg: Mapping[str, Any], source: str = 'the config') -> None:
         ValueError: If a name is misspelled, or one of old configs.
     """
     known = known_names()
+    parts = dict(walk(cfg))
     text = getattr(cfg, 'text', '')
     unused = _unused_variables(text) if text else {*cfg}
-    for name, value in cfg.items():
+    for name in [name for name in cfg if name not in known]:
         near = difflib.get_close_matches(name, known, 1, cutoff=0.9)
         meant = near[0] if near else _MEANT.get(name, '')
-        stray = near or (name in unused and value != _get(cfg, meant))
-        if name not in known and meant and stray:
+        stray = name in unused and parts[name] != parts.get(meant)
+        if near or (meant and stray):
             raise ValueError(
                 f'{source} sets {name!r}, which nothing reads: did you mean '
                 f'{meant!r}?'
@@ -195,21 +222,14 @@ def check_config(cfg: Mapping[str, Any]) -> None:
         ValueError: Names the key, the value and what would be right.
     """
     check_names(cfg)
-    level = cfg.get('log_level') or 'INFO'
+    parts = dict(walk(cfg))
+    level = parts.get('log_level') or 'INFO'
     if level not in logging._nameToLevel:
         raise ValueError(
             f'log_level={level!r}: choose DEBUG, INFO, WARNING or ERROR'
         )
-    scope = cfg.get('default_scope') or 'mmengine'
-    # A library's parts may be registered as another one's.
-    with MODELS.switch_scope_and_registry(scope) as registry:
-        registry.import_from_location()
-    for key, options in _plain_parts(cfg):
-        part = _get(cfg, key)
-        if isinstance(part, Mapping):
-            _check_options(key, part, options)
     data, sampler = (
-        str(_get(cfg, f'train_dataloader.{part}.type'))
+        str(parts.get(f'train_dataloader.{part}.type'))
         for part in ('dataset', 'sampler')
     )
     if data.startswith('bimm_mm.') and not sampler.startswith('bimm_mm.'):
@@ -218,77 +238,85 @@ def check_config(cfg: Mapping[str, Any]) -> None:
             'would depend on workers and interruptions: use '
             'bimm_mm.EpochSampler'
         )
+    scope = parts.get('default_scope') or 'mmengine'
+    # A library's parts may be registered as another one's.
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        registry.import_from_location()
+    known = known_names()
     for name in cfg:
-        if name.endswith('_dataloader'):
-            _walk(name, cfg[name], (), scope)
-        elif name in _REGISTRIES and name != 'optimizer':
-            _walk(name, cfg[name], _REGISTRIES[name], scope)
+        if name in known:
+            _check_part(name, parts[name], scope, parts)
 
 
-def _plain_parts(cfg: Mapping[str, Any]) -> Iterator[tuple[str, _Options]]:
-    """Parts that are no class's: key and what is read of them."""
-    hooks = _Options(dict.fromkeys(_HOOK_NAMES), False, 'Runner')
-    yield 'default_hooks', hooks
-    known: dict[str, dict[str, Any]] = {
-        'auto_scale_lr': dict(enable=bool, base_batch_size=int),
-        'env_cfg': dict.fromkeys(
-            ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
-        ),
-        'env_cfg.mp_cfg': dict(mp_start_method=None, opencv_num_threads=int),
-    }
-    for key, hints in known.items():
-        yield key, _Options(hints, True, 'Runner')
-    parts: dict[str, Callable] = {
-        'randomness': Runner.set_randomness,
-        'val_cfg': ValLoop,
-        'test_cfg': TestLoop,
-    }
-    loop = cfg.get('train_cfg') or {}
-    if 'type' not in loop:
-        by_epoch = loop.get('by_epoch', True)
-        kind = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
-        parts['train_cfg'] = kind
-    for key, part in parts.items():
-        if 'type' not in (cfg.get(key) or {}):
-            options = _options(part, 'by_epoch')
-            yield key, options._replace(strict=True)
-    for name in ('train', 'val', 'test'):
-        extra = 'num_batch_per_epoch', 'disable_subprocess_warning'
-        yield f'{name}_dataloader', _options(DataLoader, *extra)
-    clipping = _get(cfg, 'optim_wrapper.clip_grad') or {}
-    if clipping.get('type', 'norm') == 'norm':
-        yield 'optim_wrapper.clip_grad', _options(clip_grad_norm_)
-    if 'constructor' not in (cfg.get('optim_wrapper') or {}):
-        key = 'optim_wrapper.paramwise_cfg'
-        yield key, _Options(dict.fromkeys(_PARAMWISE), True, 'MMEngine')
-        hints = dict(lr_mult=float, decay_mult=float, lars_exclude=bool)
-        for name in _get(cfg, f'{key}.custom_keys') or ():
-            multiples = _Options(hints, True, 'MMEngine')
-            yield f'{key}.custom_keys.{name}', multiples
-
-
-def _walk(
-    key: str, node: Any, registries: Sequence[Registry], scope: str
+def _check_part(
+    key: str, node: Any, scope: str, parts: Mapping[str, Any]
 ) -> None:
     """Check a part of a config and all that is in it."""
-    last = key.rpartition('.')[2]
     if isinstance(node, Mapping):
-        scope = node.get('_scope_', scope)
         # Functions are of MMEngine alone.
-        scope = 'mmengine' if last == 'collate_fn' else scope
-        if key == 'train_cfg' or not last.endswith('_cfg'):
-            _check_type(key, node, registries, scope)
-        if key.startswith('model.') and 'type' not in node:
+        default = 'mmengine' if key.endswith('.collate_fn') else scope
+        scope = node.get('_scope_', default)
+        if options := _find_options(key, node, scope, parts):
+            _check_options(key, node, options)
+        elif key.startswith('model.') and 'type' not in node:
             _check_siblings(key, node)
-        for name, value in node.items():
-            inner = _REGISTRIES.get(name) if name == 'optimizer' else None
-            if not key.startswith('model'):
-                inner = _IN_DATALOADERS.get(name, inner)
-            _walk(f'{key}.{name}', value, inner or registries, scope)
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            _walk(f'{key}.{index}', value, registries, scope)
     _check_numbers(key, node)
+    for name, item in items(node):
+        _check_part(f'{key}.{name}', item, scope, parts)
+
+
+def _find_options(
+    key: str, node: Mapping[str, Any], scope: str, parts: Mapping[str, Any]
+) -> _Options | None:
+    """What can be said in a part of a config; None if that is not known.
+
+    Raises:
+        ValueError: If its class does not exist, but one like it.
+    """
+    name = re.sub(r'\.\d+$', '', key).rpartition('.')[2]
+    kind = node.get('type', _IMPLIED.get(name))
+    if 'paramwise_cfg' in key and 'optim_wrapper.constructor' in parts:
+        return None
+    if key.startswith(_CUSTOM_KEYS):
+        return _Options(_CUSTOM_KEY, True, 'MMEngine')
+    if key == 'train_cfg' and kind is None:
+        by_epoch = node.get('by_epoch', True)
+        loop = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+        return _options(loop, by_epoch=bool)
+    if kind is None or kind == 'norm':  # of gradients
+        kind = _READERS.get(key)
+    elif isinstance(kind, str) and (key == 'train_cfg' or name[-4:] != '_cfg'):
+        kind = _find_class(key, kind, scope)
+    if isinstance(kind, dict):
+        return _Options(kind, key != 'default_hooks', 'MMEngine')
+    return _options(kind) if callable(kind) else None
+
+
+def _find_class(key: str, name: str, scope: str) -> Any:
+    """The class of a name; None if neither it nor one like it exists."""
+    above = key.split('.')
+    if above[0].endswith('_dataloader') or above[0] == 'optim_wrapper':
+        above = [part for part in above if part in _REGISTRIES][-1:]
+    registries = _REGISTRIES.get(above[0], ()) if above else ()
+    known: set[str] = set()
+    for registry in registries:
+        with registry.switch_scope_and_registry(scope) as child:
+            if (kind := child.get(name)) is not None:
+                return kind
+        known.update(child.module_dict, registry.module_dict)
+        for prefix, other in registry.children.items():
+            known.update(f'{prefix}.{x}' for x in other.module_dict)
+    near = [f'bimm_mm.{name}'] if f'bimm_mm.{name}' in known else []
+    # Some classes build parts of another library without its name, and parts
+    # of models may be of classes that are in no registry.
+    if not any(x.endswith(f'.{name}') for x in known):
+        cutoff = 0.85 if key.startswith('model') else 0.75
+        near = difflib.get_close_matches(name, known, 1, cutoff=cutoff)
+    if near:
+        raise ValueError(
+            f'{key}.type: there is no {name!r}: did you mean {near[0]!r}?'
+        )
+    return None
 
 
 def _check_siblings(key: str, node: Mapping[str, Any]) -> None:
@@ -308,42 +336,6 @@ def _check_siblings(key: str, node: Mapping[str, Any]) -> None:
             )
 
 
-def _check_type(
-    key: str,
-    node: Mapping[str, Any],
-    registries: Sequence[Registry],
-    scope: str,
-) -> None:
-    """Compare the options of a node with the arguments of its class."""
-    names = re.sub(r'\.\d+$', '', key).rpartition('.')[2]
-    kind = node.get('type', _IMPLIED.get(names))
-    if isinstance(kind, str):
-        name = kind
-        known: set[str] = set()
-        for registry in registries:
-            with registry.switch_scope_and_registry(scope) as child:
-                kind = child.get(name)
-            if kind is not None:
-                break
-            known.update(child.module_dict, registry.module_dict)
-            for prefix, other in registry.children.items():
-                known.update(f'{prefix}.{x}' for x in other.module_dict)
-        else:
-            # Some classes build parts of another library without its name.
-            elsewhere = any(x.endswith(f'.{name}') for x in known)
-            own = f'bimm_mm.{name}'
-            # Parts of models may be of classes that are in no registry.
-            cutoff = 0.85 if key.startswith('model') else 0.75
-            near = difflib.get_close_matches(name, known, 1, cutoff=cutoff)
-            if own in known or (near and not elsewhere):
-                raise ValueError(
-                    f'{key}.type: there is no {name!r}: did you mean '
-                    f'{own if own in known else near[0]!r}?'
-                )
-    if callable(kind):
-        _check_options(key, node, _options(kind))
-
-
 def _check_options(
     key: str, given: Mapping[str, Any], options: _Options
 ) -> None:
@@ -351,123 +343,106 @@ def _check_options(
     for name, value in given.items():
         if name in _OF_BUILDERS:
             continue
-        if name not in options.hints:
-            cutoff = 0.5 if options.strict else 0.88
-            near = difflib.get_close_matches(
-                name, options.hints, 1, cutoff=cutoff
-            )
-            if near or options.strict:
-                listed = ', '.join(sorted(options.hints)) or 'none'
-                raise ValueError(
-                    f'{key}.{name}: {options.name} has no such option: '
-                    + (
-                        f'did you mean {near[0]!r}?'
-                        if near
-                        else f'it has {listed}'
-                    )
-                )
-        elif not _fits(value, options.hints[name], options.strict):
+        if name in options.hints:
+            hint = options.hints[name]
+            _check_type(f'{key}.{name}', value, hint, options.strict)
+            continue
+        cutoff = 0.5 if options.strict else 0.88
+        near = difflib.get_close_matches(name, options.hints, 1, cutoff=cutoff)
+        if near or options.strict:
+            listed = ', '.join(sorted(options.hints)) or 'none'
             raise ValueError(
-                f'{key}.{name}={value!r} must be '
-                f'{_describe(options.hints[name])}, not '
-                f'{type(value).__name__}'
+                f'{key}.{name}: {options.name} has no such option: '
+                + (
+                    f'did you mean {near[0]!r}?'
+                    if near
+                    else f'it has {listed}'
+                )
             )
 
 
 @cache
-def _options(kind: Callable, *extra: str) -> _Options:
+def _options(kind: Callable, **extra: Any) -> _Options:
     """Arguments of a class, those of its bases where it hands them on."""
-    found: dict[str, Any] = dict.fromkeys(extra)
+    hints = extra
     makers = [kind]
-    passes_on = False
     if inspect.isclass(kind):
         makers = [
             base.__dict__['__init__']
             for base in kind.__mro__
             if '__init__' in base.__dict__ and base is not object
         ]
+    passes_on = False
     for maker in makers:
         try:
-            parameters = inspect.signature(maker).parameters.values()
-            hints = typing.get_type_hints(maker)
-        except (NameError, TypeError, ValueError):
-            # Types that exist for type checkers only.
-            hints = {}
-        for parameter in parameters:
-            named = parameter.kind in (
-                parameter.KEYWORD_ONLY,
-                parameter.POSITIONAL_OR_KEYWORD,
+            types = typing.get_type_hints(maker)
+        except (NameError, TypeError):
+            types = {}  # that exist for type checkers only
+        parameters = inspect.signature(maker).parameters.values()
+        for each in parameters:
+            named = each.kind in (
+                each.KEYWORD_ONLY,
+                each.POSITIONAL_OR_KEYWORD,
             )
-            if named and parameter.name != 'self':
-                found.setdefault(parameter.name, hints.get(parameter.name))
-        passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+            if named and each.name != 'self':
+                hints.setdefault(each.name, types.get(each.name))
+        passes_on = any(each.kind is each.VAR_KEYWORD for each in parameters)
         if not passes_on:
             break
     known = kind.__module__.startswith(_TYPED)
-    return _Options(
-        found, known and not passes_on, getattr(kind, '__name__', str(kind))
-    )
+    name = getattr(kind, '__name__', str(kind))
+    return _Options(hints, known and not passes_on, name)
 
 
-def _kinds(hint: Any) -> set[Any]:
+def _check_type(key: str, value: Any, hint: Any, strict: bool) -> None:
+    """Refuse a value that cannot be of a type; only numbers are judged."""
     union = typing.get_origin(hint) in (typing.Union, UnionType)
-    return set(typing.get_args(hint)) if union else {hint}
-
-
-def _fits(value: Any, hint: Any, strict: bool) -> bool:
-    """Whether a value can be of a type; only numbers are judged."""
-    kinds = _kinds(hint) - {type(None), Tensor}
-    if not kinds or not kinds <= {int, float, bool} or value is None:
-        return True
+    kinds = set(typing.get_args(hint)) if union else {hint}
+    kinds -= {NoneType, Tensor}
+    if value is None or not kinds or not kinds <= _NUMBERS.keys():
+        return
+    fits = isinstance(value, int) or type(value) in kinds
     if not strict:
         # Hints of other libraries are not always complete.
         number = r'[-+]?[\d.]+(e[-+]?\d+)?|true|false'
-        return not re.fullmatch(number, str(value).lower()) or not isinstance(
-            value, str
+        text = isinstance(value, str)
+        fits = not (text and re.fullmatch(number, value.lower()))
+    if not fits:
+        words = ' or '.join(
+            _NUMBERS[kind] for kind in _NUMBERS if kind in kinds
         )
-    return isinstance(value, int) or type(value) in kinds
-
-
-def _describe(hint: Any) -> str:
-    words = {int: 'a whole number', float: 'a number', bool: 'True or False'}
-    kinds = _kinds(hint)
-    return ' or '.join(words[k] for k in (float, int, bool) if k in kinds)
+        raise ValueError(
+            f'{key}={value!r} must be {words}, not {type(value).__name__}'
+        )
 
 
 def _check_numbers(key: str, value: Any) -> None:
     """Refuse numbers that can mean nothing at the place where they are."""
     numbers = value if isinstance(value, (list, tuple)) else [value]
     numbers = [x for x in numbers if isinstance(x, (int, float))]
-    name = key.rpartition('.')[2]
     if not numbers:
         return
+    name = key.rpartition('.')[2]
+    low, top = min(numbers), max(numbers)
+    pixels = 'data_preprocessor' in key
+    wrong = ''
     if any(math.isnan(x) for x in numbers):
-        raise ValueError(f'{key}={value} is not a number')
+        wrong = 'is not a number'
     # mmdet's pos_weight is -1 where there is none.
-    if re.search('(^|_)(?<!pos_)weight$', name) and min(numbers) < 0:
-        raise ValueError(
-            f'{key}={value} would make the loss better where the prediction '
-            'is worse: give 0 or more'
+    elif re.search('(^|_)(?<!pos_)weight$', name) and low < 0:
+        wrong = (
+            'would make the loss better where the prediction is worse: give '
+            '0 or more'
         )
-    if name.endswith(_SHARES) and not 0 <= min(numbers) <= max(numbers) <= 1:
-        raise ValueError(
-            f'{key}={value} must lie in [0, 1]: it is a share, no percentage'
-        )
-    top = max(numbers)
-    if 'data_preprocessor' in key and (
-        (name == 'std' and (top < 1 or min(numbers) <= 0))
+    elif name.endswith(_SHARES) and not 0 <= low <= top <= 1:
+        wrong = 'must lie in [0, 1]: it is a share, no percentage'
+    elif pixels and (
+        (name == 'std' and (top < 1 or low <= 0))
         or (name == 'mean' and 0 < top <= 1)
     ):
-        raise ValueError(
-            f'{key}={value}: pixels are 0..255, and so must be their mean '
-            'and deviation: multiply by 255'
+        wrong = (
+            ': pixels are 0..255, and so must be their mean and deviation: '
+            'multiply by 255'
         )
-
-
-def _get(cfg: Mapping[str, Any], key: str) -> Any:
-    """Value at a dotted key; None if there is none."""
-    node: Any = cfg
-    for name in key.split('.'):
-        # Neither a list nor a value; a Config is no Mapping.
-        node = node.get(name) if hasattr(node, 'get') else None
-    return node
+    if wrong:
+        raise ValueError(f'{key}={value} {wrong}')

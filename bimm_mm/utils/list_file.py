@@ -38,6 +38,7 @@ _AVA_ROW = (
 # file system answers many at a time.
 _CHUNK = 10_000
 _THREADS = 16
+_NAMED = 3  # so many unreadable files are
 
 
 def read_lines(path: str) -> list[str]:
@@ -149,8 +150,25 @@ def unreadable(paths: Sequence[str]) -> list[str]:
         return [path for part in parts for path in part]
 
 
-def why_unreadable(path: str) -> str:
-    """One reason, in words."""
+def check_readable(paths: Sequence[str], *, source: str, remedy: str) -> None:
+    """Raise a FileNotFoundError that counts unreadable files, with reasons.
+
+    Args:
+        paths: Files that must be there.
+        source: What names them.
+        remedy: What to do.
+    """
+    bad = unreadable(paths)
+    if bad:
+        named = ', '.join(f'{path} ({_reason(path)})' for path in bad[:_NAMED])
+        raise FileNotFoundError(
+            f'{source}: {len(bad)} of the {len(paths)} files that it names '
+            f'cannot be read: {named}{", ..." if len(bad) > _NAMED else ""}: '
+            f'{remedy}'
+        )
+
+
+def _reason(path: str) -> str:
     if osp.islink(path) and not osp.exists(path):
         return f'a link to {os.readlink(path)}, which does not exist'
     return 'may not be read' if osp.exists(path) else 'does not exist'
@@ -191,32 +209,22 @@ def _kind(path: str) -> str:
     return osp.splitext(path)[1] or 'without an ending'
 
 
-def _label(text: str, options: Mapping[str, Any]) -> None:
-    """Raise ValueError if a label is none."""
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(
-            f'the label {text!r} is not a number; classes are 0, 1, ... {_ROW}'
-        )
-    count = options.get('num_classes')
-    if options.get('multi_class') and count and int(text) >= count:
-        raise ValueError(
-            f'the label {text} is beyond num_classes={count} of the dataset, '
-            f'so labels are 0..{count - 1}'
-        )
-
-
 def _video(line: str, options: Mapping[str, Any]) -> str:
     """Every delimiter is one for VideoDataset (mmaction2)."""
     delimiter = options.get('delimiter', ' ')
+    several, count = options.get('multi_class'), options.get('num_classes')
     path, *labels = line.split(delimiter)
-    _some_label(line, labels, delimiter)
-    if len(labels) > 1 and not options.get('multi_class'):
+    if len(labels) > 1 and not several:
         raise ValueError(
             f'{delimiter!r} inside the path, or twice; rename the file, or '
             "use another delimiter in the list and set the dataset's"
         )
-    for label in labels:
-        _label(label, options)
+    _check_labels(labels, line, delimiter)
+    if several and count and (last := max(map(int, labels))) >= count:
+        raise ValueError(
+            f'the label {last} is beyond num_classes={count} of the dataset, '
+            f'so labels are 0..{count - 1}'
+        )
     return path
 
 
@@ -225,15 +233,28 @@ def _image(line: str, options: Mapping[str, Any]) -> str:
     if not options.get('with_label', True):
         return line
     path, *labels = line.rsplit(' ', 1)
-    _some_label(line, labels, ' ')
-    _label(labels[0], options)
+    _check_labels(labels, line, ' ')
     return path
+
+
+def _check_labels(labels: Sequence[str], line: str, delimiter: str) -> None:
+    """Raise ValueError if there is none, or one that is no number."""
+    if not labels:
+        other = next((mark for mark in '\t,;|' if mark in line), None)
+        hint = f', but {other!r}, which is not the delimiter' if other else ''
+        raise ValueError(f'no label after {delimiter!r}{hint}. {_ROW}')
+    for label in labels:
+        if not (label.isascii() and label.isdigit()):
+            raise ValueError(
+                f'the label {label!r} is not a number; classes are 0, 1, ... '
+                f'{_ROW}'
+            )
 
 
 def _check_folders(options: Mapping[str, Any]) -> None:
     """A folder for every name that the config gives to a class."""
     folder = options['data_prefix'].get('img_path') or ''
-    names = (options.get('_metainfo') or {}).get('classes')
+    names = {*((options.get('_metainfo') or {}).get('classes') or ())}
     if not (names and options.get('with_label') and osp.isdir(folder)):
         return
     found = {each.name for each in os.scandir(folder) if each.is_dir()}
@@ -241,16 +262,9 @@ def _check_folders(options: Mapping[str, Any]) -> None:
         raise ValueError(
             f'{folder} has {len(found)} folders of classes, and '
             f'metainfo.classes {len(names)} names; without a name: '
-            f'{sorted(found - set(names))[:5]}, without a folder: '
-            f'{sorted(set(names) - found)[:5]}'
+            f'{sorted(found - names)[:5]}, without a folder: '
+            f'{sorted(names - found)[:5]}'
         )
-
-
-def _some_label(line: str, labels: Sequence[str], delimiter: str) -> None:
-    if not labels:
-        other = next((mark for mark in '\t,;|' if mark in line), None)
-        hint = f', but {other!r}, which is not the delimiter' if other else ''
-        raise ValueError(f'no label after {delimiter!r}{hint}. {_ROW}')
 
 
 def _frames(line: str, options: Mapping[str, Any]) -> str:
@@ -273,15 +287,15 @@ def _ava(line: str, options: Mapping[str, Any]) -> str:
     dataset makes actions 1, 2, ... and skips others.
     """
     fields = line.split(',')
-    if len(fields) != 8:
-        raise ValueError(f'{len(fields)} fields. {_AVA_ROW}')
     try:
+        if len(fields) != 8:
+            raise ValueError(f'{len(fields)} fields')
         second, action, _ = int(fields[1]), int(fields[6]), int(fields[7])
         x1, y1, x2, y2 = map(float, fields[2:6])
+        if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
+            raise ValueError('no box in shares of the frame')
     except ValueError as error:
         raise ValueError(f'{error}. {_AVA_ROW}') from None
-    if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
-        raise ValueError(f'no box in shares of the frame. {_AVA_ROW}')
     first, last = options.get('timestamp_start'), options.get('timestamp_end')
     first, last = 900 if first is None else first, last or 1800
     if not first <= second <= last:

@@ -33,35 +33,28 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def gpu(monkeypatch):
-    def pretend(there: bool, *, bf16: bool = True) -> None:
-        monkeypatch.setattr(torch.cuda, 'is_available', lambda: there)
-        monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: bf16)
-
-    return pretend
-
-
-def test_a_misspelled_name_in_the_file_is_told(config):
-    config.write_text(TEXT + "optim_wraper = dict(type='X')\n")
-    with pytest.raises(ValueError, match="did you mean 'optim_wrapper'"):
-        load_config(config)
-
-
 @pytest.mark.parametrize(
-    ('text', 'words'),
+    ('name', 'text', 'words'),
     [
-        ('x = (1,\ny = 2\n', r'toy\.py, line 1: .* was never closed'),
-        ('x = 1\ny = z\n', r'toy\.py, line 2: NameError: .*z'),
-        ("_base_ = 'a.py'\n", r'toy\.py: its _base_ .*a\.py does not exist'),
-        ("_base_ = 'b.py'\n", r'own _base_: .*toy\.py > .*b\.py > .*toy\.py'),
+        ('toy.py', f'{TEXT}optim_wraper = 1', "did you mean 'optim_wrapper'"),
+        ('toy.py', 'x = (1,\ny = 2\n', r'toy\.py, line 1: .* never closed'),
+        ('toy.py', 'x = 1\ny = z\n', r'toy\.py, line 2: NameError: .*z'),
+        ('toy.py', "_base_ = 'a.py'", r'toy\.py: .* .*a\.py does not exist'),
+        (
+            'toy.py',
+            "_base_ = 'b.py'",
+            r'own _base_: .*toy\.py > .*b\.py > .*y',
+        ),
+        ('toy.yml', '- 1', r'toy\.yml is no mapping'),
+        ('toy.json', '2', r'toy\.json is no mapping'),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(config, text, words):
-    config.write_text(text)
-    config.with_name('b.py').write_text("_base_ = 'toy.py'\n")
+def test_a_file_that_is_no_config_is_named(config, name, text, words):
+    path = config.with_name(name)
+    path.write_text(text)
+    path.with_name('b.py').write_text("_base_ = 'toy.py'\n")
     with pytest.raises((FileNotFoundError, ValueError), match=words):
-        load_config(config)
+        load_config(path)
 
 
 def test_work_dir_argument_then_config_then_name(config):
@@ -88,33 +81,30 @@ def test_resume_auto_path_and_none(config, tmp_path):
     assert check_checkpoint('https://a/b.pth') == 'https://a/b.pth'
 
 
-@pytest.mark.parametrize('bf16', [True, False])
-def test_amp_on_a_gpu(config, gpu, bf16):
-    gpu(True, bf16=bf16)
+@pytest.mark.parametrize(
+    ('kind', 'dtype', 'scale'),
+    [
+        ('AmpOptimWrapper', 'bfloat16', 'dynamic'),
+        ('AmpOptimWrapper', 'float16', 'dynamic'),
+        ('bimm_mm.CPUAmpOptimWrapper', None, None),
+    ],
+)
+def test_amp_is_that_of_the_device(config, monkeypatch, kind, dtype, scale):
+    gpu, bf16 = dtype is not None, dtype == 'bfloat16'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: bf16)
     cfg = load_config(config)
-    use_amp(cfg)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert cfg.optim_wrapper.dtype == ('bfloat16' if bf16 else 'float16')
-    assert cfg.optim_wrapper.loss_scale == 'dynamic'
-
-
-def test_amp_on_the_cpu(config, gpu):
-    gpu(False)
-    cfg = load_config(config)
-    cfg.optim_wrapper.update(
-        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
-    )
-    with pytest.raises(ValueError, match='add --amp'):
-        check_device(cfg)
+    wrapper = cfg.optim_wrapper
+    if not gpu:
+        wrapper.update(dtype='float16', loss_scale='dynamic')
+        wrapper.type = 'AmpOptimWrapper'
+        with pytest.raises(ValueError, match='add --amp'):
+            check_device(cfg)
     use_amp(cfg)
     check_device(cfg)
-    assert cfg.optim_wrapper.type == 'bimm_mm.CPUAmpOptimWrapper'
-    assert 'dtype' not in cfg.optim_wrapper
-
-
-def test_amp_leaves_other_wrappers_alone(config):
-    cfg = load_config(config)
-    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    found = wrapper.type, wrapper.get('dtype'), wrapper.get('loss_scale')
+    assert found == (kind, dtype, scale)
+    wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(ValueError, match='ApexOptimWrapper'):
         use_amp(cfg)
 

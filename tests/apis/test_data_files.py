@@ -57,15 +57,32 @@ def test_all_missing_paths_are_listed_with_their_keys(tmp_path):
         check_data_files(_config(tmp_path / 'nowhere'), ['train'])
 
 
-def test_complete_data_pass_and_only_the_parts_asked_for(tmp_path):
-    cfg = _config(tmp_path)
-    (tmp_path / 'images').mkdir()
-    (tmp_path / 'train.json').touch()
-    check_data_files(cfg, ['train', 'test'])
-    (tmp_path / 'val.csv').touch()
-    (tmp_path / 'val.json').touch()
-    (tmp_path / 'clips').mkdir()
-    check_data_files(cfg, ['train', 'val'])
+@pytest.fixture
+def complete(tmp_path) -> Config:
+    """The same, with files."""
+    for name in ('images', 'clips'):
+        (tmp_path / name).mkdir()
+    for name in ('train.json', 'val.csv', 'val.json', 'other.csv'):
+        (tmp_path / name).touch()
+    return _config(tmp_path)
+
+
+def test_complete_data_pass_and_only_the_parts_asked_for(complete, tmp_path):
+    check_data_files(complete, ['train', 'val'])
+    (tmp_path / 'val.csv').unlink()
+    check_data_files(complete, ['train', 'test'])
+
+
+def test_a_metric_about_another_file_than_its_dataset_is_refused(
+    complete, tmp_path
+):
+    complete.val_dataloader.dataset.label_file = f'{tmp_path}/./val.json'
+    check_data_files(complete, ['val'])
+    complete.val_evaluator[0].ann_file = f'{tmp_path}/other.csv'
+    with pytest.raises(
+        ValueError, match=r'val_evaluator\.0\.ann_file.*other\.csv.*val\.csv'
+    ):
+        check_data_files(complete, ['val'])
 
 
 @pytest.mark.parametrize('name', ['k400', 'in1k'])
@@ -101,19 +118,15 @@ def _listed(tmp_path: Path) -> Config:
     """Three videos in each of the three lists."""
     loaders = {}
     for part in ('train', 'val', 'test'):
-        (tmp_path / part).mkdir(exist_ok=True)
+        folder, listed = tmp_path / part, tmp_path / f'{part}.lst'
+        folder.mkdir()
         for number in range(3):
-            (tmp_path / part / f'{number}.mp4').touch()
-        lines = [f'{number}.mp4 0\n' for number in range(3)]
-        (tmp_path / f'{part}.lst').write_text(''.join(lines))
-        dataset = dict(
-            type='VideoDataset',
-            ann_file=str(tmp_path / f'{part}.lst'),
-            data_prefix=dict(video=str(tmp_path / part)),
-        )
-        loaders[f'{part}_dataloader'] = dict(
-            dataset=dict(type='RepeatDataset', dataset=dataset)
-        )
+            (folder / f'{number}.mp4').touch()
+        listed.write_text('0.mp4 0\n1.mp4 0\n2.mp4 0\n')
+        dataset = dict(type='VideoDataset', ann_file=str(listed))
+        dataset['data_prefix'] = dict(video=str(folder))
+        wrapper = dict(type='RepeatDataset', dataset=dataset)
+        loaders[f'{part}_dataloader'] = dict(dataset=wrapper)
     return Config(loaders)
 
 
@@ -156,19 +169,4 @@ def test_the_flat_validation_set_of_imagenet_is_checked(tmp_path):
     dataset = dict(type='ImageNet', data_root=str(tmp_path), split='val')
     cfg = Config(dict(val_dataloader=dict(dataset=dataset)))
     with pytest.raises(FileNotFoundError, match=r'1 of the 2.*val/2\.JPEG'):
-        check_data_files(cfg, ['val'])
-
-
-def test_a_metric_about_another_file_than_its_dataset_is_refused(tmp_path):
-    cfg = _config(tmp_path)
-    for name in ('train.json', 'val.csv', 'val.json', 'other.csv'):
-        (tmp_path / name).touch()
-    for name in ('images', 'clips'):
-        (tmp_path / name).mkdir()
-    cfg.val_dataloader.dataset.label_file = f'{tmp_path}/./val.json'
-    check_data_files(cfg, ['val'])
-    cfg.val_evaluator[0].ann_file = f'{tmp_path}/other.csv'
-    with pytest.raises(
-        ValueError, match=r'val_evaluator\.0\.ann_file.*other\.csv.*val\.csv'
-    ):
         check_data_files(cfg, ['val'])

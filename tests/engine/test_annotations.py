@@ -26,7 +26,13 @@ def coco(tmp_path):
     init_default_scope('mmdet')
 
     def check(
-        change=lambda box: box, *, classes=('ant', 'bee'), shrunk=1, **extra
+        change=lambda box: box,
+        *,
+        classes=('ant', 'bee'),
+        shrunk=1,
+        without='',
+        encoding='utf-8',
+        **extra,
     ):
         images, found = [], []
         for index, box in enumerate(BOXES):
@@ -40,10 +46,11 @@ def coco(tmp_path):
             each = dict(id=index, image_id=index, bbox=change(box), area=9)
             each |= dict(category_id=1 + index % 2, segmentation=outline)
             found.append(each | extra)
+            found[-1].pop(without, None)
         kinds = [dict(id=1, name='ant'), dict(id=2, name='bee')]
         content = dict(images=images, annotations=found, categories=kinds)
         path = tmp_path / 'boxes.json'
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding)
         dataset = CocoDataset(
             ann_file=str(path),
             data_prefix=dict(img=str(tmp_path)),
@@ -74,6 +81,21 @@ def test_boxes_in_other_units_are_counted(coco, warnings):
         coco(corners)
     with pytest.raises(ValueError, match=r'0 of 3 boxes.*\(3 have.*shares\?'):
         coco(shares)
+
+
+@pytest.mark.parametrize(
+    ('words', 'options'),
+    [
+        ("KeyError: 'bbox'", dict(without='bbox')),
+        ("KeyError: 'area'", dict(without='area')),
+        ('UTF-8 BOM', dict(encoding='utf-8-sig')),
+    ],
+)
+def test_what_mmdet_cannot_read_is_named(coco, words, options):
+    with pytest.raises(
+        ValueError, match=rf'boxes\.json is not what CocoDataset .*{words}'
+    ):
+        coco(**options)
 
 
 def test_boxes_that_mmdet_passes_over_are_no_training_set(coco):
@@ -110,7 +132,9 @@ def test_pictures_of_another_size_than_their_boxes_are_named(coco):
 
 def test_pictures_that_do_not_exist_are_counted(coco, tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, 'imwrite', lambda path, picture: None)
-    with pytest.raises(FileNotFoundError, match=r'3 of 3.*0\.jpg.*data_pref'):
+    with pytest.raises(
+        FileNotFoundError, match=r'3 of the 3.*0\.jpg.*data_pref'
+    ):
         coco()
 
 
@@ -161,5 +185,5 @@ def test_masks_of_other_values_or_colors_are_named(masks, tmp_path):
     with pytest.raises(ValueError, match=r'0\.jpg has 1 x 2 .*0\.png 2 x 2'):
         masks([0, 3], fitting=False)
     (tmp_path / '1.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'1 of 2 files.*1\.png'):
+    with pytest.raises(FileNotFoundError, match=r'1 of the 2 files.*1\.png'):
         masks([0, 3])

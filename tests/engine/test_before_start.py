@@ -81,67 +81,34 @@ def train(tmp_path: Path, samples):
     return run
 
 
+def _epochs(count: int, **options) -> dict:
+    return dict(by_epoch=True, max_epochs=count, **options)
+
+
+STEPS = dict(by_epoch=False, max_iters=6)
+
+
 @pytest.mark.parametrize(
-    ('changes', 'words'),
+    ('words', 'changes'),
     [
+        ('1 process.* no batch of 9: .* 6', dict(batch=9, drop_last=True)),
+        ('every sample must count', dict(drop_val=True)),
+        ('max_epochs=0 must be 1 or more', dict(train_cfg=_epochs(0))),
+        ('val_interval=0 must', dict(train_cfg=_epochs(1, val_interval=0))),
+        ('no option keep', dict(checkpoint=dict(keep=1))),
+        (r'checkpoint\.interval=0', dict(checkpoint=dict(interval=0))),
+        (r'checkpoint\.by_epoch=False', dict(train_cfg=STEPS)),
+        ('base_batch_size=0: give', dict(auto_scale_lr=dict(enable=True))),
+        ('first 2 sample.* IndexError: t', dict(val_evaluator=[Broken()])),
         (
-            dict(batch=9, drop_last=True),
-            r'6 samples on 1 process.* no batch of 9: lower .* to 6 or less',
-        ),
-        (dict(drop_val=True), 'val_dataloader .* every sample must count'),
-        (
-            dict(train_cfg=dict(by_epoch=True, max_epochs=0)),
-            'max_epochs=0 must be 1 or more',
-        ),
-        (
-            dict(train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=0)),
-            'val_interval=0 must be 1 or more',
-        ),
-        (
-            dict(param_scheduler=dict(type='LinearLR', end=5)),
-            r'0 \(LinearLR\) goes from 0 to 5 epochs, and the run has 2',
-        ),
-        (
-            dict(param_scheduler=[dict(type='StepLR', step_size=1, begin=2)]),
-            'goes from 2 to 2 epochs',
-        ),
-        (
-            dict(param_scheduler=dict(type='MultiStepLR', milestones=[8])),
-            'goes from 0 to 8 epochs',
-        ),
-        (
-            dict(
-                train_cfg=dict(by_epoch=False, max_iters=6),
-                param_scheduler=[dict(type='LinearLR', end=1)],
-            ),
-            'set by_epoch=False',
-        ),
-        (
-            dict(
-                train_cfg=dict(by_epoch=False, max_iters=6),
-                checkpoint=dict(interval=2),
-            ),
-            r'checkpoint\.by_epoch=False',
-        ),
-        (dict(checkpoint=dict(interval=0)), r'checkpoint\.interval=0'),
-        (dict(checkpoint=dict(keep=1)), 'there is no option keep'),
-        (
-            dict(checkpoint=dict(save_best='acc/top_1')),
             "save_best of CheckpointHook='acc/top_1' .* gives acc/top1",
+            dict(checkpoint=dict(save_best='acc/top_1')),
         ),
         (
+            "monitor of EarlyStoppingHook='loss' .* gives acc/top1",
             dict(
                 custom_hooks=[dict(type='EarlyStoppingHook', monitor='loss')]
             ),
-            "monitor of EarlyStoppingHook='loss' .* gives acc/top1",
-        ),
-        (
-            dict(val_evaluator=[Broken()]),
-            'validating the first 2 sample.* IndexError: topk',
-        ),
-        (
-            dict(auto_scale_lr=dict(enable=True)),
-            'auto_scale_lr.base_batch_size=0: give the total',
         ),
     ],
 )
@@ -149,6 +116,21 @@ def test_a_run_that_would_fail_later_does_not_start(train, changes, words):
     with pytest.raises(ValueError, match=words):
         train(**changes)
     assert not StrictRunner.began
+
+
+@pytest.mark.parametrize(
+    ('words', 'schedule'),
+    [
+        (r'0 \(LinearLR\) goes from 0 to 5', dict(type='LinearLR', end=5)),
+        ('from 2 to 2 epochs', dict(type='StepLR', step_size=1, begin=2)),
+        ('from 0 to 8 epochs', dict(type='MultiStepLR', milestones=[8])),
+    ],
+)
+def test_a_schedule_that_does_not_fit_the_run_is_told(train, words, schedule):
+    with pytest.raises(ValueError, match=f'{words}.*the run has 2'):
+        train(param_scheduler=schedule)
+    with pytest.raises(ValueError, match='set by_epoch=False'):
+        train(train_cfg=STEPS, param_scheduler=[schedule])
 
 
 @pytest.fixture(autouse=True)

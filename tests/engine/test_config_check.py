@@ -41,70 +41,54 @@ def test_our_configs_have_no_mistake(name):
     check_config(_read(name))
 
 
+# Key, value and what is said.
+OF_JOINT = [
+    ('model.share_block', 1, "did you mean 'share_blocks'"),
+    ('model.share_blocks', 4.0, 'must be a whole number'),
+    ('model.dorsal_weight', '0.5', 'must be a number, not str'),
+    ('model.dorsal_weight', -1, 'give 0 or more'),
+    ('model.dorsal_weight', float('nan'), 'is not a number'),
+    ('model.dorsal.areas.0.weight', -0.5, 'areas.0.weight=-0.5'),
+    ('model.dorsal.areas.2.target.type', 'MotionTarget', "'bimm_mm.Motion"),
+    ('data_preprocessor.mean', [0.4, 0.5, 0.5], 'multiply by 255'),
+    ('train_dataloader.sampler.type', 'DefaultSampler', 'EpochSampler'),
+    ('env_cfg.cudnn', True, "did you mean 'cudnn_benchmark'"),
+    ('optim_wrapper.paramwise_cfg.flat_mult', 0.0, "'flat_decay_mult'"),
+]
+OF_FINETUNING = [
+    ('default_hooks.checkpoint.max_keep_ckpt', 1, "mean 'max_keep_ckpts'"),
+    ('default_hooks.checkpoint.interval', '5', "'5' must be a whole number"),
+    ('default_hooks.loger', dict(), "did you mean 'logger'"),
+    ('auto_scale_lr.enabled', True, "did you mean 'enable'"),
+    ('optimizer', dict(type='SGD'), 'optim_wrapper.optimizer'),
+    (
+        'train_dataloader.dataset.pipeline.1.crop_ratio_range',
+        (8, 100),
+        'a share, no percentage',
+    ),
+]
+OF_COCO = [
+    ('model.rpn_head.anchor_generator.stride', [4], "did you mean 'strides'"),
+]
+
+
 @pytest.mark.parametrize(
     ('name', 'key', 'value', 'words'),
     [
-        (JOINT, 'model.share_block', 1, "did you mean 'share_blocks'"),
-        (JOINT, 'model.share_blocks', 4.0, 'must be a whole number'),
-        (JOINT, 'model.dorsal_weight', '0.5', 'must be a number, not str'),
-        (JOINT, 'model.dorsal_weight', -1, 'give 0 or more'),
-        (JOINT, 'model.dorsal_weight', float('nan'), 'is not a number'),
-        (JOINT, 'model.dorsal.areas.0.weight', -0.5, 'areas.0.weight=-0.5'),
-        (JOINT, 'data_preprocessor.mean', [0.4, 0.5, 0.5], 'multiply by 255'),
-        (
-            JOINT,
-            'train_dataloader.sampler.type',
-            'DefaultSampler',
-            'use bimm_mm.EpochSampler',
-        ),
-        (JOINT, 'env_cfg.cudnn', True, "did you mean 'cudnn_benchmark'"),
-        (
-            JOINT,
-            'optim_wrapper.paramwise_cfg.flat_mult',
-            0.0,
-            "did you mean 'flat_decay_mult'",
-        ),
-        (
-            JOINT,
-            'model.dorsal.areas.2.target.type',
-            'MotionTarget',
-            "did you mean 'bimm_mm.MotionTarget'",
-        ),
-        (
-            FINETUNE,
-            'default_hooks.checkpoint.max_keep_ckpt',
-            1,
-            "did you mean 'max_keep_ckpts'",
-        ),
-        (
-            FINETUNE,
-            'default_hooks.checkpoint.interval',
-            '5',
-            r"checkpoint\.interval='5' must be a whole number",
-        ),
-        (FINETUNE, 'default_hooks.loger', dict(), "did you mean 'logger'"),
-        (FINETUNE, 'auto_scale_lr.enabled', True, "did you mean 'enable'"),
-        (FINETUNE, 'optimizer', dict(type='SGD'), 'optim_wrapper.optimizer'),
-        (
-            FINETUNE,
-            'train_dataloader.dataset.pipeline.1.crop_ratio_range',
-            (8, 100),
-            'a share, no percentage',
-        ),
-        (
-            'downstream/coco/finetune_coco',
-            'model.rpn_head.anchor_generator.stride',
-            [4],
-            "did you mean 'strides'",
-        ),
+        (name, *case)
+        for name, cases in {
+            JOINT: OF_JOINT,
+            FINETUNE: OF_FINETUNING,
+            'downstream/coco/finetune_coco': OF_COCO,
+        }.items()
+        for case in cases
     ],
 )
 def test_a_mistake_names_its_key_and_the_remedy(name, key, value, words):
     cfg = copy.deepcopy(_read(name))
     cfg.merge_from_dict({key: value})
-    cfg = Config(cfg.to_dict())
     with pytest.raises(ValueError, match=words) as error:
-        check_config(cfg)
+        check_config(Config(cfg.to_dict()))
     assert key.rpartition('.')[2] in str(error.value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 JOINT = str(ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py')
 VENTRAL = str(ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py')
 K400 = str(ROOT / 'configs' / 'bimm' / 'pretrain_joint_k400.py')
+WITH_TEST = f"""
+_base_ = {VENTRAL!r}
+test_dataloader = _base_.val_dataloader
+test_cfg = dict()
+test_evaluator = _base_.val_evaluator
+"""
 # The toy, smaller still.
 TINY = (
     'model.backbone.arch.embed_dims=48',
@@ -27,15 +34,26 @@ TINY = (
 )
 
 
+@pytest.fixture
+def mistake(call_tool, capsys) -> Callable[..., str]:
+    """The one line with which a tool ends."""
+
+    def call(name: str, *arguments: str) -> str:
+        with pytest.raises(SystemExit) as exit_code:
+            call_tool(name, *arguments)
+        assert exit_code.value.code == 2
+        _, _, said = capsys.readouterr().err.rpartition(f'{name}.py: error: ')
+        assert said.count('\n') == 1
+        return said
+
+    return call
+
+
 @pytest.mark.parametrize(
     ('name', 'arguments', 'words'),
     [
         ('train', ['nowhere.py'], 'no config file nowhere.py'),
-        (
-            'train',
-            [JOINT, '--resume', 'nowhere.pth'],
-            'no checkpoint nowhere.pth',
-        ),
+        ('train', [JOINT, '--resume', 'gone.pth'], 'no checkpoint gone.pth'),
         (
             'train',
             [JOINT, '--cfg-options', 'train_dataloder.batch_size=2'],
@@ -54,53 +72,45 @@ TINY = (
     ],
 )
 def test_mistakes_end_with_one_line(
-    call_tool, capsys, monkeypatch, name, arguments, words
+    mistake, monkeypatch, name, arguments, words
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(SystemExit) as exit_code:
-        call_tool(name, *arguments)
-    assert exit_code.value.code == 2
-    *_, last = capsys.readouterr().err.split('error:')
-    assert words in last
+    assert words in mistake(name, *arguments)
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('option', 'words'),
     [
         (
-            ['model.backbone.num_heds=3'],
+            'model.backbone.num_heds=3',
             r"backbone\.num_heds: BIMMVisionTransformer .* mean 'num_frames'",
         ),
         (
-            ['model.areas.0.after_block=99'],
+            'model.areas.0.after_block=99',
             r"area 'V1': after_block=99 does not exist",
         ),
         (
-            ['model.areas.1.target.type=bimm_mm.ContourTargt'],
+            'model.areas.1.target.type=bimm_mm.ContourTargt',
             r"areas\.1\.target\.type: .*ContourTargt.* mean 'bimm_mm.ContourT",
         ),
         (
-            ['optim_wrapper.optimizer.wieght_decay=1'],
+            'optim_wrapper.optimizer.wieght_decay=1',
             r"optimizer\.wieght_decay: AdamW .* did you mean 'weight_decay'",
         ),
-        (['model.backbone.patch_size=7'], r'patches of \(1, 7, 7\)'),
+        ('model.backbone.patch_size=7', r'patches of \(1, 7, 7\)'),
         (
-            ['load_from=foreign.pth'],
+            'load_from=foreign.pth',
             r'foreign\.pth does not cover the model: .* tensors are missing',
         ),
     ],
 )
 def test_mistakes_in_a_part_name_its_key(
-    call_tool, capsys, monkeypatch, quickstart_data, options, words
+    mistake, monkeypatch, quickstart_data, option, words
 ):
     monkeypatch.chdir(quickstart_data)
     torch.save({'x': torch.ones(1)}, 'foreign.pth')
-    with pytest.raises(SystemExit) as exit_code:
-        call_tool('train', VENTRAL, '--cfg-options', *TINY, *options)
-    assert exit_code.value.code == 2
-    _, _, said = capsys.readouterr().err.rpartition('train.py: error: ')
+    said = mistake('train', VENTRAL, '--cfg-options', *TINY, option)
     assert re.search(words, said), said
-    assert said.count('\n') == 1
 
 
 def test_dry_run_does_one_update_and_leaves_nothing(
@@ -127,29 +137,20 @@ def test_dry_run_does_one_update_and_leaves_nothing(
 
 
 def test_joint_stage_without_the_first_says_what_to_do(
-    call_tool, capsys, monkeypatch, quickstart_data
+    mistake, call_tool, monkeypatch, quickstart_data
 ):
     monkeypatch.chdir(quickstart_data)
-    with pytest.raises(SystemExit):
-        call_tool('train', JOINT)
-    assert re.search(
-        r'error: .*pretrain_ventral.*train', capsys.readouterr().err
-    )
+    assert re.search('pretrain_ventral.*train', mistake('train', JOINT))
     with pytest.raises(FileNotFoundError):
         call_tool('train', JOINT, '--debug')
 
 
 @pytest.mark.parametrize('kind', ['foreign', 'narrower', 'part'])
 def test_a_checkpoint_of_another_model_is_not_tested(
-    call_tool, capsys, monkeypatch, quickstart_data, kind
+    mistake, monkeypatch, quickstart_data, kind
 ):
     monkeypatch.chdir(quickstart_data)
-    Path('config.py').write_text(
-        f'_base_ = {VENTRAL!r}\n'
-        'test_dataloader = _base_.val_dataloader\n'
-        'test_cfg = dict()\n'
-        'test_evaluator = _base_.val_evaluator\n'
-    )
+    Path('config.py').write_text(WITH_TEST)
     state = init_model(load_config(VENTRAL)).state_dict()
     if kind == 'foreign':
         state = {f'foreign.{key}': value for key, value in state.items()}
@@ -158,10 +159,7 @@ def test_a_checkpoint_of_another_model_is_not_tested(
     else:
         state.popitem()
     torch.save(dict(state_dict=state), 'other.pth')
-    with pytest.raises(SystemExit) as exit_code:
-        call_tool('test', 'config.py', 'other.pth', '--out', 'other.json')
-    assert exit_code.value.code == 2
-    _, _, said = capsys.readouterr().err.rpartition('test.py: error: ')
+    said = mistake('test', 'config.py', 'other.pth', '--out', 'other.json')
     assert said.startswith('other.pth does not')
     assert not Path('other.json').exists()
 
@@ -177,15 +175,9 @@ def test_train_with_amp_then_test_then_draw(
     assert log.count('total batch size 2 = 1 process(es) x 2') == 1
     assert 'bimm_mm.CPUAmpOptimWrapper' in log
 
-    config = Path('with_test.py')
-    config.write_text(
-        f'_base_ = {VENTRAL!r}\n'
-        'test_dataloader = _base_.val_dataloader\n'
-        'test_cfg = dict()\n'
-        'test_evaluator = _base_.val_evaluator\n'
-    )
+    Path('with_test.py').write_text(WITH_TEST)
     call_tool(
-        'test', str(config), 'tiny/epoch_1.pth', '--out', 'result.json',
+        'test', 'with_test.py', 'tiny/epoch_1.pth', '--out', 'result.json',
         '--cfg-options', *TINY[:2],
     )  # fmt: skip
     result = json.loads(Path('result.json').read_text())

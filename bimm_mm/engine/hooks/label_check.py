@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
+from itertools import combinations_with_replacement, product
 from os.path import abspath, basename, dirname
 from typing import Any, NamedTuple
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from bimm_mm.datasets.wrappers import innermost
-from bimm_mm.engine.annotations import check_annotations
+from bimm_mm.engine.annotations import check_annotations, warn
 from bimm_mm.registry import HOOKS
 from bimm_mm.utils.video import find_label, find_path
 
 # So many names or classes are named.
 _NAMED = 5
-# Where names of classes come from; each is a number by name.
-_CLASSES, _FOLDERS, _LISTED = (
-    'metainfo.classes',
-    'the class folders',
-    'the folders in the list',
-)
+# Numbers of classes by name, by where the names come from.
 Names = dict[str, dict[str, int]]
+_LISTED = 'the folders in the list'
 
 
 class _Data(NamedTuple):
@@ -127,52 +122,50 @@ class LabelCheckHook(Hook):
             _describe(where, loader.dataset)
             for where, loader in loaders.items()
         ]
+        sides = [(str(each), each.names) for each in data]
+        # Those of the checkpoint in testing.
+        sides.insert(0, ('training', self._trained))
         for each in data:
             _check_labels(each, heads)
-            _check_names(str(each), each.names, str(each), each.names)
-            # Those of the checkpoint in testing.
-            _check_names('training', self._trained, str(each), each.names)
-        for other in data[1:]:
-            _check_names(str(data[0]), data[0].names, str(other), other.names)
-            _warn_of_overlap(data[0], other)
+        for one, other in combinations_with_replacement(sides, 2):
+            _check_names(*one, *other)
+        for each in data[1:]:
+            _warn_of_overlap(data[0], each)
         _check_topk(evaluator, heads)
         for each in data:
-            self._check_counts(each, heads)
-            check_annotations(
-                innermost(each.dataset),
-                each.where,
-                all_used=each.where[:5] == 'train' and not self.allow_unused,
-            )
+            all_used = each.where[:5] == 'train' and not self.allow_unused
+            _check_counts(each, heads, all_used)
+            dataset = innermost(each.dataset)
+            check_annotations(dataset, each.where, all_used=all_used)
         if data[0].where.startswith('train'):
             self._trained = data[0].names
 
-    def _check_counts(self, data: _Data, heads: Mapping[str, int]) -> None:
-        """Compare numbers of classes, and those used, with the model."""
-        counts = list(_class_counts(data))
-        used = {label for _, label in data.samples if label is not None}
-        train = data.where.startswith('train') and not self.allow_unused
-        hint = (
-            '(set allow_unused=True of bimm_mm.LabelCheckHook if they have no '
-            'sample on purpose)'
-        )
-        if train and used:
-            last = max(used)
-            words = f'the labels of {data.source} end with {last} {hint}'
-            counts.append((last + 1, words))
-        for count, what in counts:
-            for head, number in heads.items():
-                if number != count:
-                    raise ValueError(
-                        f'{data.where}: {what}, but {head}.num_classes of the '
-                        f'model is {number}: change the config or the '
-                        'annotations'
-                    )
-        unused = sorted(set(range(max(used, default=-1))) - used)
-        if train and unused:
+
+def _check_counts(
+    data: _Data, heads: Mapping[str, int], all_used: bool
+) -> None:
+    """Compare numbers of classes, and those used, with the model."""
+    counts = list(_class_counts(data))
+    used = {label for _, label in data.samples if label is not None}
+    hint = (
+        '(set allow_unused=True of bimm_mm.LabelCheckHook if they have no '
+        'sample on purpose)'
+    )
+    if all_used and used:
+        words = f'the labels of {data.source} end with {max(used)} {hint}'
+        counts.append((max(used) + 1, words))
+    for (count, what), (head, number) in product(counts, heads.items()):
+        if number != count:
             raise ValueError(
-                f'{data}: no sample of {len(unused)} class(es), such as '
-                f'{unused[:_NAMED]} {hint}: correct the list or the config'
+                f'{data.where}: {what}, but {head}.num_classes of the model '
+                f'is {number}: change the config or the annotations'
             )
+    unused = sorted(set(range(max(used, default=0))) - used)
+    if all_used and unused:
+        raise ValueError(
+            f'{data}: no sample of {len(unused)} class(es), such as '
+            f'{unused[:_NAMED]} {hint}: correct the list or the config'
+        )
 
 
 def _describe(where: str, dataset: Any) -> _Data:
@@ -182,28 +175,22 @@ def _describe(where: str, dataset: Any) -> _Data:
         info = dataset.get_data_info(index)
         samples.append((find_path(info) or f'#{index}', find_label(info)))
     names = _numbered(getattr(dataset, 'metainfo', {}).get('classes'))
-    folders = getattr(innermost(dataset), 'folder_to_idx', None)
-    if folders:
-        names[_FOLDERS] = dict(folders)
-    listed: dict[str, int] = {}
-    for path, label in samples:
-        if label is None or listed.setdefault(_folder(path), label) != label:
-            break
-    else:
-        # A folder per class and a class per folder.
-        if 1 < len(listed) == len(set(listed.values())):
-            names[_LISTED] = listed
+    if folders := getattr(innermost(dataset), 'folder_to_idx', None):
+        names['the class folders'] = dict(folders)
+    # A folder per class and a class per folder.
+    pairs = {(basename(dirname(path)), label) for path, label in samples}
+    listed = {folder: label for folder, label in pairs if label is not None}
+    if 1 < len(pairs) == len(listed) == len(set(listed.values())):
+        names[_LISTED] = listed
     return _Data(where, dataset, samples, names)
 
 
 def _numbered(classes: Any) -> Names:
     if not isinstance(classes, (list, tuple)):
         return {}
-    return {_CLASSES: {str(name): i for i, name in enumerate(classes)}}
-
-
-def _folder(path: str) -> str:
-    return basename(dirname(path))
+    return {
+        'metainfo.classes': {str(name): i for i, name in enumerate(classes)}
+    }
 
 
 def _check_names(where: str, names: Names, other: str, others: Names) -> None:
@@ -266,14 +253,14 @@ def _check_labels(data: _Data, heads: Mapping[str, int]) -> None:
                 'correct the list'
             )
     if again and len(data.samples) == len(innermost(data.dataset)):
-        _warn(f'{data} names {again} of its files more than once')
+        warn(f'{data} names {again} of its files more than once')
 
 
 def _warn_of_overlap(train: _Data, other: _Data) -> None:
     known = {abspath(path) for path, _ in train.samples}
     shared = sum(abspath(path) in known for path, _ in other.samples)
     if shared:
-        _warn(
+        warn(
             f'{shared} OF {len(other.samples)} SAMPLES OF {other} ARE IN '
             f'TRAINING, TOO ({train}): its score does not tell how well the '
             'model does on new data'
@@ -296,11 +283,7 @@ def _check_topk(evaluator: Any, heads: Mapping[str, int]) -> None:
             )
             if kind == 'Accuracy':
                 raise ValueError(f'{text}: set its topk')
-            _warn(f'{text}: top-{most} is always 1')
-
-
-def _warn(text: str) -> None:
-    print_log(text, 'current', logging.WARNING)
+            warn(f'{text}: top-{most} is always 1')
 
 
 def _class_counts(data: _Data) -> Iterator[tuple[int, str]]:
