@@ -197,6 +197,15 @@ def test_class_folders_and_names_of_other_numbers_are_named(tmp_path):
         CustomDataset(str(tmp_path), metainfo=dict(classes=['ant', 'wasp']))
 
 
+def test_a_folder_that_does_not_exist_is_named_with_the_remedy(tmp_path):
+    from mmpretrain.datasets import CustomDataset
+
+    with pytest.raises(
+        FileNotFoundError, match=r'gone.*, of a CustomDataset: .*data_prefix'
+    ):
+        CustomDataset(str(tmp_path / 'gone'))
+
+
 def test_a_folder_of_other_endings_only_is_named(tmp_path):
     from mmseg.datasets import BaseSegDataset
 
