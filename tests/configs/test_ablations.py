@@ -72,6 +72,10 @@ OTHERS = {
     'ablation_videomae': ('pretrain_videomae_ucf101', 'train_cfg.max_epochs'),
     'schedule_k400_1600': ('pretrain_joint_k400', 'train_cfg.max_epochs'),
     'schedule_ucf101_3200': ('pretrain_joint_ucf101', 'train_cfg.max_epochs'),
+    'schedule_videomae_k400_1600': (
+        'pretrain_videomae_k400',
+        'train_cfg.max_epochs',
+    ),
 }
 STARTS = {name: (DEFAULT, keys) for name, keys in CHANGES.items()} | OTHERS
 
@@ -101,6 +105,7 @@ def test_epochs():
         'ablation_videomae': 1600,
         'schedule_k400_1600': 1600,
         'schedule_ucf101_3200': 3200,
+        'schedule_videomae_k400_1600': 1600,
     }.items():
         assert CONFIGS[name]['train_cfg']['max_epochs'] == epochs
 
