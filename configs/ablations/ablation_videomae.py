@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/videomae_base.py',
     '../_base_/datasets/ucf101_clips.py',
-    '../_base_/schedules/pretrain.py',
+    '../_base_/schedules/pretrain_videomae.py',
     '../_base_/default_runtime.py',
 ]
 
