@@ -1,177 +1,161 @@
-"""Cross attention between a prompt's few tokens and an image's many.
+"""SAM's attention, computed with less work and memory than officially.
 
-SAM's mask decoder lets 7 prompt tokens and 4096 image tokens attend to each
-other. The official module projects the image tokens for every prompt. Here
-the projection is applied to the prompt tokens instead, for
+:func:`replace_attention` puts these modules into an official model. Each takes
+over the layers of the one whose place it takes, and gives the same numbers.
 
-    (W k) . q = k . (W^T q),
-
-so that nothing of the size of the image is multiplied with W. That needs the
-weights of the projections as matrices: these modules are not called but read.
-
-N frames, P prompts of each, B = N * P, K image tokens, T prompt tokens, D
-channels, h heads of c channels, J = h * T. Prompt tokens, attention scores and
-the projected position encoding are fp32; the image tokens may be of another
-dtype.
+B windows, frames or prompts, S patches along the side of a window or frame, E
+channels, h heads of d channels. In the mask decoder K image tokens, T prompt
+tokens, D channels, h heads of c channels, J = h * T.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from segment_anything.modeling.transformer import Attention
+    from segment_anything.modeling import Sam
 
 
-class SharedImage(NamedTuple):
-    """Image tokens of frames before a prompt has changed them.
+def replace_attention(sam: Sam) -> None:
+    """Replace attention of the encoder, and between prompts and images.
 
-    All prompts of a frame share them and their projections.
+    In the mask decoder the image's tokens may then be of another dtype than
+    the prompts' few, which stay fp32.
+    """
+    for block in sam.image_encoder.blocks:
+        block.attn = WindowAttention(block.attn)
+    transformer: Any = sam.mask_decoder.transformer
+    for part in (*transformer.layers, transformer):
+        for name, module in list(part.named_children()):
+            if name.endswith('token_to_image'):
+                setattr(part, name, TokenToImage(module))
+            elif name.endswith('image_to_token'):
+                setattr(part, name, ImageToToken(module))
+
+
+class WindowAttention(nn.Module):
+    """Attention with a bias for distance in rows and for that in columns.
+
+    The bias is more channels, so that no map is ever stored: [q, bias of
+    rows, bias of columns] times [k, row one-hot, column one-hot] is q times k
+    plus the bias of k's row and column.
     """
 
-    tokens: Tensor  # (N, K, D)
-    keys: Tensor  # (N, h, K, c), for token-to-image attention
-    values: Tensor  # (N, h, K, c), likewise
-    queries: Tensor  # (N, h * c, K), for image-to-token attention
+    rows: Tensor
+    columns: Tensor
+    one_hot: Tensor
+
+    def __init__(self, official: Any) -> None:
+        super().__init__()
+        self.num_heads: int = official.num_heads
+        self.scale: float = official.scale
+        self.qkv: nn.Linear = official.qkv
+        self.proj: nn.Linear = official.proj
+        side = (len(official.rel_pos_h) + 1) // 2
+        index = torch.arange(side, device=official.rel_pos_h.device)
+        distance = index[:, None] - index + side - 1
+        eye = torch.eye(side, device=index.device)
+        for name, value in {
+            # (S, S, d): of a query in row y and a key in row k, and columns.
+            'rows': official.rel_pos_h.detach()[distance],
+            'columns': official.rel_pos_w.detach()[distance],
+            # (S * S, 2 S): row and column of every key.
+            'one_hot': torch.cat(
+                [eye.repeat_interleave(side, 0), eye.repeat(side, 1)], 1
+            ),
+        }.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, S, E) -> (B, S, S, E)."""
+        qkv = self.qkv(x).unflatten(3, (3, self.num_heads, -1))
+        # (B, S, S, 3, h, d) -> three of (B, h, S, S, d)
+        q, k, v = qkv.permute(3, 0, 4, 1, 2, 5).unbind(0)
+        rows = torch.einsum('bhyxd,ykd->bhyxk', q, self.rows)
+        columns = torch.einsum('bhyxd,xkd->bhyxk', q, self.columns)
+        q = torch.cat([q * self.scale, rows, columns], 4).flatten(2, 3)
+        places = self.one_hot.to(k.dtype).expand(*k.shape[:2], -1, -1)
+        k, v = torch.cat([k.flatten(2, 3), places], 3), v.flatten(2, 3)
+        channels = v.shape[3]
+        # Kernels want a multiple of 8 channels, the same in all three.
+        full = -(-q.shape[3] // 8) * 8
+        q, k, v = (F.pad(t, (0, full - t.shape[3])) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        # (B, h, S * S, d) -> (B, S * S, h * d)
+        out = out[..., :channels].transpose(1, 2).flatten(2)
+        return self.proj(out).view(x.shape)
 
 
-class CrossAttention(nn.Module):
-    """Attention in either direction, computed at the prompt tokens.
+class _CrossAttention(nn.Module):
+    """Attention between a prompt's 7 tokens and an image's 4096.
 
-    Token-to-image attention: queries from the prompt tokens, keys and values
-    from the image. Image-to-token attention: the other way round.
+    The official module projects the image's tokens for every prompt. Here the
+    projection is applied to the prompt's tokens instead, for
 
-    ``position`` (K, D) is the position encoding of the image tokens.
+        (W k) . q = k . (W^T q),
+
+    so that nothing of the size of the image is multiplied with W.
     """
 
-    projected_position: Tensor
-
-    def __init__(
-        self, official: Attention, position: Tensor, *, image_to_token: bool
-    ) -> None:
+    def __init__(self, official: Any) -> None:
         super().__init__()
         self.num_heads: int = official.num_heads
         self.scale = (official.internal_dim // self.num_heads) ** -0.5
+        self.q_proj: nn.Linear = official.q_proj
+        self.k_proj: nn.Linear = official.k_proj
         self.v_proj: nn.Linear = official.v_proj
         self.out_proj: nn.Linear = official.out_proj
-        query, key = official.q_proj, official.k_proj
-        self.image_proj: nn.Linear = query if image_to_token else key
-        self.token_proj: nn.Linear = key if image_to_token else query
-        with torch.no_grad():
-            projected = self.image_proj(position)
-        # (K, h * c) -> (h, c, K), the same for all frames and prompts.
-        projected = projected.T.unflatten(0, (self.num_heads, -1))
-        self.register_buffer(
-            'projected_position', projected.contiguous(), persistent=False
-        )
 
-    def split_heads(self, x: Tensor) -> Tensor:
-        """(B, L, h * c) -> (B, h, L, c)."""
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, h * c) -> (B, h, T, c)."""
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
-    def project_image(self, image: Tensor) -> Tensor:
-        """(N, K, D) -> (N, K, h * c), with the position encoding."""
-        position = self.projected_position.flatten(0, 1).T
-        # Without the bias, which the projected position has.
-        return F.linear(image, self.image_proj.weight) + position
+    def by_head(self, layer: nn.Linear) -> Tensor:
+        """Weights (h * c, D) of a layer as (h, c, D)."""
+        return layer.weight.unflatten(0, (self.num_heads, -1))
 
-    def token_to_shared_image(
-        self, tokens: Tensor, image: SharedImage
-    ) -> Tensor:
-        """Prompt tokens (B, T, D) attend to shared image tokens: (B, T, D)."""
-        # (B, T, h * c) -> (N, h, P * T, c): all prompts of a frame are
-        # queries of one attention over its image.
-        queries = self.token_proj(tokens).unflatten(0, (len(image.keys), -1))
-        queries = self.split_heads(queries.flatten(1, 2))
-        context = F.scaled_dot_product_attention(
-            queries, image.keys, image.values
+
+class TokenToImage(_CrossAttention):
+    """Queries of the prompt's tokens, keys and values of the image's."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from (B, T, D) to (B, K, D); gives (B, T, D)."""
+        query = self.split(self.q_proj(q)) * self.scale
+        # (B, h, T, D) -> (B, J, D)
+        pulled = (query @ self.by_head(self.k_proj)).flatten(1, 2)
+        # The keys' bias adds the same to all of a query's scores.
+        scores = pulled.to(k.dtype) @ k.mT
+        # The mean of the values is the value of the mean.
+        context = scores.float().softmax(2).to(v.dtype) @ v
+        context = context.to(q.dtype).unflatten(1, (self.num_heads, -1))
+        value = context @ self.by_head(self.v_proj).mT  # (B, h, T, c)
+        value = value.transpose(1, 2).flatten(2) + self.v_proj.bias
+        return self.out_proj(value)
+
+
+class ImageToToken(_CrossAttention):
+    """Queries of the image's tokens, keys and values of the prompt's."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from (B, K, D) to (B, T, D); gives (B, K, D)."""
+        key = self.split(self.k_proj(k)) * self.scale
+        pulled = (key @ self.by_head(self.q_proj)).flatten(1, 2)  # (B, J, D)
+        bias = self.q_proj.bias.unflatten(0, (self.num_heads, 1, -1))
+        bias = (key * bias).sum(3).flatten(1)[:, :, None]
+        # A softmax over the T tokens of every head.
+        scores = (pulled.to(q.dtype) @ q.mT + bias).unflatten(
+            1, (self.num_heads, -1)
         )
-        # (N, h, P * T, c) -> (N, P * T, h * c)
-        context = context.transpose(1, 2).flatten(2)
-        return self.out_proj(context).view(tokens.shape)
-
-    def token_to_image(self, tokens: Tensor, image: Tensor) -> Tensor:
-        """Prompt tokens (B, T, D) attend to image (B, K, D): (B, T, D)."""
-        weights = self._scores(tokens, image).softmax(2)
-        context = torch.bmm(weights.to(image.dtype), image)
-        # (B, J, D) -> (B, h, T, D)
-        context = context.to(tokens.dtype).unflatten(1, (self.num_heads, -1))
-        # The mean of the values is the value of the mean. Attention weights
-        # sum to one, so that the bias is added once.
-        value = self.v_proj.weight.unflatten(0, (self.num_heads, -1))
-        context = torch.einsum('bhtd,hcd->bthc', context, value).flatten(2)
-        return self.out_proj(context + self.v_proj.bias)
-
-    def image_to_token_weights(self, tokens: Tensor, image: Tensor) -> Tensor:
-        """Attention (B, J, K) of image (B, K, D) over tokens (B, T, D)."""
-        return self._softmax_over_tokens(self._scores(tokens, image))
-
-    def shared_image_to_token_weights(
-        self, tokens: Tensor, image: SharedImage
-    ) -> Tensor:
-        """As :meth:`image_to_token_weights`, for shared image tokens."""
-        # (B, h, T, c) -> (B, h, T, h, c): zero but in its own head.
-        keys = self._project_tokens(tokens)
-        eye = torch.eye(self.num_heads, dtype=keys.dtype, device=keys.device)
-        keys = keys[:, :, :, None] * eye[:, None, :, None]
-        # -> (B, J, h * c) -> (N, P * J, h * c): one product per frame.
-        keys = keys.flatten(3).flatten(1, 2)
-        keys = keys.unflatten(0, (len(image.queries), -1)).flatten(1, 2)
-        scores = torch.bmm(keys, image.queries)
-        scores = scores.view(len(tokens), -1, scores.shape[2])
-        return self._softmax_over_tokens(scores)
-
-    def image_update(
-        self,
-        weights: Tensor,
-        tokens: Tensor,
-        dtype: torch.dtype,
-        onto: Tensor | None = None,
-    ) -> Tensor:
-        """Output (B, K, D) of image-to-token attention, in ``dtype``.
-
-        Of weights (B, J, K) and the tokens (B, T, D) whose values they
-        weigh; added in place ``onto`` image tokens (B, K, D), if given.
-        """
-        values = self.split_heads(self.v_proj(tokens))
-        # The output projection of every token's value: (B, h, T, c) times
-        # (D, h, c), as (B, J, D).
+        weights = scores.softmax(2).flatten(1, 2).to(q.dtype)  # (B, J, K)
+        # What every prompt token adds to an image token: (B, J, D). Weights
+        # sum to one per head, so that the bias comes out once.
         out = self.out_proj.weight.unflatten(1, (self.num_heads, -1))
-        rows = torch.einsum('bhtc,dhc->bhtd', values, out).flatten(1, 2)
-        # Weights sum to one per head, so that the bias comes out once.
-        rows = (rows + self.out_proj.bias / self.num_heads).to(dtype)
-        weights = weights.to(dtype).transpose(1, 2)
-        if onto is None:
-            return torch.bmm(weights, rows)
-        return onto.baddbmm_(weights, rows)
-
-    def _scores(self, tokens: Tensor, image: Tensor) -> Tensor:
-        """Scaled products of (B, T, D) and (B, K, D): (B, J, K) fp32."""
-        projected = self._project_tokens(tokens)  # (B, h, T, c)
-        weight = self.image_proj.weight.unflatten(0, (self.num_heads, -1))
-        # W^T q of every head: (B, J, D).
-        pulled = torch.einsum('bhtc,hcd->bhtd', projected, weight)
-        pulled = pulled.flatten(1, 2)
-        # The position's part, one product per head: (h, B * T, c) times
-        # (h, c, K), then (h, B * T, K) -> (B, J, K).
-        by_head = projected.transpose(0, 1).flatten(1, 2)
-        scores = torch.bmm(by_head, self.projected_position)
-        scores = scores.unflatten(1, (len(tokens), -1)).transpose(0, 1)
-        scores = scores.flatten(1, 2)
-        keys = image.transpose(1, 2)
-        if image.dtype == scores.dtype:
-            return scores.baddbmm_(pulled, keys)
-        return scores.add_(torch.bmm(pulled.to(keys.dtype), keys))
-
-    def _project_tokens(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) -> (B, h, T, c), projected and scaled."""
-        return self.split_heads(self.token_proj(tokens)) * self.scale
-
-    def _softmax_over_tokens(self, scores: Tensor) -> Tensor:
-        """Softmax of (B, J, K) over the T tokens of each head."""
-        scores = scores.unflatten(1, (self.num_heads, -1))
-        return scores.softmax(2).flatten(1, 2)
+        rows = (self.split(self.v_proj(v)) @ out.permute(1, 2, 0)).flatten(
+            1, 2
+        )
+        rows = rows + self.out_proj.bias / self.num_heads
+        return weights.mT @ rows.to(q.dtype)

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from bimm_mm.contours.sam.decoder import Decoded, Decoder, Upscale
-from bimm_mm.contours.sam.encoder import Encoder
+from bimm_mm.contours.sam.attention import replace_attention
 from bimm_mm.contours.sam.frames import (
     BOUNDARIES,
     Size,
@@ -111,7 +110,8 @@ class MaskGenerator:
     """The masks of ``SamAutomaticMaskGenerator`` without crops.
 
     Args:
-        sam: The official model; its modules move to the device and the dtype.
+        sam: The official model, which is taken over: it moves to the device,
+            and its attention is replaced.
         options: Which masks are kept.
         device: Where all is computed.
         points_per_batch: Prompts decoded at a time, of all frames together.
@@ -129,29 +129,33 @@ class MaskGenerator:
         compiled: bool = False,
     ) -> None:
         self.options, self.device = options, device
-        dtype = DTYPES[options.dtype]
         kind = 'cuda' if device.type == 'cuda' else 'cpu'
         self.pixels = PIXELS[kind]
-        sam = sam.to(device).requires_grad_(False).eval()
+        self.sam = sam.to(device).requires_grad_(False).eval()
+        replace_attention(sam)
+        # In the decoder, image tokens and upscaling; prompt tokens are few.
+        self.dtype = DTYPES[options.dtype]
+        sam.mask_decoder.output_upscaling.to(self.dtype)
+        for layer in sam.mask_decoder.transformer.layers:
+            layer.norm4.to(self.dtype)
+        position = sam.prompt_encoder.get_dense_pe()
+        self.position = self._channels_last(position)
         self.side = sam.image_encoder.img_size
-        grid = self.side // sam.image_encoder.patch_embed.proj.stride[0]
-        default = max(IMAGE_TOKENS[kind] // grid**2, 1)
-        self.prompts = points_per_batch or default
-        self.mean, self.std = sam.pixel_mean, sam.pixel_std
-        self.prompt_encoder = sam.prompt_encoder
+        tokens = sam.image_encoder.pos_embed[..., 0].numel()
+        self.prompts = points_per_batch or max(IMAGE_TOKENS[kind] // tokens, 1)
         self.tokens = lru_cache(maxsize=8)(self._tokens)
-        self.encoder = Encoder(sam.image_encoder, dtype)
-        self.decoder = Decoder(sam.mask_decoder, sam.prompt_encoder, dtype)
-        self.upscale = Upscale(sam.mask_decoder, dtype)
         if compiled:
             self.compile()
 
     def compile(self, backend: str | Callable = 'inductor') -> None:
         """Compile the networks when first used, as ``torch.compile``."""
-        self.encoder.compile(backend=backend)
-        self.decoder.compile(backend=backend)
+        for block in self.sam.image_encoder.blocks:
+            block.compile(backend=backend)
+        self.sam.mask_decoder.transformer.compile(backend=backend)
         # How many prompts have a good mask differs each time.
-        self.upscale.compile(backend=backend, dynamic=True)
+        self.sam.mask_decoder.output_upscaling.compile(
+            backend=backend, dynamic=True
+        )
 
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Masks:
@@ -180,8 +184,58 @@ class MaskGenerator:
 
     def encode(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 -> (N, D, G, G)."""
-        pixels = to_input(frames, self.side, mean=self.mean, std=self.std)
-        return self.encoder(pixels)
+        encoder, half = self.sam.image_encoder, self.dtype != torch.float32
+        mean, std = self.sam.pixel_mean, self.sam.pixel_std
+        pixels = to_input(frames, self.side, mean=mean, std=std)
+        x = encoder.patch_embed(pixels) + encoder.pos_embed
+        # Of the blocks, norms and sums stay fp32.
+        with torch.autocast(self.device.type, self.dtype, enabled=half):
+            for block in encoder.blocks:
+                x = block(x)
+        return encoder.neck(x.permute(0, 3, 1, 2))
+
+    def decode(
+        self, embedding: Tensor, points: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode the prompt encoder's tokens (P, 2, D) for every frame.
+
+        Args:
+            embedding: (N, D, G, G), of :meth:`encode`.
+            points: P prompts, the same for all frames.
+
+        Returns:
+            For B = N * P prompts, frame by frame: the IoUs (B, 3) that masks
+            are predicted to have, a token for each mask (B, 3, D), and the
+            image's tokens (B, G * G, D).
+        """
+        decoder, prompts = self.sam.mask_decoder, self.sam.prompt_encoder
+        image = embedding + prompts.no_mask_embed.weight[0, :, None, None]
+        image = self._channels_last(image.repeat_interleave(len(points), 0))
+        fixed = torch.cat(
+            [decoder.iou_token.weight, decoder.mask_tokens.weight]
+        )
+        tokens = torch.cat([fixed.expand(len(points), -1, -1), points], 1)
+        tokens = tokens.repeat(len(embedding), 1, 1)
+        tokens, image = decoder.transformer(
+            image, self.position.expand_as(image), tokens
+        )
+        # The first of four masks is the single one, which is not wanted here.
+        iou = decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
+        return iou, tokens[:, 2:5], image
+
+    def draw(self, masks: Tensor, image: Tensor) -> Tensor:
+        """Mask tokens (M, 3, D), image tokens (M, K, D) -> (M, 3, L, L)."""
+        decoder = self.sam.mask_decoder
+        side = round(image.shape[1] ** 0.5)
+        x = decoder.output_upscaling(image.mT.unflatten(2, (side, side)))
+        heads = decoder.output_hypernetworks_mlps[1:]
+        weights = [head(masks[:, i]) for i, head in enumerate(heads)]
+        logits = torch.stack(weights, 1) @ x.float().flatten(2)
+        return logits.unflatten(2, x.shape[2:])
+
+    def _channels_last(self, image: Tensor) -> Tensor:
+        """Tokens (B, D, G, G) laid out as the transformer reads them."""
+        return image.to(self.dtype, memory_format=torch.channels_last)
 
     def candidates(
         self, embedding: Tensor, tokens: Tensor
@@ -198,35 +252,35 @@ class MaskGenerator:
         Returns:
             Logits (M, L, L), frame, prompt and predicted IoU (M,).
         """
-        image = self.decoder.share(embedding)
         step = max(self.prompts // len(embedding), 1)
         threshold = self.options.pred_iou_thresh
         parts = []
         for start in range(0, len(tokens), step):
             part = tokens[start : start + step]
-            decoded = self.decoder(image, part)
+            ious, masks, image = self.decode(embedding, part)
             # The one wait for the device per batch of prompts: how many
             # masks are worth drawing decides the shapes of what follows.
-            good = (decoded.iou > threshold).cpu() | (threshold <= 0)
+            good = (ious > threshold).cpu() | (threshold <= 0)
             prompt, mask = good.nonzero(as_tuple=True)
             drawn, row = prompt.unique_consecutive(return_inverse=True)
             prompt, mask, drawn, row = (
                 index.to(self.device) for index in (prompt, mask, drawn, row)
             )
-            logits = self._draw(decoded, drawn)
+            logits = self.draw(masks[drawn], image[drawn])[row, mask]
             frame, point = prompt // len(part), prompt % len(part) + start
-            iou = decoded.iou[prompt, mask]
-            parts.append((logits[row, mask], frame, point, iou))
+            parts.append((logits, frame, point, ious[prompt, mask]))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     def measure(self, logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         """Stability (M,) and boxes (M, 4) of masks, see :class:`Masks`."""
+        from segment_anything.utils import amg
+
         offset = self.options.stability_score_offset
-        parts = [
-            _measure(self.in_frame(part, size), offset)
-            for part in logits.split(self._masks_at_once(size))
-        ]
-        stability, boxes = zip(*parts, strict=True)
+        stability, boxes = [], []
+        for part in logits.split(self._masks_at_once(size)):
+            masks = self.in_frame(part, size)
+            stability.append(amg.calculate_stability_score(masks, 0.0, offset))
+            boxes.append(amg.batched_mask_to_box(masks > 0).float())
         return torch.cat(stability), torch.cat(boxes)
 
     @torch.no_grad()
@@ -255,14 +309,6 @@ class MaskGenerator:
         """Masks (M, L, L) in the size of the frame, (M, H, W) fp32."""
         return to_frame(logits, size, self.side)
 
-    def _draw(self, decoded: Decoded, prompts: Tensor) -> Tensor:
-        """Logits (M, 3, L, L) of some prompts (M,) of those decoded."""
-        image, masks = decoded.image, decoded.masks
-        if not len(prompts):
-            side = 4 * round(image.shape[1] ** 0.5)
-            return masks.new_empty(0, masks.shape[1], side, side)
-        return self.upscale(image[prompts], masks[prompts])
-
     def _masks_at_once(self, size: Size) -> int:
         """How many masks are held in the frame's size."""
         return max(self.pixels // (size[0] * size[1]), 1)
@@ -270,34 +316,13 @@ class MaskGenerator:
     @torch.no_grad()
     def _tokens(self, size: Size) -> Tensor:
         """Points of a grid over frames of H x W -> (prompts, 2, D)."""
-        # In fp64 on the CPU up to the input's pixels, as the official code.
-        count = self.options.points_per_side
-        along = (torch.arange(count).double() + 0.5) / count
+        from segment_anything.utils.amg import build_point_grid
+
         height, width = input_size(size, self.side)
-        y, x = torch.meshgrid(along * height, along * width, indexing='ij')
-        # (per side, per side, 2) -> (prompts, one point each, 2)
-        points = torch.stack([x, y], 2).view(-1, 1, 2).to(self.device)
+        grid = build_point_grid(self.options.points_per_side)
+        # (prompts, one point each, 2), in pixels of the input.
+        points = torch.from_numpy(grid * (width, height))[:, None]
+        points = points.to(self.device)
         labels = torch.ones(points.shape[:2], device=self.device)
-        tokens, _ = self.prompt_encoder(
-            (points, labels), boxes=None, masks=None
-        )
+        tokens, _ = self.sam.prompt_encoder((points, labels), None, None)
         return tokens
-
-
-def _measure(logits: Tensor, offset: float) -> tuple[Tensor, Tensor]:
-    """Stability (M,) and boxes (M, 4) of masks (M, H, W)."""
-    high, low = (
-        (logits > cut).flatten(1).sum(1, dtype=torch.int32)
-        for cut in (offset, -offset)
-    )
-    top, bottom = _ends(logits.amax(2) > 0)
-    left, right = _ends(logits.amax(1) > 0)
-    boxes = torch.stack([left, top, right, bottom], 1)
-    return high / low, boxes * (right >= left)[:, None]
-
-
-def _ends(held: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last True of rows (M, L), fp32; crossed where none is."""
-    index = torch.arange(held.shape[1], device=held.device).float()
-    first = torch.where(held, index, float(held.shape[1])).amin(1)
-    return first, torch.where(held, index, -1.0).amax(1)
