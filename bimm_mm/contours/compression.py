@@ -109,7 +109,7 @@ def nms(strength: Tensor) -> Tensor:
     Returns:
         (N, H, W): the strength on ridges, 0 elsewhere.
     """
-    smoothed = _smooth(strength, _KERNEL)
+    smoothed = _smooth(_smooth(strength, _KERNEL, 1), _KERNEL, 2)
     dx, dy = normals(smoothed)
     crest = strength + _CREST * smoothed
     ridge = crest >= shifted(crest, dx, dy)
@@ -186,18 +186,15 @@ def _count(*masks: Tensor) -> Tensor:
 # same frame would have other contours on another machine.
 
 
-def _smooth(maps: Tensor, kernel: Sequence[int]) -> Tensor:
-    """Filter rows and columns of (N, H, W); outermost pixels are repeated.
+def _smooth(maps: Tensor, kernel: Sequence[int], dim: int) -> Tensor:
+    """Filter columns (``dim`` 1) or rows (2) of (N, H, W).
 
-    The kernel is an odd number of symmetric weights, divided by their sum.
+    The kernel is an odd number of symmetric weights, divided by their sum;
+    the outermost pixels are repeated.
     """
-    return _smooth_dim(_smooth_dim(maps, kernel, 1), kernel, 2)
-
-
-def _smooth_dim(maps: Tensor, kernel: Sequence[int], dim: int) -> Tensor:
-    radius, size = len(kernel) // 2, maps.shape[dim]
-    padded = _margin_dim(maps, radius, dim)
-    total = sum(kernel)
+    radius, size, total = len(kernel) // 2, maps.shape[dim], sum(kernel)
+    index = torch.arange(-radius, size + radius, device=maps.device)
+    padded = maps.index_select(dim, index.clamp_(0, size - 1))
     result = padded.narrow(dim, radius, size) * (kernel[radius] / total)
     for i in range(radius):
         pair = padded.narrow(dim, i, size) + padded.narrow(
@@ -217,12 +214,5 @@ def _around(maps: Tensor, dx: int, dy: int) -> Tensor:
 
 
 def _margin(maps: Tensor) -> Tensor:
-    """Repeat the outermost pixels once; (N, H + 2, W + 2)."""
-    return _margin_dim(_margin_dim(maps, 1, 1), 1, 2)
-
-
-def _margin_dim(maps: Tensor, width: int, dim: int) -> Tensor:
-    # Unlike F.pad's 'replicate', this takes integers.
-    size = maps.shape[dim]
-    index = torch.arange(-width, size + width, device=maps.device)
-    return maps.index_select(dim, index.clamp_(0, size - 1))
+    """Repeat the outermost pixels of (N, H, W) once; (N, H + 2, W + 2)."""
+    return F.pad(maps, (1, 1, 1, 1), mode='replicate')

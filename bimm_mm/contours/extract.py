@@ -43,10 +43,7 @@ from bimm_mm.utils.files import DRAFT
 from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.shrunk import Video, read_small_image
-from bimm_mm.utils.video import (
-    UndecodableVideoError,
-    media_file,
-)
+from bimm_mm.utils.video import UndecodableVideoError, media_file
 
 
 class ExtractionError(ValueError):

@@ -24,7 +24,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -61,7 +61,6 @@ class Manifest:
             :class:`~bimm_mm.contours.compression.Compression`), ``stride``
             and ``side``. Every contour file of the dataset has the same.
         command: What makes the dataset's contours (again).
-
     """
 
     settings: dict[str, Any]
@@ -113,28 +112,26 @@ class Manifest:
         try:
             there = Manifest.read(contour_root)
         except FileNotFoundError:
-            content = {
-                'format': FORMAT,
-                'settings': self.settings,
-                'command': self.command,
-            }
+            content = {'format': FORMAT, **asdict(self)}
             text = json.dumps(content, indent=2, sort_keys=True)
             write_text(f'{text}\n', os.path.join(contour_root, MANIFEST))
             return
         if changes := _differences(there.settings, self.settings):
+            lines = '\n  '.join(changes)
             raise ContourError(
                 f'{contour_root} has contours of other settings (old != '
-                f'new):{_lines(changes)}\nwrite the new ones to another '
-                'folder (--out), or delete this one'
+                f'new):\n  {lines}\nwrite the new ones to another folder '
+                '(--out), or delete this one'
             )
 
     def check(self, file: ContourFile) -> None:
         """Refuse a contour file of other settings, with a ContourError."""
         if changes := _differences(file.settings, self.settings):
+            lines = '\n  '.join(changes)
             raise ContourError(
-                f'{file.path} was made with other settings than '
-                f'its manifest has (file != manifest):{_lines(changes)}\n'
-                f'delete it and make it again: {self.command}'
+                f'{file.path} was made with other settings than its manifest '
+                f'has (file != manifest):\n  {lines}\ndelete it and make it '
+                f'again: {self.command}'
             )
 
 
@@ -430,10 +427,6 @@ def _differences(
             before, after = json.dumps(before), json.dumps(after)
             found.append(f'{prefix}{key}: {before} != {after}')
     return found
-
-
-def _lines(changes: list[str]) -> str:
-    return ''.join(f'\n  {change}' for change in changes)
 
 
 def _length_and_checksum(path: str) -> dict[str, int]:

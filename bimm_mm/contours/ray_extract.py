@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from bimm_mm.contours.extract import (
@@ -82,22 +82,21 @@ def extract_with_ray(
         if started_here:
             _connect(address)
         threads = _threads(workers, gpus_per_worker, threads)
-        rows = _map(config, pending, workers, gpus_per_worker, threads)
-        packed = (row['result'] for row in rows.iter_rows())
-        stats += sum_of(map(_unpack, packed), pending)
+        results = _map(config, pending, workers, gpus_per_worker, threads)
+        stats += sum_of(results, pending)
     finally:
         if started_here:
             ray.shutdown()
-    failed = {path for path, _ in stats.failed}
+    # What is neither there nor said to be unreadable killed its workers.
     reason = (
         f'{DEATHS} worker processes died while they had it or a file beside '
         'it: its decoder crashes, or memory is short'
     )
     paths = [path for job in jobs for path in job.paths]
     there = files_below(config.contour_root)
-    for path in paths:
-        if path not in failed and config.contour_path(path) not in there:
-            stats.failed.append((path, reason))
+    lost = {path for path in paths if config.contour_path(path) not in there}
+    lost -= {path for path, _ in stats.failed}
+    stats.failed += [(path, reason) for path in paths if path in lost]
     # All others are there, some by workers that died before they said so.
     stats.skipped = len(paths) - stats.files - len(stats.failed)
     tidy_up(config, jobs)
@@ -114,24 +113,26 @@ class Worker:
     folder: str
     extractor: Extractor | None = None
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
-        """Extract pickled jobs; gives their pickled :class:`Stats`.
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Extract a batch of jobs; gives one result, their :class:`Stats`.
 
         An error that is to end the run is given instead: raised here, Ray
         would try again.
         """
+        result = np.empty(1, object)
         try:
             if self.extractor is None:
                 os.chdir(self.folder)  # paths may be relative
                 torch.set_num_threads(self.threads)
                 cv2.setNumThreads(1)  # files are done side by side instead
                 self.extractor = Extractor(self.config, device=self.device)
-            jobs = map(pickle.loads, batch['job'])
-            results = extract_all(self.extractor, jobs, threads=self.threads)
-            result: Any = sum(results, Stats())
+            results = extract_all(
+                self.extractor, batch['job'], threads=self.threads
+            )
+            result[0] = sum(results, Stats())
         except (ImportError, OSError, ValueError) as error:
-            result = type(error)(f'{socket.gethostname()}: {error}')
-        return {'result': [pickle.dumps(result)]}
+            result[0] = type(error)(f'{socket.gethostname()}: {error}')
+        return {'result': result}
 
 
 def _connect(address: str) -> None:
@@ -146,25 +147,19 @@ def _connect(address: str) -> None:
                 f'no Ray cluster answers at {address} ({error}): start one '
                 'with "ray start --head"'
             ) from error
-    own: dict[str, Any] = {}
-    if address == 'local':
-        # Only jobs and counts pass through Ray's memory; its default does
-        # not fit into the shared memory of a container.
-        own = dict(object_store_memory=100 * 2**20, include_dashboard=False)
     # Workers also find a package that is a checkout and not installed.
     paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH')]
     variables = {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
-    environment: dict[str, Any] = {'env_vars': variables}
-    python = shlex.quote(sys.executable)
-    if address == 'local' and python != sys.executable:
+    options: dict[str, Any] = {'runtime_env': {'env_vars': variables}}
+    if address == 'local':
+        # Only jobs and counts pass through Ray's memory; its default does
+        # not fit into the shared memory of a container.
+        options['object_store_memory'] = 100 * 2**20
+        options['include_dashboard'] = False
         # Ray hands the path of Python to a shell as it is.
-        environment['py_executable'] = python
+        options['runtime_env']['py_executable'] = shlex.quote(sys.executable)
     ray.init(
-        address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env=environment,
-        **own,
+        address, log_to_driver=False, logging_level=logging.ERROR, **options
     )
 
 
@@ -188,7 +183,7 @@ def _map(
     workers: int,
     gpus: float,
     threads: int,
-) -> ray.data.Dataset:
+) -> Iterator[Stats]:
     """Results of jobs, in blocks of as many as a worker does at once."""
     logging.getLogger('ray.data').setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
@@ -196,11 +191,10 @@ def _map(
     context.print_on_execution_start = False
     # Jobs whose workers died shall not end the run.
     context.max_errored_blocks = -1
-    # Pickled: file names need not be text that Arrow can hold.
-    items = [{'job': pickle.dumps(job)} for job in jobs]
-    blocks = -(-len(items) // threads)
+    blocks = -(-len(jobs) // threads)
     device = 'cuda' if gpus else 'cpu'
-    return ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+    items = [{'job': job} for job in jobs]
+    rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
         Worker,
         fn_constructor_args=(config, device, threads, os.getcwd()),
         # One block at a time: a second would fall with the first.
@@ -211,10 +205,7 @@ def _map(
         num_gpus=gpus,
         ray_remote_args_fn=lambda: dict(max_task_retries=DEATHS - 1),
     )
-
-
-def _unpack(packed: bytes) -> Stats:
-    result = pickle.loads(packed)
-    if isinstance(result, Exception):
-        raise result
-    return result
+    for row in rows.iter_rows():
+        if isinstance(row['result'], Exception):
+            raise row['result']
+        yield row['result']

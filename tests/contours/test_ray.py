@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pickle
 import shlex
 import shutil
 import sys
@@ -123,8 +122,7 @@ def test_errors_of_workers_end_the_run(
     config = make(tmp_path / 'data', tmp_path / 'out')
     [job] = find_jobs(config.data_root)
     worker = ray_extract.Worker(config, 'cpu', 1, str(tmp_path))
-    answer = worker({'job': [pickle.dumps(job)]})
-    error = pickle.loads(answer['result'][0])
+    [error] = worker({'job': [job]})['result']
     assert isinstance(error, ExtractionError)
     assert 'no more memory' in str(error)
 
