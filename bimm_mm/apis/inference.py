@@ -26,7 +26,7 @@ def init_model(
 
     Args:
         config: Config file, or a loaded one.
-        checkpoint: Checkpoint of the same model; None: random weights.
+        checkpoint: Of the same model; None: random weights.
         device: Where the model goes.
 
     Returns:

@@ -129,14 +129,13 @@ class DiagnosisHook(Hook):
                 scalars[f'{name}/relative_error'] = metrics['ratio']
         for name, gradient in gradients.items():
             scalars[f'{name}/gradient_norm'] = gradient_norm(gradient)
-        for i, j in itertools.combinations(range(len(names)), 2):
-            if np.isfinite(cosines[i, j]):
-                pair = f'{names[i]}__{names[j]}'
-                scalars[f'cosine/{pair}'] = float(cosines[i, j])
-        runner.visualizer.add_scalars(
-            {f'diagnosis/{key}': value for key, value in scalars.items()},
-            step=step,
-        )
+        pairs = itertools.combinations(names, 2)
+        upper = cosines[np.triu_indices(len(names), 1)].tolist()
+        for (one, other), cosine in zip(pairs, upper, strict=True):
+            if not math.isnan(cosine):
+                scalars[f'cosine/{one}__{other}'] = cosine
+        scalars = {f'diagnosis/{key}': x for key, x in scalars.items()}
+        runner.visualizer.add_scalars(scalars, step=step)
         picture = plot(names, cosines, ranks)
         runner.visualizer.add_image('diagnosis', picture, step=step)
 
@@ -146,18 +145,13 @@ def area_gradients(model: Pretrainer, clips: ClipBatch) -> dict[str, Gradient]:
 
     No ``.grad`` is written.
     """
-    parameters = [
-        parameter
-        for block in shared_blocks(model)
-        for parameter in block.parameters()
-        if parameter.requires_grad
-    ]
-    losses = model.loss(clips)
+    blocks = nn.ModuleList(shared_blocks(model))
+    parameters = [p for p in blocks.parameters() if p.requires_grad]
     return {
         name.removeprefix('loss_'): torch.autograd.grad(
             loss, parameters, retain_graph=True, allow_unused=True
         )
-        for name, loss in losses.items()
+        for name, loss in model.loss(clips).items()
         if name.startswith('loss_')
     }
 
@@ -210,12 +204,8 @@ def cosine_matrix(gradients: Sequence[Gradient]) -> np.ndarray:
 
 def gradient_norm(gradient: Gradient) -> float:
     """Euclidean norm over all parameters that are reached."""
-    squares = [
-        float(part.double().square().sum())
-        for part in gradient
-        if part is not None
-    ]
-    return sum(squares) ** 0.5
+    reached = [part.double() for part in gradient if part is not None]
+    return float(torch.nn.utils.get_total_norm(reached))
 
 
 def block_features(model: Pretrainer, clips: ClipBatch) -> dict[str, Tensor]:
@@ -231,14 +221,12 @@ def block_features(model: Pretrainer, clips: ClipBatch) -> dict[str, Tensor]:
     for prefix, branch in _branches(model).items():
         seen = clips
         if prefix == 'ventral_':
-            batch, _, frames = clips.pixels.shape[:3]
-            middle = torch.full((batch,), frames // 2)
+            middle = torch.tensor([clips.size[0] // 2] * len(clips.pixels))
             seen = clips.frame(middle.to(clips.pixels.device))
         backbone = branch.backbone
+        blocks = range(1, backbone.depth + 1)
         with torch.no_grad():
-            features = backbone.encode(
-                seen.inputs, None, range(1, backbone.depth + 1)
-            )
+            features = backbone.encode(seen.inputs, None, blocks)
         first = int(backbone.cls_token is not None)
         for block, tokens in features.items():
             found[f'{prefix}block{block}'] = tokens[:, first:].float()
@@ -248,12 +236,11 @@ def block_features(model: Pretrainer, clips: ClipBatch) -> dict[str, Tensor]:
 def effective_rank(features: Tensor) -> float:
     """How many directions vectors use, apart from what they have in common.
 
-    Exponential of the entropy of the normalized singular values: Roy and
-    Vetterli, "The effective rank: a measure of effective dimensionality",
-    EUSIPCO 2007, Definition 1. It is r for a matrix with r equal singular
-    values and less where some are small. Unlike there, the mean vector is
-    taken off first: by far the largest direction of a residual stream, and
-    the one that does not tell tokens apart.
+    Exponential of the entropy of the normalized singular values (Roy and
+    Vetterli, EUSIPCO 2007, Definition 1): r for r equal singular values, less
+    where some are small. Unlike there, the mean vector is taken off first: by
+    far the largest direction of a residual stream, and the one that does not
+    tell tokens apart.
 
     Returns:
         Between 1 and min(n - 1, D) for (n, D); 0 if all vectors are equal.
