@@ -42,7 +42,7 @@ from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.feature_file import read_features
 from bimm_mm.contours.format import ContourFile, Manifest
 from bimm_mm.contours.sam.load import load_sam
-from bimm_mm.engine.runner import newest_checkpoint
+from bimm_mm.engine import newest_checkpoint
 from bimm_mm.models import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.models.tokenizers.vqgan import read_vqgan

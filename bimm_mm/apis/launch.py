@@ -19,7 +19,8 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from bimm_mm.engine.runner import StrictRunner, newest_checkpoint
+from bimm_mm.engine.resume import newest_checkpoint
+from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.files import write_text
 from bimm_mm.utils.processes import prepare_cpu_processes
 from bimm_mm.version import __version__

@@ -27,13 +27,8 @@ class EpochSampler(DefaultSampler):
     ``randomness`` in the config.
     """
 
-    skip = 0  # samples of the epoch that an interrupted run has loaded
-
     def __iter__(self) -> Iterator[SampleKey]:
         """This rank's samples of the epoch."""
-        return islice(self._keys(), self.skip, None)
-
-    def _keys(self) -> Iterator[SampleKey]:
         for index in super().__iter__():
             yield SampleKey(index, self.epoch, self.seed)
 
@@ -46,11 +41,9 @@ class EndlessSampler(InfiniteSampler):
     epochs. Arguments are those of ``InfiniteSampler``.
     """
 
-    skip = 0  # samples that an interrupted run has loaded
-
     def __iter__(self) -> Iterator[SampleKey]:
         """This rank's samples, without end, from the same one each time."""
-        return islice(self._indices_of_rank(), self.skip, None)
+        return self._indices_of_rank()
 
     def _infinite_indices(self) -> Iterator[SampleKey]:
         for number, index in enumerate(super()._infinite_indices()):
@@ -79,8 +72,6 @@ class MixedBatchSampler(Sampler):
         ValueError: If the numbers do not fit the dataset, or a part gives not
             even one batch per rank.
     """
-
-    skip = 0  # batches of the epoch that an interrupted run has loaded
 
     def __init__(
         self,
@@ -128,9 +119,6 @@ class MixedBatchSampler(Sampler):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """This rank's batches of the epoch, numbered over all parts."""
-        return islice(self._batches(), self.skip, None)
-
-    def _batches(self) -> Iterator[list[SampleKey]]:
         keys = []
         for part in self._samplers:
             part.set_epoch(self.sampler.epoch)

@@ -13,7 +13,8 @@ from bimm_mm.engine.hooks.step_seed import StepSeedHook
 from bimm_mm.engine.metrics import AreaLoss
 from bimm_mm.engine.optim.cpu_amp import CPUAmpOptimWrapper
 from bimm_mm.engine.optim.layer_decay import LayerDecay
-from bimm_mm.engine.runner import StrictRunner, newest_checkpoint
+from bimm_mm.engine.resume import newest_checkpoint
+from bimm_mm.engine.runner import StrictRunner
 
 __all__ = [
     'AreaLoss',

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -12,103 +12,95 @@ from torch.utils.data import Dataset
 from bimm_mm.utils.video import find_label, find_path
 
 _NAMES = 64  # of samples, by which two datasets of one length are told apart
+_DATA, _OPTIMIZER = 'the training set', 'the optimizer'
+# By part of a run, what is known of it before its first step.
+Description = dict[str, dict[str, Any]]
 
 
-class RunLayout(NamedTuple):
-    """What decides how a run's steps and learning rates are laid out.
+class TotalBatch(NamedTuple):
+    """How the samples come together whose gradients make one update."""
 
-    Args:
-        samples: Of the training set.
-        batch_size: Per process.
-        processes: Number of them.
-        accumulated: Steps whose gradients are summed into one.
-        epoch_steps: Steps (batches of one process) in an epoch.
-        max_steps: Steps of the whole run.
-        optimizer: Its class and number of parameter groups.
-        names: File and label of some samples, evenly spaced.
-    """
-
-    samples: int
-    batch_size: int
     processes: int
-    accumulated: int
-    epoch_steps: int
-    max_steps: int
-    optimizer: str = ''
-    names: Sequence[str] = ()
+    per_process: int
+    accumulated: int  # steps
 
     @property
-    def total_batch(self) -> int:
-        """Samples whose gradients make one update."""
-        return self.batch_size * self.processes * self.accumulated
+    def size(self) -> int:
+        """Number of samples."""
+        return self.processes * self.per_process * self.accumulated
 
     def __str__(self) -> str:
         return (
-            f'{self.total_batch} = {self.processes} process(es) x '
-            f'{self.batch_size} per process x {self.accumulated} accumulated '
+            f'{self.size} = {self.processes} process(es) x '
+            f'{self.per_process} per process x {self.accumulated} accumulated '
             'step(s)'
         )
 
-    def same_schedule(self, other: RunLayout) -> bool:
-        """Whether the same steps have the same learning rates in both."""
-        return (
-            self.total_batch == other.total_batch
-            and self.epoch_steps == other.epoch_steps
-            and self.max_steps == other.max_steps
-        )
-
     @classmethod
-    def of(cls, runner: Runner) -> RunLayout:
+    def of(cls, runner: Runner) -> TotalBatch:
         """Read it from a runner that is training."""
-        loader = runner.train_dataloader
-        optimizer = runner.optim_wrapper.optimizer
-        groups = len(optimizer.param_groups)
+        size = runner.train_dataloader.batch_size
         return cls(
-            samples=len(loader.dataset),
-            batch_size=loader.batch_size
-            or runner.cfg.train_dataloader.get('batch_size', 1),
-            processes=runner.world_size,
-            accumulated=runner.optim_wrapper._accumulative_counts,
-            epoch_steps=len(loader),
-            max_steps=runner.max_iters,
-            optimizer=f'{type(optimizer).__name__} of {groups} group(s)',
-            names=_names(loader.dataset),
+            runner.world_size,
+            size or runner.cfg.train_dataloader.get('batch_size', 1),
+            runner.optim_wrapper._accumulative_counts,
         )
 
-    def check_same_run(self, now: RunLayout, *, source: str) -> None:
-        """Raise a ValueError if ``now`` is no run to go on with.
 
-        ``source`` names the checkpoint of this layout.
-        """
-        if self.samples != now.samples:
-            raise ValueError(
-                f'{source} was trained on {self.samples} samples, and '
-                f'the training set of this run has {now.samples}: restore '
-                'the data, or start a new run with load_from'
-            )
-        for old, new in zip(self.names, now.names, strict=False):
-            if old != new:
+def describe(runner: Runner) -> Description:
+    """What a run is, to be asked before its first step and kept with it."""
+    loader, optimizer = runner.train_dataloader, runner.optim_wrapper.optimizer
+    groups, schedules = optimizer.param_groups, runner.param_schedulers or ()
+    parts: Description = {
+        _DATA: _samples(loader.dataset),
+        _OPTIMIZER: {'type': type(optimizer).__name__, 'size': len(groups)},
+        'the run': {
+            'total batch size': TotalBatch.of(runner).size,
+            'length of an epoch': len(loader),
+            'length': runner.max_iters,
+            'number of schedules': len(schedules),
+        },
+    }
+    for i, group in enumerate(groups):
+        parts[f'group {i}'] = {k: group[k] for k in group if k != 'params'}
+    for i, schedule in enumerate(schedules):
+        parts[f'schedule {i}'] = schedule.state_dict()
+    return deepcopy(parts)
+
+
+def changes(
+    before: Description, now: Description, *, source: str
+) -> list[str]:
+    """What gives the same steps other learning rates than before.
+
+    ``source`` names the checkpoint of the run before.
+
+    Raises:
+        ValueError: If data or optimizer are others: it is another run.
+    """
+    changed = []
+    for part, facts in before.items():
+        new = now.get(part, {})
+        for key in facts:
+            if key not in new or facts[key] == new[key]:
+                continue
+            text = f'{key} of {part} was {facts[key]} and is {new[key]}'
+            if part in (_DATA, _OPTIMIZER):
                 raise ValueError(
-                    f'{source} was trained on other samples: {old} was where '
-                    f'{new} is in this run (file and label). Restore the '
-                    'data, or start a new run with load_from'
+                    f'{source} is of another run: {text}. Restore it, or '
+                    'start a new run with load_from'
                 )
-        if self.optimizer not in ('', now.optimizer):
-            raise ValueError(
-                f'{source} was trained by {self.optimizer}, and the config '
-                f'has {now.optimizer}: restore optim_wrapper.optimizer, or '
-                'start a new run with load_from'
-            )
+            changed.append(text)
+    return changed
 
 
-def _names(dataset: Dataset) -> list[str]:
-    """File and label of some samples, wherever the files lie."""
-    if not hasattr(dataset, 'get_data_info'):
-        return []
+def _samples(dataset: Dataset) -> dict[str, Any]:
+    """Their number, and file and label of some, wherever the files lie."""
     count = len(dataset)  # type: ignore[arg-type]
-    step = -(-count // _NAMES)
-    infos = map(dataset.get_data_info, range(0, count, step))
-    return [
-        f'{"/".join(Path(find_path(i) or "?").parts[-2:])} {find_label(i)}'
-        for i in infos
-    ]
+    facts: dict[str, Any] = {'size': count}
+    if hasattr(dataset, 'get_data_info'):
+        for index in range(0, count, -(-count // _NAMES)):
+            info = dataset.get_data_info(index)
+            name = '/'.join(Path(find_path(info) or '?').parts[-2:])
+            facts[f'sample {index}'] = f'{name} (label {find_label(info)})'
+    return facts

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
-from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from bimm_mm.datasets.ava import AVAKeyframeDataset
+from bimm_mm.datasets.wrappers import ResilientDataset
 from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.before_start import (
@@ -26,8 +25,12 @@ from bimm_mm.engine.hooks.before_start import (
     check_train_loop,
 )
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
-from bimm_mm.engine.layout import RunLayout
-from bimm_mm.engine.loops import EpochLoop, IterLoop
+from bimm_mm.engine.layout import Description, TotalBatch, changes, describe
+from bimm_mm.engine.resume import (
+    leave_out_trained,
+    newest_checkpoint,
+    validation_is_due,
+)
 from bimm_mm.models.checkpoints.load import (
     find_weights,
     load_model,
@@ -36,14 +39,6 @@ from bimm_mm.models.checkpoints.load import (
 from bimm_mm.registry import DATASETS, RUNNERS
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.safe_load import read_checkpoint
-
-_LOOPS: dict[Any, type[BaseLoop]] = {
-    'EpochBasedTrainLoop': EpochLoop,
-    'IterBasedTrainLoop': IterLoop,
-}
-# What changes in the state of a schedule while it runs.
-_MOVING = {'last_step', '_global_step', '_last_value', 'verbose'}
-_MOVING |= {'best', 'num_bad_epochs', 'cooldown_counter'}
 
 # In the work directory: files at which a worker of a dataloader died.
 _FATAL = 'fatal_files.txt'
@@ -66,6 +61,9 @@ class StrictRunner(Runner):
     # Whether a step was done in this process; errors before it are mistakes
     # of the config (bimm_mm.apis.one_line).
     began = False
+    # Whether a validation in which the resumed run was stopped comes first.
+    validate_first = False
+    description: Description
     _resume: bool
     _load_from: str | None
     _train_dataloader: Any
@@ -81,15 +79,6 @@ class StrictRunner(Runner):
         check_config(cfg)
         return super().from_cfg(cfg)
 
-    def register_hooks(
-        self,
-        default_hooks: dict[str, Hook | dict] | None = None,
-        custom_hooks: list[Hook | dict] | None = None,
-    ) -> None:
-        """Register the config's hooks, and the check before the start."""
-        super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(BeforeStartHook())
-
     def train(self) -> nn.Module:
         """Train; see MMEngine's ``Runner.train``.
 
@@ -97,6 +86,7 @@ class StrictRunner(Runner):
             WorkerDiedError: If a worker of a dataloader dies or hangs. The
                 file that it was reading is left out from then on.
         """
+        self.register_hook(BeforeStartHook())
         listed = Path(self.work_dir) / _FATAL
         try:
             with worker_deaths_named(listed) as count:
@@ -121,25 +111,29 @@ class StrictRunner(Runner):
             return super().test()
 
     @staticmethod
-    def build_dataloader(
-        dataloader: DataLoader | dict,
-        seed: int | None = None,
-        diff_rank_seed: bool = False,
-    ) -> DataLoader:
+    def build_dataloader(dataloader: Any, *args: Any, **kw: Any) -> DataLoader:
         """Build a loader whose workers are not waited for without end."""
         if isinstance(dataloader, Mapping) and dataloader.get('num_workers'):
             dataloader = {'timeout': _TIMEOUT, **dataloader}
-        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        return Runner.build_dataloader(dataloader, *args, **kw)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks, and note the first step that is done."""
-        if fn_name in (
-            'after_train_iter',
-            'after_val_iter',
-            'after_test_iter',
-        ):
+        """Call the hooks, as in a run that was not interrupted.
+
+        A batch has its number within the epoch, of which a run before this
+        one may have trained a part, and a validation in which that run was
+        stopped comes first. Checkpoints say what the run is.
+        """
+        by_epoch = isinstance(self._train_loop, EpochBasedTrainLoop)
+        if by_epoch and fn_name.endswith('_train_iter'):
+            kwargs['batch_idx'] = self.iter % len(self.train_dataloader)
+        elif fn_name == 'before_save_checkpoint':
+            kwargs['checkpoint']['meta']['run'] = self.description
+        if fn_name.startswith('after_') and fn_name.endswith('_iter'):
             type(self).began = True
         super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_train' and self.validate_first:
+            self.val_loop.run()
 
     def load_checkpoint(
         self,
@@ -150,14 +144,8 @@ class StrictRunner(Runner):
     ) -> dict:
         """Fill the whole model from a checkpoint of the same model.
 
-        Args:
-            filename: File, or address with ``://``.
-            map_location: Where to put what is read.
-            strict: Must be True.
-            revise_keys: Must be None: prefixes of wrappers are taken off.
-
-        Returns:
-            The checkpoint.
+        Arguments are those of MMEngine; the last two are to be left alone:
+        all weights are loaded, and prefixes of wrappers are taken off.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -166,146 +154,93 @@ class StrictRunner(Runner):
         if not strict or revise_keys:
             raise ValueError('StrictRunner loads whole checkpoints only')
         content = read_content(filename, map_location)
-        weights = find_weights(content, source=filename)
         checkpoint = dict(content) if 'meta' in content else {}
-        checkpoint['state_dict'] = weights
+        checkpoint['state_dict'] = find_weights(content, source=filename)
         # MMEngine would run it, as Python.
         checkpoint.get('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        wrapped = is_model_wrapper(self.model)
-        model = self.model.module if wrapped else self.model
+        model = self.model
+        model = model.module if is_model_wrapper(model) else model
         load_model(model, checkpoint['state_dict'], source=filename)
         self._has_loaded = True
         return checkpoint
 
-    def save_checkpoint(
-        self, out_dir: str, filename: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Save, with how the run is laid out: resuming compares it."""
-        meta = kwargs.pop('meta', None) or {}
-        meta['layout'] = RunLayout.of(self)._asdict()
-        super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
-
     def _init_model_weights(self) -> None:
         """Initialize, unless every weight comes from a resumed checkpoint."""
+        self.description = describe(self)
         if self._resume and self._load_from is None:
             self._load_from = newest_checkpoint(self.work_dir)
             self._resume = self._load_from is not None
         if not self._resume:
             super()._init_model_weights()
 
-    def resume(
-        self,
-        filename: str,
-        resume_optimizer: bool = True,
-        resume_param_scheduler: bool = True,
-        map_location: str | Callable = 'default',
-    ) -> None:
-        """Continue a run; see the class.
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue a run; see the class. Arguments are those of MMEngine.
 
         Raises:
             ValueError: If the file cannot be resumed, or was trained on
-                another number of samples.
+                other samples or by another optimizer.
         """
         # Tensors stay in the file here: only a few numbers are read.
         checkpoint = read_checkpoint(filename, mmap=True)
-        if 'optimizer' not in checkpoint:
+        has_state = 'optimizer' in checkpoint and 'meta' in checkpoint
+        if not has_state or 'run' not in checkpoint['meta']:
             raise ValueError(
-                f'{filename} has no optimizer state, so no run can go on from '
-                'it: give it as load_from, or --resume without a file'
+                f'{filename} has no optimizer state, or does not say how its '
+                'run was laid out (batch size, processes, steps), so no run '
+                'can go on from it: start a new one from it with load_from, '
+                'or give --resume without a file'
             )
-        if 'layout' not in checkpoint.get('meta', {}):
-            raise ValueError(
-                f'{filename} does not say how its run was laid out (batch '
-                'size, processes, steps), so it cannot go on as it was: '
-                'start a new run from it with load_from'
-            )
-        before = RunLayout(**checkpoint['meta']['layout'])
-        now = RunLayout.of(self)
-        before.check_same_run(now, source=filename)
-        optimizer = self.optim_wrapper.optimizer
-        fresh = [_settings(group) for group in optimizer.param_groups]
-        changed = self._changed_settings(checkpoint)
-        same = before.same_schedule(now) and not changed
-        super().resume(
-            filename,
-            resume_optimizer,
-            resume_param_scheduler=same and resume_param_scheduler,
-            map_location=map_location,
-        )
-        if isinstance(self.train_loop, EpochLoop | IterLoop):
-            validated = checkpoint['meta'].get('validated', False)
-            self.train_loop.validated = validated
-        if same:
-            return
-        # The state holds the old run's rates; those of this run go on.
-        for group, settings in zip(optimizer.param_groups, fresh, strict=True):
-            group.update(settings)
-        self._lay_out_anew(before, now)
-        for text in changed[:1]:
-            self.logger.warning(f'{text}, beside {len(changed) - 1} others')
+        before = checkpoint['meta']['run']
+        changed = changes(before, self.description, source=filename)
+        super().resume(filename, *args, **kwargs)
+        validated = self.message_hub.runtime_info.get('validated')
+        if validated != self.iter:
+            self.validate_first = validation_is_due(self.train_loop)
+        if changed:
+            self._lay_out_anew(before, changed)
+        leave_out_trained(self.train_loop)
 
-    def _changed_settings(self, checkpoint: Mapping[str, Any]) -> list[str]:
-        """What optimizer and schedules were told otherwise before."""
-        schedules = self.param_schedulers or []
-        moving = {'params', *(s.param_name for s in schedules)}
-        if 'momentum' in moving:
-            moving.add('betas')
-        groups = self.optim_wrapper.optimizer.param_groups
-        pairs = [
-            (checkpoint['optimizer']['param_groups'], groups, moving),
-            (
-                checkpoint.get('param_schedulers', []),
-                [schedule.state_dict() for schedule in schedules],
-                _MOVING,
-            ),
-        ]
-        return [
-            f'{key} was {old[key]} and is {new[key]}'
-            for before, now, moving in pairs
-            for old, new in zip(before, now, strict=False)
-            for key in old.keys() & new.keys() - moving
-            if old[key] != new[key]
-        ] + [
-            f'there were {len(before)} schedules and are {len(now)}'
-            for before, now, _ in pairs
-            if len(before) != len(now)
-        ]
-
-    def _lay_out_anew(self, before: RunLayout, now: RunLayout) -> None:
-        """Put loop and schedules where the old run stopped, in new steps."""
-        loop = self.train_loop
-        steps = round(self.iter * now.epoch_steps / before.epoch_steps)
-        loop._iter = min(steps, now.max_steps)
+    def _lay_out_anew(self, before: Description, changed: list[str]) -> None:
+        """Put loop, rates and schedules to this run's at the same place."""
+        # What was loaded holds the rates and schedules of the old run.
+        fresh = deepcopy(self.description)
+        for i, group in enumerate(self.optim_wrapper.optimizer.param_groups):
+            group.update(fresh[f'group {i}'])
+        epoch, loop = len(self.train_dataloader), self.train_loop
+        epochs = self.iter / before['the run']['length of an epoch']
+        loop._iter = min(round(epochs * epoch), self.max_iters)
+        schedules = self.param_schedulers or ()
+        for i, schedule in enumerate(schedules):
+            schedule.load_state_dict(fresh[f'schedule {i}'])
         for step in range(1, loop.iter + 1):
-            ended = step % now.epoch_steps == 0
-            for scheduler in self.param_schedulers or ():
-                if not scheduler.by_epoch or ended:
-                    scheduler.step()
+            for schedule in schedules:
+                if not schedule.by_epoch or step % epoch == 0:
+                    schedule.step()
+        shown = '; '.join(changed[:4])
         self.logger.warning(
-            f'resumed another layout: total batch size {before} '
-            f'became {now}, {before.max_steps} steps became '
-            f'{now.max_steps}. The schedule is laid out anew and goes on at '
-            f'step {self.iter} with the learning rates of this config'
+            f'resumed another layout: {shown} ({len(changed)} changes). The '
+            f'schedule is laid out anew and goes on at step {self.iter} with '
+            'the learning rates of this config'
         )
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build MMEngine's loop, of epochs or iterations, resumable.
+        """Build the loop, and check that it has something to do.
 
         Where :class:`bimm_mm.BadVideoHook` counts, training samples that
         cannot be decoded are replaced.
         """
-        if any(isinstance(hook, BadVideoHook) for hook in self.hooks):
-            self._train_dataloader = _replacing(self._train_dataloader)
-        options = dict(loop) if isinstance(loop, Mapping) else {}
-        by_epoch = options.pop('by_epoch', None)
-        kind = {True: 'EpochBasedTrainLoop', False: 'IterBasedTrainLoop'}
-        ours = _LOOPS.get(options.pop('type', kind.get(by_epoch)))
-        both = by_epoch is not None and 'type' in loop  # an error
-        if ours is not None and not both:
-            built = ours(self, self._train_dataloader, **options)
-        else:
-            built = super().build_train_loop(loop)
+        loader = self._train_dataloader
+        counted = any(isinstance(hook, BadVideoHook) for hook in self.hooks)
+        if counted and isinstance(loader, Mapping):
+            dataset = loader['dataset']
+            if isinstance(dataset, Mapping):
+                dataset = DATASETS.build(dataset)
+            # Others replace by themselves, or are not of OpenMMLab.
+            if isinstance(dataset, BaseDataset | AVAKeyframeDataset):
+                dataset = ResilientDataset(dataset)
+            self._train_dataloader = {**loader, 'dataset': dataset}
+        built = super().build_train_loop(loop)
         check_train_loop(built, self.world_size)
         return built
 
@@ -331,84 +266,13 @@ class StrictRunner(Runner):
                 f'auto_scale_lr.base_batch_size={base}: give the total batch '
                 'size that the learning rate is for'
             )
-        layout = RunLayout.of(self)
-        scale = layout.total_batch / base if enabled else 1.0
+        total = TotalBatch.of(self)
+        scale = total.size / base if enabled else 1.0
         groups = optim_wrapper.optimizer.param_groups
         rate = max(group['lr'] for group in groups)
         for group in groups:
             group['lr'] *= scale
-        self.logger.info(
-            f'total batch size {layout}; learning rate {rate * scale:.4g} = '
-            f'{rate:.4g} x {scale:.4g}'
-            + (
-                f' (written for {base}; --auto-scale-lr adapts it)'
-                if base and not enabled
-                else ''
-            )
-        )
-
-
-def _replacing(loader: Any) -> Any:
-    """Config of a loader with its dataset in ``ResilientDataset``."""
-    dataset = loader.get('dataset') if isinstance(loader, Mapping) else None
-    if not isinstance(dataset, Mapping):
-        return loader
-    kind = dataset.get('type')
-    if isinstance(kind, str):
-        scope = dataset.get('_scope_')
-        with DATASETS.switch_scope_and_registry(scope) as registry:
-            kind = registry.get(kind)
-    known = (BaseDataset, AVAKeyframeDataset)
-    if not (isinstance(kind, type) and issubclass(kind, known)):
-        return loader  # replaces by itself, or is not of OpenMMLab
-    wrapper = dict(type='bimm_mm.ResilientDataset', dataset=dataset)
-    return {**loader, 'dataset': wrapper}
-
-
-def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key != 'params'}
-
-
-def newest_checkpoint(folder: str | Path) -> str | None:
-    """Find the newest whole checkpoint that a run can go on from.
-
-    Damaged files, and a run of which nothing is left, are said.
-
-    Args:
-        folder: The work directory of the run.
-
-    Returns:
-        Path of the file that was written last, whatever ``last_checkpoint``
-        says; None if there is none.
-    """
-    written: dict[Path, tuple[str, int]] = {}
-    files = sorted(Path(folder).glob('[!.]*.pth'))
-    for path in files:
-        try:
-            content = read_checkpoint(path, mmap=True)
-            if isinstance(content, Mapping) and 'optimizer' in content:
-                meta = content['meta']
-                # An older run's may have more steps.
-                written[path] = meta['time'], meta['iter']
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            _warn(f'passed over {path}: {error}')
-    for path in sorted(written, key=written.__getitem__, reverse=True):
-        try:
-            read_checkpoint(path)
-        except (ValueError, OSError) as error:
-            _warn(f'passed over {path}: {error}')
-            continue
-        step = written[path][1]
-        print_log(f'resuming from {path}, step {step}', 'current')
-        return str(path)
-    if files or any(Path(folder).glob('*/*.log')):
-        _warn(
-            f'{folder} has a run, but no whole checkpoint that it could go '
-            f'on from ({len(files)} .pth files, all damaged or weights '
-            'alone): TRAINING STARTS ANEW'
-        )
-    return None
-
-
-def _warn(text: str) -> None:
-    print_log(text, 'current', logging.WARNING)
+        said = f'learning rate {rate * scale:.4g} = {rate:.4g} x {scale:.4g}'
+        if base and not enabled:
+            said += f' (written for {base}; --auto-scale-lr adapts it)'
+        self.logger.info(f'total batch size {total}; {said}')

@@ -121,67 +121,64 @@ class Write(Hook):
                 print('val', runner.iter, metrics['size'], file=file)
 
 
-def build(folder: Path, **options) -> StrictRunner:
+def build(
+    folder: Path,
+    *,
+    samples: int = 24,
+    images: str = 'a',
+    batch: int = 2,
+    accumulate: int = 1,
+    workers: int = 0,
+    persistent: bool = False,
+    epochs: int = 3,
+    by_iter: bool = False,
+    stop: int | None = None,
+    pause: float = 0.0,
+    fork: bool = False,
+    width: int = 3,
+    ema: bool = False,
+    val: bool = False,
+    optimizer: str = 'AdamW',
+    lr: float = 0.1,
+    keep: int = 1,
+    resume: bool = False,
+    load_from: str | None = None,
+) -> StrictRunner:
     """A runner of 12 steps an epoch unless told otherwise."""
-    values = (
-        dict(
-            samples=24,
-            batch=2,
-            epochs=3,
-            pause=0.0,
-            width=3,
-            workers=0,
-            resume=False,
-            load_from=None,
-            accumulate=1,
-            keep=1,
-            stop=None,
-            fork=False,
-            persistent=False,
-            images='a',
-            lr=0.1,
-            optimizer='AdamW',
-            val=False,
-            by_iter=False,
-            ema=False,
-        )
-        | options
-    )
     torch.manual_seed(0)
-    cfg = dict(train_dataloader=dict(batch_size=values['batch']))
+    cfg = Config(dict(train_dataloader=dict(batch_size=batch)))
     processes = int(os.environ.get('WORLD_SIZE', 1))
     if processes > 1:
-        prepare_cpu_processes(cfg := Config(cfg))
-    by_iter = values['by_iter']
-    sampler = 'Endless' if by_iter else 'Epoch'
-    loop: dict = dict(by_epoch=True, max_epochs=values['epochs'])
+        prepare_cpu_processes(cfg)
+    loop: dict = dict(by_epoch=True, max_epochs=epochs)
     if by_iter:
         loop = dict(by_epoch=False, max_iters=36, val_interval=12)
     validation: dict = {}
-    if values['val']:
+    if val:
         loader = dict(dataset=Numbers(4), batch_size=2)
         loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
         loader['collate_fn'] = default_collate
         validation = dict(val_dataloader=loader, val_cfg={})
         validation['val_evaluator'] = [Size()]
+    sampler = 'Endless' if by_iter else 'Epoch'
     return StrictRunner(
         **validation,
         cfg=cfg,
         launcher='pytorch' if processes > 1 else 'none',
-        model=Toy(values['pause'], values['width']),
+        model=Toy(pause, width),
         work_dir=str(folder),
         train_dataloader=dict(
-            dataset=Numbers(values['samples'], values['images']),
+            dataset=Numbers(samples, images),
             sampler=dict(type=f'bimm_mm.{sampler}Sampler', shuffle=True),
             collate_fn=default_collate,
-            batch_size=values['batch'],
-            num_workers=values['workers'],
-            persistent_workers=values['persistent'],
+            batch_size=batch,
+            num_workers=workers,
+            persistent_workers=persistent,
         ),
         train_cfg=loop,
         optim_wrapper=dict(
-            optimizer=dict(type=values['optimizer'], lr=values['lr']),
-            accumulative_counts=values['accumulate'],
+            optimizer=dict(type=optimizer, lr=lr),
+            accumulative_counts=accumulate,
         ),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5),
@@ -193,19 +190,19 @@ def build(folder: Path, **options) -> StrictRunner:
                 type='bimm_mm.CheckpointHook',
                 interval=12 if by_iter else 1,
                 by_epoch=not by_iter,
-                max_keep_ckpts=values['keep'],
-                save_best='size' if values['val'] else None,
+                max_keep_ckpts=keep,
+                save_best='size' if val else None,
                 rule='greater',
             )
         ),
         custom_hooks=[
             dict(type='bimm_mm.StepSeedHook'),
-            Write(folder / 'losses.txt', values['stop'], values['fork']),
-            *([dict(type='EMAHook')] if values['ema'] else []),
+            Write(folder / 'losses.txt', stop, fork),
+            *([dict(type='EMAHook')] if ema else []),
         ],
         randomness=dict(seed=3),
-        resume=values['resume'],
-        load_from=values['load_from'],
+        resume=resume,
+        load_from=load_from,
         experiment_name=f'strict_{time.monotonic_ns()}',
     )
 

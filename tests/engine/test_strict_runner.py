@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 
-from bimm_mm.engine import StrictRunner
-from bimm_mm.engine.runner import newest_checkpoint
+from bimm_mm.engine import newest_checkpoint
 from tests.engine import strict_run
 from tests.engine.strict_run import build
 
@@ -205,11 +205,11 @@ def test_signals_are_given_back_after_an_error(tmp_path):
 def test_another_run_is_told_with_both_values(tmp_path):
     run(tmp_path, epochs=1)
     for options, words in (
-        (dict(samples=26), r'24 samples, .* has 26'),
-        (dict(images='b'), r'a/0\.png None was where b/0\.png None is'),
-        (dict(optimizer='SGD'), r'by AdamW of 1 group.* has SGD of 1 group'),
+        (dict(samples=26), r'size of the training set was 24 and is 26'),
+        (dict(images='b'), r'sample 0 .* a/0\.png .* and is b/0\.png'),
+        (dict(optimizer='SGD'), r'type of the optimizer was AdamW and is SGD'),
     ):
-        with pytest.raises(ValueError, match=rf'epoch_1\.pth was .*{words}'):
+        with pytest.raises(ValueError, match=rf'epoch_1\.pth is of .*{words}'):
             run(tmp_path, resume=True, **options)
 
 
@@ -223,14 +223,15 @@ def test_another_rate_is_taken_and_said(tmp_path, capsys):
     wanted = run(tmp_path / 'whole', lr=0.2).split('\n')[12:-1]
     assert rates == [line.split()[2] for line in wanted]
     assert re.search(
-        r'initial_lr was 0\.1 and is 0\.2|base_values was \[0\.1\]',
+        r'initial_lr of group 0 was 0\.1 and is 0\.2',
         ''.join(capsys.readouterr()),
     )
 
 
 @pytest.mark.parametrize('by_iter', [False, True])
 def test_a_run_killed_in_a_validation_begins_with_it(tmp_path, by_iter):
-    options = dict(val=True, by_iter=by_iter, workers=1)
+    workers = dict(workers=1, persistent=by_iter)
+    options = dict(val=True, by_iter=by_iter, **workers)
     wanted = run(tmp_path / 'whole', **options)
     folder = tmp_path / 'run'
     for step in (12, 36):  # the last one as well
@@ -245,18 +246,6 @@ def test_a_run_killed_in_a_validation_begins_with_it(tmp_path, by_iter):
     assert best.name == theirs.name
 
 
-def test_a_copied_run_leaves_the_best_one_of_the_first_alone(tmp_path):
-    first, copied = tmp_path / 'first', tmp_path / 'copied'
-    run(first, val=True, stop=1)
-    shutil.copytree(first, copied)
-    content = torch.load(copied / 'epoch_1.pth')
-    content['message_hub']['runtime_info']['best_score'] = -1.0
-    torch.save(content, copied / 'epoch_1.pth')
-    run(copied, val=True, resume=True)
-    assert (first / 'best_size_epoch_1.pth').exists()
-    assert len(list(copied.glob('best_*.pth'))) == 1
-
-
 def test_averaged_weights_go_on(tmp_path):
     whole, folder = tmp_path / 'whole', tmp_path / 'run'
     run(whole, ema=True)
@@ -268,38 +257,12 @@ def test_averaged_weights_go_on(tmp_path):
             assert torch.equal(ours[part][key], value), key
 
 
-def test_code_in_the_config_of_a_checkpoint_is_not_run(tmp_path):
-    run(tmp_path, stop=1)
-    content = torch.load(tmp_path / 'epoch_1.pth')
-    evil = tmp_path / 'evil'
-    content['meta']['config'] = f'open({str(evil)!r}, "w")'
-    torch.save(content, tmp_path / 'epoch_1.pth')
-    run(tmp_path, resume=True)
-    assert not evil.exists()
-
-
 def test_other_model_is_named(tmp_path):
     run(tmp_path, epochs=1)
     with pytest.raises(
         ValueError, match=r'epoch_1\.pth does not fit .*linear\.weight'
     ):
         run(tmp_path, width=4, resume=True)
-
-
-def test_weights_alone_cannot_be_resumed(tmp_path):
-    run(tmp_path, epochs=1)
-    path = tmp_path / 'epoch_1.pth'
-    content = torch.load(path)
-    del content['optimizer']
-    torch.save(content, tmp_path / 'best.pth')
-    other = dict(model=content['state_dict'], optimizer={}, epoch=1)
-    torch.save(other, tmp_path / 'mae.pth')
-    for name, words in (
-        ('best', r'no optimizer state'),
-        ('mae', r'does not say how .* start a new run from it with load_from'),
-    ):
-        with pytest.raises(ValueError, match=rf'{name}\.pth .*{words}'):
-            run(tmp_path, resume=True, load_from=str(tmp_path / f'{name}.pth'))
 
 
 @pytest.mark.parametrize('damage', ['cut', 'flip', 'empty', 'text'])
@@ -324,28 +287,6 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert lines == uninterrupted.splitlines()[12:]
 
 
-def test_nothing_to_resume_is_said(tmp_path, capsys):
-    assert newest_checkpoint(tmp_path) is None
-    assert not capsys.readouterr().out
-    run(tmp_path, epochs=1)
-    # The best one has weights alone.
-    content = torch.load(tmp_path / 'epoch_1.pth')
-    del content['optimizer']
-    torch.save(content, tmp_path / 'best_size_epoch_1.pth')
-    (tmp_path / 'epoch_1.pth').unlink()
-    for _ in range(2):
-        assert newest_checkpoint(tmp_path) is None
-        assert 'TRAINING STARTS ANEW' in ''.join(capsys.readouterr())
-        (tmp_path / 'best_size_epoch_1.pth').unlink(missing_ok=True)
-
-
-@pytest.mark.parametrize('text', [b'', b'/gone/epoch_9.pth', b'\xff\xfe'])
-def test_whatever_last_checkpoint_says(tmp_path, text):
-    run(tmp_path, epochs=1)
-    (tmp_path / 'last_checkpoint').write_bytes(text)
-    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
-
-
 def test_no_room_for_a_checkpoint_leaves_the_one_before(tmp_path):
     options = dict(width=50_000, val=True, epochs=2)
     run(tmp_path, stop=1, **options)
@@ -363,43 +304,58 @@ def test_no_room_for_a_checkpoint_leaves_the_one_before(tmp_path):
     assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
 
 
-def test_an_older_run_with_more_steps_is_not_resumed(tmp_path):
-    run(tmp_path, epochs=3)
-    content = torch.load(tmp_path / 'epoch_3.pth')
-    content['meta']['time'] = '20200101_000000'
-    torch.save(content, tmp_path / 'epoch_3.pth')
+def change(path: Path, to: Path | None = None, **parts: Any) -> None:
+    """Write a checkpoint anew, with other parts; those of None taken out."""
+    content = torch.load(path)
+    for key, value in parts.items():
+        whole = content if key in content else content['meta']
+        whole.pop(key, None) if value is None else whole.update({key: value})
+    torch.save(content, to or path)
+
+
+def test_weights_alone_are_not_resumed(tmp_path, capsys):
+    assert newest_checkpoint(tmp_path) is None
+    assert not capsys.readouterr().out
     run(tmp_path, epochs=1)
-    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+    path = tmp_path / 'epoch_1.pth'
+    best, other = tmp_path / 'best.pth', tmp_path / 'mae.pth'
+    change(path, best, optimizer=None)
+    torch.save(dict(model=torch.load(path)['state_dict'], optimizer={}), other)
+    for weights in (best, other):
+        words = rf'{weights.name} has no optimizer state, or .*load_from'
+        with pytest.raises(ValueError, match=words):
+            run(tmp_path, resume=True, load_from=str(weights))
+        path.unlink(missing_ok=True)
+        assert newest_checkpoint(tmp_path) is None
+        assert 'TRAINING STARTS ANEW' in ''.join(capsys.readouterr())
+        weights.unlink()
 
 
-def test_what_a_kill_left_of_a_checkpoint_is_neither_read_nor_kept(tmp_path):
+@pytest.mark.parametrize('text', [b'', b'/gone/epoch_9.pth', b'\xff\xfe'])
+def test_the_newest_whole_one_is_taken(tmp_path, text):
+    run(tmp_path, epochs=3)
+    # An older run, of which there were more steps.
+    change(tmp_path / 'epoch_3.pth', time='20200101_000000')
     run(tmp_path, stop=1)
+    newest = tmp_path / 'epoch_1.pth'
+    (tmp_path / 'last_checkpoint').write_bytes(text)
+    # What a kill left of a checkpoint is neither read nor kept.
     draft = tmp_path / '.123-0a1b2c3d_epoch_2.pth'
-    draft.write_bytes((tmp_path / 'epoch_1.pth').read_bytes()[:1000])
-    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+    draft.write_bytes(newest.read_bytes()[:1000])
+    assert newest_checkpoint(tmp_path) == str(newest)
     run(tmp_path, resume=True)
     assert not draft.exists()
 
 
-def test_checkpoint_must_fill_the_model(tmp_path):
-    run(tmp_path, epochs=1)
-    content = torch.load(tmp_path / 'epoch_1.pth')['state_dict']
-    runner: StrictRunner = build(tmp_path)
-    for name, state, words in (
-        ('foreign', {'x.weight': torch.ones(1)}, r'2 of 2 tensors are miss'),
-        ('part', {'linear.bias': content['linear.bias']}, r'1 of 2 .*weight'),
-        ('more', {**content, 'extra': torch.ones(1)}, r'1 of its 3 .*extra'),
-        (
-            'areas',
-            {'head.areas.0.x': torch.ones(1)},
-            r'of pretraining: .*init_cfg',
-        ),
-    ):
-        path = tmp_path / f'{name}.pth'
-        torch.save(dict(state_dict=state), path)
-        with pytest.raises(ValueError, match=rf'{name}\.pth .*{words}'):
-            runner.load_checkpoint(str(path))
-    wrapped = {f'module._orig_mod.{k}': v for k, v in content.items()}
-    torch.save(dict(state_dict=wrapped), tmp_path / 'compiled.pth')
-    runner.load_checkpoint(str(tmp_path / 'compiled.pth'))
-    assert torch.equal(runner.model.linear.weight, content['linear.weight'])
+def test_a_copied_run_runs_no_code_and_removes_nothing_of_the_first(tmp_path):
+    first, copied = tmp_path / 'first', tmp_path / 'copied'
+    run(first, val=True, stop=1)
+    shutil.copytree(first, copied)
+    path, evil = copied / 'epoch_1.pth', tmp_path / 'evil'
+    hub = torch.load(path)['message_hub']
+    hub['runtime_info']['best_score'] = -1.0
+    change(path, message_hub=hub, config=f'open({str(evil)!r}, "w")')
+    run(copied, val=True, resume=True)
+    assert not evil.exists()
+    assert (first / 'best_size_epoch_1.pth').exists()
+    assert len(list(copied.glob('best_*.pth'))) == 1

@@ -6,11 +6,10 @@ import os
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -18,7 +17,7 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.files import remove_drafts, write_text
+from bimm_mm.utils.files import remove_drafts
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 'interrupted.pth'
@@ -35,23 +34,25 @@ class CheckpointHook(MMEngineCheckpointHook):
     :func:`bimm_mm.compat.patches.write_files_whole`.
     """
 
-    keep_ckpt_ids: deque[int]
-    best_ckpt_path: str | None
-    best_ckpt_path_dict: dict[str, str | None]
     _handlers: dict[int, Any] = {}
-    _validated = False
+    _signal: int | None = None
+    _when = 0.0  # it came first
 
     def before_train(self, runner: Runner) -> None:
         """Look for checkpoints of before, and listen for signals."""
         super().before_train(runner)
-        if getattr(self, 'best_ckpt_path', None):
-            self.best_ckpt_path = self._here(self.best_ckpt_path)
-        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
-            self.best_ckpt_path_dict[key] = path and self._here(path)
+        # MMEngine removes a checkpoint before it writes the next one, and
+        # where it was written, of which this folder may be a copy.
+        self._stale: list[str] = []
+        self.file_backend = SimpleNamespace(
+            join_path=os.path.join,
+            isfile=lambda path: True,
+            remove=lambda path: self._stale.append(Path(path).name),
+        )
         if is_main_process():
             remove_drafts(self.out_dir, '.pth')
-        _watch_forks()
-        self._signal: int | None = None
+        _hold_signals_in_forks()
+        self._signal, self._process = None, os.getpid()
         self._handlers = {
             number: signal.signal(number, self._note) for number in _SIGNALS
         }
@@ -68,46 +69,39 @@ class CheckpointHook(MMEngineCheckpointHook):
         super().after_train(runner)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | Sequence | None = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
     ) -> None:
         """Save what is due; after a signal, save and end."""
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self._signal is None:
-            return
+        super().after_train_iter(runner, batch_idx, *args, **kwargs)
+        step = runner.iter + 1
         # Summed gradients are no part of a checkpoint: go on until they are
         # applied. Nor is the end of an epoch, which comes right after it.
-        step = runner.iter + 1
-        applied = step % runner.optim_wrapper._accumulative_counts == 0
-        last = batch_idx + 1 == len(runner.train_dataloader)
-        if applied and not (self.by_epoch and last):
-            self._save_and_end(runner, epoch=runner.epoch, step=step)
+        summed = step % runner.optim_wrapper._accumulative_counts
+        ends = self.by_epoch and step % len(runner.train_dataloader) == 0
+        if not summed and not ends:
+            self._end_if_told(runner, epoch=runner.epoch, step=step)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save what is due; after a signal, save and end."""
         super().after_train_epoch(runner)
-        if self._signal is not None:
-            self._save_and_end(
-                runner, epoch=runner.epoch + 1, step=runner.iter
-            )
+        self._end_if_told(runner, epoch=runner.epoch + 1, step=runner.iter)
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | Sequence | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
+    def after_val_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         """After a signal, do not wait for the end of a validation."""
-        if getattr(self, '_signal', None) is not None:
-            self._save_and_end(runner, epoch=runner.epoch, step=runner.iter)
+        self._end_if_told(runner, epoch=runner.epoch, step=runner.iter)
 
-    def _here(self, path: str | None) -> str:
-        """Where a file of this folder is, which may have moved since."""
-        return str(Path(self.out_dir) / Path(path or '').name)
+    def _end_if_told(self, runner: Runner, *, epoch: int, step: int) -> None:
+        """After a signal, save the run as it is and end the process."""
+        if self._signal is None:
+            return
+        meta = dict(epoch=epoch, iter=step)
+        runner.save_checkpoint(self.out_dir, INTERRUPTED, meta=meta)
+        runner.logger.warning(
+            f'{signal.Signals(self._signal).name}: saved '
+            f'{Path(self.out_dir) / INTERRUPTED} after step {step}; --resume '
+            'goes on from there'
+        )
+        raise SystemExit(128 + self._signal)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Remember a signal; a second Ctrl-C ends the process at once.
@@ -115,15 +109,17 @@ class CheckpointHook(MMEngineCheckpointHook):
         Slurm signals all processes, and launchers pass on what they get: the
         same signal comes several times within a moment.
         """
-        # Only the main process saves. Were another one to leave first, the
-        # main process would wait for it in vain.
-        if not is_main_process():
-            return
-        if self._signal is None:
-            self._signal, self._when = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._when > 1:
+        first = self._signal is None
+        impatient = number == signal.SIGINT and not first
+        # Forked processes, such as a pool's, end on signals as always.
+        forked = os.getpid() != self._process
+        if forked or (impatient and time.monotonic() - self._when > 1):
             self.release_signals()
             os.kill(os.getpid(), number)
+        # Only the main process saves. Were another one to leave first, the
+        # main process would wait for it in vain.
+        elif first and is_main_process():
+            self._signal, self._when = number, time.monotonic()
 
     def release_signals(self) -> None:
         """Leave signals to whoever had them before the training.
@@ -135,110 +131,32 @@ class CheckpointHook(MMEngineCheckpointHook):
             signal.signal(number, handler)
         self._handlers = {}
 
-    def _save_and_end(self, runner: Runner, *, epoch: int, step: int) -> None:
-        """Save the run as it is and end the process."""
-        assert self._signal is not None
-        name = signal.Signals(self._signal).name
-        self._write(runner, INTERRUPTED, dict(epoch=epoch, iter=step))
-        runner.logger.warning(
-            f'{name}: saved {Path(self.out_dir) / INTERRUPTED} after step '
-            f'{step}; --resume goes on from there'
-        )
-        raise SystemExit(128 + self._signal)
-
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict[str, Any]
     ) -> None:
-        """Save, then point to the new file, then remove old ones."""
-        name = self.filename_tmpl.format(step)
-        stale: list[str] = [INTERRUPTED]
-        if self.max_keep_ckpts > 0:
-            kept = [other for other in self.keep_ckpt_ids if other != step]
-            kept.append(step)
-            cut = max(len(kept) - self.max_keep_ckpts, 0)
-            stale += [self.filename_tmpl.format(old) for old in kept[:cut]]
-            self.keep_ckpt_ids = deque(kept[cut:])
-            runner.message_hub.update_info('keep_ckpt_ids', kept[cut:])
-        self._write(runner, name, meta)
+        """Save, then remove old ones."""
+        super()._save_checkpoint_with_step(runner, step, meta)
         if is_main_process():
-            for old in stale:
-                (Path(self.out_dir) / old).unlink(missing_ok=True)
-
-    def _write(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
-        meta['validated'] = self._validated
-        self.last_ckpt = str(Path(self.out_dir) / name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-        )
-        if is_main_process():
-            write_text(self.last_ckpt, Path(self.out_dir) / 'last_checkpoint')
+            for name in (INTERRUPTED, *self._stale):
+                (Path(self.out_dir) / name).unlink(missing_ok=True)
+        self._stale.clear()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Save the best one; remove the one before when it is there."""
-        if not self.save_best:
-            return
-        # MMEngine removes the best one that it knows before it writes: it is
-        # not told, and the file is removed here afterwards.
-        several = hasattr(self, 'best_ckpt_path_dict')
-        before = dict(
-            self.best_ckpt_path_dict if several else {'': self.best_ckpt_path}
-        )
-        self.best_ckpt_path = None
-        self.best_ckpt_path_dict = dict.fromkeys(before, None)
-        # It writes the last checkpoint anew, to know of the best one.
-        self._validated = True
+        # It writes the last checkpoint anew, to know of the best one: that
+        # need not be validated when it is resumed.
+        runner.message_hub.update_info('validated', runner.iter)
         super()._save_best_checkpoint(runner, metrics)
-        self._validated = False
-        after = self.best_ckpt_path_dict
-        if not several:
-            after = {'': self.best_ckpt_path}
-            del self.best_ckpt_path_dict
-        for key, old in before.items():
-            if after[key] is None:  # no better than before
-                after[key] = old
-            elif old and old != after[key] and is_main_process():
-                Path(old).unlink(missing_ok=True)
-        if not several:
-            self.best_ckpt_path = after['']
-
-
-# The signals that were blocked before a fork.
-_blocked: set[Any] = set()
-
-
-def _hold_signals() -> None:
-    """Before a fork: a signal for the child waits until it is ready."""
-    _blocked.clear()
-    _blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
-
-
-def _release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _blocked)
-
-
-def _forget_in_child() -> None:
-    """Let forked processes, such as a pool's, end on signals as always."""
-    for number in _SIGNALS:
-        hook = getattr(signal.getsignal(number), '__self__', None)
-        if isinstance(hook, CheckpointHook):
-            signal.signal(number, hook._handlers[number])
-    _release_signals()
 
 
 @cache
-def _watch_forks() -> None:
-    """Once a process trains; there is no way to take it back."""
+def _hold_signals_in_forks() -> None:
+    """Let signals wait while a process is forked; Python would drop them."""
+    masks: list[set] = []
+    mask = signal.pthread_sigmask
     os.register_at_fork(
-        before=_hold_signals,
-        after_in_parent=_release_signals,
-        after_in_child=_forget_in_child,
+        before=lambda: masks.append(mask(signal.SIG_BLOCK, _SIGNALS)),
+        after_in_parent=lambda: mask(signal.SIG_SETMASK, masks.pop()),
+        after_in_child=lambda: mask(signal.SIG_SETMASK, masks.pop()),
     )
 
 

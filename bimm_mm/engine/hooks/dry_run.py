@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from bimm_mm.engine.hooks.before_start import BeforeStartHook
-from bimm_mm.engine.layout import RunLayout
+from bimm_mm.engine.layout import TotalBatch
 from bimm_mm.registry import HOOKS
 
 
@@ -25,6 +25,10 @@ class DryRunHook(Hook):
     # After all other hooks have seen the step.
     priority = 'LOWEST'
 
+    def before_train(self, runner: Runner) -> None:
+        """Leave out a validation that a resumed run was stopped in."""
+        runner.validate_first = False
+
     def after_train_iter(
         self,
         runner: Runner,
@@ -33,17 +37,17 @@ class DryRunHook(Hook):
         outputs: Any = None,
     ) -> None:
         """Go on until summed gradients are applied; then report and end."""
-        layout = RunLayout.of(runner)
-        if (runner.iter + 1) % layout.accumulated:
+        total = TotalBatch.of(runner)
+        if (runner.iter + 1) % total.accumulated:
             return
         if is_main_process():
-            for name, text in _rows(runner, layout).items():
+            for name, text in _rows(runner, total).items():
                 print(f'{name:<14} {text}')
         raise SystemExit(0)
 
 
-def _rows(runner: Runner, layout: RunLayout) -> dict[str, str]:
-    groups = runner.optim_wrapper.param_groups
+def _rows(runner: Runner, total: TotalBatch) -> dict[str, str]:
+    loader, groups = runner.train_dataloader, runner.optim_wrapper.param_groups
     rates = [group['lr'] for group in groups]
     full = [group.get('initial_lr', group['lr']) for group in groups]
     history = runner.message_hub.log_scalars
@@ -56,9 +60,9 @@ def _rows(runner: Runner, layout: RunLayout) -> dict[str, str]:
         if 'loss' in name
     )
     rows = {
-        'training set': f'{layout.samples} samples',
-        'total batch': str(layout),
-        'steps': f'{layout.epoch_steps} an epoch, {layout.max_steps} in all',
+        'training set': f'{len(loader.dataset)} samples',
+        'total batch': str(total),
+        'steps': f'{len(loader)} an epoch, {runner.max_iters} in all',
         'learning rate': f'{max(rates):.4g} at first, of {max(full):.4g}',
         'first update': f'{seconds:.3g} s, of which {waiting:.3g} s wait for '
         'data (later ones are faster)',

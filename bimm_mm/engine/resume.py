@@ -1,0 +1,104 @@
+"""Where a run goes on: its newest whole checkpoint, and what is left to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.logging import print_log
+from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+from bimm_mm.utils.safe_load import read_checkpoint
+
+
+def newest_checkpoint(folder: str | Path) -> str | None:
+    """Find the newest whole checkpoint that a run can go on from.
+
+    Damaged files, and a run of which nothing is left, are said.
+
+    Args:
+        folder: The work directory of the run.
+
+    Returns:
+        Path of the file that was written last, whatever ``last_checkpoint``
+        says; None if there is none.
+    """
+    files = sorted(Path(folder).glob('[!.]*.pth'))
+    written = []
+    for path in files:
+        with _passing_over(path):
+            content = read_checkpoint(path, mmap=True)
+            if 'optimizer' in content:
+                # An older run's may have more steps.
+                meta = content['meta']
+                written.append((meta['time'], meta['iter'], path))
+    for _, step, path in sorted(written, reverse=True):
+        with _passing_over(path):
+            read_checkpoint(path)
+            print_log(f'resuming from {path}, step {step}', 'current')
+            return str(path)
+    if files or any(Path(folder).glob('*/*.log')):
+        _warn(
+            f'{folder} has a run, but no whole checkpoint that it could go '
+            f'on from ({len(files)} .pth files, all damaged or weights '
+            'alone): TRAINING STARTS ANEW'
+        )
+    return None
+
+
+@contextmanager
+def _passing_over(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        _warn(f'passed over {path}: {error}')
+
+
+def _warn(text: str) -> None:
+    print_log(text, 'current', logging.WARNING)
+
+
+def validation_is_due(loop: Any) -> bool:
+    """Whether a training loop validates at the step where it stands."""
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    unit = 1 if by_iter else len(loop.dataloader)
+    done, rest = divmod(loop.iter, unit)
+    if loop.runner.val_loop is None or rest or done < max(loop.val_begin, 1):
+        return False
+    loop._decide_current_val_interval()
+    return done % loop.val_interval == 0 or loop.iter == loop.max_iters
+
+
+def leave_out_trained(loop: Any) -> None:
+    """Let a training loop begin behind the batches that were trained before.
+
+    Nothing of them is loaded, unless samples without end come from a sampler
+    of another kind than MMEngine's: its loop loads and drops them.
+    """
+    loader, batches = loop.dataloader, loop.dataloader.batch_sampler
+    if not isinstance(loop, IterBasedTrainLoop):
+        _leave_out(batches, loop.iter - loop.epoch * len(loader))
+    elif isinstance(getattr(batches, 'sampler', None), InfiniteSampler):
+        _leave_out(batches, loop.iter)
+        # So often MMEngine's loop asks for a batch that it does not use.
+        loop.dataloader_iterator = chain(
+            repeat(None, loop.iter), _InfiniteDataloaderIterator(loader)
+        )
+
+
+def _leave_out(batches: Any, count: int) -> None:
+    """Let a batch sampler begin later, the first time it is iterated over."""
+    kind = type(batches)
+
+    def rest(self: Any) -> Iterator[Any]:
+        self.__class__ = kind
+        yield from islice(self, count, None)
+
+    # A class of its own until then: loaders keep the object itself.
+    batches.__class__ = type(kind.__name__, (kind,), {'__iter__': rest})
