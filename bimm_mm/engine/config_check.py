@@ -140,7 +140,28 @@ _OF_BUILDERS = (
 _TYPED = ('bimm_mm', 'torch', 'mmengine.optim.optimizer', 'mmengine.runner')
 # Types that are judged.
 _NUMBERS = {float: 'a number', int: 'a whole number', bool: 'True or False'}
-_SHARES = ('prob', 'crop_ratio_range', 'area_range', 'flip_ratio')
+_PIXELS = 'must be of pixels in 0..255: multiply by 255'
+# Numbers by their key, what is wrong with the least or the greatest, and why.
+_RULES: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (
+    (
+        # mmdet's pos_weight is -1 where there is none.
+        r'(^|[._])(?<!pos_)weight$',
+        lambda low, top: low < 0,
+        'would make the loss better where the prediction is worse: give 0 or '
+        'more',
+    ),
+    (
+        '(prob|crop_ratio_range|area_range|flip_ratio)$',
+        lambda low, top: low < 0 or top > 1,
+        'must lie in [0, 1]: it is a share, no percentage',
+    ),
+    (
+        r'data_preprocessor.*\.std$',
+        lambda low, top: low <= 0 or top < 1,
+        _PIXELS,
+    ),
+    (r'data_preprocessor.*\.mean$', lambda low, top: 0 < top <= 1, _PIXELS),
+)
 
 
 class _Options(NamedTuple):
@@ -320,12 +341,17 @@ def _find_class(key: str, name: str, scope: str) -> Any:
 
 
 def _check_siblings(key: str, node: Mapping[str, Any]) -> None:
-    """Refuse a name that resembles another one of the same part.
+    """Refuse a value whose name resembles another one of the same part.
 
     Nobody says what is read of a part that is no class's, such as
-    ``test_cfg``; who misspells a name of the base config, has both.
+    ``test_cfg``; who misspells a name of the base config, has both. Whole
+    parts may be called ``encoder`` and ``decoder``.
     """
-    names = [name for name in node if isinstance(name, str)]
+    names = [
+        name
+        for name, value in node.items()
+        if isinstance(name, str) and not isinstance(value, Mapping)
+    ]
     for name in names:
         others = [other for other in names if other != name]
         near = difflib.get_close_matches(name, others, 1, cutoff=0.9)
@@ -420,29 +446,8 @@ def _check_numbers(key: str, value: Any) -> None:
     """Refuse numbers that can mean nothing at the place where they are."""
     numbers = value if isinstance(value, (list, tuple)) else [value]
     numbers = [x for x in numbers if isinstance(x, (int, float))]
-    if not numbers:
-        return
-    name = key.rpartition('.')[2]
-    low, top = min(numbers), max(numbers)
-    pixels = 'data_preprocessor' in key
-    wrong = ''
     if any(math.isnan(x) for x in numbers):
-        wrong = 'is not a number'
-    # mmdet's pos_weight is -1 where there is none.
-    elif re.search('(^|_)(?<!pos_)weight$', name) and low < 0:
-        wrong = (
-            'would make the loss better where the prediction is worse: give '
-            '0 or more'
-        )
-    elif name.endswith(_SHARES) and not 0 <= low <= top <= 1:
-        wrong = 'must lie in [0, 1]: it is a share, no percentage'
-    elif pixels and (
-        (name == 'std' and (top < 1 or low <= 0))
-        or (name == 'mean' and 0 < top <= 1)
-    ):
-        wrong = (
-            ': pixels are 0..255, and so must be their mean and deviation: '
-            'multiply by 255'
-        )
-    if wrong:
-        raise ValueError(f'{key}={value} {wrong}')
+        raise ValueError(f'{key}={value} is not a number')
+    for pattern, wrong, words in _RULES if numbers else ():
+        if re.search(pattern, key) and wrong(min(numbers), max(numbers)):
+            raise ValueError(f'{key}={value} {words}')

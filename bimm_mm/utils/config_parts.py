@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from mmengine.config import Config
 
 
 def items(node: Any) -> Iterable[tuple[Any, Any]]:
@@ -11,7 +13,7 @@ def items(node: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(node, (list, tuple)):
         return enumerate(node)
     # A Config is no Mapping.
-    return node.items() if hasattr(node, 'items') else ()
+    return node.items() if isinstance(node, (Mapping, Config)) else ()
 
 
 def walk(node: Any, key: str = '') -> Iterator[tuple[str, Any]]:

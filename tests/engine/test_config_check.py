@@ -50,6 +50,12 @@ OF_JOINT = [
     ('model.dorsal_weight', float('nan'), 'is not a number'),
     ('model.dorsal.areas.0.weight', -0.5, 'areas.0.weight=-0.5'),
     ('model.dorsal.areas.2.target.type', 'MotionTarget', "'bimm_mm.Motion"),
+    (
+        'model.dorsal.areas.1.target.type',
+        'bimm_mm.ContourTargt',
+        'ContourTarget',
+    ),
+    ('optim_wrapper.optimizer.wieght_decay', 1, "mean 'weight_decay'"),
     ('data_preprocessor.mean', [0.4, 0.5, 0.5], 'multiply by 255'),
     ('train_dataloader.sampler.type', 'DefaultSampler', 'EpochSampler'),
     ('env_cfg.cudnn', True, "did you mean 'cudnn_benchmark'"),
@@ -69,6 +75,7 @@ OF_FINETUNING = [
 ]
 OF_COCO = [
     ('model.rpn_head.anchor_generator.stride', [4], "did you mean 'strides'"),
+    ('model.test_cfg.rcnn', dict(score_thr=0, score_th=1), "'score_thr' and"),
 ]
 
 
@@ -90,6 +97,12 @@ def test_a_mistake_names_its_key_and_the_remedy(name, key, value, words):
     with pytest.raises(ValueError, match=words) as error:
         check_config(Config(cfg.to_dict()))
     assert key.rpartition('.')[2] in str(error.value)
+
+
+def test_parts_of_a_model_may_have_like_names():
+    cfg = copy.deepcopy(_read('downstream/coco/finetune_coco'))
+    cfg.model.test_cfg.update(cfg_encoder=dict(), cfg_decoder=dict())
+    check_config(cfg)
 
 
 def test_variables_of_a_file_may_have_any_name(tmp_path):

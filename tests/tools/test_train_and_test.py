@@ -82,20 +82,8 @@ def test_mistakes_end_with_one_line(
     ('option', 'words'),
     [
         (
-            'model.backbone.num_heds=3',
-            r"backbone\.num_heds: BIMMVisionTransformer .* mean 'num_frames'",
-        ),
-        (
             'model.areas.0.after_block=99',
             r"area 'V1': after_block=99 does not exist",
-        ),
-        (
-            'model.areas.1.target.type=bimm_mm.ContourTargt',
-            r"areas\.1\.target\.type: .*ContourTargt.* mean 'bimm_mm.ContourT",
-        ),
-        (
-            'optim_wrapper.optimizer.wieght_decay=1',
-            r"optimizer\.wieght_decay: AdamW .* did you mean 'weight_decay'",
         ),
         ('model.backbone.patch_size=7', r'patches of \(1, 7, 7\)'),
         (

@@ -7,6 +7,7 @@ from itertools import combinations_with_replacement, product
 from os.path import abspath, basename, dirname
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -233,25 +234,22 @@ def _plain(names: dict[str, int]) -> dict[str, int]:
 
 def _check_labels(data: _Data, heads: Mapping[str, int]) -> None:
     """Labels within every head; one label for a file."""
-    seen: dict[str, int] = {}
-    again = 0
-    for path, label in data.samples:
-        if label is None:
-            continue
-        for head, count in heads.items():
-            if not 0 <= label < count:
-                raise ValueError(
-                    f'{data.where}: {path} has label {label}, but '
-                    f'{head}.num_classes of the model is {count}, so '
-                    f'labels are 0..{count - 1}: change the config or the '
-                    'list'
-                )
-        again += path in seen
-        if seen.setdefault(path, label) != label:
+    known = [(p, label) for p, label in data.samples if label is not None]
+    for (path, label), (head, count) in product(known, heads.items()):
+        if not 0 <= label < count:
             raise ValueError(
-                f'{data}: {path} has the labels {seen[path]} and {label}: '
+                f'{data.where}: {path} has label {label}, but '
+                f'{head}.num_classes of the model is {count}, so labels are '
+                f'0..{count - 1}: change the config or the list'
+            )
+    labels = dict(known)
+    for path, label in known:
+        if label != labels[path]:
+            raise ValueError(
+                f'{data}: {path} has the labels {label} and {labels[path]}: '
                 'correct the list'
             )
+    again = len(known) - len(labels)
     if again and len(data.samples) == len(innermost(data.dataset)):
         warn(f'{data} names {again} of its files more than once')
 
@@ -275,7 +273,7 @@ def _check_topk(evaluator: Any, heads: Mapping[str, int]) -> None:
         options = getattr(metric, 'metric_options', None) or {}
         topk = options.get('top_k_accuracy', {}).get('topk', ())
         topk = metric.topk if kind == 'Accuracy' else topk
-        most = max([topk] if isinstance(topk, int) else topk, default=0)
+        most = int(np.max(topk, initial=0))
         if 0 < count < most:
             text = (
                 f'{kind} of the evaluator counts the best {most} guesses '
