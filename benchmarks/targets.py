@@ -44,7 +44,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def joint_step(clip: ClipBatch) -> None:
     """All targets of a joint step with the default areas."""
     of_clips: list[Target] = [GaborTarget(), ContourTarget(), MotionTarget()]
-    of_frames: list[Target] = [*of_clips[:2], PixelTarget('mae')]
+    of_frames: list[Target] = [*of_clips[:2], PixelTarget()]
     for target in of_clips:
         target(clip, VIDEO)
     index = torch.zeros(len(clip.pixels), dtype=torch.int64)
@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'contour (map)': ContourTarget(),
         'contour (sobel)': ContourTarget('sobel'),
         'motion': MotionTarget(),
-        'pixel (videomae)': PixelTarget(),
-        'pixel (mae)': PixelTarget('mae'),
+        'pixel (videomae)': PixelTarget('videomae'),
+        'pixel (mae)': PixelTarget(),
         'HOG': HOGTarget(),
     }
 

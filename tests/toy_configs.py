@@ -33,10 +33,13 @@ def nested_dicts(node: object) -> Iterator[dict[str, Any]]:
             yield from nested_dicts(item)
 
 
-def transforms(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def transforms(pipeline: list[Any]) -> list[dict[str, Any]]:
     """All transforms of a pipeline, nested ones included."""
     found = []
     for step in pipeline:
+        if isinstance(step, list):  # one of those that a RandomChoice has
+            found += transforms(step)
+            continue
         found += [step, *transforms(step.get('transforms') or [])]
         if 'transform' in step:
             found += transforms([step['transform']])

@@ -34,12 +34,13 @@ def _videomae_moments(values: Tensor) -> tuple[Tensor, Tensor]:
 class PixelTarget(Target):
     """RGB values of the patch (paper, section 3.2, V4).
 
-    The paper follows MAE without saying how pixels are normalized.
+    The paper follows MAE, and so does the default.
 
-    - ``'videomae'``: per token and channel, (x - mean) / (std + 1e-6).
-    - ``'omnimae'``: the same, / sqrt(var + 1e-6).
     - ``'mae'``: of the ImageNet-normalized picture, per token over all values,
       (x - mean) / sqrt(var + 1e-6).
+    - ``'videomae'``: per token and channel, (x - mean) / (std + 1e-6), which
+      takes the color of the patch out of the target.
+    - ``'omnimae'``: the same, / sqrt(var + 1e-6).
     - ``'clip'``: (x - mean) / std of the whole clip, so that predicting the
       mean costs 1; a deviation below one gray level counts as one.
     - ``'imagenet'``: the ImageNet-normalized picture itself, as in SimMIM and
@@ -70,7 +71,7 @@ class PixelTarget(Target):
 
     def __init__(
         self,
-        norm: str | None = 'videomae',
+        norm: str | None = 'mae',
         *,
         every: int = 1,
         mean: Sequence[float] = (0.485, 0.456, 0.406),

@@ -28,7 +28,7 @@ DOWNSTREAM = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
 @pytest.fixture
 def area() -> SimpleNamespace:
     """What pictures ask an area for: its target."""
-    return SimpleNamespace(target=PixelTarget())
+    return SimpleNamespace(target=PixelTarget('videomae'))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def make_outputs() -> Callable[..., dict[str, AreaOutput]]:
         order = torch.rand(2, count, generator=rng).argsort(1)
         half = count // 2
         indices = TokenIndices(order[:, half:], order[:, :half])
-        every = PixelTarget()(clips, patch)
+        every = PixelTarget('videomae')(clips, patch)
         index = indices.hidden[..., None].expand(-1, -1, every.shape[2])
         wanted = every.gather(1, index)
         return {

@@ -40,7 +40,7 @@ def _videomae() -> MaskedBranch:
                     num_heads=2,
                     embed_bias=False,
                 ),
-                target=dict(type='bimm_mm.PixelTarget'),
+                target=dict(type='bimm_mm.PixelTarget', norm='videomae'),
             )
         ],
     )

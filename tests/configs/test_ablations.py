@@ -54,8 +54,12 @@ CHANGES = {
         'model.ventral.backbone.out_type',
         'model.dorsal.backbone.out_type',
     ),
-    'ablation_pixels_mae': (V4,),
+    'ablation_decoders_small': (*AREAS, 'model.ventral_checkpoint'),
+    'ablation_dorsal_pixels': ('model.dorsal.areas.3',),
+    'ablation_patch_embed': ('model.inflate_patch_embed',),
     'ablation_pixels_none': (V4,),
+    'ablation_pixels_videomae': (V4,),
+    'ablation_contour_binary': (PIPELINE,),
     'ablation_contour_sobel': (
         *(f'{areas}.1.target.source' for areas in AREAS),
         PIPELINE,
@@ -65,6 +69,7 @@ CHANGES = {
 # Those that do not start from the default, and what they start from.
 STAGE_1 = 'pretrain_ventral_in1k'
 OTHERS = {
+    'ablation_ventral_decoders_small': (STAGE_1, 'model.areas'),
     'ablation_ventral_separation_12': (STAGE_1, 'model.areas'),
     'ablation_ventral_separation_4_8_12': (STAGE_1, 'model.areas'),
     'ablation_ventral_separation_6_9_12': (STAGE_1, 'model.areas'),
@@ -135,6 +140,41 @@ def test_areas_and_shared_blocks(name, taps, shared):
     if name.startswith('separation'):
         stage_1 = _build(f'ventral_{name}')
         assert tuple(stage_1.head.after_blocks) == taps
+
+
+def test_small_decoders_are_one_block_of_256():
+    joint, stage_1 = _build('decoders_small'), _build('ventral_decoders_small')
+    for branch in (joint.ventral, joint.dorsal, stage_1):
+        v1, *others = (a.decoder for a in branch.head.areas.values())
+        assert v1.pred.in_features == 256
+        for decoder in others:
+            (block,) = decoder.blocks
+            assert decoder.embed.out_features == 256
+            assert block.attn.num_heads == 8
+    # Stage 1's decoders go on in the joint stage.
+    shapes = {k: v.shape for k, v in joint.ventral.state_dict().items()}
+    assert shapes == {k: v.shape for k, v in stage_1.state_dict().items()}
+
+
+def test_the_dorsal_branch_can_predict_pixels_behind_motion():
+    areas = _build('dorsal_pixels').dorsal.head.areas
+    assert list(areas) == ['V1', 'V2', 'MT', 'V4']
+    assert areas['V4'].after_block == areas['MT'].after_block == 12
+    # RGB of two frames of 16 x 16 pixels, for Figures 5 and 6.
+    assert areas['V4'].decoder.pred.out_features == 2 * 16 * 16 * 3
+
+
+def test_binary_contours_are_no_others():
+    """The paths of contour files are no part of what is compared."""
+    (load,) = (
+        step
+        for step in CONFIGS['ablation_contour_binary']['train_dataloader'][
+            'dataset'
+        ]['dataset']['pipeline']
+        if step['type'] == 'bimm_mm.LoadContour'
+    )
+    assert load['detector'] == 'sam'
+    assert load['options'] == {'boundary': 'binary'}
 
 
 @pytest.mark.parametrize(

@@ -140,10 +140,11 @@ def _read_contours(pipeline: list[dict], root: Path) -> None:
     readers = [s for s in transforms(pipeline) if s.get('contour_root')]
     for step in readers:
         step.contour_root = str(root)
-    made = {step.detector for step in readers if 'detector' in step}
-    for detector in made:
-        settings = dict(detector=detector, stride=1)
-        Manifest(settings, '').write(str(root))
+    for step in readers:
+        if 'detector' in step:
+            options = step.get('options', {})
+            settings = dict(options, detector=step.detector, stride=1)
+            Manifest(settings, '').write(str(root))
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)

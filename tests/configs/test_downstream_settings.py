@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mmdet
 import pytest
 import torch
 from mmengine.config import Config
@@ -160,8 +161,9 @@ def test_ava_equals_section_a2(name):
     assert 'v2.2' in train.ann_file and 'v2.2' in test.ann_file
 
 
-def test_coco_equals_section_a1():
-    cfg = load('coco/finetune_coco')
+@pytest.mark.parametrize('name', [n for n in NAMES if n.startswith('coco')])
+def test_coco_equals_section_a1(name):
+    cfg = load(name)
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr) == ('AdamW', 1e-4)
     assert optimizer.weight_decay == 0.05
@@ -173,8 +175,20 @@ def test_coco_equals_section_a1():
     for head in (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head):
         assert head.num_classes == CLASSES['coco']
     assert sorted(cfg.test_evaluator.metric) == ['bbox', 'segm']
-    jitter = one(cfg.train_dataloader.dataset.pipeline, 'RandomResize')
-    assert (jitter.scale, jitter.ratio_range) == ((1024, 1024), (0.1, 2.0))
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    if 'ms_crop' in name:
+        # The augmentation of mmdet's own file, of Swin.
+        swin = Config.fromfile(
+            Path(mmdet.__file__).parent / '.mim/configs/swin/'
+            'mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py'
+        )
+        theirs = swin.train_dataloader.dataset.pipeline
+        assert train.pipeline[2:] == theirs[2:]
+        assert one(test.pipeline, 'Resize').scale == (1333, 800)
+    else:
+        jitter = one(train.pipeline, 'RandomResize')
+        size = (1024, 1024)
+        assert (jitter.scale, jitter.ratio_range) == (size, (0.1, 2.0))
 
 
 def test_ade20k_equals_section_a1():
@@ -196,6 +210,8 @@ def test_ade20k_equals_section_a1():
     steps = transforms(innermost(cfg.train_dataloader).pipeline)
     assert tuple(one(steps, 'RandomCrop').crop_size) == (512, 512)
     assert cfg.model.backbone.interpolate_from == 224  # bilinear positions
+    # As in LocalMIM's configuration, whose indices begin at 0 as well.
+    assert cfg.model.backbone.out_indices == [1, 3, 9, 11]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,22 @@ def test_pretraining_equals_table_8(path):
 
 
 @pytest.mark.parametrize(
+    'path', sorted(FOLDER.glob('*.py')), ids=lambda path: path.stem
+)
+def test_v4_predicts_maes_target_in_both_stages(path):
+    """Sec. 3.2, V4: "following the practice in [31]", which is MAE."""
+    model = Config.fromfile(path).model
+    v4 = model.get('ventral', model).areas[-1]
+    assert (v4.name, v4.target.norm) == ('V4', 'mae')
+    # The dorsal encoder starts from the whole ventral one (Algorithm 1).
+    if 'ventral_checkpoint' in model:
+        assert MODELS.get('bimm_mm.BIMM').__init__.__kwdefaults__[
+            'inflate_patch_embed'
+        ]
+        assert 'inflate_patch_embed' not in model
+
+
+@pytest.mark.parametrize(
     ('arch', 'taps', 'width'),
     [('', (2, 4, 12), 768), ('_large', (4, 8, 24), 1024)],
 )

@@ -181,6 +181,17 @@ def test_other_detector_is_refused(tmp_path):
     assert str(tmp_path) in str(said.value)
 
 
+def test_another_option_of_the_detector_is_refused(tmp_path):
+    settings = {'detector': 'sam', 'boundary': 'probability', 'stride': 4}
+    Manifest(settings, '').write(str(tmp_path))
+    LoadContour(str(tmp_path), options=dict(boundary='probability'))
+    with pytest.raises(
+        ContourError,
+        match=r'with boundary=probability, wanted.*-options boundary=binary',
+    ):
+        LoadContour(str(tmp_path), options=dict(boundary='binary'))
+
+
 @pytest.mark.parametrize('detector', ['canny', 'sam', None])
 def test_the_log_says_what_is_loaded(detector, tmp_path, monkeypatch):
     lines = []

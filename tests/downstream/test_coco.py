@@ -7,18 +7,21 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
 from bimm_mm.apis import read_scalars
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
+from tests.toy_configs import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'downstream' / 'coco' / 'finetune_coco.py'
+MS_CROP = CONFIG.with_stem('finetune_coco_ms_crop')
 CLASSES = ('date', 'fig', 'hazelnut')
 SIDE = 128
 
@@ -35,11 +38,12 @@ def shrink(pictures: Path, toy_arch: dict) -> Callable[[Config], None]:
 
     def change(cfg: Config) -> None:
         use_data(cfg, pictures)
-        cfg.model.data_preprocessor.pad_size_divisor = SIDE
+        if cfg.model.data_preprocessor.pad_size_divisor == 1024:
+            cfg.model.data_preprocessor.pad_size_divisor = SIDE
         for part in ('train', 'val', 'test'):
-            for step in cfg[f'{part}_dataloader'].dataset.pipeline:
-                for key in {'scale', 'crop_size'} & {*step}:
-                    step[key] = (SIDE, SIDE)
+            for step in transforms(cfg[f'{part}_dataloader'].dataset.pipeline):
+                for key in {'scale', 'scales', 'crop_size'} & {*step}:
+                    step[key] = _eighth(step[key])
         cfg.model.backbone.update(toy_arch)
         cfg.model.backbone.update(
             img_size=SIDE,
@@ -63,6 +67,13 @@ def shrink(pictures: Path, toy_arch: dict) -> Callable[[Config], None]:
         cfg.param_scheduler[1].milestones = [1]
 
     return change
+
+
+def _eighth(sizes: Any) -> Any:
+    """Sizes of pictures, each an eighth: 1024 is 128, 800 is 100."""
+    if isinstance(sizes, int):
+        return sizes // 8
+    return type(sizes)(map(_eighth, sizes))
 
 
 def use_data(cfg: Config, folder: Path) -> None:
@@ -109,6 +120,32 @@ def check_losses(work: Path) -> None:
         assert len(values) == 2  # 6 pictures, 3 at a time
         assert all(map(math.isfinite, values)), name
         assert max(values) > 0, name
+
+
+def test_multi_scale_crops_train_one_step(shrink, tmp_path):
+    """Pictures of many sizes: the grid and its windows follow them."""
+    cfg = Config.fromfile(MS_CROP)
+    shrink(cfg)
+    cfg.train_dataloader.update(
+        num_workers=0, persistent_workers=False, batch_size=2
+    )
+    cfg.train_dataloader.dataset.indices = 2
+    cfg.param_scheduler = None
+    cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    cfg.update(test_cfg=None, test_dataloader=None, test_evaluator=None)
+    cfg.optim_wrapper.update(type='OptimWrapper')
+    del cfg.optim_wrapper['dtype']
+    cfg.default_hooks.update(checkpoint=None)
+    cfg.work_dir = str(tmp_path)
+    runner = RUNNERS.build(cfg)
+    before = runner.model.backbone.patch_embed.proj.weight.clone()
+    runner.train()
+    assert runner.iter == 1
+    losses = runner.message_hub.log_scalars
+    assert math.isfinite(losses['train/loss_mask'].current())
+    assert not torch.equal(
+        runner.model.backbone.patch_embed.proj.weight, before
+    )
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def _learning_rates(
 
 @pytest.mark.filterwarnings('ignore:Detected call of')
 def test_imagenet(tmp_path):
-    """20 epochs up to 2e-3, then a cosine down to 1e-6 at the end."""
+    """20 epochs up to 2e-3, then a cosine down to LocalMIM's 1e-5."""
     steps = 4
     rates = _learning_rates(IN1K, tmp_path, steps_per_epoch=steps)
     assert len(rates) == 100 * steps  # epochs: Table 9
@@ -75,7 +75,7 @@ def test_imagenet(tmp_path):
     share = np.arange(end - begin) / (end - begin)
     cosine = (1 + np.cos(math.pi * share)) / 2
     np.testing.assert_allclose(
-        rates[begin:], 1e-6 + (2e-3 - 1e-6) * cosine, rtol=1e-6
+        rates[begin:], 1e-5 + (2e-3 - 1e-5) * cosine, rtol=1e-6
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
+import random
 import re
 import shlex
 import shutil
@@ -14,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -21,7 +24,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from bimm_mm.models.checkpoints.load import load_pretrained
-from bimm_mm.registry import MODELS
+from bimm_mm.registry import DATASETS, MODELS
 from projects.paper_tables import leaderboard, run_table
 from projects.paper_tables.match import read_results
 from projects.paper_tables.tables import read_tables
@@ -265,6 +268,53 @@ def test_a_run_with_the_configs_of_a_row_stands_in_it(
     assert (ours['paper'], ours['ours']) == (91.7, 90.0)
     assert ours['difference'] == pytest.approx(-1.7)
     assert figures['ours'].notna().sum() == 1
+
+
+def test_a_complete_run_on_ava_stands_in_its_rows(tmp_path):
+    """Annotations are of fewer seconds than the paper's segments."""
+    # A sixteenth of v2.1: 64 videos of 897 seconds, 50,250 of them annotated.
+    seconds = [f'v{v},{s:04d}' for v in range(4) for s in range(902, 1799)]
+    frames = sorted(random.Random(0).sample(seconds, 3141))
+    rows = [f'{frame},0.1,0.2,0.5,0.9,12,0' for frame in frames]
+    (tmp_path / 'val.csv').write_text('\n'.join(rows))
+    (tmp_path / 'v0').mkdir()
+    person = np.array([[0.1, 0.2, 0.5, 0.9, 0.95]])
+    # Two key frames of a hundred have no confident person.
+    found = dict.fromkeys(frames[:-63], person)
+    found |= {frame: person * [1, 1, 1, 1, 0.5] for frame in frames[-63:]}
+    (tmp_path / 'found.pkl').write_bytes(pickle.dumps(found))
+    final = Config.fromfile(CONFIGS / 'downstream/ava/finetune_ava.py')
+    whole = final.test_dataloader.dataset
+    whole.dataset.update(
+        ann_file=str(tmp_path / 'val.csv'),
+        proposal_file=str(tmp_path / 'found.pkl'),
+        data_prefix=dict(img=str(tmp_path)),
+        exclude_file=None,
+        label_file=None,
+        pipeline=[],
+    )
+    init_default_scope('mmaction')
+    count = len(DATASETS.build(whole))
+    assert count == 3141 - 63
+    stages = [
+        ('ventral', 'bimm/pretrain_ventral_in1k', 800, 1_281_167),
+        ('joint', 'bimm/pretrain_joint_k400', 800, 240_000),
+        ('ava', 'downstream/ava/finetune_ava', 30, 184_378),
+    ]
+    starts = ({}, VENTRAL, JOINT)
+    for day, (stage, path, last, samples) in enumerate(stages):
+        cfg = Config.fromfile(CONFIGS / f'{path}.py')
+        cfg.merge_from_dict(starts[day])
+        folder = tmp_path / stage / f'2026010{day}_000000'
+        _leave(folder, cfg, samples, f'Saving checkpoint at {last} epochs')
+    cfg.load_from = 'work_dirs/ava/epoch_30.pth'
+    folder = tmp_path / 'ava' / '20260104_000000'
+    _leave(folder, cfg, 16 * count)
+    metrics = {'mAP/overall': 0.3}
+    (folder / f'{folder.name}.json').write_text(json.dumps(metrics))
+    matched, others, rejected = _read(tmp_path)
+    assert not rejected and not others, (rejected, others)
+    assert [c[::2] for c in matched[0].cells] == [('3', 'AVA v2.2')]
 
 
 @pytest.mark.parametrize(

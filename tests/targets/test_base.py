@@ -27,7 +27,7 @@ TARGETS = {
     'contour sobel': (ContourTarget, dict(source='sobel')),
     'contour raw': (ContourTarget, dict(norm=None)),
     'pixel': (PixelTarget, {}),
-    'pixel mae': (PixelTarget, dict(norm='mae')),
+    'pixel videomae': (PixelTarget, dict(norm='videomae')),
     'pixel clip': (PixelTarget, dict(norm='clip')),
     'pixel raw': (PixelTarget, dict(norm=None)),
     'motion': (MotionTarget, {}),
@@ -120,7 +120,7 @@ def test_nothing_to_see_is_not_amplified(name, level):
         'contour sobel',
         'motion',
         'pixel',
-        'pixel mae',
+        'pixel videomae',
         'pixel clip',
     ],
 )

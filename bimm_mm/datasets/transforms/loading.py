@@ -6,7 +6,7 @@ Shapes: T frames, H x W pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -217,6 +217,8 @@ class LoadContour(BaseTransform):
             its contour file's path below ``contour_root``.
         detector: Whose contours are wanted: files that another detector made
             are refused. None takes any.
+        options: Options of the detector that the files must be made with,
+            such as ``dict(boundary='binary')``; others may be any.
         nearest: Whether the nearest stored frame, less than the manifest's
             stride away, serves for a frame without a contour: its contours
             are then up to half a stride early or late. Otherwise that is an
@@ -233,6 +235,7 @@ class LoadContour(BaseTransform):
         *,
         data_root: str = '',
         detector: str | None = None,
+        options: Mapping[str, object] | None = None,
         nearest: bool = False,
     ) -> None:
         self.contour_root = contour_root
@@ -249,6 +252,7 @@ class LoadContour(BaseTransform):
             return
         self.manifest = Manifest.read(contour_root)
         _check_detector(self.manifest, detector, contour_root)
+        _check_options(self.manifest, options or {}, contour_root)
 
     def transform(self, results: dict) -> dict:
         """Make frames (H, W, 3) of a decoded sample to (H, W, 4).
@@ -315,6 +319,20 @@ def _check_detector(
     else:
         text += ', a deviation from the paper (footnote 3)'
         print_log(text, logger='current', level=logging.WARNING)
+
+
+def _check_options(
+    manifest: Manifest, wanted: Mapping[str, object], contour_root: str
+) -> None:
+    """Refuse contours that the detector made with another option."""
+    for key, value in wanted.items():
+        if (found := manifest.settings.get(key)) != value:
+            raise ContourError(
+                f'{contour_root} holds contours made with {key}={found}, '
+                f'wanted is {key}={value}: make them with '
+                f'tools/extract_contours.py --detector-options {key}={value}, '
+                'or change options of LoadContour in the config'
+            )
 
 
 @contextmanager

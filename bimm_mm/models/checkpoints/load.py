@@ -340,8 +340,8 @@ def init_from_ventral(
     """Load both branches from a checkpoint of the ventral stage.
 
     The ventral branch goes on where stage 1 stopped, decoders included. The
-    dorsal encoder takes the ventral encoder's blocks, class token and final
-    norm; its decoders start from scratch. The log counts what was loaded.
+    dorsal encoder takes the whole ventral encoder; its decoders start from
+    scratch. The log counts what was loaded.
 
     Arguments are options of :class:`bimm_mm.BIMM`.
 

@@ -40,7 +40,8 @@ class BIMM(BasePretrainer):
             log says.
         inflate_patch_embed: Whether the dorsal patch embedding starts from
             the ventral one, repeated over time and divided by the tubelet
-            length, instead of from scratch.
+            length; if not, it starts from scratch, and the shared blocks on
+            an embedding that they have never seen.
         data_preprocessor: Config of a :class:`ClipDataPreprocessor`.
         init_cfg: As in MMEngine.
     """
@@ -53,7 +54,7 @@ class BIMM(BasePretrainer):
         share_blocks: int = 4,
         dorsal_weight: float = 1.0,
         ventral_checkpoint: str | None = None,
-        inflate_patch_embed: bool = False,
+        inflate_patch_embed: bool = True,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:

@@ -39,7 +39,8 @@ ventral = dict(
             name='V4',
             after_block=12,
             decoder=last_decoder,
-            target=dict(type='bimm_mm.PixelTarget'),
+            # Sec. 3.2: "following the practice in [31]", which is MAE
+            target=dict(type='bimm_mm.PixelTarget', norm='mae'),
         ),
     ],
 )

@@ -11,7 +11,7 @@ model = dict(
         interpolate_from=224,  # Sec. A.1: bilinear positional embedding
         drop_path_rate=0.1,  # chosen: as MAE
         out_type='featmap',
-        out_indices=[3, 5, 7, 11],  # chosen: as MAE
+        out_indices=[1, 3, 9, 11],  # chosen: as LocalMIM
     ),
     # Strides 4, 8, 16 and 32 from four maps of stride 16.
     neck=dict(

@@ -41,9 +41,9 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    # chosen: large-scale jitter as ViTDet, not short sides of 480 to 800 as
-    # other schedules of 36 epochs: all batches have one size and one need of
-    # memory, and windows without padding
+    # chosen: large-scale jitter as ViTDet: all batches have one size and one
+    # need of memory, and windows no padding. Short sides of 480 to 800 are
+    # finetune_coco_ms_crop.py.
     dict(
         type='RandomResize',
         scale=(image_size, image_size),
