@@ -32,6 +32,7 @@ from bimm_mm.apis.feature_file import Features
 from bimm_mm.datasets import SafeDecode
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
+from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.reading import worker_deaths_named
@@ -103,9 +104,8 @@ def extract_features(
         FileNotFoundError: If the checkpoint or a list file does not exist.
         ValueError: If the config, the checkpoint or a sample does not serve.
     """
-    for value, known in ((kind, KINDS), (pool, (None, *POOLS))):
-        if value not in known:
-            raise ValueError(f'{value!r}: choose from {known}')
+    check_choice('kind', kind, KINDS)
+    check_choice('pool', pool, (None, *POOLS))
     views = pipeline or ('test' if split == 'test' else 'val')
     dataset = _Samples(cfg, split=split, pipeline=views)
     meta: dict[str, Any] = {'features': kind}

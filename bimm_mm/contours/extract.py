@@ -12,14 +12,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent import futures
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -145,7 +139,7 @@ class Extractor:
         }
         self.manifest = Manifest(settings=settings, command=config.command)
         # Of threads that come and go each would get OpenMP threads.
-        self._device = ThreadPoolExecutor(1, 'detector')
+        self._device = futures.ThreadPoolExecutor(1, 'detector')
 
     def extract(self, job: Job) -> Stats:
         """Write the files of a job that are missing.
@@ -166,18 +160,11 @@ class Extractor:
         """Let jobs in other threads fail at their next batch; for good."""
         self._device.shutdown(wait=False, cancel_futures=True)
 
-    @cached_property
-    def _done(self) -> set[str]:
-        return files_below(self.config.contour_root)
-
     def _is_done(self, path: str) -> bool:
+        """Whether there is a contour file; if asked, whether it is sound."""
         out = self.config.contour_path(path)
-        if out not in self._done:
-            return False
-        return not self.config.verify or self._is_sound(path, out)
-
-    def _is_sound(self, path: str, out: str) -> bool:
-        """Whether a contour file is whole and belongs to its source."""
+        if not self.config.verify:
+            return os.path.exists(out)
         try:
             with ContourFile(out) as file:
                 self.manifest.check(file)
@@ -309,7 +296,8 @@ def extract_contours(
     """
     extractor = Extractor(config, device=device)
     extractor.manifest.write(config.contour_root)
-    stats = sum_of(extract_all(extractor, jobs, threads=threads), jobs)
+    stats, pending = split_done(config, jobs)
+    stats += sum_of(extract_all(extractor, pending, threads=threads), pending)
     tidy_up(config, jobs)
     return stats
 
@@ -323,15 +311,17 @@ def extract_all(
     nothing depends on which thread is faster. Results come as jobs end.
     """
     threads = threads or min(16, len(os.sched_getaffinity(0)))
-    waiting, running = iter(jobs), set[Future[Stats]]()
-    with ThreadPoolExecutor(threads, 'job') as pool:
+    waiting, running = iter(jobs), set[futures.Future[Stats]]()
+    with futures.ThreadPoolExecutor(threads, 'job') as pool:
         try:
             while True:
                 for job in islice(waiting, threads - len(running)):
                     running.add(pool.submit(extractor.extract, job))
                 if not running:
                     return
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                ended, running = futures.wait(
+                    running, return_when=futures.FIRST_COMPLETED
+                )
                 for future in ended:
                     yield future.result()
         finally:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bimm_mm.structures import ClipBatch, Size, token_grid
+from bimm_mm.utils.choices import check_choice
 
 # One gray level: where pictures vary less than this, dividing by their
 # deviation would only amplify rounding and compression noise.
@@ -54,6 +55,25 @@ def luma(clips: ClipBatch) -> Tensor:
         return red.mul(0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
     return clips.maps('luma', compute)
+
+
+def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel derivatives of (B, C, H, W) along x and y; a step of 1 gives 4.
+
+    Pictures are reflected at their border, H, W > 1.
+    """
+    x = F.pad(x, (1, 1, 1, 1), mode='reflect')
+    # Both filters are separable: smooth one way, differ the other way.
+    smooth = _smooth(x, 2)
+    dx = smooth[..., 2:] - smooth[..., :-2]
+    return dx, _smooth(x[..., 2:, :] - x[..., :-2, :], 3)
+
+
+def _smooth(x: Tensor, dim: int) -> Tensor:
+    """The binomial filter 1, 2, 1 along one dimension, which shrinks by 2."""
+    size = x.shape[dim] - 2
+    first, middle, last = (x.narrow(dim, i, size) for i in range(3))
+    return (first + last).add_(middle, alpha=2)
 
 
 def moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -140,11 +160,8 @@ class Target(nn.Module):
 
     def __init__(self, norm: str | None) -> None:
         super().__init__()
-        if norm is not None and norm not in self.norms:
-            raise ValueError(
-                f'{type(self).__name__}: norm={norm!r} is unknown, choose one '
-                f'of {[*self.norms, None]}'
-            )
+        name = f'{type(self).__name__}: norm'
+        check_choice(name, norm, [*self.norms, None])
         self.norm = norm
 
     def maps(self, clips: ClipBatch) -> Tensor:

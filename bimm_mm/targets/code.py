@@ -14,6 +14,7 @@ from torch import Tensor
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, Size, token_grid
 from bimm_mm.targets.base import Target, fp32_no_grad, patchify
+from bimm_mm.utils.choices import check_choice
 
 FRAMES = ('first', 'all')
 
@@ -38,11 +39,7 @@ class CodeTarget(Target):
 
     def __init__(self, tokenizer: dict, *, frames: str = 'first') -> None:
         super().__init__(norm=None)
-        if frames not in FRAMES:
-            raise ValueError(
-                f'CodeTarget: frames={frames!r} is unknown, choose one of '
-                f'{list(FRAMES)}'
-            )
+        check_choice('CodeTarget: frames', frames, FRAMES)
         self.frames = frames
         # In a tuple, so that it is no submodule: no parameters to train, to
         # save or to synchronize.

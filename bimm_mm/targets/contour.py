@@ -9,7 +9,6 @@ import logging
 import math
 from functools import lru_cache
 
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
@@ -21,7 +20,9 @@ from bimm_mm.targets.base import (
     clip_moments,
     fp32_no_grad,
     luma,
+    sobel,
 )
+from bimm_mm.utils.choices import check_choice
 
 SOURCES = ('map', 'sobel')
 QUANTILE = 0.99
@@ -49,11 +50,7 @@ class ContourTarget(Target):
         self, source: str = 'map', *, norm: str | None = 'clip'
     ) -> None:
         super().__init__(norm)
-        if source not in SOURCES:
-            raise ValueError(
-                f'ContourTarget: source={source!r} is unknown, choose one of '
-                f'{list(SOURCES)}'
-            )
+        check_choice('ContourTarget: source', source, SOURCES)
         self.source = source
         if source == 'sobel':
             _report_deviation()
@@ -66,7 +63,7 @@ class ContourTarget(Target):
             ValueError: If ``source='map'`` and no contours were loaded.
         """
         if self.source == 'sobel':
-            return clips.maps('sobel', lambda: sobel(luma(clips)))
+            return clips.maps('sobel', lambda: sobel_edges(luma(clips)))
         if clips.contour is None:
             raise ValueError(
                 "ContourTarget(source='map') found no contours in the "
@@ -98,7 +95,7 @@ def _report_deviation() -> None:
     )
 
 
-def sobel(picture: Tensor) -> Tensor:
+def sobel_edges(picture: Tensor) -> Tensor:
     """Compute Sobel edges, relative to their frame's 99th percentile.
 
     A step of height s has the magnitude s before that division. The
@@ -109,11 +106,7 @@ def sobel(picture: Tensor) -> Tensor:
     Brightness in [0, 1], (B, 1, T, H, W) with H, W > 1, gives edges of the
     same shape, in [0, 1].
     """
-    frames = F.pad(picture.flatten(0, 1), (1, 1, 1, 1), mode='reflect')
-    # Both filters are separable: smooth one way, differ the other way.
-    smooth = _smooth(frames, 2)
-    dx = smooth[..., 2:] - smooth[..., :-2]
-    dy = _smooth(frames[..., 2:, :] - frames[..., :-2, :], 3)
+    dx, dy = sobel(picture.flatten(0, 1))
     magnitude = dx.square_().add_(dy.square_()).sqrt_().div_(4)
     # The smallest value that 99 % of the sample do not exceed.
     sample = magnitude[..., ::STEP, ::STEP].flatten(2)
@@ -121,10 +114,3 @@ def sobel(picture: Tensor) -> Tensor:
     high = sample.kthvalue(rank, dim=2).values.clamp_(min=GRAY_LEVEL)
     magnitude.div_(high[..., None, None]).clamp_(max=1)
     return magnitude.view_as(picture)
-
-
-def _smooth(x: Tensor, dim: int) -> Tensor:
-    """The binomial filter 1, 2, 1 along one dimension, which shrinks by 2."""
-    size = x.shape[dim] - 2
-    first, middle, last = (x.narrow(dim, i, size) for i in range(3))
-    return (first + last).add_(middle, alpha=2)

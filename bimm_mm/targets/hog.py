@@ -10,7 +10,6 @@ tubelet's histogram is the mean of those of its frames, as for Gabor features.
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, token_grid
-from bimm_mm.targets.base import CellTarget, fp32_no_grad
+from bimm_mm.targets.base import CellTarget, fp32_no_grad, sobel
 
 # Differences of 8-bit levels are exact in fp32, those of [0, 1] are not, and
 # the sign of a rounding error would decide the bin of an upright edge.
@@ -77,10 +76,8 @@ class HOGTarget(CellTarget):
 
     def _histograms(self, clips: ClipBatch) -> Tensor:
         """Sum votes per cell and bin, and divide by their length."""
-        right, down = (
-            clips.maps(f'sobel {axis}', partial(_sobel, clips, axis))
-            for axis in 'xy'
-        )
+        both = clips.maps('gradients', lambda: _gradients(clips))
+        right, down = both.chunk(2, dim=1)
         # As SlowFast: the angle from the y axis, in units of a bin.
         angle = torch.atan2(right, down).mul_(self.bins / math.pi)
         which = angle.floor_().long().remainder_(self.bins)
@@ -115,14 +112,9 @@ def _gaussian(maps: Tensor, window: int) -> Tensor:
     return weights.repeat(height // window, width // window)
 
 
-def _sobel(clips: ClipBatch, axis: str) -> Tensor:
-    """Sobel derivative (B, 3, T, H, W) along ``'x'`` or ``'y'``."""
-    pixels = clips.pixels.float() * LEVELS
-    # Frames are padded one by one: reflection is for the last two sides.
-    padded = F.pad(pixels.flatten(1, 2), (1, 1, 1, 1), mode='reflect')
-    padded = padded.unflatten(1, pixels.shape[1:3])
-    if axis == 'y':
-        padded = padded.transpose(3, 4)
-    step = padded[..., :-2] - padded[..., 2:]
-    smooth = step[..., :-2, :] + 2 * step[..., 1:-1, :] + step[..., 2:, :]
-    return smooth.transpose(3, 4) if axis == 'y' else smooth
+def _gradients(clips: ClipBatch) -> Tensor:
+    """Sobel derivatives of each color, (B, 6, T, H, W): along x, along y."""
+    # SlowFast's kernels have the other sign.
+    pixels = clips.pixels.float() * -LEVELS
+    both = torch.stack(sobel(pixels.flatten(1, 2)), dim=1)
+    return both.unflatten(2, pixels.shape[1:3]).flatten(1, 2)

@@ -19,7 +19,7 @@ from bimm_mm.contours.detectors.base import Detector
 from bimm_mm.registry import DETECTORS
 from bimm_mm.structures import ClipBatch
 from bimm_mm.targets.base import luma
-from bimm_mm.targets.contour import sobel
+from bimm_mm.targets.contour import sobel_edges
 from bimm_mm.utils.files import sha256_of_file
 
 # Gray levels of the strongest gradient: Sobel's kernels at a corner.
@@ -44,7 +44,7 @@ class SobelDetector(Detector):
         """See :meth:`Detector.detect`; H, W > 1."""
         # (N, 3, H, W) -> (N, 3, 1, H, W): clips of one frame.
         pixels = frames.to(self.device).float().div_(255)[:, :, None]
-        return sobel(luma(ClipBatch(pixels, pixels)))[:, 0, 0]
+        return sobel_edges(luma(ClipBatch(pixels, pixels)))[:, 0, 0]
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Detector.settings`."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bimm_mm.targets.base import sobel
+
 Size = tuple[int, int]
 
 
@@ -91,13 +93,8 @@ def probability_boundary(logits: Tensor) -> Tensor:
     Zero outside of the mask, where the frame's end or a neighbor may draw
     lines of their own. Logits are positive within the mask; H, W > 1.
     """
-    x = F.pad(logits.sigmoid(), (1, 1, 1, 1), mode='reflect')
-    rows = x[:, 2:] + 2 * x[:, 1:-1] + x[:, :-2]
-    dx = rows[..., 2:] - rows[..., :-2]
-    step = x[:, 2:] - x[:, :-2]
-    dy = step[..., 2:] + 2 * step[..., 1:-1] + step[..., :-2]
-    magnitude = (dx.square() + dy.square()).sqrt() / 4
-    return magnitude * (logits > 0)
+    dx, dy = sobel(logits.sigmoid()[:, None])
+    return (torch.hypot(dx, dy) / 4)[:, 0] * (logits > 0)
 
 
 def binary_boundary(logits: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from bimm_mm.contours.sam.frames import (
     to_frame,
     to_input,
 )
+from bimm_mm.utils.choices import check_choice
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -68,13 +69,8 @@ class MaskOptions:
     boundary: str = 'probability'
 
     def __post_init__(self) -> None:
-        known = {'dtype': list(DTYPES), 'boundary': list(BOUNDARIES)}
-        for name, choices in known.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f'{name} {getattr(self, name)!r} is unknown, choose one '
-                    f'of {choices}'
-                )
+        check_choice('dtype', self.dtype, DTYPES)
+        check_choice('boundary', self.boundary, BOUNDARIES)
         # A negative offset would make a score above 1, which keeps all.
         limits = {'points_per_side': 1, 'stability_score_offset': 0}
         for name, least in limits.items():

@@ -22,6 +22,7 @@ from bimm_mm.models.layers.transformer import (
 )
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import Size, TokenIndices
+from bimm_mm.utils.choices import check_choice
 
 KEYS = ('visible', 'all')
 
@@ -124,11 +125,7 @@ class LatentRegressor(BaseModule):
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
-        if keys not in KEYS:
-            raise ValueError(
-                f'LatentRegressor: keys={keys!r} is unknown, choose one of '
-                f'{list(KEYS)}'
-            )
+        check_choice('LatentRegressor: keys', keys, KEYS)
         if depth < 1:
             raise ValueError(
                 f'LatentRegressor: depth={depth}, but it needs at least one '

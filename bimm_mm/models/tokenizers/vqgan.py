@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
 from bimm_mm.registry import MODELS
+from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import sha256_of_file
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -73,13 +74,8 @@ class VQGANTokenizer(nn.Module):
         dtype: str = 'float32',
     ) -> None:
         super().__init__()
-        if dtype not in DTYPES:
-            raise ValueError(
-                f'VQGANTokenizer: dtype={dtype!r} is unknown, choose one of '
-                f'{list(DTYPES)}'
-            )
-        self.checkpoint = checkpoint
-        self.sha256 = sha256
+        check_choice('VQGANTokenizer: dtype', dtype, DTYPES)
+        self.checkpoint, self.sha256 = checkpoint, sha256
         self.dtype = DTYPES[dtype]
         self.num_codes = num_codes
         self.stride = 2 ** (len(ch_mult) - 1)
@@ -96,9 +92,8 @@ class VQGANTokenizer(nn.Module):
                 z_channels=z_channels,
             )
             self.quant_conv = nn.Conv2d(z_channels, code_dims, 1)
-            self.quantize = nn.ModuleDict(
-                dict(embedding=nn.Embedding(num_codes, code_dims))
-            )
+            embedding = nn.Embedding(num_codes, code_dims)
+            self.quantize = nn.ModuleDict({'embedding': embedding})
         self.requires_grad_(False).eval()
         self._loaded = False
 
@@ -254,12 +249,9 @@ class Level(nn.Module):
         self.downsample = None
         if not last:
             # Padded at the right and the bottom only.
-            self.downsample = nn.Sequential(
-                OrderedDict(
-                    pad=nn.ZeroPad2d((0, 1, 0, 1)),
-                    conv=nn.Conv2d(outputs, outputs, 3, stride=2),
-                )
-            )
+            pad = nn.ZeroPad2d((0, 1, 0, 1))
+            conv = nn.Conv2d(outputs, outputs, 3, stride=2)
+            self.downsample = nn.Sequential(OrderedDict(pad=pad, conv=conv))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / 2, W / 2), or H, W."""

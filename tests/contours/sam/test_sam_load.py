@@ -90,7 +90,7 @@ def test_detector(path, pictures):
 
 
 def test_wrong_options_and_frames_that_are_too_narrow(path):
-    with pytest.raises(ValueError, match=r"dtype 'int8' is unknown.*'bf16'"):
+    with pytest.raises(ValueError, match=r"dtype='int8' is unknown.*'bf16'"):
         build_detector('sam', weights=path, options={'dtype': 'int8'})
     detector = build_detector('sam', weights=path)
     with pytest.raises(ValueError, match=r'1 x 900 pixels are too narrow'):
