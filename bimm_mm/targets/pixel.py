@@ -18,6 +18,7 @@ from torch import Tensor
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, Size
 from bimm_mm.targets.base import Target, clip_moments, fp32_no_grad, moments
+from bimm_mm.utils.choices import check_choice
 
 EPS = 1e-6  # of both MAE and VideoMAE, at different places
 NEIGHBORS = ('sampled', 'decoded')
@@ -79,11 +80,7 @@ class PixelTarget(Target):
         criterion: str = 'l2',
     ) -> None:
         super().__init__(norm)
-        if criterion not in ('l1', 'l2'):
-            raise ValueError(
-                f'PixelTarget: criterion={criterion!r} is unknown: choose '
-                "'l1' or 'l2'"
-            )
+        check_choice('PixelTarget: criterion', criterion, ('l1', 'l2'))
         self.criterion = criterion
         self.every = every
         self.mean: Tensor
@@ -180,11 +177,7 @@ class MotionTarget(Target):
         norm: str | None = 'clip',
     ) -> None:
         super().__init__(norm)
-        if neighbors not in NEIGHBORS:
-            raise ValueError(
-                f'MotionTarget: neighbors={neighbors!r} is unknown, choose '
-                f'one of {list(NEIGHBORS)}'
-            )
+        check_choice('MotionTarget: neighbors', neighbors, NEIGHBORS)
         self.neighbors = neighbors
         self.signed = signed
 

@@ -366,7 +366,7 @@ def test_layer_depths_are_those_of_mmpretrain():
             'divisible by 4, not 50',
         ),
         ({'img_size': 225}, r'\(1, 225, 225\) .* \(1, 16, 16\)'),
-        ({'out_type': 'mean'}, "'mean': choose from cls_token, avg"),
+        ({'out_type': 'mean'}, "'mean' is unknown.*'cls_token', 'avg'"),
         ({'with_cls_token': False}, 'needs with_cls_token=True'),
         ({'out_indices': (3,)}, 'out_indices has 3, .* 3 blocks'),
     ],

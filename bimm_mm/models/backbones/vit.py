@@ -31,6 +31,7 @@ from bimm_mm.models.layers.windows import (
 )
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import Size, size_of
+from bimm_mm.utils.choices import check_choice
 
 OUT_TYPES = ('cls_token', 'avg', 'featmap', 'featmap3d', 'raw')
 
@@ -136,11 +137,7 @@ class BIMMVisionTransformer(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if init_like not in ('mae', 'videomae'):
-            raise ValueError(
-                f"init_like={init_like!r} is unknown: choose 'mae' or "
-                "'videomae'"
-            )
+        check_choice('init_like', init_like, ('mae', 'videomae'))
         self.embed_dims, self.depth, self.num_heads, mlp_ratio = _sizes(arch)
         self.key_bias = key_bias
         # Video encoders have a Conv3d and VideoMAE's table of positions.
@@ -414,11 +411,7 @@ def _sizes(arch: str | dict) -> Arch:
 
 def _check_out_type(out_type: str, with_cls_token: bool) -> str:
     """Return ``out_type`` if an encoder can hand it out."""
-    if out_type not in OUT_TYPES:
-        raise ValueError(
-            f'unknown out_type {out_type!r}: choose from '
-            f'{", ".join(OUT_TYPES)}'
-        )
+    check_choice('out_type', out_type, OUT_TYPES)
     if out_type == 'cls_token' and not with_cls_token:
         raise ValueError(
             "out_type='cls_token' needs with_cls_token=True; without it "

@@ -21,6 +21,7 @@ from bimm_mm.models.decoders.transformer import TransformerDecoder
 from bimm_mm.models.layers.transformer import take_tokens
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import Size, TokenIndices
+from bimm_mm.utils.choices import check_choice
 
 SCALES = (4, 2, 1, 0.5)
 
@@ -62,11 +63,7 @@ class MultiScaleDecoder(TransformerDecoder):
         decoder_dims: int = 256,
         num_heads: int = 8,
     ) -> None:
-        if scale not in SCALES:
-            raise ValueError(
-                f'MultiScaleDecoder: scale={scale} is unknown, choose one of '
-                f'{SCALES}'
-            )
+        check_choice('MultiScaleDecoder: scale', scale, SCALES)
         side = max(int(scale), 1)
         if out_channels % side**2 or decoder_dims % side:
             raise ValueError(

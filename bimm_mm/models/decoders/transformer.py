@@ -24,6 +24,7 @@ from bimm_mm.models.layers.transformer import (
 )
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import Size, TokenIndices
+from bimm_mm.utils.choices import check_choice
 
 STD = 0.02  # of mask tokens and of OmniMAE's prediction
 INITS = ('mae', 'videomae', 'omnimae')
@@ -102,10 +103,8 @@ class LinearDecoder(Decoder):
         predict: str = 'hidden',
     ) -> None:
         super().__init__(decoder_dims=decoder_dims, video=video)
-        if predict not in ('hidden', 'visible'):
-            raise ValueError(
-                f"predict must be 'hidden' or 'visible', got {predict!r}"
-            )
+        known = ('hidden', 'visible')
+        check_choice('LinearDecoder: predict', predict, known)
         self.predict = predict
         self.num_heads = num_heads
         self.value = nn.Linear(in_channels, decoder_dims)
@@ -182,11 +181,8 @@ class TransformerDecoder(Decoder):
         init_like: str = 'mae',
     ) -> None:
         super().__init__(decoder_dims=decoder_dims, video=video)
-        if init_like not in INITS:
-            raise ValueError(
-                f'{type(self).__name__}: init_like={init_like!r} is unknown, '
-                f'choose one of {list(INITS)}'
-            )
+        name = f'{type(self).__name__}: init_like'
+        check_choice(name, init_like, INITS)
         self.init_like = init_like
         self.embed_last = embed_last
         # Width at which visible and hidden tokens are joined.
