@@ -22,12 +22,7 @@ def init_model(
     *,
     device: str = 'cpu',
 ) -> BaseModel:
-    """Build a pretraining model and load its weights.
-
-    Args:
-        config: Config file, or a loaded one.
-        checkpoint: Of the same model; None: random weights.
-        device: Where the model goes.
+    """Build a pretraining model, with random weights without a checkpoint.
 
     Returns:
         The model in evaluation mode, with its config as ``model.cfg``.

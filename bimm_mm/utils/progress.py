@@ -21,16 +21,10 @@ def track(
     title: str,
     amount: Callable[[Result], int] = lambda _: 1,
 ) -> Iterator[Result]:
-    """Show how many results are there and how long the rest will take.
+    """Pass results on as they come, and show how long the rest will take.
 
-    Args:
-        results: As they come.
-        total: What their amounts add up to.
-        title: What is done.
-        amount: How much a result counts.
-
-    Yields:
-        The results. All goes to standard error.
+    ``amount`` says how much a result counts of the ``total``. What is shown
+    goes to standard error.
     """
     console = Console(stderr=True)
     bar = Progress(

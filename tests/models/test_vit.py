@@ -93,7 +93,8 @@ def test_learned_positions_start_from_the_computed_ones():
     for side in (64, 96):  # of pretraining, and interpolated
         x = torch.randn(2, 3, side, side)
         assert torch.equal(learned(x)[0], fixed(x)[0])
-    learned(x)[0].sum().backward()
+    # The sum of all channels is constant behind a norm.
+    learned(x)[0][:, 0].sum().backward()
     assert learned.pos_embed.grad.abs().min() > 0
     assert learned.get_layer_depth('backbone.pos_embed') == (0, 5)
 

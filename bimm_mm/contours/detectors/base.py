@@ -67,7 +67,7 @@ def build_detector(
     device: str = 'cpu',
     options: Mapping[str, Any] | None = None,
 ) -> Detector:
-    """Build a detector by name.
+    """Build a detector.
 
     Args:
         name: A name in ``DETECTORS``, or the dotted path of a

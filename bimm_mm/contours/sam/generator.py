@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PIXELS = {'cpu': 1 << 21, 'cuda': 1 << 27}
 # Image tokens, 4096 for a prompt, decoded at a time. Few on the CPU: large
 # pieces of memory go back to the system, and come back as slowly as products.
-IMAGE_TOKENS = {'cpu': 1 << 12, 'cuda': 1 << 20}
+IMAGE_TOKENS = {'cpu': 1 << 12, 'cuda': 1 << 19}
 DTYPES = {
     'fp32': torch.float32,
     'bf16': torch.bfloat16,

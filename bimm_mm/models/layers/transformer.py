@@ -304,13 +304,8 @@ def attend(
 ) -> Tensor:
     """Let queries (B, n, D) attend to keys and values (B, L, D), in heads.
 
-    Args:
-        query: (B, n, D).
-        key: (B, L, D), as ``value``.
-        value: What is gathered.
-        num_heads: Must divide D.
-        attn_mask: (B, 1, 1, L), bool, True where a token may be attended to.
-            Everywhere if None.
+    ``attn_mask`` (B, 1, 1, L), bool, is True where a token may be attended
+    to; everywhere if None. The number of heads must divide D.
     """
     # Heads stand before the tokens: (B, L, D) to (B, heads, L, d).
     query, key, value = (
@@ -325,15 +320,12 @@ def attend(
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention.
+    """Multi-head self-attention of width D, which the heads must divide.
 
-    Args:
-        embed_dims: Width D.
-        num_heads: Number of heads; must divide ``embed_dims``.
-        key_bias: If True, there is one bias for queries, keys and values, as
-            in timm and MAE. If False, there are parameters ``q_bias`` and
-            ``v_bias`` only, as in VideoMAE. Both compute the same functions,
-            since softmax does not see what is added to all keys.
+    With ``key_bias`` there is one bias for queries, keys and values, as in
+    timm and MAE; without, there are parameters ``q_bias`` and ``v_bias`` only,
+    as in VideoMAE. Both compute the same functions, since softmax does not see
+    what is added to all keys.
     """
 
     def __init__(
