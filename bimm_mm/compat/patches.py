@@ -285,13 +285,10 @@ def load_only_weights(module: ModuleType, run: Run) -> None:
     run(module)
     from bimm_mm.utils.safe_load import allow_globals, read_checkpoint
 
-    def load_from_local(path: str, map_location: Any = None) -> Any:
-        return read_checkpoint(path, map_location)
-
     allow_globals()
     vars(module)['load_url'] = partial(module.load_url, weights_only=True)
     register = module.CheckpointLoader.register_scheme
-    register(prefixes='', loader=load_from_local, force=True)
+    register(prefixes='', loader=read_checkpoint, force=True)
 
 
 def read_data_safely(module: ModuleType, run: Run) -> None:
