@@ -12,7 +12,6 @@ table in Markdown.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import re
@@ -25,22 +24,33 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks.robustness.common import (
+    FORK,
+    print_head,
+    print_row,
+    send_output,
+)
 from bimm_mm.engine import newest_checkpoint
 from bimm_mm.utils.files import DRAFT
 from bimm_mm.utils.safe_load import read_checkpoint
 from tests.engine.strict_run import build
 
 WIDTH = 500_000  # 24 MB with the state of AdamW
-_FORK = multiprocessing.get_context('fork')
 
 
 def train(folder: Path) -> None:
     """Train until something happens."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    log = os.open(folder.with_suffix('.log'), flags)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    log = folder.with_suffix('.log')
+    log.unlink(missing_ok=True)
+    send_output(log)
     build(folder, resume=True, width=WIDTH, val=True, epochs=1000).train()
+
+
+def start(folder: Path) -> Any:
+    """A process that trains."""
+    process = FORK.Process(target=train, args=(folder,))
+    process.start()
+    return process
 
 
 def newest_step(folder: Path) -> int:
@@ -89,22 +99,19 @@ def fill_disk(folder: Path, process: Any) -> str:
     return 'last'
 
 
-def measure(folder: Path, times: int, disturb: Any) -> str:
-    """Disturb a run ``times`` times; how often it went on, as a row."""
+def measure(folder: Path, times: int, disturb: Any) -> tuple[str, str]:
+    """Disturb a run ``times`` times: in which files, how often it went on."""
     folder.mkdir()
     good, kinds = 0, Counter[str]()
     # The first one has nothing to lose before it has saved once.
-    process = _FORK.Process(target=train, args=(folder,))
-    process.start()
+    process = start(folder)
     while not (folder / 'last_checkpoint').exists():
         time.sleep(0.05)
     process.kill()
     process.join()
     while sum(kinds.values()) < times:
         before = newest_step(folder)
-        process = _FORK.Process(target=train, args=(folder,))
-        process.start()
-        kind = disturb(folder, process)
+        kind = disturb(folder, start(folder))
         went_on = first_step(folder) == before
         if not kind:
             continue
@@ -113,7 +120,7 @@ def measure(folder: Path, times: int, disturb: Any) -> str:
         kinds[kind] += 1
         good += went_on and newest_step(folder) >= before > 0
     inside = ', '.join(f'{count} {kind}' for kind, count in kinds.items())
-    return f'{inside} | {good} of {times}'
+    return inside, f'{good} of {times}'
 
 
 def main() -> None:
@@ -121,20 +128,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument('--times', type=int, default=20)
     args = parser.parse_args()
-    kinds = (('killed', kill_inside), ('full disk', fill_disk))
     random.seed(0)
-    print('| while a checkpoint was written | file | went on from the newest '
-          'whole one |\n| --- | --- | --- |', flush=True)  # fmt: skip
+    print_head('while a checkpoint was written', 'file',
+               'went on from the newest whole one')  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         mount = ['mount', '-t', 'tmpfs', '-o', 'size=200m', 'none', name]
         subprocess.run(mount, check=True)
-        folder = Path(name)
         try:
-            for what, disturb in kinds:
-                where = folder / disturb.__name__
-                row = measure(where, args.times, disturb)
-                print(f'| {what} | {row} |', flush=True)
-                shutil.rmtree(where)
+            for disturb in (kill_inside, fill_disk):
+                folder = Path(name) / disturb.__name__
+                row = measure(folder, args.times, disturb)
+                print_row(disturb.__name__.replace('_', ' '), *row)
+                shutil.rmtree(folder)
         finally:
             subprocess.run(['umount', name], check=True)
 

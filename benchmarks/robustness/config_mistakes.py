@@ -19,17 +19,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.robustness.mistake_runs import (
-    ROOT,
-    make_data,
-    write_configs,
-)
+from benchmarks.robustness.common import FORK, ROOT, send_output
+from benchmarks.robustness.toy_runs import make_runs
+from bimm_mm.engine import StrictRunner
 
 TRAIN = ROOT / 'tools' / 'train.py'
 
@@ -62,19 +59,18 @@ def judge(mistake: Mistake, template: Path) -> tuple[str, str]:
         folder = Path(name) / 'run'
         shutil.copytree(template, folder)
         arguments = _prepare(mistake, folder)
-        pid = os.fork()
-        if not pid:
-            _train(folder, arguments)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        process = FORK.Process(target=_train, args=(folder, arguments))
+        process.start()
+        process.join()
         said = (folder / 'stderr').read_text('utf-8', 'replace').splitlines()
         began = (folder / 'began').exists()
     last = said[-1] if said else ''
-    if status == 0:
+    if process.exitcode == 0:
         return ('harmless' if mistake.harmless else 'SILENT'), last
     lines = [line for line in said if line.startswith('train.py: error:')]
     if began:
         return 'AFTER THE FIRST STEP', last
-    if status == 2 and len(lines) == 1 and last == lines[0]:
+    if process.exitcode == 2 and len(lines) == 1 and last == lines[0]:
         return 'one line', last
     return f'TRACEBACK of {len(said)} lines', last
 
@@ -96,27 +92,25 @@ def _prepare(mistake: Mistake, folder: Path) -> list[str]:
 
 
 def _train(folder: Path, arguments: list[str]) -> None:
-    """Be tools/train.py; does not return."""
-    from bimm_mm.engine import StrictRunner
-
+    """Be tools/train.py."""
     os.chdir(folder)
-    for stream, name in ((1, 'stdout'), (2, 'stderr')):
-        os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY), stream)
+    send_output(folder / 'stdout', folder / 'stderr')
     sys.argv = [str(TRAIN), *arguments]
-    status = 1
     try:
         runpy.run_path(str(TRAIN), run_name='__main__')
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
     finally:
         if StrictRunner.began:
             Path('began').touch()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+
+
+def _import_all() -> None:
+    sys.argv = [str(TRAIN)]
+    runpy.run_path(str(TRAIN), run_name='imported')
+    for name in ('mmaction', 'mmdet', 'mmpretrain', 'mmseg'):
+        for part in ('models', 'datasets', 'evaluation'):
+            importlib.import_module(f'{name}.{part}')
+    for name in ('datasets', 'engine', 'models', 'targets'):
+        importlib.import_module(f'bimm_mm.{name}')
 
 
 def main() -> None:
@@ -126,30 +120,19 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     os.environ.update(CUDA_VISIBLE_DEVICES='-1', PYTHONWARNINGS='ignore')
-    # Forked processes have what this one has imported.
-    sys.argv = [str(TRAIN)]
-    runpy.run_path(str(TRAIN), run_name='imported')
-    for name in ('mmaction', 'mmdet', 'mmpretrain', 'mmseg'):
-        for part in ('models', 'datasets', 'evaluation'):
-            importlib.import_module(f'{name}.{part}')
-    for name in ('datasets', 'engine', 'models', 'targets'):
-        importlib.import_module(f'bimm_mm.{name}')
-    table = Path(__file__).with_name('mistakes.txt')
+    _import_all()
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
-        template = Path(name)
-        (template / 'data').mkdir()
-        make_data(template / 'data')
-        write_configs(template)
-        for mistake in read_mistakes(table):
+        make_runs(Path(name))
+        for mistake in read_mistakes(Path(__file__).with_name('mistakes.txt')):
             if args.only not in f'{mistake.kind} | {mistake.text}':
                 continue
-            verdict, last = judge(mistake, template)
+            verdict, last = judge(mistake, Path(name))
             counts[re.sub(r'\d+', 'n', verdict)] += 1
             if verdict == 'harmless':
                 last = mistake.harmless
-            print(f'{mistake.kind} | {mistake.text} | {verdict} | {last}')
-            sys.stdout.flush()
+            line = f'{mistake.kind} | {mistake.text} | {verdict} | {last}'
+            print(line, flush=True)
     print(f'{sum(counts.values())} mistakes:', dict(counts))
 
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import argparse
 import http.server
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import av
 import numpy as np
@@ -29,13 +27,13 @@ from torch.utils.data import DataLoader, Dataset
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks.robustness import damaged
+from benchmarks.robustness.common import ROOT, run_tool
 from benchmarks.robustness.numbered import number
 from bimm_mm.apis import read_features
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.video import UndecodableVideoError
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 _base_ = '{base}'
 data_root = '{folder}'
@@ -58,14 +56,11 @@ class Samples(Dataset):
     """What a pipeline of training makes of each file."""
 
     def __init__(self, paths: list[Path], kind: str) -> None:
-        steps: list[dict] = [{'type': 'mmcv.LoadImageFromFile'}]
-        if kind == 'videos':
-            clip = {'clip_len': 8, 'frame_interval': 4, 'test_mode': True}
-            steps = [
-                {'type': 'bimm_mm.VideoInit'},
-                {'type': 'mmaction.SampleFrames', **clip},
-                {'type': 'bimm_mm.VideoDecode'},
-            ]
+        steps = [
+            # The middle of a clip.
+            step | ({'test_mode': True} if 'clip_len' in step else {})
+            for step in damaged.DECODING[kind]
+        ]
         self.paths = paths
         self.decode = TRANSFORMS.build(
             {'type': 'bimm_mm.SafeDecode', 'transforms': steps}
@@ -114,52 +109,34 @@ def train(paths: list[Path], kind: str) -> Counter:
 def extract_contours(folder: Path, listed: Path) -> Counter:
     """By the tool: how many contour files and how many refused names."""
     out = folder.parent / f'contours_{folder.name}'
-    done = _run(
-        *('extract_contours.py', folder, '--list', listed, '--out', out),
-        *('--detector', 'sobel', '--device', 'cpu', '--threads', '2'),
-    )
+    run = ('extract_contours', folder, '--list', listed, '--out', out)
+    device = ('--device', 'cpu', '--threads', 2)
+    _print_end(run_tool(*run, '--detector', 'sobel', *device))
     failed = (out / 'failed.txt').read_text().splitlines()
     made = sum(path.suffix == '.zip' for path in out.rglob('*'))
     names = {line.split('\t')[0] for line in failed}
-    print(f'  exit status {done.returncode}')
     return Counter({'read': made, 'refused': len(names)})
 
 
 def extract_features(folder: Path, listed: Path, kind: str) -> Counter:
     """By the tool: how many rows and how many refused names."""
     base, prefix, more = BASES[kind]
+    base = str(ROOT / 'configs' / 'downstream' / base)
+    names = dict(base=base, folder=folder, listed=listed, prefix=prefix)
     config = folder.parent / f'{kind}.py'
-    config.write_text(
-        CONFIG.format(
-            base=ROOT / 'configs' / 'downstream' / base,
-            folder=folder,
-            listed=listed,
-            prefix=prefix,
-            more=more,
-        )
-    )
+    config.write_text(CONFIG.format(more=more, **names))
     out = folder.parent / f'{kind}.npz'
-    done = _run(
-        *('extract_features.py', config, 'none', '--out', out),
-        *('--features', 'middle-frame', '--skip-bad'),
-    )
+    run = ('extract_features', config, 'none', '--out', out, '--skip-bad')
+    _print_end(run_tool(*run, '--features', 'middle-frame'))
     features = read_features(out)
     refused = {path for path, _ in features.meta['skipped']}
-    print(f'  exit status {done.returncode}')
     return Counter({'read': len(features.paths), 'refused': len(refused)})
 
 
-def _run(tool: str, *arguments: object) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / tool, *map(str, arguments)],
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
+def _print_end(done: CompletedProcess[str]) -> None:
     if 'Traceback' in done.stderr:
         print(done.stderr[-3000:])
-    return done
+    print(f'  exit status {done.returncode}')
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -177,14 +154,12 @@ def write(top: Path, kind: str, count: int, address: str) -> list[Path]:
     """Write sound, damaged and evil files of a kind into a folder."""
     folder = top / kind
     folder.mkdir()
-    if kind == 'videos':
-        sound, ending = damaged.write_sound_videos(folder), 'mp4'
-    else:
-        sound, ending = damaged.write_sound_images(folder), 'jpg'
+    sound = damaged.write_sound(folder, kind)
     return [
         *sound,
         *damaged.write_damaged(sound, folder, count=count),
-        *damaged.write_evil(folder, ending, address),
+        # The first format is the usual one.
+        *damaged.write_evil(folder, sound[0].suffix[1:], address),
     ]
 
 

@@ -37,6 +37,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 
 import bimm_mm.compat  # noqa: F401  as the tools do
+from benchmarks.robustness.common import ROOT, print_head, print_row, run_tool
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.feature_file import read_features
@@ -51,7 +52,6 @@ from bimm_mm.utils.safe_load import read_checkpoint
 from projects.paper_tables.match import read_results
 from projects.paper_tables.tables import read_tables
 
-ROOT = Path(__file__).resolve().parents[2]
 SPEAKING = ('os.system', 'subprocess.Popen', 'os.exec', 'socket.connect')
 
 
@@ -85,70 +85,75 @@ def calls(mark: Path) -> dict[str, Call]:
     }
 
 
-def pickles(folder: Path, mark: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of checkpoints that hold a call."""
-    state = {'backbone.norm.weight': torch.ones(4)}
-    for name, call in calls(mark).items():
-        for protocol in range(6):
-            yield f'{name}, protocol {protocol}', pickle.dumps(call, protocol)
-        for place, content in {
-            'bare': call,
-            'in the weights': {'state_dict': {**state, 'x': call}},
-            'in the meta': {'state_dict': state, 'meta': {'epoch': call}},
-            'in the optimizer': {
-                'state_dict': state,
-                'optimizer': {'state': {0: call}, 'param_groups': []},
-            },
-            'as a key': {'state_dict': {('x', call): 1}},
-            'of the history': {'message_hub': {'log_scalars': [call]}},
-        }.items():
-            for kind in (True, False):
-                file = io.BytesIO()
-                torch.save(content, file, _use_new_zipfile_serialization=kind)
-                form = 'zip' if kind else 'legacy'
-                yield f'{name} {place}, {form}', file.getvalue()
-    inner = pickle.dumps(calls(mark)['os.system'], 2)
+def written(write: Callable[[io.BytesIO], Any]) -> bytes:
+    """What a function writes to a file."""
     file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def pickles(mark: Path) -> Iterator[bytes]:
+    """Checkpoints and archives that hold a call."""
+    state = {'backbone.norm.weight': torch.ones(4)}
+    for call in calls(mark).values():
+        for protocol in range(6):
+            yield pickle.dumps(call, protocol)
+        groups = {'state': {0: call}, 'param_groups': []}
+        for content in (
+            call,
+            {'state_dict': {**state, 'x': call}},
+            {'state_dict': state, 'meta': {'epoch': call}},
+            {'state_dict': state, 'optimizer': groups},
+            {'state_dict': {('x', call): 1}},
+            {'message_hub': {'log_scalars': [call]}},
+        ):
+            save = partial(torch.save, content)
+            for new in (True, False):
+                yield written(
+                    partial(save, _use_new_zipfile_serialization=new)
+                )
+    inner = pickle.dumps(calls(mark)['os.system'], 2)
+    yield written(partial(_write_tar, content=inner))
+    for member in ('data.pkl', 'archive/data.pkl', '../../escaped', '/x.npy'):
+        yield written(partial(_write_zip, member=member, content=inner))
+    yield written(partial(torch.jit.save, torch.jit.script(nn.Linear(2, 2))))
+    objects = np.array([calls(mark)['eval']], dtype=object)
+    yield written(lambda file: np.savez(file, labels=objects))
+    yield written(lambda file: np.save(file, objects))
+
+
+def _write_tar(file: io.BytesIO, content: bytes) -> None:
     with tarfile.open(fileobj=file, mode='w') as archive:
         for member in ('storages', 'tensors', 'pickle', '../escaped'):
             info = tarfile.TarInfo(member)
-            info.size = len(inner)
-            archive.addfile(info, io.BytesIO(inner))
-    yield 'tar', file.getvalue()
-    for member in ('data.pkl', 'archive/data.pkl', '../../escaped', '/x.npy'):
-        file = io.BytesIO()
-        with ZipFile(file, 'w') as zipped:
-            zipped.writestr(member, inner)
-            zipped.writestr('archive/version', '3\n')
-            zipped.writestr('meta.npy', b'\x93NUMPY\x01\x00v\x00' + inner)
-        yield f'zip with {member}', file.getvalue()
-    torch.jit.script(nn.Linear(2, 2)).save(str(folder / 'jit'))
-    yield 'torch.jit', (folder / 'jit').read_bytes()
-    file = io.BytesIO()
-    np.savez(file, labels=np.array([calls(mark)['eval']], dtype=object))
-    yield 'npz of objects', file.getvalue()
-    file = io.BytesIO()
-    np.save(file, np.array([calls(mark)['eval']], dtype=object))
-    yield 'npy of objects', file.getvalue()
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
 
 
-def texts(mark: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of texts that a careless parser would run."""
+def _write_zip(file: io.BytesIO, member: str, content: bytes) -> None:
+    with ZipFile(file, 'w') as archive:
+        archive.writestr(member, content)
+        archive.writestr('archive/version', '3\n')
+        archive.writestr('meta.npy', b'\x93NUMPY\x01\x00v\x00' + content)
+
+
+def texts(mark: Path) -> Iterator[bytes]:
+    """What a careless parser would run, or not end."""
     shell = f'touch {mark}'
-    for name, text in {
-        'yaml apply': f'!!python/object/apply:os.system ["{shell}"]',
-        'yaml new': f'!!python/object/new:os.system ["{shell}"]',
-        'yaml name': '!!python/name:os.system ""',
-        'yaml bomb': 'a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b, *b]\n',
-        'json code': json.dumps({'__reduce__': shell, 'x': f'$({shell})'}),
-        'json deep': '[' * 100_000,
-        'names': f'$({shell}).mp4 0\n`{shell}`.mp4 1\n;{shell};.mp4 0\n',
-        'formula': f'=cmd|"/C {shell}"!A1,0.1,0.1,0.2,0.2,1,1\n',
-        'address': 'http://127.0.0.1:9/a.mp4 0\n',
-        'safetensors': '\x08\0\0\0\0\0\0\0{"a": 1}',
-        'safetensors of 2^63': '\xff' * 8 + '{}',
-    }.items():
-        yield name, text.encode('latin-1')
+    for text in (
+        f'!!python/object/apply:os.system ["{shell}"]',
+        f'!!python/object/new:os.system ["{shell}"]',
+        '!!python/name:os.system ""',
+        'a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b, *b]\n',
+        json.dumps({'__reduce__': shell, 'x': f'$({shell})'}),
+        '[' * 100_000,
+        f'$({shell}).mp4 0\n`{shell}`.mp4 1\n;{shell};.mp4 0\n',
+        f'=cmd|"/C {shell}"!A1,0.1,0.1,0.2,0.2,1,1\n',
+        'http://127.0.0.1:9/a.mp4 0\n',
+        '\x08\0\0\0\0\0\0\0{"a": 1}',  # safetensors
+        '\xff' * 8 + '{}',  # of 2^64 bytes
+    ):
+        yield text.encode('latin-1')
 
 
 def readers() -> dict[str, tuple[str, Callable[[Path], Any]]]:
@@ -162,63 +167,61 @@ def readers() -> dict[str, tuple[str, Callable[[Path], Any]]]:
         _, _, rejected = read_results([path.parent], tables)
         raise ValueError('; '.join(run.reason for run in rejected))
 
-    def annotations(path: Path) -> None:
-        mmengine.load(str(path))
-
-    def named(function: Callable) -> Callable[[Path], Any]:
-        return lambda path: function(str(path))
-
-    def above(function: Callable, levels: int = 0) -> Callable[[Path], Any]:
-        return lambda path: function(str(path.parents[levels]))
-
-    def whole(path: Path) -> None:
+    def resume(path: Path) -> None:
         if newest_checkpoint(path.parent) is None:
             raise ValueError('passed over')
 
+    def listed(path: Path) -> None:
+        read_dataset('VideoDataset', {'ann_file': str(path)})
+
+    def load(path: Path) -> None:
+        mmengine.load(str(path))
+
+    mapped = partial(read_checkpoint, mmap=True)
+    strict = partial(load_checkpoint, encoder, strict=True)
     return {
         'read_checkpoint': ('a.pth', read_checkpoint),
-        'read_checkpoint, mmap': (
-            'a.pth',
-            partial(read_checkpoint, mmap=True),
-        ),
+        'read_checkpoint, mmap': ('a.pth', mapped),
         'read_checkpoint, safetensors': ('a.safetensors', read_checkpoint),
-        'init_cfg': (
-            'a.pth',
-            lambda path: load_pretrained(encoder, str(path)),
-        ),
-        '--resume': ('epoch_1.pth', whole),
-        "mmengine's load_checkpoint": (
-            'a.pth',
-            lambda path: load_checkpoint(encoder, str(path), strict=True),
-        ),
+        'init_cfg': ('a.pth', lambda p: load_pretrained(encoder, str(p))),
+        '--resume': ('epoch_1.pth', resume),
+        "mmengine's load_checkpoint": ('a.pth', lambda p: strict(str(p))),
         'VQGAN': ('last.ckpt', read_vqgan),
-        'SAM': ('sam.pth', named(load_sam)),
+        'SAM': ('sam.pth', lambda p: load_sam(str(p))),
         'features': ('a.npz', read_features),
-        'contours': ('a.mp4.zip', named(ContourFile)),
-        'contours, manifest': ('contours.json', above(Manifest.read)),
+        'contours': ('a.mp4.zip', lambda p: ContourFile(str(p))),
+        'contours, manifest': (
+            'contours.json',
+            lambda p: Manifest.read(str(p.parent)),
+        ),
         'leaderboard': ('t/t.json', results),
         'tables': ('tables.yml', read_tables),
-        'curves': ('t/vis_data/scalars.json', above(read_scalars, 2)),
-        'annotations, pkl': ('a.pkl', annotations),
-        'annotations, yml': ('a.yml', annotations),
-        'annotations, json': ('a.json', annotations),
+        'curves': (
+            't/vis_data/scalars.json',
+            lambda p: read_scalars(str(p.parents[2])),
+        ),
+        'annotations, pkl': ('a.pkl', load),
+        'annotations, yml': ('a.yml', load),
+        'annotations, json': ('a.json', load),
         'config, yml': ('a.yml', load_config),
         'config, json': ('a.json', load_config),
-        'list': ('a.txt', read_listed),
+        'list': ('a.txt', listed),
     }
 
 
-def read_listed(path: Path) -> None:
-    """Read a list of videos."""
-    read_dataset('VideoDataset', {'ann_file': str(path)})
+_RAN: list[str] = []  # in this attempt
+
+
+def _audit(event: str, _: Any) -> None:
+    if event in SPEAKING:
+        _RAN.append(event)
 
 
 def attempt(
     read: Callable[[Path], Any], name: str, content: bytes, mark: Path
 ) -> str:
     """'read', 'refused', or what else became of it."""
-    ran: list[str] = []
-    _WATCHED.append(ran)
+    _RAN.clear()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,53 +238,16 @@ def attempt(
             outcome = f'{type(error).__name__}: {error}'.splitlines()[0][:90]
         if {*Path(folder).parent.glob('escaped*')} != before:
             outcome = 'WROTE ELSEWHERE'
-    _WATCHED.clear()
-    if mark.exists() or ran:
+    if mark.exists() or _RAN:
         mark.unlink(missing_ok=True)
-        outcome = f'RAN {ran}'
+        outcome = f'RAN {_RAN}'
     return outcome
-
-
-_WATCHED: list[list[str]] = []
-
-
-def _audit(event: str, _: Any) -> None:
-    if event in SPEAKING:
-        for ran in _WATCHED:
-            ran.append(event)
-
-
-def table(mark: Path, folder: Path) -> dict[str, Counter[str]]:
-    """Every file to every reader: how often which end, by reader."""
-    warnings.simplefilter('ignore')
-    logging.disable(logging.WARNING)
-    files = [*pickles(folder, mark), *texts(mark)]
-    return {
-        name: Counter(
-            attempt(read, file, content, mark) for _, content in files
-        )
-        for name, (file, read) in readers().items()
-    }
 
 
 def tools(mark: Path, folder: Path) -> Iterator[tuple[str, str]]:
     """The commands with a few files; how each ended."""
-
-    def run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *arguments],
-            cwd=folder,
-            env={
-                **os.environ,
-                'PYTHONPATH': str(ROOT),
-                'BIMM_CONTOURS': 'sobel',
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    run('prepare_quickstart_data', 'work_dirs/quickstart/data')
+    data = 'work_dirs/quickstart/data'
+    run_tool('prepare_quickstart_data', data, cwd=folder)
     evil = calls(mark)['os.system']
     torch.save({'state_dict': {'x': evil}, 'meta': {}}, folder / 'evil.pth')
     (folder / 'evil.npz').write_bytes(pickle.dumps(evil))
@@ -291,22 +257,19 @@ def tools(mark: Path, folder: Path) -> Iterator[tuple[str, str]]:
         'test_dataloader = {{_base_.val_dataloader}}\n'
         'test_evaluator = {{_base_.val_evaluator}}\n'
     )
-    for tool, *arguments in (
-        ('train', 'toy.py', '--resume', 'evil.pth'),
-        ('train', 'toy.py', '--cfg-options', 'load_from=evil.pth'),
-        ('test', 'toy.py', 'evil.pth'),
-        ('visualize', 'toy.py', 'evil.pth', '--out', 'out'),
-        ('probe', 'evil.npz', 'evil.npz'),
-        (
-            *('extract_contours', 'work_dirs/quickstart/data', '--out', 'out'),
-            *('--detector', 'sam', '--weights', 'evil.pth'),
-        ),
+    for command in (
+        'train toy.py --resume evil.pth',
+        'train toy.py --cfg-options load_from=evil.pth',
+        'test toy.py evil.pth',
+        'visualize toy.py evil.pth --out out',
+        'probe evil.npz evil.npz',
+        f'extract_contours {data} --out out --detector sam --weights evil.pth',
     ):
-        done = run(tool, *arguments)
+        done = run_tool(*command.split(), cwd=folder)
         said = (done.stderr.strip() or '(nothing)').splitlines()
         ran = ', RAN' if mark.exists() else ''
-        lines = 'a traceback' if 'Traceback' in done.stderr else said[-1]
-        yield f'{tool} {arguments[1]}', f'{done.returncode}{ran}: {lines}'
+        last = 'a traceback' if 'Traceback' in done.stderr else said[-1]
+        yield command, f'{done.returncode}{ran}: {last}'
 
 
 def main() -> int:
@@ -315,15 +278,19 @@ def main() -> int:
     parser.add_argument('--tools', action='store_true', help='also the tools')
     args = parser.parse_args()
     sys.addaudithook(_audit)
+    warnings.simplefilter('ignore')
+    logging.disable(logging.WARNING)
     bad = 0
     with tempfile.TemporaryDirectory() as name:
         folder, mark = Path(name), Path(name, 'mark')
-        print('| reader | read | refused | other |\n| --- | --- | --- | --- |')
-        for reader, found in table(mark, folder).items():
-            known = [found.pop(key, 0) for key in ('read', 'refused')]
-            other = '; '.join(f'{n} x {text}' for text, n in found.items())
-            print(f'| {reader} | {known[0]} | {known[1]} | {other} |')
-            bad += found.total()
+        files = [*pickles(mark), *texts(mark)]
+        print_head('reader', 'read', 'refused', 'other')
+        for reader, (file, read) in readers().items():
+            ends = Counter(attempt(read, file, x, mark) for x in files)
+            known = [ends.pop(key, 0) for key in ('read', 'refused')]
+            other = '; '.join(f'{n} x {text}' for text, n in ends.items())
+            print_row(reader, *known, other)
+            bad += ends.total()
         for command, end in tools(mark, folder) if args.tools else ():
             print(f'{command}: {end}')
             bad += 'traceback' in end or 'RAN' in end or end[0] == '0'

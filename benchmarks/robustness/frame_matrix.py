@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import av
 import numpy as np
 
+from benchmarks.robustness.common import print_head, print_row
 from benchmarks.robustness.numbered import number, write
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
@@ -115,24 +117,20 @@ def main() -> None:
     args = parser.parse_args()
     av.logging.set_level(av.logging.PANIC)
     os.environ['SVT_LOG'] = '0'  # AV1's encoder writes pages
-    print('| container | codec | B-frames | variable rate | frames | decord |')
-    print('| --- | --- | --- | --- | --- | --- |')
+    print_head('container', 'codec', 'B-frames', 'variable rate', 'frames',
+               'decord')  # fmt: skip
     right = wrong = 0
+    kinds = product(CONTAINERS, CODECS, (False, True), (False, True))
     with tempfile.TemporaryDirectory() as folder:
-        for ending in CONTAINERS:
-            for codec in CODECS:
-                for b_frames in (False, True):
-                    for variable in (False, True):
-                        path = Path(folder) / f'a.{ending}'
-                        if not encode(path, codec, b_frames, variable):
-                            continue
-                        said = judge(path)
-                        right += said.startswith('right')
-                        wrong += 'WRONG' in said
-                        row = [ending, codec, b_frames, variable, said]
-                        if args.decord:
-                            row.append(read_by_decord(path))
-                        print('|', ' | '.join(map(str, row)), '|', flush=True)
+        for ending, codec, b_frames, variable in kinds:
+            path = Path(folder) / f'a.{ending}'
+            if not encode(path, codec, b_frames, variable):
+                continue
+            said = judge(path)
+            right += said.startswith('right')
+            wrong += 'WRONG' in said
+            theirs = read_by_decord(path) if args.decord else ''
+            print_row(ending, codec, b_frames, variable, said, theirs)
         path = Path(folder) / 'a.mp4'
         encode(path, 'libx264', True, False)
         print('cut at frame 30, no re-encoding:', judge(cut(path, 30), 30))

@@ -2,7 +2,7 @@
 
     python -m benchmarks.robustness.kill_training [--kills 10]
 
-Every family of configs at toy size, in one process and in two (gloo): one run
+Every kind of config at toy size, in one process and in two (gloo): one run
 is not disturbed; another is killed (SIGKILL) ten times at random moments,
 while it is built, trains, validates or saves, and resumed each time. Every
 loss of every step, every validation and the last weights must be equal bit
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -26,15 +25,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from benchmarks.robustness.toy_runs import FAMILIES, make_data, toy_config
+from benchmarks.robustness.common import (
+    FORK,
+    print_head,
+    print_row,
+    send_output,
+)
+from benchmarks.robustness.toy_runs import KINDS, make_runs
+from bimm_mm.apis.config import load_config
 from bimm_mm.apis.launch import build_runner
 from bimm_mm.engine import newest_checkpoint
 from bimm_mm.utils.safe_load import read_checkpoint
-
-_FORK = multiprocessing.get_context('fork')  # the libraries are imported once
+from tests.toy_configs import nested_dicts
 
 
 class Record(Hook):
@@ -47,52 +53,69 @@ class Record(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any, outputs: Any
     ) -> None:
         """Write what a step gave."""
-        values = {k: float(v) for k, v in outputs.items()}
-        values['lr'] = runner.optim_wrapper.param_groups[0]['lr']
+        rate = runner.optim_wrapper.param_groups[0]['lr']
+        values = {**outputs, 'lr': rate}
         self._write(runner, f'train {runner.iter + 1}', values)
 
     def after_val_epoch(self, runner: Any, metrics: Any) -> None:
         """Write what a validation gave."""
-        values = {k: float(v) for k, v in metrics.items()}
-        self._write(runner, f'val {runner.iter}', values)
+        self._write(runner, f'val {runner.iter}', metrics)
 
     def _write(self, runner: Any, name: str, values: dict) -> None:
         if runner.rank == 0:
-            line = json.dumps([name, values, time.monotonic()])
+            exact = {key: float(value) for key, value in values.items()}
             with self.path.open('a') as file:
-                file.write(line + '\n')
+                file.write(json.dumps([name, exact, time.monotonic()]) + '\n')
 
 
-def train(
-    family: str, data: Path, folder: Path, rank: int, size: int, port: int
-) -> None:
+def read_config(path: Path) -> Config:
+    """A toy run of three epochs, which keeps one checkpoint."""
+    cfg = load_config(path)
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+    cfg.train_dataloader.num_workers = 1
+    by_iter = 'max_iters' in cfg.train_cfg
+    if by_iter:
+        cfg.train_cfg.update(max_iters=12, val_interval=4)
+    else:
+        cfg.train_cfg.max_epochs = 3
+    cfg.param_scheduler = [
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2),
+        dict(type='CosineAnnealingLR', begin=2, by_epoch=False),
+    ]
+    cfg.default_hooks.checkpoint.update(
+        interval=4 if by_iter else 1, max_keep_ckpts=1
+    )
+    for node in nested_dicts(cfg.model):
+        if node.get('type') == 'SyncBN':  # of GPUs only
+            node['type'] = 'BN'
+    cfg.resume = True
+    return cfg
+
+
+def train(config: Path, folder: Path, rank: int, size: int, port: int) -> None:
     """Train in a forked process, as tools/train.py --resume does."""
     os.setpgid(0, 0)
-    log = os.open(folder / f'log{rank}.txt', os.O_WRONLY | os.O_CREAT)
-    os.lseek(log, 0, os.SEEK_END)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    os.chdir(config.parent)
+    send_output(folder / f'log{rank}.txt')
     values: dict[str, Any] = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=size)
     values |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     os.environ.update({k: str(v) for k, v in values.items()})
-    cfg = toy_config(family, data, folder)
-    cfg.resume = True
+    cfg = read_config(config)
+    cfg.work_dir = str(folder)
     runner = build_runner(cfg, launcher='pytorch' if size > 1 else 'none')
     runner.register_hook(Record(folder / 'record.txt'), priority='HIGHEST')
     runner.train()
     os._exit(0)  # what the parent does at its exit is not to be done here
 
 
-def start(family: str, data: Path, folder: Path, size: int) -> list[Any]:
+def start(config: Path, folder: Path, size: int) -> list[Any]:
     """Start the processes of a run."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     processes = [
-        _FORK.Process(
-            target=train, args=(family, data, folder, rank, size, port)
-        )
+        FORK.Process(target=train, args=(config, folder, rank, size, port))
         for rank in range(size)
     ]
     for process in processes:
@@ -113,19 +136,17 @@ def finish(processes: list[Any], seconds: float | None = None) -> bool:
             process.kill()
     for process in processes:
         process.join()
-    if running:
-        return False
     codes = [process.exitcode for process in processes]
-    if any(codes):
+    if any(codes) and not running:
         raise RuntimeError(f'a run ended with {codes}')
-    return True
+    return not running
 
 
-def wait_for_step(folder: Path, lines: int, processes: list[Any]) -> None:
+def wait_for_step(folder: Path, processes: list[Any]) -> None:
     """Until a run has trained or validated, or has ended."""
-    record = folder / 'record.txt'
+    lines = len(read(folder))
     while all(process.is_alive() for process in processes):
-        if record.exists() and record.read_text().count('\n') > lines:
+        if len(read(folder)) > lines:
             return
         time.sleep(0.02)
 
@@ -138,10 +159,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def read(folder: Path) -> list[list[Any]]:
-    """The lines of a run's record."""
+    """The whole lines of a run's record."""
     path = folder / 'record.txt'
     text = path.read_text() if path.exists() else ''
-    return [json.loads(line) for line in text.splitlines()]
+    whole = text[: text.rfind('\n') + 1]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def compare(whole: Path, killed: Path) -> list[str]:
@@ -158,27 +180,25 @@ def compare(whole: Path, killed: Path) -> list[str]:
     return wrong + [k for k in theirs if not torch.equal(ours[k], theirs[k])]
 
 
-def measure(family: str, data: Path, size: int, kills: int) -> str:
-    """One row of the table."""
-    folder = data / f'{family}-{size}'.replace(', ', '-')
-    folder.mkdir()
+def measure(config: Path, size: int, kills: int) -> None:
+    """Print one row of the table."""
+    folder = config.parent / f'{config.stem}-{size}'
     whole = folder / 'whole'
     begin = time.monotonic()
-    finish(start(family, data, whole, size))
+    finish(start(config, whole, size))
     times = [when for _, _, when in read(whole)]
     build, epoch = times[0] - begin, (times[-1] - times[0]) / 3
     done, runs, wrong, rows = 0, 0, list[str](), 0
     while done < kills or not runs:
         killed = folder / f'killed{runs}'
         while True:
-            lines = len(read(killed))
-            processes = start(family, data, killed, size)
+            processes = start(config, killed, size)
             wait = None
             if done < kills:
                 # Every fourth one while it is built or resumed.
                 wait = random.uniform(0, build)
                 if random.random() < 0.75:
-                    wait_for_step(killed, lines, processes)
+                    wait_for_step(killed, processes)
                     wait = random.uniform(0, 1.5 * epoch)
             if finish(processes, wait):
                 break
@@ -187,36 +207,33 @@ def measure(family: str, data: Path, size: int, kills: int) -> str:
         wrong += compare(whole, killed)
         rows += len(read(killed))
     for line in wrong[:3]:
-        print(f'{family}, {size} process(es): {line}', file=sys.stderr)
-    repeated = rows - runs * len(times)
+        print(f'{config.stem}, {size} process(es): {line}', file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=bool(wrong))
     equal = 'equal' if not wrong else f'**{len(wrong)} differences**'
-    return (
-        f'| {family} | {size} | {done} | {runs} | {runs * len(times)} | '
-        f'{repeated} | {equal} |'
-    )
+    lines = runs * len(times)
+    print_row(config.stem, size, done, runs, lines, rows - lines, equal)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--kills', type=int, default=10)
-    parser.add_argument('--families', nargs='+', default=list(FAMILIES))
-    parser.add_argument('--processes', nargs='+', type=int, default=[1, 2])
-    parser.add_argument('--seed', type=int, default=0)
+    add = parser.add_argument
+    add('--kills', type=int, default=10)
+    add('--kinds', nargs='+', default=list(KINDS), choices=list(KINDS))
+    add('--processes', nargs='+', type=int, default=[1, 2])
+    add('--seed', type=int, default=0)
     args = parser.parse_args()
     random.seed(args.seed)
     torch.set_num_threads(1)
-    print('| family | processes | kills | runs | losses and metrics | '
-          'of them repeated | killed against not killed |')  # fmt: skip
-    print('| --- | --- | --- | --- | --- | --- | --- |', flush=True)
+    print_head('kind', 'processes', 'kills', 'runs', 'losses and metrics',
+               'of them repeated', 'killed against not killed')  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        make_data(data)
-        for family in args.families:
-            toy_config(family, data, data)
+        make_runs(Path(folder))
+        for kind in args.kinds:
+            path = Path(folder) / f'{kind}.py'
+            read_config(path)  # imports what the forked processes need
             for size in args.processes:
-                print(measure(family, data, size, args.kills), flush=True)
+                measure(path, size, args.kills)
 
 
 if __name__ == '__main__':

@@ -31,14 +31,6 @@ DATASET = {
     'videos': 'mmaction.VideoDataset',
     'images': 'mmpretrain.CustomDataset',
 }
-STEPS: dict[str, list[dict]] = {
-    'videos': [
-        {'type': 'bimm_mm.VideoInit'},
-        {'type': 'mmaction.SampleFrames', 'clip_len': 8, 'frame_interval': 4},
-        {'type': 'bimm_mm.VideoDecode'},
-    ],
-    'images': [{'type': 'mmcv.LoadImageFromFile'}],
-}
 
 
 def write(folder: Path, kind: str) -> list[Path]:
@@ -46,10 +38,7 @@ def write(folder: Path, kind: str) -> list[Path]:
     folder.mkdir()
     source = folder.parent / f'sound_{kind}'
     source.mkdir()
-    if kind == 'videos':
-        sound = damaged.write_sound_videos(source)
-    else:
-        sound = damaged.write_sound_images(source)
+    sound = damaged.write_sound(source, kind)
     files = []
     for number in range(SOUND):
         original = sound[number % len(sound)]
@@ -84,7 +73,8 @@ def resident(process: int) -> float:
 
 def load(listed: Path, kind: str) -> DataLoader:
     """A loader of one worker that lives through all epochs."""
-    decode = {'type': 'bimm_mm.SafeDecode', 'transforms': STEPS[kind]}
+    steps = damaged.DECODING[kind]
+    decode = {'type': 'bimm_mm.SafeDecode', 'transforms': steps}
     dataset = DATASETS.build(
         dict(
             type='bimm_mm.ResilientDataset',
@@ -125,7 +115,7 @@ def main() -> None:
     args = parser.parse_args()
     av.logging.set_level(av.logging.PANIC)
     with tempfile.TemporaryDirectory() as top:
-        for kind in STEPS:
+        for kind in DATASET:
             files = write(Path(top) / kind, kind)
             listed = Path(top) / f'{kind}.txt'
             listed.write_text(''.join(f'{path} 0\n' for path in files))

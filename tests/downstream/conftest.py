@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +13,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, free_port, run_command
+
 # A few steps of stage 2 alone instead of some hundred of both.
 _SHORT = (
     'model.ventral_checkpoint=None',
@@ -33,27 +32,9 @@ _SHORT = (
 def _run(script: str, *arguments, cwd: Path) -> subprocess.CompletedProcess:
     """Run a script of tools/ with this test's Python; it must succeed."""
     program = 'bash' if script.endswith('.sh') else sys.executable
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    done = subprocess.run(
-        [program, ROOT / 'tools' / script, *map(str, arguments)],
-        cwd=cwd,
-        env={
-            **os.environ,
-            'OMP_NUM_THREADS': '1',
-            'BIMM_CONTOURS': 'sobel',
-            'CUDA_VISIBLE_DEVICES': '-1',
-            # What the launchers ask for.
-            'VIRTUAL_ENV': sys.prefix,
-            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            'PORT': str(port),
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    env = dict(BIMM_CONTOURS='sobel', PORT=free_port())
+    path = ROOT / 'tools' / script
+    done = run_command(program, path, *arguments, cwd=cwd, **env)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done
 

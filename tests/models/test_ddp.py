@@ -1,28 +1,21 @@
 """Two gloo processes compute what one does with the joined batch."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
+from tests.processes import ROOT, run_command
+
 SCRIPT = Path(__file__).with_name('one_step.py')
 
 
 def _run(processes, configs, out):
-    command = [
-        *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-        *(f'--nproc_per_node={processes}', str(SCRIPT), configs, out),
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env={**os.environ, 'PYTHONPATH': str(SCRIPT.parents[2])},
+    torchrun = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
+    done = run_command(
+        *(*torchrun, f'--nproc_per_node={processes}', SCRIPT, configs, out),
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out, weights_only=True)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from mmpretrain.models.backbones import VisionTransformer
-from torch.utils.flop_counter import FlopCounterMode
 
 from bimm_mm.models import BIMMVisionTransformer, MaskTokenViT
-from bimm_mm.models.layers.transformer import position_table
 
 ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}
 
@@ -30,32 +27,6 @@ def draw(encoder, visible=5, batch=2):
     t, h, w = encoder.grid()
     order = [torch.randperm(t * h * w)[:visible] for _ in range(batch)]
     return x, torch.stack(order)
-
-
-@pytest.mark.parametrize('make', [image_encoder, video_encoder])
-@pytest.mark.parametrize('with_cls_token', [True, False])
-def test_masked_mode_is_convolution_positions_gather_blocks(
-    make, with_cls_token
-):
-    encoder = make(with_cls_token=with_cls_token, out_type='raw')
-    x, visible = draw(encoder)
-    conv = encoder.patch_embed.proj
-    full = conv(x) if encoder.video else conv(x[:, :, 0])
-    full = full.flatten(2).transpose(1, 2)
-    full = full + position_table(encoder.grid(), 48, video=encoder.video)
-    tokens = torch.stack([full[b, visible[b]] for b in range(2)])
-    if with_cls_token:
-        cls_token = encoder.cls_token.expand(2, 1, 48)
-        tokens = torch.cat([cls_token, tokens], 1)
-    expected = {}
-    for number, block in enumerate(encoder.blocks, start=1):
-        expected[number] = tokens = block(tokens)
-    expected[3] = F.layer_norm(
-        tokens, (48,), encoder.norm.weight, encoder.norm.bias, 1e-6
-    )
-    features = encoder.encode(x, visible, [1, 2, 3])
-    assert list(features) == [1, 2, 3]
-    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_blocks_after_the_last_tap_do_not_run():
@@ -99,36 +70,27 @@ def test_learned_positions_start_from_the_computed_ones():
     assert learned.get_layer_depth('backbone.pos_embed') == (0, 5)
 
 
-def test_recomputing_blocks_gives_the_same_gradients():
+def test_recomputing_blocks_keeps_less_and_gives_the_same_gradients():
     plain = video_encoder(drop_path_rate=0.5)
     frugal = video_encoder(drop_path_rate=0.5, with_cp=True)
     frugal.load_state_dict(plain.state_dict())
     x, visible = draw(plain, batch=8)
-    grads = []
+    grads, kept = [], []
+
+    def pack(tensor):
+        kept[-1] += tensor.nbytes
+        return tensor
+
     for encoder in (plain, frugal):
         torch.manual_seed(0)
-        encoder.encode(x, visible, [3])[3].square().sum().backward()
+        kept.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            tokens = encoder.encode(x, visible, [3])[3]
+        tokens.square().sum().backward()
         grads.append([p.grad for p in encoder.parameters()])
     for one, other in zip(*grads, strict=True):
         assert torch.equal(one, other)
-
-
-def test_recomputing_saves_activations():
-    """Fewer bytes are kept for the backward pass."""
-    kept = {}
-    for with_cp in (False, True):
-        encoder = video_encoder(with_cp=with_cp)
-        x, visible = draw(encoder)
-        sizes = []
-
-        def pack(tensor, sizes=sizes):
-            sizes.append(tensor.nbytes)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            encoder.encode(x, visible, [3])
-        kept[with_cp] = sum(sizes)
-    assert kept[True] < kept[False] / 2
+    assert kept[1] < kept[0] / 2
 
 
 @pytest.mark.parametrize('make', [image_encoder, video_encoder])
@@ -224,19 +186,6 @@ def test_vectors_are_class_token_and_mean_of_the_others(with_cls_token):
     if with_cls_token:
         encoder.out_type = 'cls_token'
         assert torch.equal(encoder(x)[0], raw[:, 0])
-
-
-# Table 4 of the paper, for 16 x 224 x 224: a "FLOP" is a multiply-add there.
-@pytest.mark.parametrize(('arch', 'giga'), [('base', 180), ('large', 597)])
-def test_video_encoder_costs_what_the_paper_says(arch, giga):
-    with torch.device('meta'):
-        encoder = BIMMVisionTransformer(
-            arch, num_frames=16, tubelet_size=2, out_type='cls_token'
-        )
-        x = torch.zeros(1, 3, 16, 224, 224)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        encoder(x)
-    assert counter.get_total_flops() / 2e9 == pytest.approx(giga, rel=0.01)
 
 
 def test_mask_token_encoder_is_finetuned_as_the_plain_one(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import signal
 import subprocess
@@ -16,8 +15,7 @@ import cv2
 import pytest
 
 from bimm_mm.utils.shrunk import Video
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -68,32 +66,6 @@ def quickstart_data(tmp_path_factory) -> Path:
         command = [sys.executable, str(ROOT / 'tools' / name), *arguments]
         subprocess.run(command, cwd=folder, check=True, timeout=120)
     return folder
-
-
-@pytest.fixture
-def run_tool() -> Callable[..., subprocess.CompletedProcess]:
-    """Run a script of tools/ and capture what it says."""
-
-    def run(*command: str, cwd: Path, **env: str):
-        return subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            # This test's own environment, whether activated or not.
-            env={
-                **os.environ,
-                'VIRTUAL_ENV': sys.prefix,
-                'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-                'OMP_NUM_THREADS': '1',
-                'CUDA_VISIBLE_DEVICES': '-1',
-                **env,
-            },
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-
-    return run
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, free_port, run_command
+
 JOINT = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
 
 # The toy, smaller still: two epochs of four steps, one clip per process.
@@ -55,12 +55,6 @@ class Killer(Hook):
 """
 
 
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
-
-
 def _losses(work_dir: Path, run: int) -> dict[int, dict[str, float]]:
     """Losses by step of the given run in a work directory."""
     path = sorted(work_dir.glob('*/vis_data/scalars.json'))[run]
@@ -73,19 +67,19 @@ def _losses(work_dir: Path, run: int) -> dict[int, dict[str, float]]:
 
 
 @pytest.fixture
-def launch(run_tool, quickstart_data):
+def launch(quickstart_data):
     (quickstart_data / 'killer.py').write_text(KILLER)
     (quickstart_data / 'tiny.py').write_text(CONFIG)
 
     def run(script: str, *arguments: str | Path, **env: str):
-        return run_tool(
+        return run_command(
             'bash',
             ROOT / 'tools' / script,
             'tiny.py',
             *arguments,
             cwd=quickstart_data,
             PYTHONPATH=str(quickstart_data),
-            PORT=_free_port(),
+            PORT=free_port(),
             **env,
         )
 
@@ -124,11 +118,11 @@ def test_killed_and_resumed_equals_uninterrupted(launch, tmp_path):
     assert 0 < metrics['dorsal_MT/mse'] < 100
 
 
-def test_slurm_gets_a_task_per_gpu(run_tool, tmp_path):
+def test_slurm_gets_a_task_per_gpu(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
-    result = run_tool(
+    result = run_command(
         *('bash', ROOT / 'tools' / 'slurm_train.sh'),
         *('part', 'job', 'a.py', 'out dir', '--resume'),
         cwd=tmp_path,
@@ -150,26 +144,25 @@ def test_slurm_gets_a_task_per_gpu(run_tool, tmp_path):
     assert words[-2:] == ['--launcher=slurm', '--resume']
 
 
-def test_wrong_call_shows_the_usage(run_tool, tmp_path):
+def test_wrong_call_shows_the_usage(tmp_path):
     for name, words in (
         ('dist_train', 'dist_train.sh CONFIG GPUS'),
         ('dist_test', 'dist_test.sh CONFIG CHECKPOINT GPUS'),
         ('slurm_train', 'slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR'),
     ):
         script = ROOT / 'tools' / f'{name}.sh'
-        result = run_tool('bash', script, 'only_one', cwd=tmp_path)
+        result = run_command('bash', script, 'only_one', cwd=tmp_path)
         assert result.returncode == 2
         assert words in result.stderr
 
 
-def test_processes_without_torchrun_are_told(run_tool, quickstart_data):
-    result = run_tool(
+def test_processes_without_torchrun_are_told(quickstart_data):
+    result = run_command(
         'python',
         ROOT / 'tools' / 'train.py',
         JOINT,
         '--launcher=slurm',
         cwd=quickstart_data,
-        PYTHONPATH=str(ROOT),
     )
     assert result.returncode == 2
     assert 'must be started by torchrun' in result.stderr

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bimm_mm.apis.feature_file import read_features
+from tests.processes import ROOT, run_command
 
-ROOT = Path(__file__).resolve().parents[2]
 # UCF101's config at toy size, with a pipeline that expects no damaged video.
 CONFIG = f"""
 _base_ = {str(ROOT / 'configs/downstream/ucf101/finetune_ucf101.py')!r}
@@ -114,13 +114,13 @@ def test_mistakes_end_in_one_line(extract, tmp_path, arguments, message):
 
 
 @pytest.mark.slow
-def test_two_processes_write_what_one_writes(extract, run_tool, tmp_path):
+def test_two_processes_write_what_one_writes(extract, tmp_path):
     extract('none', '--out', 'one.npz')
     tool = str(ROOT / 'tools' / 'extract_features.py')
-    done = run_tool(
+    done = run_command(
         sys.executable, '-m', 'torch.distributed.run', '--standalone',
         '--nproc-per-node=2', tool, 'tiny.py', 'none', '--out', 'two.npz',
-        '--launcher', 'pytorch', cwd=tmp_path, PYTHONPATH=str(ROOT),
+        '--launcher', 'pytorch', cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (read_features(f'{name}.npz') for name in ('one', 'two'))
