@@ -104,17 +104,6 @@ def test_it_differs_in_what_it_is_about(name):
     assert not [key for key in changed if not key.startswith(keys)]
 
 
-def test_epochs():
-    for name, epochs in {
-        DEFAULT: 800,
-        'ablation_videomae': 1600,
-        'schedule_k400_1600': 1600,
-        'schedule_ucf101_3200': 3200,
-        'schedule_videomae_k400_1600': 1600,
-    }.items():
-        assert CONFIGS[name]['train_cfg']['max_epochs'] == epochs
-
-
 @pytest.mark.parametrize(
     ('name', 'taps', 'shared'),
     [
