@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from bimm_mm.registry import DATASETS
 from projects.paper_tables import leaderboard
