@@ -5,6 +5,7 @@ from typing import Any
 
 _MODULES = {
     'config': ('load_config',),
+    'convert': ('convert_checkpoint',),
     'curves': ('read_progress', 'read_scalars', 'save_curves'),
     'feature_file': (
         'Features',

@@ -114,7 +114,7 @@ def write_provenance(runner: Runner, dataset: Dataset) -> None:
     device = torch.cuda.get_device_name() if cuda else 'CPU'
     record = {
         'command': shlex.join(['python', *sys.argv]),
-        'revision': _revision(),
+        'revision': find_revision(),
         'machine': f'{get_world_size()} x {device}, torch {torch.__version__}',
         'samples': len(dataset),  # type: ignore[arg-type]
         'config': runner.cfg.to_dict(),
@@ -123,7 +123,7 @@ def write_provenance(runner: Runner, dataset: Dataset) -> None:
     write_text(text, Path(runner.log_dir) / 'provenance.json')
 
 
-def _revision() -> str:
+def find_revision() -> str:
     """Version and git revision of this code; '-dirty' where it was changed."""
     describe = ['git', '-C', str(_ROOT), 'describe', '--always', '--dirty']
     if not (_ROOT / '.git').exists():

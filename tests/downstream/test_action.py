@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from mmengine.registry import init_default_scope
 from bimm_mm.apis import read_scalars
 from bimm_mm.datasets import SampleKey
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
+from tests import official_forms
 from tests.toy_configs import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,6 +183,41 @@ def test_uniform_sampling_trains_and_tests(
     work = tmp_path / 'work'
     assert len(_losses(work)) == 8
     _check_result(evaluate(config, work / 'epoch_2.pth'))
+
+
+@pytest.mark.slow
+def test_a_file_of_videomae_is_finetuned_as_it_is(
+    shrink, toy_config, run_script, tmp_path
+):
+    """As its script writes it, with its arguments, by the config of K400."""
+    form = official_forms.videomae()
+    args = argparse.Namespace(lr=1.5e-4, opt_betas=[0.9, 0.95], device='cuda')
+    file = tmp_path / 'videomae.pth'
+    torch.save(dict(model=form.state, optimizer={}, epoch=3, args=args), file)
+
+    def change(cfg: Config) -> None:
+        shrink(cfg)
+        cfg.model.backbone.update(arch=official_forms.ARCH, patch_size=16)
+        cfg.model.cls_head.in_channels = official_forms.DIM
+
+    config = toy_config(_path('k400'), change)
+    model = 'model.backbone.'
+    options = (
+        f'{model}init_cfg.checkpoint={file}',
+        f'{model}with_cls_token=False',
+        f'{model}out_type=avg',
+    )
+    run_script(
+        'train.py', config, '--work-dir=w', '--amp', '--cfg-options', *options
+    )
+    work = tmp_path / 'w'
+    (log,) = work.glob('*/*.log')
+    said = log.read_text()
+    assert 'encoder: 52 of 52 tensors from' in said
+    assert 'left out: decoder.blocks, decoder.head, decoder.norm, enc' in said
+    losses = list(read_scalars(work)['loss_cls'].values())
+    assert len(losses) == 8
+    assert losses[0] == pytest.approx(math.log(CLASSES), abs=0.01)
 
 
 @pytest.mark.slow

@@ -1,8 +1,13 @@
-"""How other projects name the weights of a ViT: one table for all."""
+"""How other projects name the weights of a ViT, and what their forms hold.
+
+One table for both directions: :mod:`convert` reads these names,
+:mod:`export` writes them.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 # Our name and theirs of a module or parameter; # is the number of a block.
 Names = tuple[tuple[str, str], ...]
@@ -48,7 +53,7 @@ _HF5_BLOCK = {
     'mlp': 'mlp',
 }
 _PROJECTION = ('patch_embed.proj', 'patch_embed.projection')
-_HF: Names = (
+_HF_TOP: Names = (
     ('patch_embed.proj', 'embeddings.patch_embeddings.projection'),
     ('cls_token', 'embeddings.cls_token'),
     ('mask_token', 'embeddings.mask_token'),
@@ -57,19 +62,21 @@ _HF: Names = (
 )
 # The names of an encoder, by who uses them. What stands in none of the pairs
 # is called the same. Of each file, exactly one of these has to fit.
+TIMM, HF = 'timm, MAE, VideoMAE', 'transformers'
+OPENMMLAB = 'mmpretrain, mmsegmentation'
 ENCODERS: dict[str, Names] = {
-    'timm, MAE, VideoMAE': (),
+    TIMM: (),
     'mmaction2': (_PROJECTION, *_blocks('blocks', 'blocks', _MMACTION_BLOCK)),
-    'mmpretrain, mmsegmentation': (
+    OPENMMLAB: (
         _PROJECTION,
         ('norm', 'ln1'),
         ('fc_norm', 'ln2'),
         *_blocks('blocks', 'layers', _MMPRETRAIN_BLOCK),
     ),
     # Files of the hub, and of save_pretrained.
-    'transformers': (*_HF, *_blocks('blocks', 'encoder.layer', _HF_BLOCK)),
+    HF: (*_HF_TOP, *_blocks('blocks', 'encoder.layer', _HF_BLOCK)),
     # What state_dict() says of ViT and ViTMAE from version 5 on.
-    'transformers 5': (*_HF, *_blocks('blocks', 'layers', _HF5_BLOCK)),
+    'transformers 5': (*_HF_TOP, *_blocks('blocks', 'layers', _HF5_BLOCK)),
 }
 # Patterns and replacements: names that single projects have beside those.
 ALIASES = (
@@ -86,6 +93,70 @@ FOREIGN = re.compile(
     r'|pos_embed|pos_embed_\w+|dec_pos_embed\w*|mask_token\w*)(\..*)?'
     r'|.*\.relative_position_(index|bias_table)'
 )
+
+
+class Format(NamedTuple):
+    """A form that :func:`bimm_mm.apis.convert_checkpoint` writes.
+
+    Those of videos have no class token, no bias of keys and none between
+    encoder and decoder, as VideoMAE.
+    """
+
+    names: str  # key of ENCODERS
+    video: bool
+    decoder: Names = ()  # none if the form has no place for one
+    prefix: str = ''  # before the names of the encoder
+    container: str = ''  # key of .pth files that holds the weights
+    mae: bool = False  # needs a class token and square pictures
+    table: bool = True  # whether positions are part of the file
+
+    @property
+    def split_qkv(self) -> bool:
+        """Whether q, k and v are layers of their own."""
+        return self.names == HF
+
+    @property
+    def target_norm(self) -> str:
+        """That of the :class:`PixelTarget` that the decoder predicts."""
+        return 'videomae' if self.video else 'mae'
+
+
+_MAE: Names = (
+    ('decoder.embed', 'decoder_embed'),
+    ('decoder.mask_token', 'mask_token'),
+    ('decoder.pos_embed', 'decoder_pos_embed'),
+    ('decoder.norm', 'decoder_norm'),
+    ('decoder.pred', 'decoder_pred'),
+    ('decoder.blocks', 'decoder_blocks'),
+)
+_VIDEOMAE: Names = (
+    ('decoder.embed', 'encoder_to_decoder'),
+    ('decoder.mask_token', 'mask_token'),
+    ('decoder.pred', 'decoder.head'),
+)
+# Of two pairs that fit, the first counts.
+_HF_LAYERS = _blocks('decoder.blocks', 'decoder.decoder_layers', _HF_BLOCK)
+_HF_MAE: Names = (*_HF_LAYERS, *((a, f'decoder.{b}') for a, b in _MAE))
+_MMPRETRAIN: Names = (
+    ('decoder.norm', 'neck.ln1'),
+    *_blocks('decoder.blocks', 'neck.decoder_blocks', _MMPRETRAIN_BLOCK),
+    *((a, f'neck.{b}') for a, b in _MAE),
+)
+FORMATS = {
+    'mae': Format(TIMM, False, _MAE, container='model', mae=True),
+    'videomae': Format(
+        TIMM, True, _VIDEOMAE, 'encoder.', 'model', table=False
+    ),
+    'timm': Format(TIMM, False),
+    'hf-videomae': Format(
+        HF, True, (*_VIDEOMAE, *_HF_LAYERS), 'videomae.', table=False
+    ),
+    'hf-vitmae': Format(HF, False, _HF_MAE, 'vit.', mae=True),
+    'mmaction2': Format('mmaction2', True, (), 'backbone.', 'state_dict'),
+    'mmpretrain': Format(
+        OPENMMLAB, False, _MMPRETRAIN, 'backbone.', 'state_dict'
+    ),
+}
 
 
 def rename(key: str, names: Names, *, to_ours: bool) -> str:

@@ -91,6 +91,11 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
     return {_WRAPPERS.sub('', key): value for key, value in state.items()}
 
 
+def name_group(key: str) -> str:
+    """The first two names of a key: ``decoder.blocks``, ``ventral.head``."""
+    return '.'.join(re.split(r'\.\d', key)[0].split('.')[:2])
+
+
 def subtree(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries under ``prefix``, without it."""
     return {
@@ -257,9 +262,7 @@ def load_pretrained(
     )
     report = _positions(backbone)
     if converted.left:
-        # By the first two names: decoder.blocks, ventral.head, ...
-        stems = (re.split(r'\.\d', key)[0] for key in converted.left)
-        parts = sorted({'.'.join(x.split('.')[:2]) for x in stems})
+        parts = sorted({name_group(key) for key in converted.left})
         report += (
             f'; {len(converted.left)} tensors of the file are left out: '
             f'{", ".join(parts)}'
