@@ -7,7 +7,6 @@ import argparse
 import os
 import random
 import sys
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ from torchvision.utils import make_grid, save_image
 from bimm_mm.contours import ContourError, ContourFile, Manifest
 from bimm_mm.contours.jobs import is_image
 from bimm_mm.utils.files import write_any_name
-from bimm_mm.utils.shrunk import Video, read_small_image
+from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
+    VideoReader,
     media_file,
 )
 
@@ -44,10 +44,8 @@ def read_frame(file: ContourFile, path: str, index: int) -> np.ndarray:
     file.check_source(media_file(path))
     if is_image(path):
         return read_small_image(path, min(file.size))[0]
-    # Frames 0 and ``index``: no others are decoded.
-    limit = 2 if index else 1
-    with Video(path, stride=index or 1, side=min(file.size)) as video:
-        return next(islice(video.frames(), limit - 1, limit))
+    with VideoReader(path) as video:
+        return next(video.iterate([index], side=min(file.size)))
 
 
 def draw(path: Path, args: argparse.Namespace, manifest: Manifest) -> list:

@@ -30,17 +30,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from bimm_mm.apis.feature_file import Features
 from bimm_mm.datasets import SafeDecode
+from bimm_mm.datasets.transforms.formatting import find_label, find_path
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.reading import worker_deaths_named
-from bimm_mm.utils.video import (
-    UndecodableVideoError,
-    find_label,
-    find_path,
-)
+from bimm_mm.utils.video import UndecodableVideoError
 from bimm_mm.version import __version__
 
 POOLS = ('cls', 'avg')

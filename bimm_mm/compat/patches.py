@@ -328,31 +328,6 @@ def read_data_safely(module: ModuleType, run: Run) -> None:
         names.update({'load': load_safely} if 'load' in names else {})
 
 
-def take_sample_keys(module: ModuleType, run: Run) -> None:
-    """Let any dataset's augmentations follow from the sample's key.
-
-    MMEngine 0.10.7 draws them from the random numbers of a worker, which
-    begin anew where a run is resumed: it is another run from there on (no
-    upstream issue known). See ``bimm_mm.EpochSampler``.
-    """
-    run(module)
-    from bimm_mm.utils.random_state import SampleKey, seeded
-
-    def keyed(getitem: Callable[[Any, int], Any]) -> Callable[..., Any]:
-        def load(dataset: Any, index: int | SampleKey) -> Any:
-            if not isinstance(index, SampleKey):
-                return getitem(dataset, index)
-            with seeded(index.seed, index.epoch, index.sample):
-                return getitem(dataset, index.sample)
-
-        return load
-
-    for found in list(vars(module).values()):
-        own = getattr(found, '__module__', '') == module.__name__
-        if own and '__getitem__' in vars(found):
-            found.__getitem__ = keyed(found.__getitem__)
-
-
 def supply_missing_drn(module: ModuleType) -> None:
     """Supply what mmaction2 1.2.0's wheel forgot (mmaction2 #2714).
 
@@ -406,10 +381,7 @@ PATCHES: dict[str, Patch] = {
     'mmaction.datasets.transforms.loading': refuse_bad_frames,
     'mmseg.datasets.transforms.loading': refuse_bad_masks,
     'mmengine.config.config': cache_formatted_configs,
-    'mmengine.dataset.base_dataset': lambda module, run: check_datasets(
-        module, lambda _: take_sample_keys(module, run)
-    ),
-    'mmengine.dataset.dataset_wrapper': take_sample_keys,
+    'mmengine.dataset.base_dataset': check_datasets,
     'mmengine.fileio.backends.local_backend': write_files_whole,
     'mmengine.fileio.io': read_data_safely,
     'mmengine.logging.logger': log_any_name,

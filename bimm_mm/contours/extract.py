@@ -10,6 +10,7 @@ Shapes: N frames, h x w pixels of the shrunk frame.
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -34,10 +35,14 @@ from bimm_mm.contours.format import (
 )
 from bimm_mm.contours.jobs import Job
 from bimm_mm.utils.files import DRAFT
+from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
-from bimm_mm.utils.shrunk import Video, read_small_image
-from bimm_mm.utils.video import UndecodableVideoError, media_file
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    VideoReader,
+    media_file,
+)
 
 
 class ExtractionError(ValueError):
@@ -181,16 +186,20 @@ class Extractor:
     def _extract_video(self, path: str) -> Stats:
         config = self.config
         try:
-            with Video(path, stride=config.stride, side=config.side) as video:
+            with VideoReader(path, seconds=math.inf) as video:
+                indices = list(range(0, len(video), config.stride))
+                frames = video.iterate(indices, side=config.side)
+                batches = iter(lambda: list(islice(frames, config.batch)), [])
                 contours = (
                     contour
-                    for batch in video.batches(config.batch)
-                    for contour in self._detect(batch, path)
+                    for batch in batches
+                    for contour in self._detect(np.stack(batch), path)
                 )
+                height, width, _ = next(video.iterate([0])).shape
                 source = fingerprint(
-                    video.file, size=video.size, frame_count=video.frame_count
+                    video.file, size=(height, width), frame_count=len(video)
                 )
-                return self._write(path, contours, video.indices, source)
+                return self._write(path, contours, indices, source)
         except (UndecodableVideoError, OSError) as error:
             return _failed(path, error)
 

@@ -11,7 +11,12 @@ from bimm_mm.datasets.samplers import (
     EpochSampler,
     MixedBatchSampler,
 )
-from bimm_mm.datasets.transforms.formatting import PackClipInputs
+from bimm_mm.datasets.transforms.formatting import (
+    PackClipInputs,
+    RepeatCrops,
+    RepeatSamples,
+    SafeDecode,
+)
 from bimm_mm.datasets.transforms.loading import (
     AppendFollowing,
     EnsureMinSize,
@@ -22,14 +27,9 @@ from bimm_mm.datasets.transforms.loading import (
 )
 from bimm_mm.datasets.transforms.processing import (
     GTBoxesOnly,
+    PerClip,
     ResizeToPatchMultiple,
     StillClip,
-)
-from bimm_mm.datasets.transforms.wrappers import (
-    PerClip,
-    RepeatCrops,
-    RepeatSamples,
-    SafeDecode,
 )
 from bimm_mm.datasets.wrappers import (
     DatasetWrapper,

@@ -8,7 +8,6 @@ mean average precision of 0, or fail after the first epoch.
 from __future__ import annotations
 
 import logging
-import os.path as osp
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from mmengine.logging import print_log
 
 from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.video import media_name, media_path
 
 
 @DATASETS.register_module()
@@ -36,19 +34,19 @@ class AVAKeyframeDataset(DatasetWrapper):
         dataset: Config of the ``AVADataset``.
 
     Raises:
-        FileNotFoundError: If the first clip does not exist.
+        FileNotFoundError: If one of the first clips does not exist.
         ValueError: If a label file or a file of detections does not fit.
     """
 
     def __init__(self, dataset: Mapping[str, Any]) -> None:
         label_file = dataset.get('label_file')
         known = _read_label_file(label_file) if label_file else set()
-        super().__init__(DATASETS.build(dataset))
+        super().__init__(dataset)
         if known and dataset.get('custom_classes') is None:
             _check_actions(self.dataset, known)
         if self.dataset.proposals is not None:
             _keep_confident(self.dataset)
-        _check_first_file(self.dataset)
+        self._check_first_paths()
 
 
 def _read_label_file(path: str) -> set[int]:
@@ -146,15 +144,3 @@ def _keep_confident(dataset: BaseDataset) -> None:
         f'score above {threshold}; actions on the others count as missed',
         'current',
     )
-
-
-def _check_first_file(dataset: BaseDataset) -> None:
-    """Notice a wrong folder before the workers do."""
-    info = dataset.get_data_info(0)
-    path = info['frame_dir'] if dataset.use_frames else media_path(info)
-    if not (osp.exists(path) or osp.exists(media_name(path))):
-        raise FileNotFoundError(
-            f'{path} does not exist, which {dataset.ann_file} is about: set '
-            'data_prefix.img of the dataset to the folder of the '
-            f'{"frame folders" if dataset.use_frames else "videos"}'
-        )

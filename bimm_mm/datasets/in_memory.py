@@ -14,16 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from bimm_mm.datasets.transforms.loading import VideoDecode, VideoInit
 from bimm_mm.datasets.wrappers import DatasetWrapper
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.list_file import type_name
+from bimm_mm.utils.list_file import check_readable, type_name
 from bimm_mm.utils.progress import track
-from bimm_mm.utils.shrunk import Video
-from bimm_mm.utils.video import UndecodableVideoError, media_name
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    VideoReader,
+    media_name,
+)
 
 _GIB = 2**30
 # Of what is available: the model and the batches need memory too.
@@ -33,12 +35,37 @@ _THREADS = 4
 Result = TypeVar('Result')
 
 
-class VideoInfo(NamedTuple):
+class Measure(NamedTuple):
     """What is known of a video before all of it is decoded."""
 
-    avg_fps: float
-    original_shape: tuple[int, int]  # height and width of the file's frames
     shape: tuple[int, ...]  # (T, H, W, 3) of what is kept
+    fps: float
+
+
+class KeptVideo:
+    """A :class:`bimm_mm.utils.video.VideoReader` of frames in memory.
+
+    Args:
+        frames: (T, H, W, 3) uint8, RGB.
+        fps: Frames per second of the file.
+    """
+
+    def __init__(self, frames: np.ndarray, *, fps: float) -> None:
+        self.frames = frames
+        self.fps = fps
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def get_batch(self, indices: np.ndarray) -> np.ndarray:
+        """Copies of frames: mmaction2 flips in place."""
+        return self.frames[np.asarray(indices)]
+
+    def __enter__(self) -> KeptVideo:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 class VideoStore:
@@ -48,27 +75,27 @@ class VideoStore:
     into shared memory.
     """
 
-    def __init__(self, infos: Mapping[str, VideoInfo]) -> None:
-        self.infos = dict(infos)
-        sizes = [math.prod(info.shape) for info in infos.values()]
+    def __init__(self, measures: Mapping[str, Measure]) -> None:
+        self.measures = dict(measures)
+        sizes = [math.prod(each.shape) for each in measures.values()]
         ends = np.cumsum(sizes).tolist()
-        self._start = dict(zip(infos, [0, *ends], strict=False))
+        self._start = dict(zip(measures, [0, *ends], strict=False))
         self._bytes = torch.empty(ends[-1], dtype=torch.uint8)
 
-    def frames(self, path: str) -> np.ndarray:
-        """A view of a video's frames, (T, H, W, 3) uint8, RGB."""
-        start, shape = self._start[path], self.infos[path].shape
+    def open(self, path: str) -> KeptVideo:
+        """A video, whose ``frames`` are a view of the block."""
+        start, (shape, fps) = self._start[path], self.measures[path]
         flat = self._bytes[start : start + math.prod(shape)]
-        return flat.numpy().reshape(shape)
+        return KeptVideo(flat.numpy().reshape(shape), fps=fps)
 
 
 @DATASETS.register_module()
 class InMemoryVideoDataset(DatasetWrapper):
     """Wraps mmaction2's ``VideoDataset``: decodes every video once.
 
-    For sets like UCF101 and HMDB51, where training waits for the decoder.
-    Reading from memory takes the place of the pipeline's ``VideoInit`` and
-    ``VideoDecode``, whatever is around them. Workers share the frames; each
+    For sets like UCF101 and HMDB51, where training waits for the decoder. The
+    pipeline's ``VideoInit``, whatever is around it, opens videos in memory
+    instead of files. Workers share the frames; each
     process of a distributed run keeps its own. Wrap it in
     :class:`bimm_mm.ResilientDataset` like the plain dataset.
 
@@ -96,59 +123,58 @@ class InMemoryVideoDataset(DatasetWrapper):
                 f'VideoDataset, got one of {type_name(dataset)!r}: put it '
                 'directly around the VideoDataset, other wrappers around it'
             )
-        super().__init__(DATASETS.build(dataset))
+        super().__init__(dataset)
         self.side = side
-        places = _decoding_steps(self.dataset.pipeline)
+        steps = list(_walk(self.dataset.pipeline))
+        if not {VideoInit, VideoDecode} <= set(map(type, steps)):
+            raise ValueError(
+                'bimm_mm.InMemoryVideoDataset lets bimm_mm.VideoInit and '
+                'bimm_mm.VideoDecode read from memory, and its pipeline lacks '
+                f'one of them: {self.dataset.pipeline}'
+            )
         self.store = self._decode_all()
-        for steps, index, kind in places:
-            steps[index] = kind(self.store)
+        for step in steps:
+            if isinstance(step, VideoInit):
+                step.open = self.store.open
 
     def _decode_all(self) -> VideoStore:
         """Decode all videos, if they fit."""
         infos = range(len(self.dataset))
         listed = [self.get_data_info(index)['filename'] for index in infos]
         paths = list(dict.fromkeys(listed))
-        missing = [p for p in paths if not os.path.exists(media_name(p))]
-        if missing:
-            raise FileNotFoundError(
-                f'{len(missing)} of {len(paths)} videos do not exist, the '
-                f'first is {missing[0]}: set data_prefix of the dataset to '
-                'the folder to which its paths are relative, or correct the '
-                'list'
-            )
+        check_readable(
+            list(map(media_name, paths)),
+            source=self.dataset.ann_file,
+            remedy='set data_prefix of the dataset to the folder to which '
+            'its paths are relative, or correct the list',
+        )
         measured = self._each(self._measure, paths, 'measuring')
         self._check_size(measured)
         store = VideoStore(measured)
 
         def fill(path: str) -> None:
-            with self._open(path) as video:
-                kept = store.frames(path)
-                for place, frame in zip(kept, video.frames(), strict=True):
+            kept = store.open(path).frames
+            with VideoReader(path, seconds=math.inf) as video:
+                frames = video.iterate(range(len(video)), side=self.side)
+                for place, frame in zip(kept, frames, strict=True):
                     place[:] = frame
 
         self._each(fill, paths, 'decoding')
         return store
 
-    def _open(self, path: str) -> Video:
-        return Video(path, stride=1, side=self.side)
-
-    def _measure(self, path: str) -> VideoInfo:
+    def _measure(self, path: str) -> Measure:
         """Open a video and decode its first frame."""
-        with self._open(path) as video:
-            first = next(video.frames())
-            return VideoInfo(
-                avg_fps=video.avg_fps,
-                original_shape=video.size,
-                shape=(video.frame_count, *first.shape),
-            )
+        with VideoReader(path) as video:
+            first = next(video.iterate([0], side=self.side))
+            return Measure((len(video), *first.shape), video.fps)
 
-    def _check_size(self, infos: Mapping[str, VideoInfo]) -> None:
-        size = sum(math.prod(info.shape) for info in infos.values())
+    def _check_size(self, measured: Mapping[str, Measure]) -> None:
+        size = sum(math.prod(each.shape) for each in measured.values())
         # Set by torchrun; every process of this machine keeps its own.
         processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
         room = _SHARE * available_memory() / processes
         what = (
-            f'{len(infos)} videos at side={self.side} take '
+            f'{len(measured)} videos at side={self.side} take '
             f'{size / _GIB:.2f} GiB of memory'
         )
         print_log(what, 'current')
@@ -196,58 +222,10 @@ class InMemoryVideoDataset(DatasetWrapper):
         return good
 
 
-class OpenFromMemory(BaseTransform):
-    """``VideoInit`` for videos in memory."""
-
-    def __init__(self, store: VideoStore) -> None:
-        self.store = store
-
-    def transform(self, results: dict) -> dict:
-        """Add ``total_frames`` of the file and ``avg_fps``."""
-        info = self.store.infos[results['filename']]
-        results['total_frames'] = info.shape[0]
-        results['avg_fps'] = info.avg_fps
-        return results
-
-
-class TakeFrames(OpenFromMemory):
-    """``VideoDecode`` for videos in memory."""
-
-    def transform(self, results: dict) -> dict:
-        """Add ``imgs``, copies of the sampled frames, and their sizes."""
-        path = results['filename']
-        indices = np.ravel(results['frame_inds'])
-        # Indexing by an array copies: mmaction2 flips in place.
-        results['imgs'] = list(self.store.frames(path)[indices])
-        results['original_shape'] = self.store.infos[path].original_shape
-        results['img_shape'] = results['imgs'][0].shape[:2]
-        return results
-
-
-_REPLACED = {VideoInit: OpenFromMemory, VideoDecode: TakeFrames}
-Place = tuple[list, int, type[OpenFromMemory]]
-
-
-def _decoding_steps(pipeline: Any) -> list[Place]:
-    """Where a pipeline decodes: list of transforms, place in it, successor."""
-    places = [
-        (steps, index, _REPLACED[type(steps[index])])
-        for steps, index in _walk(pipeline)
-        if type(steps[index]) in _REPLACED
-    ]
-    if {kind for _, _, kind in places} != set(_REPLACED.values()):
-        raise ValueError(
-            'bimm_mm.InMemoryVideoDataset puts reading from memory in the '
-            'place of bimm_mm.VideoInit and bimm_mm.VideoDecode, and its '
-            f'pipeline lacks one of them: {pipeline}'
-        )
-    return places
-
-
-def _walk(pipeline: Any) -> Iterator[tuple[list, int]]:
+def _walk(pipeline: Any) -> Iterator[Any]:
     """All transforms of a pipeline, also those inside others."""
-    for index, step in enumerate(pipeline.transforms):
-        yield pipeline.transforms, index
+    for step in pipeline.transforms:
+        yield step
         if hasattr(getattr(step, 'transforms', None), 'transforms'):
             yield from _walk(step.transforms)
 

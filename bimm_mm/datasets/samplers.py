@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
-from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.dataset import (
+    BaseDataset,
+    ClassBalancedDataset,
+    DefaultSampler,
+    InfiniteSampler,
+    RepeatDataset,
+)
+from mmengine.dataset import ConcatDataset as MMEngineConcatDataset
 from torch.utils.data import Sampler
 
 from bimm_mm.registry import DATA_SAMPLERS
 from bimm_mm.utils.random_state import SampleKey
+
+# Datasets that take indices alone.
+BARE = (
+    BaseDataset,
+    ClassBalancedDataset,
+    MMEngineConcatDataset,
+    RepeatDataset,
+)
 
 
 @DATA_SAMPLERS.register_module()
@@ -19,9 +35,9 @@ class EpochSampler(DefaultSampler):
 
     With it, a sample's augmentations are a function of (seed, epoch, index):
     the same for any number of workers and processes, and after resuming the
-    same as without an interruption. The wrappers of this package (such as
-    :class:`bimm_mm.ResilientDataset`) and datasets of MMEngine, which are
-    taught by :func:`bimm_mm.compat.patches.take_sample_keys`, see to it.
+    same as without an interruption. The wrappers of this package see to it
+    (:class:`bimm_mm.DatasetWrapper`), into which
+    :class:`bimm_mm.StrictRunner` puts the datasets of the libraries.
 
     Arguments are those of ``DefaultSampler``; the runner passes the seed of
     ``randomness`` in the config.
@@ -29,6 +45,7 @@ class EpochSampler(DefaultSampler):
 
     def __iter__(self) -> Iterator[SampleKey]:
         """This rank's samples of the epoch."""
+        _check_takes_keys(self.dataset)
         for index in super().__iter__():
             yield SampleKey(index, self.epoch, self.seed)
 
@@ -43,6 +60,7 @@ class EndlessSampler(InfiniteSampler):
 
     def __iter__(self) -> Iterator[SampleKey]:
         """This rank's samples, without end, from the same one each time."""
+        _check_takes_keys(self.dataset)
         return self._indices_of_rank()
 
     def _infinite_indices(self) -> Iterator[SampleKey]:
@@ -131,3 +149,12 @@ class MixedBatchSampler(Sampler):
                 key._replace(sample=starts[part] + key.sample)
                 for key in islice(keys[part], self.files[part])
             ]
+
+
+def _check_takes_keys(dataset: Any) -> None:
+    if isinstance(dataset, BARE):
+        raise TypeError(
+            f'{type(dataset).__name__} takes indices, not sample keys of the '
+            'samplers of bimm_mm: put it into bimm_mm.DatasetWrapper, or set '
+            "runner_type='bimm_mm.StrictRunner', which does that"
+        )

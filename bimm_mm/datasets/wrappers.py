@@ -11,9 +11,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import exists
 from torch.utils.data import ConcatDataset, Dataset
 
+from bimm_mm.datasets.transforms.formatting import find_path
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.random_state import SampleKey, seeded
-from bimm_mm.utils.video import UndecodableVideoError, find_path, media_name
+from bimm_mm.utils.video import UndecodableVideoError, media_name
 
 # Enough to notice a wrong folder, cheap on a network file system.
 _PATHS_TO_CHECK = 3
@@ -21,6 +22,7 @@ _PATHS_TO_CHECK = 3
 _MAX_TRIES = 10
 
 
+@DATASETS.register_module()
 class DatasetWrapper(Dataset):
     """Takes sample keys, and hands on what the wrapped dataset knows.
 
@@ -28,9 +30,14 @@ class DatasetWrapper(Dataset):
     :class:`bimm_mm.EpochSampler`) instead of an index, a sample and its
     augmentations depend on nothing else. Given an index, the sample's
     randomness is that of the process.
+
+    Args:
+        dataset: The dataset or its config.
     """
 
-    def __init__(self, dataset: BaseDataset) -> None:
+    def __init__(self, dataset: Mapping[str, Any] | BaseDataset) -> None:
+        if isinstance(dataset, Mapping):
+            dataset = DATASETS.build(dataset)
         self.dataset = dataset
 
     @property
@@ -58,6 +65,22 @@ class DatasetWrapper(Dataset):
 
     def _load(self, index: int) -> Any:
         return self.dataset[index]
+
+    def _check_first_paths(self) -> None:
+        """Notice a wrong folder before the workers do."""
+        for index in range(min(_PATHS_TO_CHECK, len(self))):
+            path = find_path(self.dataset.get_data_info(index))
+            if path and not (exists(path) or exists(media_name(path))):
+                raise self._missing(f'{path} does not exist')
+
+    def _missing(self, reason: object) -> FileNotFoundError:
+        ann_file = getattr(innermost(self), 'ann_file', '')
+        listed = f', listed in {ann_file}' if ann_file else ''
+        return FileNotFoundError(
+            f'{reason}{listed}: set data_root or '
+            'data_prefix of the dataset to the folder to which its paths '
+            'are relative, or correct the list'
+        )
 
 
 def innermost(dataset: Any) -> Any:
@@ -88,8 +111,6 @@ class ResilientDataset(DatasetWrapper):
     """
 
     def __init__(self, dataset: Mapping[str, Any] | BaseDataset) -> None:
-        if isinstance(dataset, Mapping):
-            dataset = DATASETS.build(dataset)
         super().__init__(dataset)
         self._check_first_paths()
 
@@ -111,21 +132,6 @@ class ResilientDataset(DatasetWrapper):
         raise RuntimeError(
             f'none of {_MAX_TRIES} samples in a row can be decoded, which is '
             f'hardly chance:\n  {files}'
-        )
-
-    def _check_first_paths(self) -> None:
-        for index in range(min(_PATHS_TO_CHECK, len(self))):
-            path = find_path(self.dataset.get_data_info(index))
-            if path and not (exists(path) or exists(media_name(path))):
-                raise self._missing(f'{path} does not exist')
-
-    def _missing(self, reason: object) -> FileNotFoundError:
-        ann_file = getattr(innermost(self), 'ann_file', '')
-        listed = f', listed in {ann_file}' if ann_file else ''
-        return FileNotFoundError(
-            f'{reason}{listed}: set data_root or '
-            'data_prefix of the dataset to the folder to which its paths '
-            'are relative, or correct the list'
         )
 
 

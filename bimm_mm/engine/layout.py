@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from bimm_mm.utils.video import find_label, find_path
+from bimm_mm.datasets.transforms.formatting import find_label, find_path
 
 _NAMES = 64  # of samples, by which two datasets of one length are told apart
 _DATA, _OPTIMIZER = 'the training set', 'the optimizer'

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import BaseDataset
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -16,7 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bimm_mm.datasets.ava import AVAKeyframeDataset
-from bimm_mm.datasets.wrappers import ResilientDataset
+from bimm_mm.datasets.samplers import BARE
+from bimm_mm.datasets.wrappers import DatasetWrapper, ResilientDataset
 from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.before_start import (
@@ -227,18 +227,20 @@ class StrictRunner(Runner):
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, and check that it has something to do.
 
-        Where :class:`bimm_mm.BadVideoHook` counts, training samples that
-        cannot be decoded are replaced.
+        Augmentations of any dataset follow from the sample's key. Where
+        :class:`bimm_mm.BadVideoHook` counts, training samples that cannot be
+        decoded are replaced.
         """
         loader = self._train_dataloader
         counted = any(isinstance(hook, BadVideoHook) for hook in self.hooks)
-        if counted and isinstance(loader, Mapping):
+        if isinstance(loader, Mapping):
             dataset = loader['dataset']
             if isinstance(dataset, Mapping):
                 dataset = DATASETS.build(dataset)
-            # Others replace by themselves, or are not of OpenMMLab.
-            if isinstance(dataset, BaseDataset | AVAKeyframeDataset):
-                dataset = ResilientDataset(dataset)
+            # Others are wrapped, or are not of OpenMMLab.
+            if isinstance(dataset, (*BARE, AVAKeyframeDataset)):
+                wrapper = ResilientDataset if counted else DatasetWrapper
+                dataset = wrapper(dataset)
             self._train_dataloader = {**loader, 'dataset': dataset}
         built = super().build_train_loop(loop)
         check_train_loop(built, self.world_size)

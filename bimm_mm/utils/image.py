@@ -11,8 +11,12 @@ import os
 import cv2
 import numpy as np
 
-from bimm_mm.utils.reading import note_reading
-from bimm_mm.utils.video import UndecodableVideoError, media_file
+from bimm_mm.utils.video import (
+    UndecodableVideoError,
+    media_file,
+    note_reading,
+    shrink,
+)
 
 _MAX_BYTES = 2**30
 # FFmpeg finds damage inside a JPEG file that others fill with gray or noise;
@@ -34,22 +38,46 @@ def read_image(path: str) -> np.ndarray:
             image, damaged, too large, or of 16 bits that are hardly used.
     """
     content = np.frombuffer(image_bytes(path), np.uint8)
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if image is not None and image.dtype != np.uint8:
-            if image.dtype == np.uint16 and image.max() < _DARK:
-                raise UndecodableVideoError(
-                    path,
-                    f'it has 16 bits, and its largest value is {image.max()}: '
-                    'it would come out dark; save it with 8 bits',
-                )
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
+    image = _decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is not None and image.dtype != np.uint8:
+        if image.dtype == np.uint16 and image.max() < _DARK:
+            raise UndecodableVideoError(
+                path,
+                f'it has 16 bits, and its largest value is {image.max()}: it '
+                'would come out dark; save it with 8 bits',
+            )
+        image = _decode(content, cv2.IMREAD_COLOR)
     if image is None:
         raise UndecodableVideoError(path, 'it is damaged')
     note_reading()
     return image
+
+
+def _decode(content: np.ndarray, flags: int) -> np.ndarray | None:
+    # What OpenCV says of damage names no file.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(content, flags)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def read_small_image(
+    path: str, side: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read an image and :func:`shrink` it.
+
+    Returns:
+        The image, (h, w, 3) uint8 RGB, and its size (H, W) before.
+
+    Raises:
+        UndecodableVideoError: See :func:`read_image`.
+    """
+    image = read_image(path)
+    frame = shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), side)
+    return frame, image.shape[:2]
 
 
 def image_bytes(path: str) -> bytes:
@@ -62,12 +90,14 @@ def image_bytes(path: str) -> bytes:
 
     file = media_file(path)
     note_reading(path)
+    reason = 'it is no image'
     try:
         if os.path.getsize(file) > _MAX_BYTES:
             raise UndecodableVideoError(path, 'it is larger than 1 GB')
         with open(file, 'rb') as stream:
-            with Image.open(stream):
-                pass  # its size is checked
+            with Image.open(stream) as image:  # its size is checked
+                reason = 'it is damaged'
+                image.verify()  # checksums of PNG; libpng prints its own
             stream.seek(0)
             content = stream.read()
     except Image.DecompressionBombError:
@@ -76,15 +106,15 @@ def image_bytes(path: str) -> bytes:
             'it has more pixels than a picture may have: make it smaller, or '
             'raise PIL.Image.MAX_IMAGE_PIXELS',
         ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is no image'
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = getattr(error, 'strerror', None) or reason
         raise UndecodableVideoError(path, reason) from None
-    if content.startswith(b'\xff\xd8'):
-        _check_jpeg(path, content)
+    if content.startswith(b'\xff\xd8') and not _is_whole_jpeg(content):
+        raise UndecodableVideoError(path, 'it is damaged')
     return content
 
 
-def _check_jpeg(path: str, content: bytes) -> None:
+def _is_whole_jpeg(content: bytes) -> bool:
     import av
 
     decoder = av.VideoCodecContext.create('mjpeg', 'r')
@@ -93,6 +123,7 @@ def _check_jpeg(path: str, content: bytes) -> None:
     try:
         decoder.decode(av.Packet(content))
     except av.InvalidDataError:
-        raise UndecodableVideoError(path, 'it is damaged') from None
+        return False
     except av.FFmpegError:
         pass  # of a kind that FFmpeg does not know
+    return True

@@ -1,22 +1,16 @@
-"""Which file a worker of a dataloader was reading when it died.
-
-A process that dies says nothing itself. Before it reads a file it writes the
-name, in a few microseconds, into a file of its own in a folder that the run
-names in the environment, which workers inherit however they are started.
-"""
+"""Which file a worker of a dataloader was reading when it died."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-_NOTES = 'BIMM_MM_NOTES'
-_LISTED = 'BIMM_MM_FATAL_FILES'
+from bimm_mm.utils.video import FATAL_FILES, NOTES, fatal_files
+
 # What torch.utils.data says, with the processes if it knows them.
 _DEATH = re.compile(
     r'DataLoader (?:worker \(pid(?:\(s\))? ([\d, ]+)\)|timed out)'
@@ -27,28 +21,13 @@ class WorkerDiedError(RuntimeError):
     """A worker of a dataloader died, or did not come back."""
 
 
-def note_reading(path: str = '') -> None:
-    """Say which file this process is about to read; none by default."""
-    folder = os.environ.get(_NOTES)
-    if folder:
-        content = os.fsencode(path) + b'\0'
-        with suppress(OSError):  # a full disk is no reason not to read
-            os.pwrite(_note_file(folder, os.getpid()), content, 0)
-
-
-def is_fatal(path: str) -> bool:
-    """Whether a worker of this run died at this file before."""
-    listed = os.environ.get(_LISTED)
-    return bool(listed) and path in _read_listed(listed)
-
-
 @contextmanager
 def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
     """Name the file at which a worker dies while the context lasts.
 
     Args:
-        listed: Text file of such files, a path per line: :func:`is_fatal`
-            knows them, and a new one is added. None: there is no such list.
+        listed: Text file of such files, a path per line, which are not read
+            again; a new one is added. None: there is no such list.
 
     Yields:
         How many files are listed.
@@ -56,34 +35,20 @@ def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
     Raises:
         WorkerDiedError: In place of what PyTorch says.
     """
-    _read_listed.cache_clear()
+    fatal_files.cache_clear()
+    # Workers inherit the environment however they are started.
     with TemporaryDirectory('_bimm_mm', ignore_cleanup_errors=True) as folder:
-        os.environ.update({_NOTES: folder, _LISTED: str(listed or '')})
+        os.environ.update({NOTES: folder, FATAL_FILES: str(listed or '')})
         try:
-            yield len(_read_listed(str(listed))) if listed else 0
+            yield len(fatal_files(os.environ[FATAL_FILES]))
         except RuntimeError as error:
             death = _DEATH.match(str(error))
             if death is None:
                 raise
-            raise WorkerDiedError(
-                _explain(error, _blamed(folder, death[1]), listed)
-            ) from error
+            files = _blamed(folder, death[1])
+            raise WorkerDiedError(_explain(error, files, listed)) from error
         finally:
-            del os.environ[_NOTES], os.environ[_LISTED]
-
-
-@lru_cache(maxsize=1)
-def _note_file(folder: str, process: int) -> int:
-    return os.open(f'{folder}/{process}', os.O_RDWR | os.O_CREAT, 0o600)
-
-
-@lru_cache(maxsize=1)
-def _read_listed(listed: str) -> frozenset[str]:
-    try:
-        lines = Path(listed).read_bytes().split(b'\n')
-    except FileNotFoundError:
-        lines = []
-    return frozenset(os.fsdecode(line) for line in lines if line)
+            del os.environ[NOTES], os.environ[FATAL_FILES]
 
 
 def _blamed(folder: str, processes: str | None) -> list[str]:

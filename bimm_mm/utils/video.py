@@ -5,40 +5,42 @@ contours and AVA see the same frames. A frame's number counts what is shown:
 frames that a cut without re-encoding hides are left out, and where frames are
 stored in another order, or two in one packet, the order of display counts.
 
+A process that dies says nothing. Before it reads a file it writes the name,
+in a few microseconds, into a file of its own in a folder that the run names in
+the environment, see :func:`bimm_mm.utils.reading.worker_deaths_named`.
+
 Shapes: N frames of H x W pixels, turned as the file says.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import stat
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-from mmengine.structures import BaseDataElement
-
-from bimm_mm.utils.reading import is_fatal, note_reading
 
 if TYPE_CHECKING:
     # Imported where a video is opened: whoever takes the encoder into a
     # detector need not have it.
+    from av import Packet
     from av.container import InputContainer
     from av.video.frame import VideoFrame
+    from typing_extensions import Self
 
-# What a dataset knows about a sample, what a pipeline passes on, or a packed
-# data sample.
-Sample: TypeAlias = Mapping[str, Any] | BaseDataElement
-
-# bimm_mm.PackClipInputs; mmaction2; mmpretrain, mmdet and mmsegmentation;
-# mmaction2's datasets of frame folders.
-PATH_KEYS = ('path', 'filename', 'img_path', 'frame_dir')
-LABEL_KEYS = ('gt_label', 'label')
+# Of the environment: the folder of notes, and a list of files, a path per
+# line, at which a worker died.
+NOTES = 'BIMM_MM_NOTES'
+FATAL_FILES = 'BIMM_MM_FATAL_FILES'
 
 # Containers of video. What else FFmpeg reads may name other files or
 # addresses (playlists), or is text.
@@ -77,60 +79,8 @@ class UndecodableVideoError(RuntimeError):
         return f'{self.path} cannot be decoded: {self.reason}'
 
 
-def find_path(sample: Sample) -> str | None:
-    """Path of the video or image of a sample; None if it names none."""
-    for key in PATH_KEYS:
-        if key in sample:
-            return str(sample.get(key))
-    return None
-
-
-def media_path(sample: Sample) -> str:
-    """Path of the video or image of a sample.
-
-    Raises:
-        KeyError: If it names none.
-    """
-    path = find_path(sample)
-    if path is None:
-        raise KeyError(
-            f'a sample has none of {", ".join(map(repr, PATH_KEYS))}; it has '
-            f'{sorted(sample.keys())}'
-        )
-    return path
-
-
-def find_label(sample: Mapping[str, Any]) -> int | None:
-    """Class of a sample; None if it has no class, or several."""
-    for key in LABEL_KEYS:
-        label = sample.get(key)
-        if isinstance(label, int | np.integer):
-            return int(label)
-    return None
-
-
-def media_name(path: str) -> str:
-    """The file that is meant: ``a.mp4`` where a list names ``a``.
-
-    That is how mmaction2's ``DecordInit`` reads lists.
-    """
-    return path if os.path.splitext(path)[1] else f'{path}.mp4'
-
-
 class _FaultError(Exception):
     """What is wrong with a file, in words of our own."""
-
-
-class _Index(NamedTuple):
-    """When frames are shown, and where decoding can start.
-
-    Args:
-        times: Of every frame, in order of display.
-        keys: Of frames that need no other, a part of ``times``.
-    """
-
-    times: list[int]
-    keys: list[int]
 
 
 class VideoReader:
@@ -146,25 +96,28 @@ class VideoReader:
     """
 
     def __init__(self, path: str, *, seconds: float = _MAX_SECONDS) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self.path = path
         self.file = media_file(path)
         note_reading(path)
         self._seconds = seconds
         self._size: tuple[int, int] | None = None
+        self._converter = VideoReformatter()
         with self._named_errors():
             self._open()
-            self._index = self._read_index()
+            self._read_index()
 
     def __len__(self) -> int:
         """How many frames are shown."""
-        return len(self._index.times)
+        return len(self._times)
 
     @property
     def fps(self) -> float:
         """Frames per second on average; 0 if the file does not say."""
         return float(self._stream.average_rate or 0)
 
-    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+    def get_batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames.
 
         Args:
@@ -177,23 +130,25 @@ class VideoReader:
             IndexError: If there is no frame of such a number.
             UndecodableVideoError: If one cannot be decoded.
         """
-        numbers, places = np.unique(indices, return_inverse=True)
+        numbers = np.unique(indices).tolist()
         if numbers[0] < 0 or numbers[-1] >= len(self):
             raise IndexError(
                 f'{self.path} has frames 0 to {len(self) - 1}, asked were '
                 f'{numbers[0]} to {numbers[-1]}'
             )
         self._check_size(len(numbers))
-        frames = np.stack(list(self.iterate(numbers.tolist())))
-        # Indexing copies: not where they are in order already, as usual.
-        in_order = np.array_equal(places, np.arange(len(numbers)))
-        return frames if in_order else frames[places]
+        frames = dict(zip(numbers, self.iterate(numbers), strict=True))
+        return np.stack([frames[index] for index in indices])
 
-    def iterate(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """Decode frames one by one.
+    def iterate(
+        self, indices: Sequence[int], *, side: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Decode frames one by one: memory does not grow with the video.
 
         Args:
             indices: Their numbers, ascending.
+            side: Short side in pixels, at most, see :func:`shrink`. None:
+                frames are not shrunk.
 
         Yields:
             (H, W, 3) uint8 RGB each.
@@ -203,45 +158,37 @@ class VideoReader:
         """
         from av import FFmpegError
 
+        decoded = 0
         with self._named_errors():
-            decoded = 0
             while True:
                 try:
                     for frame in self._decode(indices[decoded:]):
                         decoded += 1
-                        yield self._to_rgb(frame)
-                except FFmpegError:
-                    if len(self._index.keys) <= 1:
-                        raise
-                if decoded == len(indices):
+                        image = self._to_rgb(frame)
+                        yield image if side is None else shrink(image, side)
                     return
-                if len(self._index.keys) <= 1:
-                    raise _FaultError(
-                        'it is cut off or damaged: not every frame that it '
-                        'announces can be decoded'
-                    )
+                except (FFmpegError, _FaultError):
+                    if len(self._keys) <= 1:
+                        raise
                 # What follows a key frame may need frames before it (open
                 # groups of pictures): try again from the start.
-                self._index = self._index._replace(keys=self._index.keys[:1])
+                del self._keys[1:]
 
     def close(self) -> None:
         """Close the file."""
         self._container.close()
         note_reading()
 
-    def __enter__(self) -> VideoReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def _open(self) -> None:
-        if hasattr(self, '_container'):
-            self._container.close()
         import av
         from av.stream import Disposition
 
-        self._used = False
         self._container: InputContainer = av.open(
             self.file,
             options={
@@ -259,25 +206,24 @@ class VideoReader:
             or stream.disposition & Disposition.attached_pic
         ):
             raise _FaultError('it has no video stream')
-        self._stream = stream
-        if self._stream.codec_context is None:
+        if stream.codec_context is None:
             raise _FaultError('FFmpeg has no decoder for it')
-        self._stream.codec_context.options = _STRICT
+        stream.codec_context.options = _STRICT
         # One thread: dataloaders have their own processes.
-        self._stream.thread_type = 'NONE'
-        self._seekable = (
-            self._container.format.name in _INDEXED
-            and self._stream.codec_context.name != _PACKED
-        )
+        stream.thread_type = 'NONE'
+        self._stream = stream
 
-    def _read_index(self) -> _Index:
-        """Read every packet's time, without decoding."""
-        self._used = True
+    def _read_index(self) -> None:
+        """Read when frames are shown, and at which of them decoding can start.
+
+        That takes every packet, but no decoding. Where times are not known,
+        frames are counted instead.
+        """
         times: list[int] = []
         keys: list[int] = []
         count = 0
         deadline = time.monotonic() + self._seconds
-        for packet in self._container.demux(self._stream):
+        for packet in self._packets():
             if not packet.size:
                 continue  # the end
             # A hidden frame is discarded, but decoding may start at it.
@@ -290,9 +236,13 @@ class VideoReader:
             _check_time(deadline)
         if not count:
             raise _FaultError('it has no frame')
-        if not self._seekable or len(set(times)) < count:
-            return _Index(list(range(count)), [])
-        return _Index(sorted(times), sorted(keys))
+        seekable = (
+            self._container.format.name in _INDEXED
+            and self._stream.codec_context.name != _PACKED
+            and len(set(times)) == count
+        )
+        self._times = sorted(times) if seekable else range(count)
+        self._keys = sorted(keys) if seekable else []
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
         """(H, W, 3) uint8, turned as the file says.
@@ -301,7 +251,10 @@ class VideoReader:
         """
         self._size = self._size or (frame.width, frame.height)
         width, height = self._size
-        image = frame.to_ndarray(format='rgb24', width=width, height=height)
+        # Else every frame starts threads of its own, which takes time and,
+        # over epochs, memory (PyAV #2200, #2379).
+        convert = self._converter.reformat
+        image = convert(frame, width, height, 'rgb24', threads=1).to_ndarray()
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
 
     def _check_size(self, frames: int) -> None:
@@ -315,50 +268,44 @@ class VideoReader:
             )
 
     def _decode(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
-        """The frames, as far as there are some."""
+        """The frames, each from the last key frame before it on."""
         deadline = time.monotonic() + self._seconds
-        if self._index.keys:
-            return self._decode_by_time(indices, deadline)
-        return self._decode_by_count(indices, deadline)
-
-    def _decode_by_time(
-        self, indices: Sequence[int], deadline: float
-    ) -> Iterator[VideoFrame]:
-        """Start at the last key frame before a frame; recognize it by time."""
-        shown: int | None = None  # time of the last frame decoded
-        frames: Iterator[VideoFrame] = iter(())
+        shown = -math.inf  # time of the last frame decoded
+        frames: Iterator[tuple[float, VideoFrame]] = iter(())
         for index in indices:
-            wanted = self._index.times[index]
-            before = bisect_right(self._index.keys, wanted)
-            key = self._index.keys[max(before - 1, 0)]
-            if shown is None or key > shown:
-                self._container.seek(key, stream=self._stream)
-                frames = self._container.decode(self._stream)
-            for frame in frames:
+            wanted = self._times[index]
+            before = bisect_right(self._keys, wanted)
+            start = self._keys[max(before - 1, 0)] if self._keys else -1
+            if start > shown:
+                frames = self._frames_from(start)
+            for shown, frame in frames:
                 _check_time(deadline)
-                shown = frame.pts
                 if shown == wanted:
                     yield frame
                     break
             else:
-                return
+                raise _FaultError(
+                    'it is cut off or damaged: not every frame that it '
+                    'announces can be decoded'
+                )
 
-    def _decode_by_count(
-        self, indices: Sequence[int], deadline: float
-    ) -> Iterator[VideoFrame]:
-        """Decode from the start and count what is shown."""
-        if self._used:
+    def _frames_from(self, key: int) -> Iterator[tuple[float, VideoFrame]]:
+        """Frames with their times, or numbers where frames are counted."""
+        if self._keys:
+            self._container.seek(key, stream=self._stream)
+        else:
+            self._container.close()
             self._open()
-        self._used = True
-        wanted = iter(indices)
-        index = next(wanted, None)
-        for number, frame in enumerate(self._container.decode(self._stream)):
-            _check_time(deadline)
-            if number == index:
-                yield frame
-                index = next(wanted, None)
-            if index is None:
-                return
+        frames = (f for packet in self._packets() for f in packet.decode())
+        for number, frame in enumerate(frames):
+            shown = frame.pts if self._keys else number
+            yield -math.inf if shown is None else shown, frame
+
+    def _packets(self) -> Iterator[Packet]:
+        # "yield from" closes PyAV's generator if this one is dropped. Else it
+        # frees nothing (cython #6405: wheels of the limited API have no
+        # finalizers), and Container.decode drops one.
+        yield from self._container.demux(self._stream)
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -366,13 +313,44 @@ class VideoReader:
 
         try:
             yield
-        except av.ExitError:
+        except (av.ExitError, TimeoutError):
             raise UndecodableVideoError(self.path, _TOO_LONG) from None
         except (av.FFmpegError, OSError, _FaultError) as error:
             reason = getattr(error, 'strerror', None) or str(error)
             raise UndecodableVideoError(self.path, reason) from None
         except _STUMBLES:
             raise UndecodableVideoError(self.path, 'it is damaged') from None
+
+
+def _check_time(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError
+
+
+def shrink(frame: np.ndarray, side: int) -> np.ndarray:
+    """Make a picture smaller, never larger, by the mean over areas.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        side: Short side in pixels, at most.
+
+    Returns:
+        (h, w, 3) uint8, of the same proportions.
+    """
+    height, width = frame.shape[:2]
+    short = min(height, width)
+    if short <= side:
+        return frame
+    size = (round(width * side / short), round(height * side / short))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def media_name(path: str) -> str:
+    """The file that is meant: ``a.mp4`` where a list names ``a``.
+
+    That is how mmaction2's ``DecordInit`` reads lists.
+    """
+    return path if os.path.splitext(path)[1] else f'{path}.mp4'
 
 
 def media_file(path: str) -> str:
@@ -383,7 +361,7 @@ def media_file(path: str) -> str:
             file, such as a FIFO, which would be waited for, or if a worker
             of this run died at it.
     """
-    if is_fatal(path):
+    if path in fatal_files(os.environ.get(FATAL_FILES, '')):
         raise UndecodableVideoError(path, 'a worker died while reading it')
     file = media_name(path)
     try:
@@ -405,9 +383,29 @@ def check_access(file: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
 
 
-def _check_time(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise _FaultError(_TOO_LONG)
+def note_reading(path: str = '') -> None:
+    """Say which file this process is about to read; none by default."""
+    folder = os.environ.get(NOTES)
+    if folder:
+        content = os.fsencode(path) + b'\0'
+        with suppress(OSError):  # a full disk is no reason not to read
+            os.pwrite(_note_file(folder, os.getpid()), content, 0)
+
+
+@lru_cache(maxsize=1)
+def _note_file(folder: str, process: int) -> int:
+    return os.open(f'{folder}/{process}', os.O_RDWR | os.O_CREAT, 0o600)
+
+
+@lru_cache(maxsize=1)
+def fatal_files(listed: str) -> frozenset[str]:
+    """The files of a list; none if it is not there, or has no name."""
+    try:
+        with open(listed, 'rb') as stream:
+            lines = stream.read().split(b'\n')
+    except FileNotFoundError:
+        lines = []
+    return frozenset(os.fsdecode(line) for line in lines if line)
 
 
 def one_line(error: Exception, limit: int = 200) -> str:

@@ -33,9 +33,9 @@ from PIL import Image
 from torch import Tensor
 
 from bimm_mm.apis import init_model, load_config
+from bimm_mm.datasets.transforms.formatting import find_label, find_path
 from bimm_mm.utils.files import atomic_path, write_any_name, write_text
 from bimm_mm.utils.progress import track
-from bimm_mm.utils.video import find_label, find_path
 
 _FRAMES = 4
 

@@ -113,7 +113,9 @@ def test_label_file_without_the_annotated_actions(key_frames):
 
 
 def test_wrong_folder(key_frames):
-    with pytest.raises(FileNotFoundError, match=r'data_prefix\.img'):
+    with pytest.raises(
+        FileNotFoundError, match=r'nowhere.*truth\.csv.*data_prefix'
+    ):
         key_frames(data_prefix=dict(img='nowhere'))
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from bimm_mm.datasets import SampleKey, in_memory
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils import shrunk as reading
+from bimm_mm.utils import video as reading
 from bimm_mm.utils.video import UndecodableVideoError
 
 Config = Callable[..., dict]
@@ -73,7 +73,9 @@ def test_frames_are_those_of_decord(clips, tmp_path, side):
     store = DATASETS.build(clips(side=side)['dataset']).store
     for number in range(4):
         path = tmp_path / f'videos/{number}.mp4'
-        assert np.array_equal(store.frames(str(path)), _shrunk(path, side))
+        assert np.array_equal(
+            store.open(str(path)).frames, _shrunk(path, side)
+        )
 
 
 def test_samples_are_those_of_decoding_each_time(clips):
@@ -157,10 +159,11 @@ def test_spawned_workers_share_the_frames(clips):
     sent = ForkingPickler.dumps(store)
     assert len(sent) < 5000 < KEPT
     other = pickle.loads(sent)
-    path = next(iter(store.infos))
-    assert np.array_equal(other.frames(path), store.frames(path))
-    store.frames(path)[:] = 5
-    assert (other.frames(path) == 5).all()
+    path = next(iter(store.measures))
+    mine, theirs = (each.open(path).frames for each in (store, other))
+    assert np.array_equal(mine, theirs)
+    mine[:] = 5
+    assert (theirs == 5).all()
 
 
 def test_bad_videos_are_listed(clips, tmp_path):
@@ -193,7 +196,7 @@ def test_video_that_fails_half_way_is_bad_too(clips, monkeypatch):
 def test_missing_video_is_an_error(clips, write_list):
     config = clips()
     write_list('0.mp4 0', 'none.mp4 1')
-    with pytest.raises(FileNotFoundError, match=r'1 of 2 .*none\.mp4'):
+    with pytest.raises(FileNotFoundError, match=r'1 of the 2 .*none\.mp4'):
         DATASETS.build(config['dataset'])
 
 

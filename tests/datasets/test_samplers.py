@@ -20,6 +20,8 @@ from mmengine.dataset import (
 from torch.utils.data import DataLoader, Dataset
 
 from bimm_mm.datasets import (
+    DatasetWrapper,
+    EndlessSampler,
     EpochSampler,
     MixedBatchSampler,
     MixedDataset,
@@ -109,12 +111,15 @@ class Noise(BaseDataset):
 
 
 @pytest.mark.parametrize('wrap', [None, RepeatDataset, ConcatDataset])
-def test_datasets_of_the_libraries_take_sample_keys(wrap):
+def test_datasets_of_the_libraries_take_sample_keys_in_a_wrapper(wrap):
     bare = Noise()
     options = dict(times=2) if wrap is RepeatDataset else {}
-    dataset = bare
     if wrap is not None:
-        dataset = wrap([bare] if wrap is ConcatDataset else bare, **options)
+        bare = wrap([bare] if wrap is ConcatDataset else bare, **options)
+    for sampler in (EpochSampler, EndlessSampler):
+        with pytest.raises(TypeError, match=r'indices.*DatasetWrapper'):
+            next(iter(sampler(bare)))
+    dataset = DatasetWrapper(bare)
     state = torch.get_rng_state()
     first, again, later = (
         dataset[SampleKey(2, epoch, 7)] for epoch in (1, 1, 2)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -44,21 +45,30 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def _images(folder: Path, *pipeline: dict) -> dict:
+    """Config of a library's dataset over a folder."""
+    return {
+        'type': 'mmpretrain.CustomDataset',
+        'data_root': str(folder),
+        'with_label': False,
+        'pipeline': list(pipeline),
+    }
+
+
+LOAD = {'type': 'mmcv.LoadImageFromFile'}
+PACK = {'type': 'mmpretrain.PackInputs'}
+
+
 @pytest.fixture
 def train(make_runner: Callable[..., Runner], photos: Path) -> Callable:
     """Train on the photographs; gives the folder of the run."""
 
     def run(*, epochs: int = 1, **hook: float) -> Path:
-        decode = [{'type': 'LoadImageFromFile'}]
-        images = {
-            'type': 'mmpretrain.CustomDataset',
-            'data_root': str(photos),
-            'with_label': False,
-            'pipeline': [
-                {'type': 'bimm_mm.SafeDecode', 'transforms': decode},
-                {'type': 'bimm_mm.PackClipInputs'},
-            ],
-        }
+        images = _images(
+            photos,
+            {'type': 'bimm_mm.SafeDecode', 'transforms': [LOAD]},
+            {'type': 'bimm_mm.PackClipInputs'},
+        )
         runner = make_runner(
             epochs=epochs,
             model=Mean(),
@@ -90,24 +100,34 @@ def test_training_goes_on_and_lists_the_files(train, photos):
 
 def test_strict_runner_replaces_in_any_dataset(make_runner, photos):
     # As downstream configs have it: the library's dataset, nothing around it.
-    images = {
-        'type': 'mmpretrain.CustomDataset',
-        'data_root': str(photos),
-        'with_label': False,
-        'pipeline': [
-            {'type': 'mmcv.LoadImageFromFile'},
-            {'type': 'mmpretrain.PackInputs'},
-        ],
-    }
     runner = make_runner(
         runner=StrictRunner,
         model=Mean(),
         hooks=[{'type': 'bimm_mm.BadVideoHook', 'max_share': 0.5}],
-        samples=images,
+        samples=_images(photos, LOAD, PACK),
     )
     runner.train()
     lines = Path(runner.work_dir, 'undecodable.txt').read_text().splitlines()
     assert lines == [f'{photos / n}.jpg\tit is no image' for n in '38']
+
+
+def test_strict_runner_lets_any_dataset_repeat(make_runner, photos):
+    for name in ('3.jpg', '8.jpg'):
+        (photos / name).unlink()
+    jitter = {'type': 'mmpretrain.ColorJitter', 'brightness': 0.5}
+    # Without BadVideoHook, too.
+    runner = make_runner(
+        runner=StrictRunner,
+        samples=_images(photos, LOAD, jitter, PACK),
+        sampler='bimm_mm.EpochSampler',
+    )
+    loader = runner.build_train_loop(runner._train_loop).dataloader
+    epochs = []
+    for epoch in (0, 1, 1):
+        loader.sampler.set_epoch(epoch)
+        epochs.append(torch.cat([b['inputs'] for b in loader]))
+    assert torch.equal(epochs[1], epochs[2])
+    assert not torch.equal(epochs[0], epochs[1])
 
 
 def test_misspelt_dataset_is_named_as_ever(make_runner):
@@ -187,3 +207,28 @@ def test_ranks_are_added_up(make_runner, monkeypatch):
 def test_bad_share_is_refused():
     with pytest.raises(ValueError, match=r'max_share must be in \[0, 1\]'):
         BadVideoHook(max_share=5)
+
+
+def test_iterations_report_before_every_validation(make_runner, samples):
+    samples[0]['data_samples'].set_metainfo(dict(replaced=[('a', 'broken')]))
+    for sample in samples[1:]:
+        sample['data_samples'].set_metainfo(dict(replaced=[]))
+    seen = []
+
+    class Look(BaseMetric):
+        def process(self, data_batch, data_samples) -> None:
+            pass
+
+        def compute_metrics(self, results: list) -> dict[str, float]:
+            path = Path(runner.work_dir, 'undecodable.txt')
+            seen.append((runner.iter, path.read_text()))
+            return {}
+
+    runner = make_runner(
+        hooks=[{'type': 'bimm_mm.BadVideoHook', 'max_share': 0.5}],
+        samples=samples,
+        evaluator=[Look()],
+    )
+    runner._train_loop = dict(by_epoch=False, max_iters=4, val_interval=2)
+    runner.train()
+    assert seen == [(2, 'a\tbroken\n'), (4, 'a\tbroken\n')]

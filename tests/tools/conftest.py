@@ -14,7 +14,7 @@ from types import ModuleType
 import cv2
 import pytest
 
-from bimm_mm.utils.shrunk import Video
+from bimm_mm.utils.video import VideoReader
 from tests.processes import ROOT
 
 
@@ -75,8 +75,8 @@ def folder(data_root: Path, tmp_path: Path, monkeypatch) -> Path:
     for name in ('eat', 'want', 'hungry', 'milk'):
         source = data_root / 'clips' / 'asl_gestures' / f'{name}.mkv'
         shutil.copyfile(source, tmp_path / 'data' / 'a b' / f'{name}.mkv')
-    with Video(str(source), stride=9, side=300) as video:
-        picture = next(video.frames())
+    with VideoReader(str(source)) as video:
+        picture = video.get_batch([0])[0]
     cv2.imwrite(str(tmp_path / 'data' / 'picture.png'), picture)
     monkeypatch.chdir(tmp_path)
     return tmp_path

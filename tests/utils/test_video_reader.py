@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import random
 import socket
@@ -207,20 +209,24 @@ def test_frames_of_a_changing_size_have_that_of_the_first(tmp_path):
     assert np.abs(frames.mean((1, 2, 3)) - [96, 48]).max() < 5
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path):
+def test_what_is_no_video_is_named_with_the_reason(tmp_path):
     os.mkfifo(tmp_path / 'pipe.mp4')
     (tmp_path / 'empty.mp4').touch()
     (tmp_path / 'folder.mp4').mkdir()
     (tmp_path / 'zero.mp4').symlink_to('/dev/zero')
+    (tmp_path / 'text.mp4').write_bytes(b'just text' * 99)
     for name, reason in (
-        ('pipe.mp4', 'no regular file'),
-        ('folder.mp4', 'no regular file'),
-        ('zero.mp4', 'no regular file'),
-        ('empty.mp4', 'empty'),
-        ('nowhere.mp4', 'No such file'),
+        ('pipe.mp4', 'it is no regular file'),
+        ('folder.mp4', 'it is no regular file'),
+        ('zero.mp4', 'it is no regular file'),
+        ('empty.mp4', 'the file is empty'),
+        ('nowhere.mp4', 'No such file or directory'),
+        ('text.mp4', 'Invalid data found when processing input'),
     ):
-        with pytest.raises(UndecodableVideoError, match=reason):
-            VideoReader(str(tmp_path / name))
+        path = str(tmp_path / name)
+        with pytest.raises(UndecodableVideoError) as error:
+            VideoReader(path)
+        assert (error.value.path, error.value.reason) == (path, reason)
 
 
 def test_playlist_sends_no_request(tmp_path):
@@ -252,6 +258,46 @@ def test_reading_has_a_time_limit(tmp_path):
         reader._seconds = 0
         with pytest.raises(UndecodableVideoError, match='takes too long'):
             reader.get_batch([79])
+
+
+def test_reading_starts_no_threads(tmp_path):
+    path = write(tmp_path / 'a.mp4', 'libx264', frames=5)
+    with VideoReader(str(path)) as reader:
+        before = os.listdir('/proc/self/task')
+        for _ in reader.iterate(range(5)):
+            assert os.listdir('/proc/self/task') == before
+
+
+class Memory(ctypes.Structure):
+    """What glibc knows of the memory that C code takes."""
+
+    _fields_ = [(f'_{n}', ctypes.c_size_t) for n in range(7)] + [
+        ('used', ctypes.c_size_t),
+        ('_8', ctypes.c_size_t),
+        ('_9', ctypes.c_size_t),
+    ]
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='needs glibc 2.33'
+)
+@pytest.mark.parametrize(
+    ('ending', 'codec'), [('mp4', 'libx264'), ('avi', 'mpeg4')]
+)
+def test_a_reader_leaves_no_memory(tmp_path, ending, codec):
+    path = write(tmp_path / f'a.{ending}', codec, options={'g': '12'})
+    used = ctypes.CDLL(None).mallinfo2
+    used.restype = Memory
+    sizes = []
+    for _ in range(5):
+        for _ in range(30):
+            with VideoReader(str(path)) as reader:
+                # As few as a sample has: not to the end.
+                reader.get_batch([3, 30])
+        gc.collect()
+        sizes.append(used().used)
+    # A packet and what goes with it would be 144 bytes each.
+    assert np.diff(sizes).min() < 30 * 50
 
 
 @pytest.mark.parametrize('ending', ['mkv', 'avi', 'mpg'])

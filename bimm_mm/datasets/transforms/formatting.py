@@ -1,4 +1,4 @@
-"""Samples as mmaction2 and mmpretrain keep them, packed for the preprocessor.
+"""Samples as the libraries keep them: decoded safely, repeated, packed.
 
 Frames are (H, W, C) uint8 arrays: mmaction2 keeps a list of them under
 ``imgs``, mmpretrain keeps one under ``img``.
@@ -8,14 +8,72 @@ Shapes: R crops, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from bimm_mm.contours.format import ContourError
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.video import media_path
+from bimm_mm.utils.video import UndecodableVideoError, one_line
+
+# What a dataset knows about a sample, what a pipeline passes on, or a packed
+# data sample.
+Sample: TypeAlias = Mapping[str, Any] | BaseDataElement
+
+# bimm_mm.PackClipInputs; mmaction2; mmpretrain, mmdet and mmsegmentation;
+# mmaction2's datasets of frame folders.
+PATH_KEYS = ('path', 'filename', 'img_path', 'frame_dir')
+LABEL_KEYS = ('gt_label', 'label')
+
+# Not the file's fault, and replacing it would hide it: the user's paths and
+# contours, the installation, the order of the transforms.
+_NOT_THE_FILE = (
+    ContourError,
+    FileNotFoundError,
+    IsADirectoryError,
+    ImportError,
+    KeyError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
+def find_path(sample: Sample) -> str | None:
+    """Path of the video or image of a sample; None if it names none."""
+    for key in PATH_KEYS:
+        if key in sample:
+            return str(sample.get(key))
+    return None
+
+
+def media_path(sample: Sample) -> str:
+    """Path of the video or image of a sample.
+
+    Raises:
+        KeyError: If it names none.
+    """
+    path = find_path(sample)
+    if path is None:
+        raise KeyError(
+            f'a sample has none of {", ".join(map(repr, PATH_KEYS))}; it has '
+            f'{sorted(sample.keys())}'
+        )
+    return path
+
+
+def find_label(sample: Mapping[str, Any]) -> int | None:
+    """Class of a sample; None if it has no class, or several."""
+    for key in LABEL_KEYS:
+        label = sample.get(key)
+        if isinstance(label, int | np.integer):
+            return int(label)
+    return None
 
 
 def get_frames(results: dict) -> list[np.ndarray]:
@@ -48,6 +106,138 @@ def frame_indices(results: dict) -> list[int] | None:
     if 'frame_inds' not in results:
         return None
     return np.asarray(results['frame_inds']).ravel().tolist()
+
+
+def _compose(transforms: Sequence[Mapping[str, Any]]) -> Compose:
+    """Build through this package's registry, which finds all libraries'."""
+    return Compose([TRANSFORMS.build(config) for config in transforms])
+
+
+@TRANSFORMS.register_module()
+class SafeDecode(BaseTransform):
+    """Decoding steps whose errors become :class:`UndecodableVideoError`.
+
+    Decoders of images fail in many ways. :class:`bimm_mm.ResilientDataset`
+    replaces the sample. A path that is wrong is the user's error and passes
+    unchanged, as do a decoder that is not installed, transforms in the wrong
+    order and contours that do not fit (:class:`bimm_mm.SnapToContourStride`).
+
+    Args:
+        transforms: The decoding steps and nothing else: an error of theirs
+            counts as one of the file.
+    """
+
+    def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
+        self.transforms = _compose(transforms)
+
+    def transform(self, results: dict) -> dict | None:
+        """Decode one sample, which has its path.
+
+        Raises:
+            UndecodableVideoError: If it cannot be decoded.
+            OSError: If the path is wrong.
+            ContourError: If contours do not fit.
+        """
+        try:
+            return self.transforms(results)
+        except _NOT_THE_FILE:
+            raise
+        except UndecodableVideoError:
+            raise
+        except Exception as error:
+            raise UndecodableVideoError(
+                media_path(results), one_line(error)
+            ) from error
+
+
+class _Repeat(BaseTransform):
+    """What follows decoding, ``num`` times on copies of the frames."""
+
+    def __init__(
+        self, num: int, *, transforms: Sequence[Mapping[str, Any]]
+    ) -> None:
+        if num < 1:
+            raise ValueError(f'num must be at least 1, got {num}')
+        self.num = num
+        self.transforms = _compose(transforms)
+
+    def _repeat(self, results: dict) -> list[dict]:
+        made = []
+        for index in range(self.num):
+            one = dict(results)
+            if index < self.num - 1:  # the last one may spoil the frames
+                # mmaction2 flips in place, also through a crop's view.
+                set_frames(one, [frame.copy() for frame in get_frames(one)])
+            made.append(self.transforms(one))
+        return made
+
+
+@TRANSFORMS.register_module()
+class RepeatCrops(_Repeat):
+    """Augment one decoded clip ``num`` times, independently.
+
+    Decoding is most of the work of loading a video; this shares it among
+    ``num`` training clips. The loader's batch size then counts videos, and
+    the model sees ``num`` times as many clips.
+
+    Args:
+        num: Clips per decoded video, R in shapes, at least 1.
+        transforms: Crop, resize and flip. They must end in one fixed size.
+    """
+
+    def __init__(
+        self, num: int = 1, *, transforms: Sequence[Mapping[str, Any]]
+    ) -> None:
+        super().__init__(num, transforms=transforms)
+
+    def transform(self, results: dict) -> dict:
+        """Add ``crops``: ``num`` arrays (T, H, W, C) of a decoded sample.
+
+        :class:`bimm_mm.PackClipInputs` stacks them.
+        """
+        repeated = self._repeat(results)
+        results['crops'] = [np.stack(get_frames(one)) for one in repeated]
+        return results
+
+
+@TRANSFORMS.register_module()
+class RepeatSamples(_Repeat):
+    """Augment and pack one decoded clip ``num`` times, independently.
+
+    Repeated augmentation (Table 9) as VideoMAE does it: a clip is decoded
+    once, and ``num`` augmentations of it go into the same batch. The loader's
+    batch size counts videos; the collate function, mmaction2's
+    ``repeat_pseudo_collate``, makes one batch of the samples of all videos.
+
+    It is the last transform of a pipeline inside
+    :class:`bimm_mm.ResilientDataset`. For pretraining, where one sample holds
+    all crops, there is :class:`bimm_mm.RepeatCrops`.
+
+    Args:
+        num: Samples per decoded video, at least 1.
+        transforms: All that follows decoding, to the end: augmentations and
+            packing.
+    """
+
+    def __init__(
+        self, num: int = 2, *, transforms: Sequence[Mapping[str, Any]]
+    ) -> None:
+        super().__init__(num, transforms=transforms)
+
+    def transform(self, results: dict) -> list[dict]:
+        """Make ``num`` packed samples of a decoded one.
+
+        Raises:
+            ValueError: If ``transforms`` do not end in packing.
+        """
+        samples = self._repeat(results)
+        if 'data_samples' not in samples[0]:
+            raise ValueError(
+                'transforms of bimm_mm.RepeatSamples must end in packing, '
+                "with mmaction2's PackActionInputs for instance: what comes "
+                'out of them is a sample of the batch'
+            )
+        return samples
 
 
 @TRANSFORMS.register_module()

@@ -6,8 +6,9 @@ Shapes: T frames, H x W pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import mmcv
@@ -24,6 +25,7 @@ from bimm_mm.contours.format import (
 from bimm_mm.datasets.transforms.formatting import (
     frame_indices,
     get_frames,
+    media_path,
     set_frames,
 )
 from bimm_mm.registry import TRANSFORMS
@@ -31,7 +33,6 @@ from bimm_mm.utils.video import (
     VideoReader,
     check_access,
     media_name,
-    media_path,
 )
 
 
@@ -44,6 +45,10 @@ class VideoInit(BaseTransform):
     #365), and a damaged file can end the process.
     """
 
+    def __init__(self) -> None:
+        # bimm_mm.InMemoryVideoDataset puts its own in the place.
+        self.open: Callable[[str], Any] = _open
+
     def transform(self, results: dict) -> dict:
         """Add ``video_reader``, ``total_frames`` and ``avg_fps``.
 
@@ -52,12 +57,16 @@ class VideoInit(BaseTransform):
                 which is not passed over.
             UndecodableVideoError: If it is no video.
         """
-        check_access(media_name(results['filename']))
-        reader = VideoReader(results['filename'])
+        reader = self.open(results['filename'])
         results['video_reader'] = reader
         results['total_frames'] = len(reader)
         results['avg_fps'] = reader.fps
         return results
+
+
+def _open(path: str) -> VideoReader:
+    check_access(media_name(path))
+    return VideoReader(path)
 
 
 @TRANSFORMS.register_module()

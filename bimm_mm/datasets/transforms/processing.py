@@ -1,12 +1,17 @@
-"""Whole patches, boxes on frames, and images as clips."""
+"""Whole patches, boxes on frames, images as clips, clips as images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from bimm_mm.datasets.transforms.formatting import get_frames
+from bimm_mm.datasets.transforms.formatting import get_frames, set_frames
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.random_state import get_random_state, set_random_state
 
 # What a sample of AVADataset has for every annotated box.
 _PER_BOX = ('gt_bboxes', 'gt_labels', 'entity_ids')
@@ -119,3 +124,41 @@ class StillClip(BaseTransform):
         (image,) = get_frames(results)
         results['imgs'] = [image[..., ::-1]] * self.num_frames
         return results
+
+
+@TRANSFORMS.register_module()
+class PerClip(BaseTransform):
+    """Apply an image transform to every frame with the same random numbers.
+
+    The global generators of Python, NumPy and torch (CPU) are rewound before
+    every frame, so that a transform which draws the same numbers for every
+    picture does the same to all frames of a clip, as VideoMAE's RandAugment
+    does. What depends on the picture itself, such as equalizing its
+    histogram, is done frame by frame, there too.
+
+    Args:
+        transform: The image transform; it takes and returns ``img``.
+            mmpretrain's needs ``_scope_='mmpretrain'`` if it builds others,
+            as RandAugment does.
+    """
+
+    def __init__(self, transform: Mapping[str, Any]) -> None:
+        self.image_transform = TRANSFORMS.build(transform)
+
+    def transform(self, results: dict) -> dict:
+        """Transform the frames (H, W, 3), R, G, B, of a decoded sample."""
+        start = get_random_state()
+        frames = []
+        for frame in get_frames(results):
+            set_random_state(start)
+            frames.append(self._change(frame))
+        set_frames(results, frames)
+        return results
+
+    def _change(self, frame: np.ndarray) -> np.ndarray:
+        # mmcv and mmpretrain assume B, G, R where they compute gray values.
+        image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        size = image.shape[:2]
+        sample = {'img': image, 'img_shape': size, 'ori_shape': size}
+        changed = self.image_transform(sample)['img']
+        return cv2.cvtColor(changed, cv2.COLOR_BGR2RGB)

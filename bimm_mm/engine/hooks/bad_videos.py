@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
 from bimm_mm.registry import HOOKS
@@ -21,7 +21,8 @@ _SHOWN = 10
 class BadVideoHook(Hook):
     """Lists what :class:`bimm_mm.ResilientDataset` replaced.
 
-    At the end of every epoch the log says how many loaded files of all ranks
+    At the end of every epoch, or before every validation where training
+    counts iterations, the log says how many loaded files of all ranks
     were replaced and which they were, with reasons; ``undecodable.txt`` in
     the work directory has all files found so far, a path and a reason per
     line with a tab between. Where more than ``max_share`` of the files are
@@ -98,6 +99,12 @@ class BadVideoHook(Hook):
             f'{_count(bad, seen)} and replaced in epoch {runner.epoch + 1}.\n'
             f'{_listing(bad)}\nAll of them: {_path(runner)}'
         )
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """The same where training counts iterations, and has one epoch."""
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        if by_iter and self._seen:
+            self.after_train_epoch(runner)
 
     def _stop(
         self, runner: Runner, seen: int, bad: list[tuple[str, str]]

@@ -10,8 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from bimm_mm.datasets.transforms.formatting import find_path
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.video import find_path
 
 
 @HOOKS.register_module()

@@ -15,10 +15,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bimm_mm.datasets.transforms.formatting import find_label, find_path
 from bimm_mm.datasets.wrappers import innermost
 from bimm_mm.engine.annotations import check_annotations, warn
 from bimm_mm.registry import HOOKS
-from bimm_mm.utils.video import find_label, find_path
 
 # So many names or classes are named.
 _NAMED = 5
