@@ -4,12 +4,15 @@
 
 One worker of a dataloader reads 114 sound and 6 damaged videos, then as many
 images, through ``ResilientDataset``; its resident memory is printed after the
-tenth epoch, at the end, and as a share.
+tenth epoch, at the end, and as a share. Blocks of 128 kB and more, such as
+frames, go back to the system at once: otherwise glibc keeps some, and what it
+keeps comes and goes.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import multiprocessing
 import os
 import shutil
@@ -27,6 +30,7 @@ from bimm_mm.utils.image import read_image
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
 SOUND, BAD = 114, 6
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 DATASET = {
     'videos': 'mmaction.VideoDataset',
     'images': 'mmpretrain.CustomDataset',
@@ -114,6 +118,8 @@ def main() -> None:
     parser.add_argument('--epochs', type=int, default=100)
     args = parser.parse_args()
     av.logging.set_level(av.logging.PANIC)
+    # Else glibc keeps freed memory for later, at times more, at times less.
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**17)
     with tempfile.TemporaryDirectory() as top:
         for kind in DATASET:
             files = write(Path(top) / kind, kind)
