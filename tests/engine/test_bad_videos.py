@@ -189,7 +189,7 @@ def test_a_folder_of_bad_files_is_noticed_early():
 def test_ranks_are_added_up(make_runner, monkeypatch):
     monkeypatch.setattr(
         'bimm_mm.engine.hooks.bad_videos.all_gather_object',
-        lambda mine: [mine, (90, [('z', 'broken')] * 9)],
+        lambda mine: [mine, (90, {'z': 'broken'})],
     )
     runner = make_runner()
     batch = {'data_samples': [{'replaced': []}] * 9}

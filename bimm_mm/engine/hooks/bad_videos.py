@@ -42,12 +42,12 @@ class BadVideoHook(Hook):
             raise ValueError(f'max_share must be in [0, 1], got {max_share}')
         self.max_share = max_share
         self._seen = 0
-        self._bad: list[tuple[str, str]] = []
+        self._bad: dict[str, str] = {}  # of this epoch
         self._known: dict[str, str] = {}
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Reset the counts of the epoch."""
-        self._seen, self._bad = 0, []
+        self._seen, self._bad = 0, {}
 
     def after_train_iter(
         self,
@@ -67,13 +67,12 @@ class BadVideoHook(Hook):
             for sample in data_batch['data_samples']
             if 'replaced' in sample
         ]
-        new = [bad for replaced in lists for bad in replaced]
         # One good file stands for every file that was to be loaded, be it
         # that one or a replacement.
         self._seen += len(lists)
-        self._bad += new
-        files = len(dict(self._bad))
-        if new and beyond_chance(files, self._seen, self.max_share):
+        self._bad.update(bad for replaced in lists for bad in replaced)
+        files = len(self._bad)
+        if any(lists) and beyond_chance(files, self._seen, self.max_share):
             self._stop(runner, self._seen, self._bad)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -84,12 +83,12 @@ class BadVideoHook(Hook):
         """
         ranks = all_gather_object((self._seen, self._bad))
         seen = sum(count for count, _ in ranks)
-        bad = [entry for _, entries in ranks for entry in entries]
+        bad = {path: why for _, found in ranks for path, why in found.items()}
         if not bad:
             return
         # An epoch may leave out the last batch: its files count as good.
         files = max(seen, len(runner.train_dataloader.dataset))
-        if len(dict(bad)) > self.max_share * files:
+        if len(bad) > self.max_share * files:
             self._stop(runner, seen, bad)
         if is_main_process():
             self._write(runner, bad)
@@ -106,9 +105,7 @@ class BadVideoHook(Hook):
         if by_iter and self._seen:
             self.after_train_epoch(runner)
 
-    def _stop(
-        self, runner: Runner, seen: int, bad: list[tuple[str, str]]
-    ) -> None:
+    def _stop(self, runner: Runner, seen: int, bad: Mapping[str, str]) -> None:
         self._write(runner, bad)
         raise RuntimeError(
             f'{_count(bad, seen)}, more than max_share={self.max_share:g}:\n'
@@ -116,7 +113,7 @@ class BadVideoHook(Hook):
             'remove these files, or raise max_share of bimm_mm.BadVideoHook'
         )
 
-    def _write(self, runner: Runner, bad: list[tuple[str, str]]) -> None:
+    def _write(self, runner: Runner, bad: Mapping[str, str]) -> None:
         """Write all files known so far, as a whole."""
         self._known.update(bad)
         write_reasons(self._known, _path(runner))
@@ -144,13 +141,13 @@ def beyond_chance(bad: int, seen: int, share: float) -> bool:
     return seen * divergence > math.log(1e6)
 
 
-def _count(bad: list[tuple[str, str]], seen: int) -> str:
-    files = len(dict(bad))
-    return f'{files} of {seen} files ({files / seen:.1%}) were undecodable'
+def _count(bad: Mapping[str, str], seen: int) -> str:
+    share = len(bad) / seen
+    return f'{len(bad)} of {seen} files ({share:.1%}) were undecodable'
 
 
-def _listing(bad: list[tuple[str, str]]) -> str:
-    files = sorted(dict(bad).items())
+def _listing(bad: Mapping[str, str]) -> str:
+    files = sorted(bad.items())
     lines = [f'  {path}: {reason}' for path, reason in files[:_SHOWN]]
     if len(files) > _SHOWN:
         lines.append(f'  and {len(files) - _SHOWN} more')
