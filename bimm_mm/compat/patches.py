@@ -303,9 +303,9 @@ def read_data_safely(module: ModuleType, run: Run) -> None:
     handlers, load = module.file_handlers, module.load
 
     def load_pickle(file: Any, **options: Any) -> Any:
-        from bimm_mm.utils.safe_load import read_pickle
+        from bimm_mm.utils.safe_load import SafeUnpickler
 
-        return read_pickle(file, **options)
+        return SafeUnpickler(file, **options).load()
 
     def load_safely(file: Any, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -33,7 +33,7 @@ from bimm_mm.engine.resume import (
 )
 from bimm_mm.models.checkpoints.load import (
     find_weights,
-    load_model,
+    load_fully,
     read_content,
 )
 from bimm_mm.registry import DATASETS, RUNNERS
@@ -161,7 +161,7 @@ class StrictRunner(Runner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model
         model = model.module if is_model_wrapper(model) else model
-        load_model(model, checkpoint['state_dict'], source=filename)
+        load_fully(model, checkpoint['state_dict'], source=filename)
         self._has_loaded = True
         return checkpoint
 

@@ -10,7 +10,6 @@ import argparse
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -38,9 +37,6 @@ def read_checkpoint(
         mmap: Whether tensors stay in the file until they are used; their
             checksums are not compared then.
 
-    Returns:
-        What the file holds.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is cut off, changed or no checkpoint.
@@ -56,8 +52,13 @@ def read_checkpoint(
             from safetensors.torch import load_file
 
             return load_file(path)
-        if not mmap:
-            _compare_checksums(path)
+        # Torch writes a checksum beside every tensor and never reads it.
+        if not mmap and is_zipfile(path):
+            with ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise BadZipFile(
+                        f'the bytes of {damaged} are not those once written'
+                    )
         allow_globals()
         return torch.load(
             path, map_location=map_location, weights_only=True, mmap=mmap
@@ -66,16 +67,6 @@ def read_checkpoint(
         raise ValueError(
             f'{path} cannot be read as a checkpoint: {_reason(error)}'
         ) from error
-
-
-def _compare_checksums(path: Path) -> None:
-    """Torch writes a checksum beside every tensor and never reads it."""
-    if not is_zipfile(path):
-        return  # a format of before, or damaged: torch.load says
-    with ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged:
-        raise BadZipFile(f'the bytes of {damaged} are not those once written')
 
 
 def _reason(error: Exception) -> str:
@@ -112,38 +103,30 @@ def allow_globals() -> None:
     )
 
 
-def read_pickle(file: Any, **options: Any) -> Any:
-    """Read a pickle of plain Python objects and arrays of numbers.
+class SafeUnpickler(pickle.Unpickler):
+    """Reads pickles of plain Python objects and arrays of numbers."""
 
-    Args:
-        file: Opened for reading bytes.
-        **options: Of ``pickle.Unpickler``.
-
-    Raises:
-        pickle.UnpicklingError: If it names anything else.
-    """
-    return _Unpickler(file, **options).load()
-
-
-class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Look a name up in the list, never in a module."""
-        try:
-            # What Python 2 called builtins, protocols 0 to 2 still do.
-            module = module.replace('__builtin__', 'builtins')
-            return _GLOBALS[f'{module}.{name}']
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f'it names {module}.{name}, which may run code; expected are '
-                'plain Python objects and arrays of numbers'
-            ) from None
+        # What Python 2 called builtins, protocols 0 to 2 still do.
+        full = f'{module.replace("__builtin__", "builtins")}.{name}'
+        if full not in _GLOBALS:
+            _refuse(
+                f'it names {full}, which may run code; expected are plain '
+                'Python objects and arrays of numbers'
+            )
+        return _GLOBALS[full]
 
 
-def _statistic(owner: type, name: str) -> Callable[..., Any]:
+def _refuse(reason: str) -> Any:
+    raise pickle.UnpicklingError(reason)
+
+
+def _statistic(owner: type, name: str) -> Any:
     """``getattr`` for checkpoints: statistics of HistoryBuffer only."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
-    raise pickle.UnpicklingError(
+    return _refuse(
         f'it asks for attribute {name!r} of {owner!r}, which no checkpoint of '
         'MMEngine needs: do not load it'
     )
@@ -153,24 +136,7 @@ def _number_type(code: str, *_: bool) -> np.dtype:
     """``numpy.dtype``: the shared ones, whose state no file can change."""
     if code in _NUMBERS:
         return np.dtype(code)
-    raise pickle.UnpicklingError(
-        f'it has an array of {code!r}, not of numbers'
-    )
-
-
-def _empty_array(*_: Any) -> np.ndarray:
-    """NumPy's ``_reconstruct``; the content comes afterwards."""
-    return np.empty(0, np.int8)
-
-
-def _array_type(*_: Any) -> None:
-    """``numpy.ndarray``, which sound files name and never call."""
-    raise pickle.UnpicklingError('it makes arrays of what it likes')
-
-
-def _joined(*parts: str) -> str:
-    """A path, as text: it may be of another system."""
-    return '/'.join(parts)
+    return _refuse(f'it has an array of {code!r}, not of numbers')
 
 
 _NUMBERS = {
@@ -178,7 +144,8 @@ _NUMBERS = {
     for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 }
 _NUMPY = {
-    'multiarray._reconstruct': _empty_array,
+    # The content comes afterwards.
+    'multiarray._reconstruct': lambda *_: np.empty(0, np.int8),
     'multiarray.scalar': np.float64(0).__reduce__()[0],
     'numeric._frombuffer': np.empty(0).__reduce_ex__(5)[0],
 }
@@ -194,15 +161,17 @@ _GLOBALS: dict[str, Any] = {
     'collections.OrderedDict': OrderedDict,
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
     'numpy.dtype': _number_type,
-    'numpy.ndarray': _array_type,
+    # Sound files name it and never call it.
+    'numpy.ndarray': lambda *_: _refuse('it makes arrays of what it likes'),
     # NumPy 2 renamed numpy.core, Python 3.13 moved the paths: either's files.
     **{
         f'numpy.{core}.{name}': item
         for core in ('core', '_core')
         for name, item in _NUMPY.items()
     },
+    # A path becomes text: it may be of another system.
     **{
-        f'pathlib.{module}{kind}Path': _joined
+        f'pathlib.{module}{kind}Path': lambda *parts: '/'.join(parts)
         for module in ('', '_local.')
         for kind in ('', 'Posix', 'Windows', 'PurePosix', 'PureWindows')
     },

@@ -105,7 +105,7 @@ def test_one_of_several_encoders_is_chosen_by_prefix():
     image, video = image_weights(), video_weights()
     state = {f'ventral.backbone.{k}': v for k, v in image.items()}
     state |= {f'dorsal.backbone.{k}': v for k, v in video.items()}
-    with pytest.raises(ValueError, match=r"several encoders.*'ventral\.backb"):
+    with pytest.raises(ValueError, match=r"chooses none of.*'ventral\.backb"):
         to_bimm(state)
     chosen = to_bimm(state, prefix='ventral.backbone.')
     assert_equal(chosen.state_dict, image)
@@ -114,7 +114,7 @@ def test_one_of_several_encoders_is_chosen_by_prefix():
 @pytest.mark.parametrize(
     ('extra', 'prefix', 'message'),
     [
-        ({}, 'backbone.', "under the prefix 'backbone"),
+        ({}, 'backbone.', "prefix='backbone.' chooses none"),
         (
             {'reg_token': torch.ones(1, 4, DIM)},
             None,

@@ -3,7 +3,7 @@
 The tools end in these functions: ``test.py`` and ``train.py`` with
 ``load_from`` or ``--resume`` in the runner's, ``visualize.py`` and notebooks
 in ``init_model``, ``init_cfg``, ``extract_features.py`` and ``probe.py`` in
-``load_pretrained``, the joint stage in ``init_from_ventral``.
+``load_pretrained``, the joint stage in ``BIMM.init_weights``.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ WHOLE = {
     **LOADS,
     'pretraining': r'2 of 55 .* head\.fc\.weight.*init_cfg',
     'mae': r'55 of 55 tensors are missing.*backbone\.init_cfg',
-    'deeper': r'of another model.*12 of its 67 tensors',
+    'deeper': r'of another model.*12 of 67 tensors',
     'classes': r'2 of 55 tensors have another shape.*head\.fc\.w.*init_cfg',
 }
 ENCODER = dict(LOADS, pretraining='encoder', mae='encoder', classes='encoder')
@@ -162,7 +162,11 @@ OUTCOMES: dict[Callable, dict[str, str]] = {
     by_init_model: WHOLE,
     # A file may hold more than the module.
     by_init_cfg: {**WHOLE, 'deeper': 'all'},
-    by_encoder: {**NOTHING, **ENCODER, 'deeper': r'of another size'},
+    by_encoder: {
+        **NOTHING,
+        **ENCODER,
+        'deeper': r'model than encoder of 4 b',
+    },
 }
 
 

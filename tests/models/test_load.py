@@ -35,16 +35,6 @@ def test_layouts(wrap, tmp_path):
     assert all(torch.equal(state[key], WEIGHTS[key]) for key in WEIGHTS)
 
 
-def test_other_files(tmp_path):
-    path = tmp_path / 'a.pth'
-    torch.save(dict(epoch=3), path)
-    with pytest.raises(ValueError, match=r'a\.pth holds no state dict'):
-        read_state_dict(path)
-    path.write_bytes(b'not a checkpoint')
-    with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
-        read_state_dict(path)
-
-
 class _Evil:
     """Would run code when unpickled."""
 
@@ -142,32 +132,37 @@ def test_no_checkpoint_is_told_as_training_from_scratch(log):
         assert torch.equal(value, before[name])
 
 
-def test_wrong_branch_is_told(joint, single):
-    with pytest.raises(ValueError, match=r'is a video encoder.*has an image'):
-        load_pretrained(encoder(False), joint[1], 'dorsal.backbone.')
-    with pytest.raises(ValueError, match='use a checkpoint of the dorsal'):
-        load_pretrained(encoder(True), single[1])
-    with pytest.raises(ValueError, match=r"nothing\.'; it has 'dorsal\.back"):
-        load_pretrained(encoder(True), joint[1], 'head.nothing.')
-
-
 @pytest.mark.parametrize(
-    ('arch', 'words'),
+    ('file', 'video', 'options', 'prefix', 'words'),
     [
-        (dict(ARCH, embed_dims=96), r'shape torch.Size\(\[1, 1, 48\]\) from'),
-        (dict(ARCH, depth=3), r'another size.*3 blocks, such as blocks\.3'),
+        ('joint', False, {}, 'dorsal.backbone.', r'is a video .*has an image'),
+        ('single', True, {}, None, 'use a checkpoint of the dorsal'),
+        ('joint', True, {}, 'head.no.', r"'head\.no\.' chooses .*'dorsal\.b"),
+        (
+            'joint',
+            False,
+            dict(arch=dict(ARCH, embed_dims=96)),
+            None,
+            r'shape torch.Size\(\[1, 1, 48\]\) from',
+        ),
+        (
+            'joint',
+            False,
+            dict(arch=dict(ARCH, depth=3)),
+            None,
+            r'another model .*3 blocks: .*, such as blocks\.3',
+        ),
+        ('videomae', True, {}, None, r"with_cls_token=False and.*'avg'"),
     ],
 )
-def test_another_size_is_told(joint, arch, words):
-    with pytest.raises(ValueError, match=words):
-        load_pretrained(encoder(False, arch=arch), joint[1])
-
-
-def test_video_without_class_token_names_the_remedy(tmp_path):
+def test_another_encoder_is_told(
+    joint, single, tmp_path, file, video, options, prefix, words
+):
     videomae = encoder(True, with_cls_token=False, out_type='avg')
     torch.save({'model': videomae.state_dict()}, tmp_path / 'videomae.pth')
-    with pytest.raises(ValueError, match=r"with_cls_token=False and.*'avg'"):
-        load_pretrained(encoder(True), tmp_path / 'videomae.pth')
+    path = tmp_path / dict(single='ventral.pth').get(file, f'{file}.pth')
+    with pytest.raises(ValueError, match=words):
+        load_pretrained(encoder(video, **options), path, prefix)
 
 
 def test_norm_after_the_mean_takes_the_place_of_the_norm(tmp_path):
@@ -191,14 +186,17 @@ def _build(ventral_cfg, dorsal_cfg, path, **options):
     return model
 
 
-def test_both_branches_start_from_it(single, ventral_cfg, dorsal_cfg, log):
+@pytest.mark.parametrize('joint_too', [False, True])
+def test_both_branches_start_from_it(
+    single, joint, ventral_cfg, dorsal_cfg, log, joint_too
+):
     branch, path = single
+    if joint_too:  # its ventral branch serves as well
+        branch, path = joint[0].ventral, joint[1]
     model = _build(ventral_cfg, dorsal_cfg, path, share_blocks=2)
-    stage1 = branch.state_dict()
+    stage1, dorsal = branch.state_dict(), model.dorsal.state_dict()
     for key, value in stage1.items():
         assert torch.equal(model.ventral.state_dict()[key], value), key
-    dorsal = model.dorsal.state_dict()
-    for key, value in stage1.items():
         if key.startswith('backbone.') and 'patch_embed.proj.w' not in key:
             assert torch.equal(dorsal[key], value), key
     head = 'head.areas.V1.decoder.pred.weight'
@@ -232,15 +230,6 @@ def test_the_patch_embedding_can_start_from_scratch(
         assert torch.equal(found, value), key
     (report,) = (line for line in log if 'dorsal encoder: 51 of 53' in line)
     assert 'patch_embed.proj.weight' in report
-
-
-def test_joint_checkpoint_serves_as_well(joint, ventral_cfg, dorsal_cfg):
-    model, path = joint
-    again = _build(ventral_cfg, dorsal_cfg, path)
-    key = 'backbone.patch_embed.proj.weight'
-    assert torch.equal(
-        again.ventral.state_dict()[key], model.ventral.state_dict()[key]
-    )
 
 
 def test_missing_file_is_named(ventral_cfg, dorsal_cfg):

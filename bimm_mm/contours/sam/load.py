@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bimm_mm.models.checkpoints.load import read_state_dict
+from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
 from bimm_mm.utils.files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def load_sam(path: str) -> LoadedSam:
             'pip install segment-anything==1.0'
         ) from error
     state = read_state_dict(path)
+    width = len(state.get('image_encoder.patch_embed.proj.weight', ()))
+    size = SIZES.get(width, 'vit_b')
+    model = sam_model_registry[size]()
     try:
-        size = SIZES[len(state['image_encoder.patch_embed.proj.weight'])]
-        model = sam_model_registry[size]()
-        model.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        reason = ' '.join(str(error).split()[:20])
+        load_fully(model, state, source=path, what=f'SAM {size}')
+    except ValueError as error:
         raise ValueError(
-            f'{path} holds no SAM: {reason}. Expected is {HINT}; SAM 2, '
-            'MobileSAM and converted checkpoints are other models'
+            f'{error}. Expected is {HINT}; SAM 2, MobileSAM and converted '
+            'checkpoints are other models'
         ) from error
     return LoadedSam(model.eval(), size, sha256_of_file(path))

@@ -135,13 +135,12 @@ def _recognize(keys: Mapping[str, str], prefix: str | None) -> tuple[str, str]:
             rename(k, names, to_ours=False) for k in (_PATCH, _NORM)
         )
         starts = [k[: -len(marker)] for k in keys if k.endswith(marker)]
-        found += [
-            (scheme, start)
-            for start in starts
-            if start + also in keys and prefix in (None, start)
-        ]
+        found += [(scheme, x) for x in starts if x + also in keys]
+    chosen = [place for place in found if prefix in (None, place[1])]
+    if len(chosen) == 1:
+        return chosen[0]
     if not found:
-        where = '' if prefix is None else f' under the prefix {prefix!r}'
+        where = ''
         if any(key.endswith('_flat_param') for key in keys):
             where = ', but shards of FSDP: save its FULL_STATE_DICT'
         raise ValueError(
@@ -149,12 +148,11 @@ def _recognize(keys: Mapping[str, str], prefix: str | None) -> tuple[str, str]:
             f'{", ".join(list(keys)[:3])}; known are the names of '
             f'{"; ".join(ENCODERS)}'
         )
-    if len(found) > 1:
-        raise ValueError(
-            'the checkpoint has several encoders, choose one by prefix= '
-            f'{", ".join(repr(start) for _, start in found)}'
-        )
-    return found[0]
+    there = ', '.join(repr(start) for _, start in found)
+    raise ValueError(
+        f'prefix={prefix!r} chooses none of the encoders of the checkpoint, '
+        f'which are under {there}'
+    )
 
 
 def _check_left(left: dict[str, Tensor], names: dict[str, str]) -> None:

@@ -1,10 +1,9 @@
 """Loading weights: strictly, with a report, and by branch.
 
-Every way into a model ends in :func:`load_fully`, which fills a module and
-says what it found: :func:`load_model` of the same model (test, ``load_from``,
-``resume``, visualize), :func:`load_pretrained` of an encoder for a downstream
-task (``init_cfg``, features, probe), :func:`init_from_ventral` of stage 1 for
-the joint stage (Algorithm 1, line 6), and ``init_cfg`` of any other module.
+Every way into a model ends in :func:`load_fully`: of the same model (test,
+``load_from``, ``resume``, visualize), of an encoder for a downstream task in
+:func:`load_pretrained` (``init_cfg``, features, probe), of stage 1 for the
+joint stage in :class:`bimm_mm.BIMM`, and ``init_cfg`` of any other module.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from bimm_mm.utils.safe_load import read_checkpoint
 
 if TYPE_CHECKING:
     from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-    from bimm_mm.models.pretrainers.bimm import BIMM
 
 # Where the weights lie in checkpoints of MMEngine, of MAE or VideoMAE, alone
 # or with DeepSpeed, of their averages, and of SlowFast.
@@ -36,8 +34,6 @@ _WRAPPERS = re.compile(
     r'(^|(?<=\.))(module|_orig_mod|_fsdp_wrapped_module'
     r'|_checkpoint_wrapped_module)\.'
 )
-# Keys of the areas' decoders and of BIMM's branches.
-_PRETRAINING = ('head.areas.', 'dorsal.', 'ventral.')
 _BRANCHES = {True: 'dorsal', False: 'ventral'}
 _KINDS = {True: 'a video encoder', False: 'an image encoder'}
 _PATCH = 'patch_embed.proj.weight'
@@ -71,16 +67,12 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
     Raises:
         ValueError: If there are none.
     """
-    # The weights may lie deeper in the file.
     state = content
-    for key in _CONTAINERS:
-        if isinstance(content, Mapping) and key in content:
-            state = content[key]
-            break
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(value, Tensor) for value in state.values())
+    if isinstance(content, Mapping):
+        inside = [content[key] for key in _CONTAINERS if key in content]
+        state = [*inside, content][0]
+    if not isinstance(state, Mapping) or not (
+        state and all(isinstance(value, Tensor) for value in state.values())
     ):
         keys = list(content)[:5] if isinstance(content, Mapping) else 'none'
         raise ValueError(
@@ -109,84 +101,67 @@ def load_fully(
     module: nn.Module,
     state: Mapping[str, Tensor],
     *,
-    what: str,
     source: str,
+    what: str = 'the model',
     missing_ok: tuple[str, ...] = (),
-    exact: bool = False,
+    exact: bool = True,
 ) -> None:
     """Load weights that must cover a module; log counts and what is left.
 
-    ``what`` and ``source`` name module and weights in messages. A weight of
-    another shape is a ValueError, and so is one that is missing, unless its
-    name starts with one of ``missing_ok``, and with ``exact`` one too many.
-    """
-    own = module.state_dict()
-    found = {key: state[key] for key in own if key in state}
-    try:
-        missing = module.load_state_dict(found, strict=False).missing_keys
-    except RuntimeError as error:
-        # The first line only says that something is wrong.
-        reasons = [line.strip('\t .') for line in str(error).splitlines()[1:]]
-        raise ValueError(
-            f'{source} does not fit {what}: {len(reasons)} of {len(own)} '
-            f'tensors have another shape: {reasons[0]}. Use a '
-            'checkpoint of the same arch, patch size and classes, or change '
-            'the config to match it'
-        ) from error
-    fatal = [key for key in missing if not key.startswith(missing_ok)]
-    if fatal:
-        raise ValueError(
-            f'{source} does not cover {what}: {len(fatal)} of {len(own)} '
-            f'tensors are missing, such as {fatal[0]}. Use a checkpoint of '
-            'the same arch and options'
-        )
-    left = [key for key in state if key not in own] if exact else []
-    if left:
-        raise ValueError(
-            f'{source} is of another model than {what}: {len(left)} of its '
-            f'{len(state)} tensors have no place, such as {left[0]}'
-        )
-    report = f'{what}: {len(found)} of {len(own)} tensors from {source}'
-    if missing:
-        report += f'; keeping initial weights: {", ".join(missing)}'
-    level = logging.WARNING if missing else logging.INFO
-    print_log(report, 'current', level)
-
-
-def load_model(
-    model: nn.Module,
-    state: Mapping[str, Tensor],
-    *,
-    source: str,
-    exact: bool = True,
-) -> None:
-    """Fill a whole model with weights of the same model; see load_fully.
+    Args:
+        module: Filled in place.
+        state: Its weights by name.
+        source: Names the weights in messages.
+        what: Names the module in messages.
+        missing_ok: How names begin that may keep their initial weights.
+        exact: Whether each of the weights must have a place.
 
     Raises:
-        ValueError: If they are of another model. It says what does work with
-            such a file.
+        ValueError: If a weight has another shape, is missing or left over. It
+            says what does work with such a file.
     """
+    own = module.state_dict()
+    missing, left, reshaped = [], [], []
     try:
-        load_fully(model, state, what='the model', source=source, exact=exact)
-    except ValueError as error:
-        own = model.state_dict()
-        way = ''
-        if any(key.startswith('ventral.') for key in own):
-            way = (
-                '. To start the joint stage from stage 1, give its '
-                'checkpoint as model.ventral_checkpoint'
+        missing, left = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        # The first line only says that something is wrong.
+        reshaped = [line.strip('\t .') for line in str(error).splitlines()[1:]]
+    fatal = [key for key in missing if not key.startswith(missing_ok)]
+    left = left if exact else []
+    for names, total, verdict, trouble in (
+        (reshaped, own, 'does not fit', 'tensors have another shape'),
+        (fatal, own, 'does not cover', 'tensors are missing'),
+        (left, state, 'is of another model than', 'tensors have no place'),
+    ):
+        if names:
+            raise ValueError(
+                f'{source} {verdict} {what}: {len(names)} of {len(total)} '
+                f'{trouble}, such as {names[0]}. Use a checkpoint of the same '
+                'arch and options, or change the config to match it'
+                + _other_way(own, state)
             )
-        elif any(key.startswith(_PRETRAINING) for key in state):
-            way = (
-                '. It is a checkpoint of pretraining: to finetune from it, '
-                'give it as model.backbone.init_cfg.checkpoint'
-            )
-        elif any('patch_embed' in key for key in state):
-            way = (
-                '. To take its encoder alone, give it as '
-                'model.backbone.init_cfg.checkpoint'
-            )
-        raise ValueError(f'{error}{way}') from error
+    count = len(own) - len(missing)
+    report = f'{what}: {count} of {len(own)} tensors from {source}'
+    if missing:
+        report += f'; keeping initial weights: {", ".join(missing)}'
+    print_log(report, 'current', logging.WARNING if missing else logging.INFO)
+
+
+def _other_way(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What a file can be used for that does not fit a whole model."""
+    if any(key.startswith('ventral.') for key in own):
+        return (
+            '. To start the joint stage from stage 1, give its checkpoint as '
+            'model.ventral_checkpoint'
+        )
+    whole = any(key.startswith('backbone.') for key in own)
+    if whole and any('patch_embed' in key for key in state):
+        return (
+            '. To start from its encoder alone, as finetuning does from a '
+            'pretraining, give it as model.backbone.init_cfg.checkpoint'
+        )
+    return ''
 
 
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)
@@ -203,7 +178,7 @@ class StrictPretrainedInit(PretrainedInit):
         state = read_state_dict(self.checkpoint)
         if self.prefix:
             state = subtree(state, self.prefix.rstrip('.') + '.')
-        load_model(module, state, source=self.checkpoint, exact=False)
+        load_fully(module, state, source=self.checkpoint, exact=False)
 
 
 def load_pretrained(
@@ -239,7 +214,9 @@ def load_pretrained(
         )
         return
     state = read_state_dict(checkpoint)
-    prefix = _find_prefix(state, prefix, backbone.video, checkpoint)
+    branch = f'{_BRANCHES[backbone.video]}.backbone.'
+    if prefix is None and branch + _PATCH in state:
+        prefix = branch
     try:
         converted = to_bimm(
             state,
@@ -252,43 +229,25 @@ def load_pretrained(
     encoder = converted.state_dict
     source = f'{checkpoint} ({prefix or ""}*, names of {converted.scheme})'
     _check_fits(encoder, backbone, source)
-    # Without a table in the file, learned positions start from the computed.
+    report = _positions(backbone)
+    if backbone.cls_token is None and 'cls_token' in encoder:
+        del encoder['cls_token']
+        report += '; the class token of the checkpoint is not used'
     load_fully(
         backbone,
         encoder,
-        what='encoder',
         source=source,
+        what=f'encoder of {backbone.depth} blocks',
+        # Where the file has no table, it starts from the computed one.
         missing_ok=('pos_embed',),
     )
-    report = _positions(backbone)
     if converted.left:
         parts = sorted({name_group(key) for key in converted.left})
         report += (
             f'; {len(converted.left)} tensors of the file are left out: '
             f'{", ".join(parts)}'
         )
-    if backbone.cls_token is None and 'cls_token' in encoder:
-        report += '; the class token of the checkpoint is not used'
     print_log(report, 'current')
-
-
-def _find_prefix(
-    state: Mapping[str, Tensor], prefix: str | None, video: bool, path: str
-) -> str | None:
-    """Which encoder of the checkpoint; None leaves it to ``to_bimm``."""
-    there = sorted(
-        key[: -len(_PATCH)] for key in state if key.endswith(_PATCH)
-    )
-    # A joint checkpoint has two encoders: take the one of the same kind.
-    if prefix is None:
-        own = f'{_BRANCHES[video]}.backbone.'
-        return own if own in there else None
-    if not any(key.startswith(prefix) for key in state):
-        raise ValueError(
-            f'{path} has no encoder under prefix={prefix!r}; it has '
-            f'{", ".join(map(repr, there)) or "none"}'
-        )
-    return prefix
 
 
 def _check_fits(
@@ -296,7 +255,7 @@ def _check_fits(
     backbone: BIMMVisionTransformer,
     source: str,
 ) -> None:
-    """Refuse an encoder of another kind, or one that has more blocks."""
+    """Refuse an encoder of another kind."""
     # A Conv3d's weight has five dimensions, a Conv2d's four.
     video = encoder[_PATCH].ndim == 5
     if video != backbone.video:
@@ -318,14 +277,6 @@ def _check_fits(
             f'config {own.shape[1]}: set interpolate_from of the backbone to '
             'the input of the checkpoint, (frames, height, width)'
         )
-    unused = sorted(set(encoder) - set(backbone.state_dict()) - {'cls_token'})
-    if unused:
-        raise ValueError(
-            f'{source} is of another size: {len(unused)} of its tensors '
-            f'have no place in this encoder of {backbone.depth} blocks, '
-            f'such as {unused[-1]}. Set arch of the backbone to that of the '
-            'checkpoint'
-        )
 
 
 def _positions(backbone: BIMMVisionTransformer) -> str:
@@ -335,75 +286,3 @@ def _positions(backbone: BIMMVisionTransformer) -> str:
         return f'encoder: positions {how} for {grid} tokens'
     source = ' x '.join(map(str, backbone.grid(backbone.interpolate_from)))
     return f'encoder: positions of {source} tokens interpolated to {grid}'
-
-
-def init_from_ventral(
-    model: BIMM, checkpoint: str | None, *, inflate_patch_embed: bool
-) -> None:
-    """Load both branches from a checkpoint of the ventral stage.
-
-    The ventral branch goes on where stage 1 stopped, decoders included. The
-    dorsal encoder takes the whole ventral encoder; its decoders start from
-    scratch. The log counts what was loaded.
-
-    Arguments are options of :class:`bimm_mm.BIMM`.
-
-    Raises:
-        FileNotFoundError: If the checkpoint does not exist.
-        ValueError: If it does not cover an encoder, or has another width.
-    """
-    if checkpoint is None:
-        print_log(
-            'no ventral_checkpoint: both branches start from scratch '
-            '(the paper starts the joint stage from stage 1)',
-            'current',
-            logging.WARNING,
-        )
-        return
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'there is no ventral checkpoint at {checkpoint}: run stage 1 '
-            'first (configs/bimm/pretrain_ventral_*.py), or set '
-            'model.ventral_checkpoint to where it is, or to None to train '
-            'from scratch or to resume a joint run without it'
-        )
-    state = read_state_dict(checkpoint)
-    # A joint checkpoint holds the ventral branch under its own name.
-    state = subtree(state, 'ventral.') or state
-    ventral, dorsal = model.ventral, model.dorsal
-    # Stage 1 is an image branch: its encoder serves both, its decoders the
-    # ventral branch.
-    encoder = subtree(state, 'backbone.')
-    source = f'ventral checkpoint {checkpoint}'
-    load_fully(
-        ventral.backbone, encoder, what='ventral encoder', source=source
-    )
-    load_fully(
-        ventral.head,
-        subtree(state, 'head.'),
-        what='ventral decoders',
-        source=source,
-        missing_ok=('areas.',),
-    )
-    # The image's patch embedding has no time: it is inflated or left out.
-    shared = {k: v for k, v in encoder.items() if not k.startswith('patch_')}
-    if inflate_patch_embed:
-        tubelet = dorsal.backbone.patch[0]
-        shared[_PATCH] = inflate(encoder[_PATCH], tubelet)
-        shared['patch_embed.proj.bias'] = encoder['patch_embed.proj.bias']
-    load_fully(
-        dorsal.backbone,
-        shared,
-        what='dorsal encoder',
-        source=source,
-        missing_ok=() if inflate_patch_embed else ('patch_embed.',),
-    )
-
-
-def inflate(weight: Tensor, tubelet: int) -> Tensor:
-    """Repeat a 2-D patch embedding over time, keeping its response.
-
-    (D, 3, p, p) becomes (D, 3, t, p, p). Divided by the tubelet length t, it
-    answers to a still clip as the image embedding answers to its frame.
-    """
-    return weight.unsqueeze(2).repeat(1, 1, tubelet, 1, 1) / tubelet

@@ -5,13 +5,20 @@ Shapes: B clips of T frames, H x W pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.checkpoints.load import init_from_ventral
+from bimm_mm.models.checkpoints.load import (
+    load_fully,
+    read_state_dict,
+    subtree,
+)
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.registry import MODELS
@@ -91,13 +98,56 @@ class BIMM(BasePretrainer):
             ventral.blocks[index] = dorsal.blocks[index]
 
     def init_weights(self) -> None:
-        """Draw random weights, then load those of stage 1 if given."""
+        """Draw random weights, then load those of stage 1 if given.
+
+        The ventral branch goes on where stage 1 stopped, decoders included.
+        The dorsal encoder takes the whole ventral encoder; its decoders start
+        from scratch.
+
+        Raises:
+            FileNotFoundError: If the checkpoint does not exist.
+            ValueError: If it does not cover an encoder, or has another width.
+        """
         super().init_weights()
-        init_from_ventral(
-            self,
-            self.ventral_checkpoint,
-            inflate_patch_embed=self.inflate_patch_embed,
-        )
+        path = self.ventral_checkpoint
+        if path is None:
+            print_log(
+                'no ventral_checkpoint: both branches start from scratch '
+                '(the paper starts the joint stage from stage 1)',
+                'current',
+                logging.WARNING,
+            )
+            return
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f'there is no ventral checkpoint at {path}: run stage 1 first '
+                '(configs/bimm/pretrain_ventral_*.py), or set '
+                'model.ventral_checkpoint to where it is, or to None to train '
+                'from scratch or to resume a joint run without it'
+            )
+        state = read_state_dict(path)
+        # A joint checkpoint holds the ventral branch under its own name.
+        state = subtree(state, 'ventral.') or state
+        encoder = subtree(state, 'backbone.')
+        embedding = {k: v for k, v in encoder.items() if k.startswith('patch')}
+        shared = {k: v for k, v in encoder.items() if k not in embedding}
+        if self.inflate_patch_embed:
+            tubelet = self.dorsal.backbone.patch[0]
+            shared |= {k: _inflate(v, tubelet) for k, v in embedding.items()}
+        ventral, decoders = self.ventral, subtree(state, 'head.')
+        for what, module, weights, missing_ok in (
+            ('ventral encoder', ventral.backbone, encoder, ()),
+            ('ventral decoders', ventral.head, decoders, ('areas.',)),
+            ('dorsal encoder', self.dorsal.backbone, shared, ('patch',)),
+        ):
+            load_fully(
+                module,
+                weights,
+                source=f'ventral checkpoint {path}',
+                what=what,
+                missing_ok=missing_ok,
+                exact=False,
+            )
 
     @property
     def areas(self) -> Mapping[str, Area]:
@@ -154,3 +204,15 @@ def _shapes(
         (name, parameter.shape, encoder.num_heads)
         for name, parameter in encoder.blocks[:count].named_parameters()
     ]
+
+
+def _inflate(weight: Tensor, tubelet: int) -> Tensor:
+    """Repeat a 2-D patch embedding over time, keeping its response.
+
+    (D, 3, p, p) becomes (D, 3, t, p, p). Divided by the tubelet length t, it
+    answers to a still clip as the image embedding answers to its frame. A
+    bias (D,) stays.
+    """
+    if weight.ndim == 1:
+        return weight
+    return weight.unsqueeze(2).repeat(1, 1, tubelet, 1, 1) / tubelet

@@ -115,7 +115,7 @@ class VQGANTokenizer(nn.Module):
         else:
             state = read_vqgan(self.checkpoint, sha256=self.sha256)
             load_fully(
-                self, state, what='the tokenizer', source=self.checkpoint
+                self, state, source=self.checkpoint, what='the tokenizer'
             )
         self._loaded = True
 
