@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -54,12 +55,16 @@ class Numbers(Dataset):
 
 
 class Toy(BaseModel):
-    """A linear map with dropout, slow enough to be stopped."""
+    """A linear map with noise, slow enough to be stopped."""
 
-    def __init__(self, pause: float, width: int) -> None:
+    def __init__(
+        self, pause: float, width: int, noise: bool, bn: bool
+    ) -> None:
         super().__init__()
         self.pause = pause
         self.linear = nn.Linear(3, width)
+        self.norm = nn.BatchNorm1d(3) if bn else nn.Identity()
+        self.noise = noise
 
     def init_weights(self) -> None:
         if not PRETRAINED.exists():
@@ -67,10 +72,11 @@ class Toy(BaseModel):
 
     def forward(self, inputs: Tensor, mode: str) -> Any:
         time.sleep(self.pause)
-        error = self.linear(inputs) - torch.rand(())
+        outputs = self.linear(self.norm(inputs))
         if mode == 'predict':
-            return [x.abs().sum().item() for x in self.linear(inputs)]
-        return dict(loss=error.square().mean())
+            return [x.abs().sum().item() for x in outputs]
+        wanted = torch.rand(()) if self.noise else 1
+        return dict(loss=(outputs - wanted).square().mean())
 
 
 class Size(BaseMetric):
@@ -84,13 +90,16 @@ class Size(BaseMetric):
 
 
 class Write(Hook):
-    """Append what every step did to a file; stop after some epochs."""
+    """Append what every step did to a file; stop after so many."""
 
     priority = 'HIGHEST'
 
-    def __init__(self, path: Path, stop: int | None, fork: bool) -> None:
+    def __init__(
+        self, path: Path, stop: int | None, signaled: int | None, fork: bool
+    ) -> None:
         self.path = path
         self.stop = stop
+        self.signaled = signaled
         self.fork = fork
 
     def before_train_epoch(self, runner) -> None:
@@ -114,6 +123,8 @@ class Write(Hook):
         rate = runner.optim_wrapper.param_groups[0]['lr']
         with self.path.open('a') as file:
             print(runner.iter, outputs['loss'].item(), rate, file=file)
+        if runner.iter + 1 == self.signaled:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def after_val_epoch(self, runner, metrics) -> None:
         if runner.rank == 0:
@@ -133,9 +144,12 @@ def build(
     epochs: int = 3,
     by_iter: bool = False,
     stop: int | None = None,
+    signaled: int | None = None,
     pause: float = 0.0,
     fork: bool = False,
     width: int = 3,
+    noise: bool = True,
+    bn: bool = False,
     ema: bool = False,
     val: bool = False,
     optimizer: str = 'AdamW',
@@ -165,7 +179,7 @@ def build(
         **validation,
         cfg=cfg,
         launcher='pytorch' if processes > 1 else 'none',
-        model=Toy(pause, width),
+        model=Toy(pause, width, noise, bn),
         work_dir=str(folder),
         train_dataloader=dict(
             dataset=Numbers(samples, images),
@@ -197,7 +211,7 @@ def build(
         ),
         custom_hooks=[
             dict(type='bimm_mm.StepSeedHook'),
-            Write(folder / 'losses.txt', stop, fork),
+            Write(folder / 'losses.txt', stop, signaled, fork),
             *([dict(type='EMAHook')] if ema else []),
         ],
         randomness=dict(seed=3),

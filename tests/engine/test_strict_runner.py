@@ -135,19 +135,40 @@ def test_persistent_workers_end_with_the_run(tmp_path):
 
 def test_two_processes_save_and_go_on(tmp_path):
     whole, folder = tmp_path / 'whole', tmp_path / 'run'
-    start(whole, 'workers=1', processes=2).communicate(timeout=120)
-    process = start(folder, 'pause=0.2', 'workers=1', processes=2)
-    wait_for_step(folder, 8)
+    # Each process has statistics of its own; those of the first are saved.
+    options = ['workers=1', 'val=True', 'bn=True']
+    start(whole, *options, processes=2).communicate(timeout=120)
+    process = start(folder, *options, 'pause=0.2', processes=2)
+    wait_for_step(folder, 9)
     # Slurm signals every process, and torchrun passes on what it gets.
     children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
     for pid in [*map(int, children.read_text().split()), process.pid]:
         os.kill(pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert 'SIGTERM: saved' in said
-    start(folder, 'resume=True', processes=2).communicate(timeout=120)
+    start(folder, *options, 'resume=True', processes=2).communicate(
+        timeout=120
+    )
     losses = (folder / 'losses.txt').read_text()
     assert losses == (whole / 'losses.txt').read_text()
-    assert losses.count('\n') == 18
+    assert losses.count('\n') == 18 + 3
+
+
+def test_another_number_of_processes_goes_on_within_the_epoch(tmp_path):
+    whole, folder = tmp_path / 'whole', tmp_path / 'run'
+    rates = run(whole, batch=4, noise=False)
+    with pytest.raises(SystemExit):
+        run(folder, batch=4, noise=False, signaled=8)
+    start(
+        folder,
+        *('batch=2', 'noise=False', 'signaled=14', 'resume=True'),
+        processes=2,
+    ).communicate(timeout=120)
+    found = run(folder, batch=4, noise=False, resume=True)
+    # One process writes the loss of its half.
+    assert re.sub(r' \S+ ', ' ', found) == re.sub(r' \S+ ', ' ', rates)
+    ours, theirs = (torch.load(f / 'epoch_3.pth') for f in (folder, whole))
+    torch.testing.assert_close(ours['state_dict'], theirs['state_dict'])
 
 
 def test_killed_run_repeats_what_was_not_saved(tmp_path, uninterrupted):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
@@ -85,6 +85,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Save what is due; after a signal, save and end."""
         super().after_train_epoch(runner)
         self._end_if_told(runner, epoch=runner.epoch + 1, step=runner.iter)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Have all processes validate what the main one saves.
+
+        Statistics of BN in the others would not come back on resuming.
+        """
+        for buffer in runner.model.buffers():
+            broadcast(buffer)
 
     def after_val_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         """After a signal, do not wait for the end of a validation."""
