@@ -90,11 +90,16 @@ def _find_files(path: str, above: list[str]) -> list[str]:
         )
     if Path(path).suffix == '.py':
         try:
-            ast.parse(Path(path).read_text('utf-8'))
+            body = ast.parse(Path(path).read_text('utf-8')).body
         except SyntaxError as error:
             raise ValueError(
                 f'{path}, line {error.lineno}: {error.msg}'
             ) from error
+        if sum(ast.unparse(x).startswith('_base_ =') for x in body) > 1:
+            raise ValueError(
+                f'{path} sets _base_ twice, of which MMEngine takes the '
+                'first: give one list of all bases'
+            )
     try:
         bases = Config._get_base_files(path)
     except AttributeError:  # YAML or JSON

@@ -45,6 +45,11 @@ def config(tmp_path: Path) -> Path:
             "_base_ = 'b.py'",
             r'own _base_: .*toy\.py > .*b\.py > .*y',
         ),
+        (
+            'toy.py',
+            "_base_ = 'b.py'\n_base_ = []",
+            r'toy\.py sets _base_ twice',
+        ),
         ('toy.yml', '- 1', r'toy\.yml is no mapping'),
         ('toy.json', '2', r'toy\.json is no mapping'),
     ],
