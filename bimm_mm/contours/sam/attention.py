@@ -98,7 +98,8 @@ class _CrossAttention(nn.Module):
 
         (W k) . q = k . (W^T q),
 
-    so that nothing of the size of the image is multiplied with W.
+    so that nothing of the size of the image is multiplied with W. That needs
+    weights as matrices: some layers are read, not called.
     """
 
     def __init__(self, official: Any) -> None:
@@ -146,16 +147,13 @@ class ImageToToken(_CrossAttention):
         pulled = (key @ self.by_head(self.q_proj)).flatten(1, 2)  # (B, J, D)
         bias = self.q_proj.bias.unflatten(0, (self.num_heads, 1, -1))
         bias = (key * bias).sum(3).flatten(1)[:, :, None]
+        scores = pulled.to(q.dtype) @ q.mT + bias  # (B, J, K)
         # A softmax over the T tokens of every head.
-        scores = (pulled.to(q.dtype) @ q.mT + bias).unflatten(
-            1, (self.num_heads, -1)
-        )
-        weights = scores.softmax(2).flatten(1, 2).to(q.dtype)  # (B, J, K)
+        scores = scores.unflatten(1, (self.num_heads, -1))
+        weights = scores.softmax(2).flatten(1, 2).to(q.dtype)
         # What every prompt token adds to an image token: (B, J, D). Weights
         # sum to one per head, so that the bias comes out once.
         out = self.out_proj.weight.unflatten(1, (self.num_heads, -1))
-        rows = (self.split(self.v_proj(v)) @ out.permute(1, 2, 0)).flatten(
-            1, 2
-        )
-        rows = rows + self.out_proj.bias / self.num_heads
+        rows = self.split(self.v_proj(v)) @ out.permute(1, 2, 0)
+        rows = rows.flatten(1, 2) + self.out_proj.bias / self.num_heads
         return weights.mT @ rows.to(q.dtype)
