@@ -11,6 +11,7 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis import (
     init_model,
     load_batch,
+    load_clips,
     load_config,
     reconstruct,
     save_curves,
@@ -26,7 +27,15 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file of a pretraining')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', required=True, help='folder for the PNGs')
+    parser.add_argument(
+        '--out', required=True, help='folder for the PNGs and MP4s'
+    )
+    parser.add_argument(
+        '--videos',
+        nargs='+',
+        help="these videos instead of the config's data: the middle of each, "
+        "with Sobel's contours",
+    )
     parser.add_argument(
         '--num', type=int, default=2, help='samples to show; default: 2'
     )
@@ -62,9 +71,16 @@ def draw(args: argparse.Namespace) -> list[Path]:
     """Write the pictures and return their paths."""
     cfg = load_config(args.config, args.cfg_options)
     model = init_model(cfg, args.checkpoint, device=args.device)
-    batch = load_batch(cfg, num=args.num, split=args.split)
+    titles = []
+    if args.videos:
+        batch = load_clips(model, args.videos)
+        titles = ['/'.join(Path(path).parts[-2:]) for path in args.videos]
+    else:
+        batch = load_batch(cfg, num=args.num, split=args.split)
     outputs = reconstruct(model, batch, seed=args.seed)
-    paths = save_pictures(model, outputs, args.out, frames=args.frames)
+    paths = save_pictures(
+        model, outputs, args.out, frames=args.frames, titles=titles
+    )
     if args.curves:
         paths.append(save_curves(args.curves, Path(args.out) / 'curves.png'))
     return paths

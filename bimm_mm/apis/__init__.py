@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
+    'clips': ('load_clips',),
     'config': ('load_config',),
     'convert': ('convert_checkpoint',),
     'curves': ('read_progress', 'read_scalars', 'save_curves'),

@@ -62,7 +62,8 @@ def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:
     loader = cfg.get(f'{split}_dataloader')
     if loader is None:
         raise ValueError(
-            f'the config has no {split}_dataloader: choose another split'
+            f'the config has no {split}_dataloader: choose another split, or '
+            'give videos'
         )
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     dataset = DATASETS.build(loader.dataset)

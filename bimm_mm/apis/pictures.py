@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import av
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ _GRAY = 0.5
 # Brightness of tokens that were given and not predicted.
 _DIM = 0.4
 _CELL = 1.25  # inches per cell
+_TILE = 128  # least side of a clip in a video, in pixels
+_FPS = 6  # of videos: about real time for frames that are 4 apart
 
 Outputs = Mapping[str, AreaOutput]
 
@@ -35,38 +38,45 @@ def save_pictures(
     folder: str | Path,
     *,
     frames: int = 6,
+    titles: Sequence[str] = (),
 ) -> list[Path]:
-    """Draw every branch of a model and write PNG files.
+    """Draw every branch of a model, as PNG files and videos.
 
     Args:
         model: The model that made the outputs.
         outputs: From :func:`bimm_mm.apis.reconstruct`.
         folder: Where the files go.
-        frames: How many frames of a clip are shown, at even distances.
+        frames: How many frames of a clip a PNG file shows, at even distances.
+        titles: Of every sample, written below it.
 
     Returns:
-        ``ventral.png``, ``dorsal_0.png``, ...: one file for all
-        images of a branch, one per clip.
+        ``ventral.png``, ``dorsal_0.png``, ``dorsal_0.mp4``, ...: one file for
+        all images of a branch; two per clip, the second with all frames.
     """
     paths = []
     for branch, shown in split_branches(outputs).items():
         rows = picture_rows(model.areas, shown)
-        notes = [caption(model.areas[name], x) for name, x in shown.items()]
-        batch, length = rows['input'].shape[:2]
-        if length == 1:
+        if rows['input'].shape[1] == 1:
             # All images side by side, like frames of one clip.
-            rows = {name: x.transpose(0, 1) for name, x in rows.items()}
-            columns = torch.arange(batch)
-        else:
-            count = min(frames, length)
-            columns = torch.linspace(0, length - 1, count).round().long()
+            still = {name: x[:, 0].cpu() for name, x in rows.items()}
+            notes = [caption(model.areas[n], x) for n, x in shown.items()]
+            notes[:0] = [', '.join(titles)] if titles else []
+            paths.append(Path(folder) / f'{branch}.png')
+            _save_sheet(still, paths[-1], branch, notes)
+            continue
         for index in range(len(rows['input'])):
-            suffix = '' if length == 1 else f'_{index}'
-            path = Path(folder) / f'{branch}{suffix}.png'
-            shown_rows = {n: x[index, columns].cpu() for n, x in rows.items()}
-            with atomic_path(path) as draft:
-                _draw(shown_rows, branch, notes).savefig(draft, dpi=120)
-            paths.append(path)
+            clip = {name: x[index].cpu() for name, x in rows.items()}
+            notes = [
+                *titles[index : index + 1],
+                *(caption(model.areas[n], x, index) for n, x in shown.items()),
+            ]
+            path = Path(folder) / f'{branch}_{index}.png'
+            length = len(clip['input'])
+            columns = torch.linspace(0, length - 1, min(frames, length))
+            still = {n: x[columns.round().long()] for n, x in clip.items()}
+            _save_sheet(still, path, branch, notes)
+            paths += [path, path.with_suffix('.mp4')]
+            _save_video(clip, paths[-1])
     return paths
 
 
@@ -83,10 +93,10 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
     return branches
 
 
-def _draw(
-    rows: Mapping[str, Tensor], title: str, notes: Sequence[str]
-) -> Figure:
-    """Rows (K, H, W, 3) by name, as a figure with notes below."""
+def _save_sheet(
+    rows: Mapping[str, Tensor], path: Path, title: str, notes: Sequence[str]
+) -> None:
+    """Draw rows (K, H, W, 3) by name, with notes below."""
     # A picture of one column would leave no room for the text below it.
     columns = max(3, len(next(iter(rows.values()))))
     text = '\n'.join(textwrap.fill(note, 24 * columns) for note in notes)
@@ -103,18 +113,41 @@ def _draw(
         line[0].set_ylabel(name, rotation=0, ha='right', va='center')
     figure.suptitle(title)
     figure.supxlabel(text, fontsize=7, x=0.01, ha='left')
-    return figure
+    with atomic_path(path) as draft:
+        figure.savefig(draft, dpi=120)
 
 
-def caption(area: Area, output: AreaOutput) -> str:
-    """One line: what was scored, how well, and what the picture gives away."""
+def _save_video(rows: Mapping[str, Tensor], path: Path) -> None:
+    """Write rows (T, H, W, 3) in [0, 1], side by side, as an H.264 video."""
+    side = rows['input'].shape[1]
+    # Small clips are enlarged, to whole pixels and even sizes.
+    zoom = 2 * max(1, math.ceil(_TILE / side / 2))
+    wide = torch.cat(list(rows.values()), 2).movedim(3, 1)
+    frames = F.interpolate(wide, scale_factor=zoom, mode='nearest')
+    pixels = frames.mul(255).round().byte().movedim(1, 3).contiguous()
+    with atomic_path(path) as draft, av.open(str(draft), 'w') as container:
+        stream = container.add_stream('libx264', rate=_FPS)
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = 'yuv420p'
+        for picture in pixels.numpy():
+            frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def caption(area: Area, output: AreaOutput, index: int | None = None) -> str:
+    """One line: what was scored, how well, and what the picture gives away.
+
+    The loss is that of clip ``index``, or of all.
+    """
     target = area.target
+    which = slice(None) if index is None else slice(index, index + 1)
+    loss = target.loss(output.prediction[which], output.target[which])
     scaling = 'as predicted'
     if target.uses_true_stats:
         scaling = f'scaled back with the {target.uses_true_stats}'
     return (
-        f'{output.area}: {type(target).__name__}, loss '
-        f'{float(target.loss(output.prediction, output.target)):.3f} '
+        f'{output.area}: {type(target).__name__}, loss {float(loss):.3f} '
         f'on the predicted tokens, shown {scaling}; dark: tokens given'
     )
 

@@ -76,8 +76,9 @@ def test_pictures_of_the_real_targets(model, clips, tmp_path):
     outputs = reconstruct(model, clips)
     paths = save_pictures(model, outputs, tmp_path / 'new', frames=2)
     assert [path.name for path in paths] == [
-        'ventral.png', 'dorsal_0.png', 'dorsal_1.png',
-    ]  # fmt: skip
+        'ventral.png',
+        *('dorsal_0.png', 'dorsal_0.mp4', 'dorsal_1.png', 'dorsal_1.mp4'),
+    ]
     assert sorted(paths) == sorted((tmp_path / 'new').iterdir())
 
 
