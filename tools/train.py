@@ -11,6 +11,7 @@ from mmengine.config import Config
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import (
     check_device,
+    keep_total_batch,
     load_config,
     set_resume,
     set_work_dir,
@@ -23,6 +24,7 @@ from bimm_mm.apis.launch import (
     add_cfg_options,
     add_launcher,
     build_runner,
+    count_processes,
     dry_run,
     write_provenance,
 )
@@ -59,6 +61,12 @@ def parse_args() -> argparse.Namespace:
         'auto_scale_lr.base_batch_size of the config',
     )
     parser.add_argument(
+        '--keep-batch-per-gpu',
+        action='store_true',
+        help='train with the batch that these processes have, and its '
+        'learning rate; default: accumulate to total_batch_size of the config',
+    )
+    parser.add_argument(
         '--dry-run',
         action='store_true',
         help='build everything, validate two samples, train until the first '
@@ -83,6 +91,8 @@ def read_config(args: argparse.Namespace) -> Config:
         use_amp(cfg)
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
+    if not args.keep_batch_per_gpu:
+        keep_total_batch(cfg, count_processes(args.launcher))
     check_device(cfg)
     parts = ['train'] if cfg.get('val_cfg') is None else ['train', 'val']
     check_data_files(cfg, parts)

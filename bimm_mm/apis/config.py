@@ -181,6 +181,41 @@ def use_amp(cfg: Config) -> None:
         wrapper.pop('loss_scale', None)
 
 
+def keep_total_batch(cfg: Config, processes: int) -> None:
+    """Accumulate so that an update has ``total_batch_size`` samples.
+
+    Nothing is changed where the config does not state it, or sets
+    ``optim_wrapper.accumulative_counts`` itself.
+
+    Raises:
+        ValueError: If the processes do not divide it; names two choices.
+    """
+    total = cfg.get('total_batch_size')
+    if total is None or 'accumulative_counts' in cfg.optim_wrapper:
+        return
+    each = cfg.train_dataloader.batch_size
+    count, rest = divmod(total, processes * each)
+    if rest:
+        nearest = max(count, 1) * processes * each
+        if rest * 2 > processes * each and count:
+            nearest += processes * each
+        share = total / processes
+        fits = [n for n in range(1, each + 1) if share % n == 0]
+        other = (
+            f'train_dataloader.batch_size={fits[-1]}'
+            if fits
+            else f'total_batch_size={processes * -(-total // processes)} '
+            'with train_dataloader.batch_size=1'
+        )
+        raise ValueError(
+            f'total_batch_size={total} is no multiple of {processes} '
+            f'process(es) x {each} per process: set {other} or '
+            f'total_batch_size={nearest}, or give --keep-batch-per-gpu'
+        )
+    if count > 1:
+        cfg.optim_wrapper.accumulative_counts = count
+
+
 def check_device(cfg: Config) -> None:
     """Raise a ValueError if the config needs the autocast of a GPU."""
     amp = cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'

@@ -57,6 +57,14 @@ def add_launcher(parser: argparse._ActionsContainer) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int)
 
 
+def count_processes(launcher: str) -> int:
+    """How many processes a launcher has started; see ``build_runner``."""
+    names = dict(
+        pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
+    )
+    return int(os.environ.get(names.get(launcher, ''), 1))
+
+
 def build_runner(
     cfg: Config, *, launcher: str = 'none', local_rank: int | None = None
 ) -> StrictRunner:

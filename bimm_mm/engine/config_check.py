@@ -51,6 +51,7 @@ _READ_FROM_CFG = (
     'activation_checkpointing',
     'efficient_conv_bn_eval',
     'compile',
+    'total_batch_size',  # tools/train.py
 )
 # Names that a file may have variables of, but that Runner ignores: those of
 # OpenMMLab's configs of before MMEngine, and of settings further inside.

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
+from bimm_mm.engine.accumulate import joined
 from bimm_mm.utils.safe_load import read_checkpoint
 
 
@@ -82,13 +83,14 @@ def leave_out_trained(loop: Any) -> None:
     of another kind than MMEngine's: its loop loads and drops them.
     """
     loader, batches = loop.dataloader, loop.dataloader.batch_sampler
+    done, count = loop.iter, joined(loader)
     if not isinstance(loop, IterBasedTrainLoop):
-        _leave_out(batches, loop.iter - loop.epoch * len(loader))
+        _leave_out(batches, count * (done - loop.epoch * len(loader)))
     elif isinstance(getattr(batches, 'sampler', None), InfiniteSampler):
-        _leave_out(batches, loop.iter)
+        _leave_out(batches, count * done)
         # So often MMEngine's loop asks for a batch that it does not use.
         loop.dataloader_iterator = chain(
-            repeat(None, loop.iter), _InfiniteDataloaderIterator(loader)
+            repeat(None, done), _InfiniteDataloaderIterator(loader)
         )
 
 

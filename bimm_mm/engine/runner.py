@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from bimm_mm.datasets.ava import AVAKeyframeDataset
 from bimm_mm.datasets.samplers import BARE
 from bimm_mm.datasets.wrappers import DatasetWrapper, ResilientDataset
+from bimm_mm.engine.accumulate import accumulate
 from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.before_start import (
@@ -54,7 +55,8 @@ class StrictRunner(Runner):
     (``load_from``, ``resume``) and in testing. ``resume`` takes the newest
     whole checkpoint, goes on within the epoch, needs no pretrained weights,
     and lays the schedule out anew if batch size, processes or length of the
-    run have changed. Used by ``tools/``; OpenMMLab's own tools take it from
+    run have changed. With ``optim_wrapper.accumulative_counts`` a step is an
+    update, not a batch. Used by ``tools/``; OpenMMLab's own tools take it from
     ``runner_type`` of the config.
     """
 
@@ -132,6 +134,9 @@ class StrictRunner(Runner):
         if fn_name.startswith('after_') and fn_name.endswith('_iter'):
             type(self).began = True
         super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_train':
+            # Every step is a whole update, the last one too.
+            self.optim_wrapper.initialize_count_status(self.model, 0, -1)
         if fn_name == 'before_train' and self.validate_first:
             self.val_loop.run()
 
@@ -244,6 +249,10 @@ class StrictRunner(Runner):
             self._train_dataloader = {**loader, 'dataset': dataset}
         built = super().build_train_loop(loop)
         check_train_loop(built, self.world_size)
+        count = _accumulated(self.optim_wrapper)
+        if count > 1:
+            accumulate(built, count)
+            check_train_loop(built, self.world_size)
         return built
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
@@ -278,3 +287,10 @@ class StrictRunner(Runner):
         if base and not enabled:
             said += f' (written for {base}; --auto-scale-lr adapts it)'
         self.logger.info(f'total batch size {total}; {said}')
+
+
+def _accumulated(wrapper: OptimWrapper | Mapping) -> int:
+    """How many batches make an update, of a wrapper or its config."""
+    if isinstance(wrapper, Mapping):
+        return wrapper.get('accumulative_counts', 1)
+    return getattr(wrapper, '_accumulative_counts', 1)

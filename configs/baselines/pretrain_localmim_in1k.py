@@ -51,6 +51,7 @@ model = dict(
     ],
 )
 
+total_batch_size = 2048  # LocalMIM's code
 train_dataloader = dict(
     batch_size=128,  # LocalMIM's code: 2048 in all, here on 16 GPUs
 )

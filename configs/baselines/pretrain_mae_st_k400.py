@@ -30,6 +30,7 @@ train_pipeline = [
     ),
     dict(type='bimm_mm.PackClipInputs'),
 ]
+total_batch_size = 512  # chosen: videos, as its code
 train_dataloader = dict(
     batch_size=8,  # chosen: 512 videos in all on 64 GPUs
     dataset=dict(

@@ -37,6 +37,7 @@ model = dict(
 train_pipeline = _base_.train_pipeline
 # MaskFeat's code
 train_pipeline[1].transforms[0].update(crop_ratio_range=(0.5, 1.0))
+total_batch_size = 2048  # mmpretrain's
 train_dataloader = dict(
     batch_size=128,  # mmpretrain's: 2048 in all, here on 16 GPUs
     dataset=dict(dataset=dict(pipeline=train_pipeline)),

@@ -2,9 +2,9 @@
 
 A result belongs to a row if every training behind it and its test had the
 row's configs and full data sets. Not compared are: paths of data and of
-checkpoints, the batch size (learning rates follow it), accumulation, workers,
-launcher, seed, logging, validation and recomputation in the backward pass.
-Where a path is None, that is compared.
+checkpoints, processes and accumulation that give the same total batch size,
+workers, launcher, seed, logging, validation and recomputation in the backward
+pass. Where a path is None, that is compared.
 """
 
 from __future__ import annotations
@@ -133,6 +133,9 @@ def _stage_differences(
             for key in list(filter(_START.match, part)):
                 del part[key]
         yield from _compare(there, wanted)
+        total = plan.get('total_batch_size')
+        if total not in (None, run.total_batch):
+            yield f'total batch size {run.total_batch} instead of {total}'
         if run.samples < SHARE * size:
             yield f'{run.samples} samples instead of {size}'
 

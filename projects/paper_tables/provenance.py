@@ -42,6 +42,16 @@ class Run:
     resumed: bool
 
     @property
+    def total_batch(self) -> int:
+        """Samples of an update: processes x batch x accumulated batches."""
+        processes = re.match(r'(\d+) x ', self.machine)
+        return (
+            int(processes[1] if processes else 1)
+            * self.config.get('train_dataloader.batch_size', 1)
+            * self.config.get('optim_wrapper.accumulative_counts', 1)
+        )
+
+    @property
     def start(self) -> str:
         """The checkpoint that it started from, '' if there is none."""
         loaded = self.config.get('load_from')

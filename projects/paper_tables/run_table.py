@@ -60,7 +60,7 @@ class Step:
         """What a test writes."""
         return self.checkpoint.with_suffix('.json')
 
-    def command(self, gpus: int) -> list[str]:
+    def command(self, gpus: int, keep_batch: bool = False) -> list[str]:
         """The command line, for one process per GPU."""
         train, several = self.task == 'train', gpus > 1
         tool = TOOLS / (
@@ -74,6 +74,7 @@ class Step:
             *('--work-dir', str(self.checkpoint.parent)),
             # From the last checkpoint, or from the start if there is none.
             *(['--resume'] if train else ['--out', str(self.metrics)]),
+            *(['--keep-batch-per-gpu'] if train and keep_batch else []),
             *(['--cfg-options', *self.options] if self.options else []),
         ]
 
@@ -92,18 +93,18 @@ class Step:
 
 
 @cache
-def run(step: Step, gpus: int, only_print: bool) -> str:
+def run(step: Step, gpus: int, only_print: bool, keep_batch: bool) -> str:
     """Run what a step needs, then the step; '' or why it has no result."""
     after = ''
     if step.needs:
         after = f', after "{step.needs.name}"'
-        if failure := run(step.needs, gpus, only_print):
+        if failure := run(step.needs, gpus, only_print, keep_batch):
             return failure
     done = step.is_done()
     print(f'# {step.name}{after}{": done before" if done else ""}', flush=True)
     if done:
         return ''
-    command = step.command(gpus)
+    command = step.command(gpus, keep_batch)
     print(shlex.join(command), flush=True)
     if only_print:
         return ''
@@ -173,6 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add('--tables', type=Path, default=PAPER, help='a file of tables')
     add('--work-dirs', type=Path, default=Path('work_dirs'))
     add('--gpus', type=int, default=1, help='processes per run')
+    add(
+        '--keep-batch-per-gpu',
+        action='store_true',
+        help='no accumulation to the total batch size of each config',
+    )
     add('--print', action='store_true', help='only print the commands')
     args = parser.parse_args(arguments)
     try:
@@ -191,7 +197,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures: dict[str, str] = {}
     try:
         for name, tests in plan.items():
-            found = [run(test, args.gpus, args.print) for test in tests]
+            found = [
+                run(test, args.gpus, args.print, args.keep_batch_per_gpu)
+                for test in tests
+            ]
             failures[name] = '; '.join(filter(None, dict.fromkeys(found)))
     except KeyboardInterrupt:
         print('\nstopped: the same command goes on from here')

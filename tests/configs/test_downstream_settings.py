@@ -83,6 +83,8 @@ def test_training_equals_table_9(name):
     assert cfg.optim_wrapper.constructor == 'bimm_mm.LayerDecay'
     assert cfg.optim_wrapper.paramwise_cfg == dict(layer_decay=decay)
     assert cfg.train_dataloader.batch_size == batch
+    gpus = 8 if 'imagenet' in name else 16
+    assert cfg.total_batch_size == gpus * batch
     # lr = base x total / 256 for video; absolute at 1024 for IN-1K.
     base = 1024 if 'imagenet' in name else 256
     assert cfg.auto_scale_lr == dict(base_batch_size=base, enable=True)
@@ -201,7 +203,7 @@ def test_ade20k_equals_section_a1():
     assert not warmup.by_epoch and not decay.by_epoch
     assert (decay.type, decay.power, decay.begin) == ('PolyLR', 1.0, 1500)
     assert cfg.train_cfg.max_iters == 160_000
-    assert cfg.auto_scale_lr.base_batch_size == 16  # the total batch
+    assert cfg.auto_scale_lr.base_batch_size == cfg.total_batch_size == 16
     assert cfg.model.decode_head.type == 'UPerHead'
     assert cfg.model.decode_head.num_classes == CLASSES['ade20k']
     assert cfg.model.test_cfg.mode == 'slide'

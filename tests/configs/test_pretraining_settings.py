@@ -36,6 +36,7 @@ def test_pretraining_equals_table_8(path):
     assert optimizer.weight_decay == 0.05
     assert tuple(optimizer.betas) == (0.9, 0.95)
     assert cfg.train_dataloader.batch_size == batch
+    assert cfg.total_batch_size == 16 * batch  # the paper's machine
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.auto_scale_lr == dict(base_batch_size=256, enable=True)
     warmup, cosine = cfg.param_scheduler

@@ -71,6 +71,7 @@ def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
 
     def write(path: Path, change: Callable[[Config], None]) -> Path:
         cfg = Config.fromfile(path)
+        cfg.pop('total_batch_size')
         change(cfg)
         for part in ('train', 'val', 'test'):
             cfg[f'{part}_dataloader'].update(

@@ -41,7 +41,7 @@ def _leave(folder: Path, cfg: Config, samples: int, *said: str) -> None:
     """Write what MMEngine and our tools leave of a call."""
     folder.mkdir(parents=True)
     record = {'command': 'python tools/x.py', 'revision': '0.1.0, git abc'}
-    record |= {'machine': '2 x NVIDIA H200', 'samples': samples}
+    record |= {'machine': '16 x NVIDIA H200', 'samples': samples}
     text = json.dumps({**record, 'config': cfg.to_dict()})
     (folder / 'provenance.json').write_text(text)
     (folder / f'{folder.name}.log').write_text('\n'.join(said))
@@ -89,6 +89,7 @@ HALF = ('7f', '0.5 ViT-B IN-1K+UCF101 800', 'UCF101')
 FREE = {
     **{'work_dir': 'elsewhere', 'launcher': 'slurm', 'randomness.seed': 7},
     **{'train_dataloader.batch_size': 4, 'model.backbone.with_cp': True},
+    'optim_wrapper.accumulative_counts': 8,
     'test_dataloader.dataset.ann_file': '/data/list.txt',
     'default_hooks.logger.interval': 1,
 }
@@ -160,6 +161,10 @@ def test_a_complete_run_on_ava_stands_in_its_rows(tmp_path):
     [
         ({'train_cfg.max_epochs': 2}, 'train_cfg.max_epochs: 2 instead'),
         (
+            {'train_dataloader.batch_size': 16},
+            'finetune: total batch size 256 instead of 512',
+        ),
+        (
             {'test_dataloader.dataset.pipeline.0.transforms.1.num_clips': 1},
             'test: test_dataloader.dataset.pipeline.0.transforms.1.num_clips',
         ),
@@ -214,7 +219,8 @@ def test_of_two_results_the_latest_is_shown_and_both_listed(
     cells = re.findall(r'<td[^>]*>([^<]*)</td>', page)
     start = cells.index('0.5')
     assert cells[start : start + 5] == ['0.5', '91.7', '90.5', '-1.2', '1, 2']
-    assert '2 x NVIDIA H200' in page and '0.1.0, git abc' in page
+    assert 'batch sizes of the trainings: 2048, 1024, 512, 512' in page
+    assert '16 x NVIDIA H200' in page and '0.1.0, git abc' in page
     assert page.count('python tools/x.py') == 8
 
 

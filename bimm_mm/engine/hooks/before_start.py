@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, autocast
 from torch.utils.data import DataLoader
 
 from bimm_mm.datasets.samplers import EpochSampler, SampleKey
+from bimm_mm.engine.accumulate import joined
 from bimm_mm.engine.hooks.diagnosis import preserve_state
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import HOOKS
@@ -69,6 +70,14 @@ def check_train_loop(loop: BaseLoop, processes: int) -> None:
     if not len(loader):
         samples = len(loader.dataset)
         share = -(-samples // processes)
+        if (count := joined(loader)) > 1:
+            total = processes * loader.batch_size * count
+            raise ValueError(
+                f'train_dataloader: {samples} samples are fewer than the '
+                f'total batch size of {total}, {count} accumulated steps '
+                'included: lower total_batch_size or optim_wrapper.'
+                'accumulative_counts, or give --keep-batch-per-gpu'
+            )
         raise ValueError(
             f'train_dataloader: {samples} samples on {processes} process(es) '
             f'are {share} for each, no batch of {loader.batch_size}: lower '

@@ -74,11 +74,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Save what is due; after a signal, save and end."""
         super().after_train_iter(runner, batch_idx, *args, **kwargs)
         step = runner.iter + 1
-        # Summed gradients are no part of a checkpoint: go on until they are
-        # applied. Nor is the end of an epoch, which comes right after it.
-        summed = step % runner.optim_wrapper._accumulative_counts
+        # The end of an epoch comes right after this.
         ends = self.by_epoch and step % len(runner.train_dataloader) == 0
-        if not summed and not ends:
+        if not ends:
             self._end_if_told(runner, epoch=runner.epoch, step=step)
 
     def after_train_epoch(self, runner: Runner) -> None:

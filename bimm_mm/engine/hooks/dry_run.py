@@ -36,12 +36,9 @@ class DryRunHook(Hook):
         data_batch: Any = None,
         outputs: Any = None,
     ) -> None:
-        """Go on until summed gradients are applied; then report and end."""
-        total = TotalBatch.of(runner)
-        if (runner.iter + 1) % total.accumulated:
-            return
+        """Report and end."""
         if is_main_process():
-            for name, text in _rows(runner, total).items():
+            for name, text in _rows(runner, TotalBatch.of(runner)).items():
                 print(f'{name:<14} {text}')
         raise SystemExit(0)
 

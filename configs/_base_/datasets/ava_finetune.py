@@ -50,6 +50,7 @@ val_pipeline = [
     *pack,
 ]
 
+total_batch_size = 16 * 16  # Table 9 on 16 GPUs
 train_dataloader = dict(
     batch_size=16,  # Table 9
     num_workers=8,  # chosen: cores per GPU of a usual node

@@ -51,6 +51,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
+total_batch_size = 128 * 8  # chosen: Table 9 on 8 GPUs, as LocalMIM
 train_dataloader = dict(
     batch_size=128,  # Table 9
     num_workers=8,  # chosen: cores per GPU of a usual node

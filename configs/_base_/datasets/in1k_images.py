@@ -9,6 +9,7 @@ crop.transforms[0].update(
 crop.transforms.append(dict(type='RandomFlip', prob=0.5))  # as MAE's code
 train_pipeline = [read, crop, pack]
 
+total_batch_size = 4096  # MAE
 train_dataloader = dict(
     batch_size=64,  # as MAE: 4096 in all, here on 64 GPUs
     dataset=dict(dataset=dict(pipeline=train_pipeline)),

@@ -72,6 +72,7 @@ videos = dict(
         pipeline=video_pipeline,
     ),
 )
+total_batch_size = 2048  # OmniMAE's code: crops
 train_dataloader = dict(
     batch_size=32,  # OmniMAE's code: crops, 2048 in all on 64 GPUs
     num_workers=8,  # chosen: cores per GPU of a usual node

@@ -13,6 +13,7 @@ decode.transforms[2].update(contour_root=contour_root)
 load.update(contour_root=contour_root, data_root=data_root)
 crop.transforms.pop()  # Table 8: no random flip
 
+total_batch_size = 16 * 16  # Table 8 on 16 GPUs
 train_dataloader = dict(
     batch_size=16,  # Table 8
     dataset=dict(

@@ -8,6 +8,7 @@ decode.transforms[1].update(frame_interval=2)  # as VideoMAE's code
 crop.transforms.pop()  # as VideoMAE's code: no random flip
 train_pipeline = [decode, enlarge, crop, pack]
 
+total_batch_size = 1024  # VideoMAE
 train_dataloader = dict(
     batch_size=16,  # VideoMAE: 1024 in all, here on 64 GPUs
     dataset=dict(

@@ -10,6 +10,7 @@ decode.transforms[1].update(frame_interval=2)  # chosen: as VideoMAE
 decode.transforms[2].update(contour_root=contour_root)
 load.update(contour_root=contour_root, data_root=data_root)
 
+total_batch_size = 16 * 16  # Table 8 on 16 GPUs
 train_dataloader = dict(
     batch_size=16,  # Table 8
     dataset=dict(

@@ -106,6 +106,7 @@ test_pipeline = [
     *pack,
 ]
 
+total_batch_size = 32 * 16  # Table 9 on 16 GPUs
 train_dataloader = dict(
     batch_size=32,  # Table 9; videos, each of which gives two clips
     num_workers=8,  # chosen: cores per GPU of a usual node

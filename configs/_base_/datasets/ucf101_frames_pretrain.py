@@ -18,6 +18,7 @@ crop.transforms = [
 ]
 train_pipeline = [decode, load, crop, pack]
 
+total_batch_size = 128 * 16  # Table 8 on 16 GPUs
 train_dataloader = dict(
     batch_size=128,  # Table 8, IN-1K
     dataset=dict(dataset=dict(pipeline=train_pipeline)),

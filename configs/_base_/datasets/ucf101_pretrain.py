@@ -49,6 +49,7 @@ train_pipeline = [
     dict(type='bimm_mm.PackClipInputs'),
 ]
 
+total_batch_size = 64 * 16  # Table 8 on 16 GPUs
 train_dataloader = dict(
     batch_size=64,  # Table 8
     num_workers=8,  # chosen: cores per GPU of a usual node

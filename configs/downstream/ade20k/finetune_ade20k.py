@@ -38,6 +38,7 @@ model = dict(
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(341, 341)),
 )
 
+total_batch_size = 16  # Sec. A.1
 train_dataloader = dict(
     batch_size=2,  # chosen: Sec. A.1's 16 on 8 GPUs
     sampler=dict(type='bimm_mm.EndlessSampler'),

@@ -76,6 +76,7 @@ test_pipeline = [
         ),
     ),
 ]
+total_batch_size = 16  # chosen: mmdet's usual
 train_dataloader = dict(
     batch_size=2,  # chosen: 16 on 8 GPUs
     num_workers=4,  # chosen

@@ -11,6 +11,7 @@ default_scope = 'mmaction'
 num_classes = 400
 # Sec. A.2: dense sampling; 16 frames (Table 1), chosen: 4 apart, as in
 # pretraining. 5 clips (Table 9).
+total_batch_size = 16 * 16  # Table 9 on 16 GPUs
 train_dataloader = dict(
     batch_size=16,  # Table 9; videos, each of which gives two clips
     dataset=dict(

@@ -25,6 +25,7 @@ test_pipeline[0].transforms[1] = dict(
 )
 train_pipeline[1].transforms.pop(3)  # Table 9: no random flip
 
+total_batch_size = 16 * 16  # Table 9 on 16 GPUs
 train_dataloader = dict(
     batch_size=16,  # Table 9; videos, each of which gives two clips
     dataset=dict(

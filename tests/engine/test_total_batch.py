@@ -1,0 +1,96 @@
+"""The total batch of a config is kept on any number of processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from bimm_mm.apis.config import keep_total_batch
+from tests.engine.one_layout import train
+
+SCRIPT = Path(__file__).with_name('one_layout.py')
+
+
+def test_layouts_of_a_total_batch_train_the_same(tmp_path, one_thread):
+    """8 samples an update: one process, two (gloo), and accumulated ones."""
+    out = tmp_path / 'two.pth'
+    launcher = ['-m', 'torch.distributed.run', '--standalone']
+    done = subprocess.run(
+        [sys.executable, *launcher, '--nproc-per-node=2', SCRIPT, out],
+        env={**os.environ, 'PYTHONPATH': str(SCRIPT.parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = 'total batch size 8 = 2 process(es) x 2 per process x 2 accumulated'
+    assert said in done.stdout + done.stderr
+    runs = torch.load(out, weights_only=True)
+    for batch, accumulated in ((8, 1), (2, 4)):
+        for by_iter in (False, True):
+            runs.append(train(tmp_path, batch, accumulated, by_iter))
+    by_epoch, by_iteration = runs[::2], runs[1::2]
+    for whole, *others in (by_epoch, by_iteration):
+        assert len(whole['steps']) == 15
+        # auto_scale_lr: twice the base.
+        rates = [rate for _, rate in whole['steps']]
+        assert max(rates) == pytest.approx(0.2)
+        for other in others:
+            torch.testing.assert_close(
+                torch.tensor(other['steps']), torch.tensor(whole['steps'])
+            )
+            torch.testing.assert_close(other['weights'], whole['weights'])
+
+
+def _config(total: int | None, batch: int, **wrapper: int) -> Config:
+    return Config(
+        dict(
+            total_batch_size=total,
+            train_dataloader=dict(batch_size=batch),
+            optim_wrapper=wrapper,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ('total', 'batch', 'processes', 'count'),
+    [
+        (256, 16, 16, None),
+        (256, 16, 8, 2),
+        (256, 16, 1, 16),
+        (1024, 64, 2, 8),
+        (None, 16, 1, None),
+    ],
+)
+def test_fewer_processes_accumulate(total, batch, processes, count):
+    cfg = _config(total, batch)
+    keep_total_batch(cfg, processes)
+    assert cfg.optim_wrapper.get('accumulative_counts') == count
+
+
+def test_accumulation_of_the_config_stays():
+    cfg = _config(256, 16, accumulative_counts=3)
+    keep_total_batch(cfg, 1)
+    assert cfg.optim_wrapper.accumulative_counts == 3
+
+
+@pytest.mark.parametrize(
+    ('batch', 'processes', 'choices'),
+    [
+        (16, 3, 'total_batch_size=258 .* or total_batch_size=240'),
+        (16, 32, 'train_dataloader.batch_size=8 or total_batch_size=512'),
+        (24, 8, 'train_dataloader.batch_size=16 or total_batch_size=192'),
+    ],
+)
+def test_what_does_not_divide_it_has_two_choices(batch, processes, choices):
+    with pytest.raises(
+        ValueError, match=rf'=256 is no multiple.*{choices}.*keep-batch'
+    ):
+        keep_total_batch(_config(256, batch), processes)
