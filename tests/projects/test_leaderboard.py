@@ -219,7 +219,7 @@ def test_of_two_results_the_latest_is_shown_and_both_listed(
     cells = re.findall(r'<td[^>]*>([^<]*)</td>', page)
     start = cells.index('0.5')
     assert cells[start : start + 5] == ['0.5', '91.7', '90.5', '-1.2', '1, 2']
-    assert 'batch sizes of the trainings: 2048, 1024, 512, 512' in page
+    assert 'batch sizes of the trainings: 2048, 1024, 512<' in page
     assert '16 x NVIDIA H200' in page and '0.1.0, git abc' in page
     assert page.count('python tools/x.py') == 8
 

@@ -112,13 +112,13 @@ def test_dry_run_does_one_update_and_leaves_nothing(
     assert exit_code.value.code == 0
     assert sorted(Path().rglob('*')) == before
     said = capsys.readouterr().out
-    # Two steps are one update here.
-    assert 'Epoch(train) [1][2/4]' in said
-    assert 'Epoch(train) [1][3/4]' not in said
+    # A step is an update, here of two batches.
+    assert 'Epoch(train) [1][1/2]' in said
+    assert 'Epoch(train) [1][2/2]' not in said
     for line in (
         r'training set +8 samples',
         r'total batch +4 = 1 process\(es\) x 2 per process x 2 accumulated',
-        r'steps +4 an epoch, 4 in all',
+        r'steps +2 an epoch, 2 in all',
         r'validation +8 samples, measured with V1/mse, .*V4/ratio',
     ):
         assert re.search(line, said), line
