@@ -75,6 +75,8 @@ def shrink_model(model: dict[str, Any]) -> None:
     for node in nested_dicts(model):
         if node.get('type') == 'bimm_mm.VQGANTokenizer':
             node.update(TOKENIZER)
+        elif node.get('type') == 'bimm_mm.DALLETokenizer':
+            node.update(checkpoint=None, num_codes=32, n_hid=8)
         elif isinstance(node.get('arch'), str):
             node['arch'] = dict(
                 embed_dims=WIDTH, depth=DEPTHS[node['arch']], num_heads=HEADS

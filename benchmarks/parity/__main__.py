@@ -234,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         row = compare(METHODS[name], clone)
         cells = ['-' if x is None else f'{x:.1e}' for x in row.values()]
-        print('', name, _revision(clone), *cells, '', sep=' | ', flush=True)
+        cells = [name, _revision(clone), *cells]
+        print(f'| {" | ".join(cells)} |', flush=True)
     print(*missing, sep='\n', file=sys.stderr)
     return int(bool(missing))
 

@@ -24,6 +24,7 @@ from bimm_mm.models.pretrainers.masked_branch import (
     BasePretrainer,
     MaskedBranch,
 )
+from bimm_mm.models.tokenizers.dalle import DALLETokenizer
 from bimm_mm.models.tokenizers.vqgan import VQGANTokenizer
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     'BIMMVisionTransformer',
     'BasePretrainer',
     'BlockMasking',
+    'DALLETokenizer',
     'Decoder',
     'ImageOrVideoMasking',
     'LatentDecoder',

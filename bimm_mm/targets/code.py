@@ -1,4 +1,4 @@
-"""Codes of a tokenizer as target: MAM2's appearance.
+"""Codes of a tokenizer as target: MAM2's appearance, BEiT.
 
 B clips of T frames, H x W pixels, (h, w) codes per picture, N tokens of P
 codes each, Ns of them scored, K codes in the codebook.
@@ -28,8 +28,9 @@ class CodeTarget(Target):
     checkpoints or of its training: it follows the data to the device.
 
     Args:
-        tokenizer: Config of a :class:`VQGANTokenizer`, or of another class
-            with its ``stride``, ``num_codes``, ``load``, ``colors`` and call.
+        tokenizer: Config of a :class:`VQGANTokenizer`, a
+            :class:`DALLETokenizer` or of another class with their ``stride``,
+            ``num_codes``, ``load``, ``colors`` and call.
         frames: Which frames of a tubelet have their codes predicted. MAM2's
             abstract does not say. ``'first'``: one code per place, at half of
             the tokenizer's cost for tubelets of 2. ``'all'``: every frame's.

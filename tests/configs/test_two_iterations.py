@@ -23,6 +23,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 KINDS = (
     'ablations/ablation_contour_sobel',
     'ablations/ablation_motion_decoded',
+    'baselines/pretrain_beit_in1k',
     'baselines/pretrain_mae_st_k400',
     'baselines/pretrain_maskfeat_in1k',
     'baselines/pretrain_motionmae_ucf101',

@@ -59,7 +59,7 @@ def saved(path, state, **extra):
 
 @pytest.mark.parametrize('size', [(32, 32), (16, 48)])
 def test_codes_equal_those_of_transformers(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(vqgan, '_PICTURES', 2)  # of the three
+    monkeypatch.setattr(vqgan, 'PICTURES', 2)  # of the three
     model = oracle()
     state = {**model.state_dict(), 'decoder.conv_in.weight': torch.ones(1)}
     path = saved(tmp_path / 'last.ckpt', state)

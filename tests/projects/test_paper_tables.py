@@ -50,7 +50,7 @@ FIGURES = {
 # Methods of ours and baselines.
 METHODS = {
     *('BIMM', 'BIMM-V', 'VideoMAE', 'MotionMAE', 'MAE-ST', 'OmniMAE'),
-    *('MAE', 'MaskFeat', 'DeepMIM', 'LocalMIM', 'MAM2'),
+    *('MAE', 'MaskFeat', 'DeepMIM', 'LocalMIM', 'MAM2', 'BeiT', 'SimMIM'),
 }
 
 

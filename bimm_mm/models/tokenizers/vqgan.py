@@ -12,7 +12,6 @@ W / f) codes, K codes of Z numbers each, n latents.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,40 +19,40 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
+from bimm_mm.models.checkpoints.load import read_state_dict
+from bimm_mm.models.tokenizers.base import (
+    PICTURES,
+    FrozenTokenizer,
+    check_file,
+    own_random_numbers,
+)
 from bimm_mm.registry import MODELS
 from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.files import sha256_of_file
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 _GROUPS = 32  # of every GroupNorm
-_PICTURES = 32  # encoded at once, which bounds the memory
 _KEYS = ('encoder.', 'quant_conv.', 'quantize.')
 
 
 @MODELS.register_module()
-class VQGANTokenizer(nn.Module):
+class VQGANTokenizer(FrozenTokenizer):
     """Encoder and codebook of a trained VQGAN, frozen.
 
     The defaults are those of ``vqgan_imagenet_f16_1024`` of
     taming-transformers; ``vqgan_imagenet_f16_16384`` has ``num_codes=16384``.
-    Weights are read at the first use, so that a config builds where the file
-    is not.
 
     Args:
         checkpoint: A checkpoint of taming-transformers, or its state dict:
             keys ``encoder.*``, ``quant_conv.*`` and
-            ``quantize.embedding.weight``, others are ignored. None leaves
-            random weights, always the same, and says so: for tests only.
+            ``quantize.embedding.weight``, others are ignored. See
+            :class:`FrozenTokenizer`.
         num_codes: Size K of the codebook.
         code_dims: Numbers Z of a code.
         ch: Like the next five, see :class:`VQGANEncoder`; the defaults have a
             stride of 16.
-        sha256: What the file's SHA-256 must be, 64 hexadecimal digits. It is
-            not checked if None.
+        sha256: See :class:`FrozenTokenizer`.
         dtype: Of the encoder, ``'float32'`` or ``'bfloat16'``; codes are
             compared in fp32 in any case.
     """
@@ -73,16 +72,12 @@ class VQGANTokenizer(nn.Module):
         sha256: str | None = None,
         dtype: str = 'float32',
     ) -> None:
-        super().__init__()
+        super().__init__(checkpoint, sha256=sha256)
         check_choice('VQGANTokenizer: dtype', dtype, DTYPES)
-        self.checkpoint, self.sha256 = checkpoint, sha256
         self.dtype = DTYPES[dtype]
         self.num_codes = num_codes
         self.stride = 2 ** (len(ch_mult) - 1)
-        # Random weights are no part of the run: a resumed run and every rank
-        # need the same ones, and the run's own numbers go on untouched.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with own_random_numbers():
             self.encoder = VQGANEncoder(
                 ch,
                 ch_mult=ch_mult,
@@ -95,29 +90,14 @@ class VQGANTokenizer(nn.Module):
             embedding = nn.Embedding(num_codes, code_dims)
             self.quantize = nn.ModuleDict({'embedding': embedding})
         self.requires_grad_(False).eval()
-        self._loaded = False
 
-    def load(self) -> None:
-        """Read the checkpoint, see :func:`read_vqgan`, unless that was done.
+    def read(self, path: str) -> dict[str, Tensor]:
+        """See :func:`read_vqgan`."""
+        return read_vqgan(path, sha256=self.sha256)
 
-        Raises:
-            ValueError: If it is a VQGAN of another architecture.
-        """
-        if self._loaded:
-            return
-        if self.checkpoint is None:
-            print_log(
-                'VQGANTokenizer(checkpoint=None): random weights, the codes '
-                'mean nothing; for tests only',
-                'current',
-                logging.WARNING,
-            )
-        else:
-            state = read_vqgan(self.checkpoint, sha256=self.sha256)
-            load_fully(
-                self, state, source=self.checkpoint, what='the tokenizer'
-            )
-        self._loaded = True
+    def codebook(self) -> Tensor:
+        """All codes, (K, Z)."""
+        return self.quantize.get_parameter('embedding.weight')
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
@@ -133,13 +113,13 @@ class VQGANTokenizer(nn.Module):
         ):
             codes = [
                 self.nearest(self.quant_conv(self.encoder(2 * part - 1)))
-                for part in pictures.float().split(_PICTURES)
+                for part in pictures.float().split(PICTURES)
             ]
         return torch.cat(codes)
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Find the codes (B, h, w), int64, nearest to latents (B, Z, h, w)."""
-        codebook = self.quantize.get_parameter('embedding.weight')
+        codebook = self.codebook()
         # One row per place of the map: (B * h * w, Z).
         flat = latents.movedim(1, -1).reshape(-1, latents.shape[1])
         with torch.autocast(latents.device.type, enabled=False):
@@ -149,22 +129,6 @@ class VQGANTokenizer(nn.Module):
             )
         nearest = distance.argmin(dim=1)
         return nearest.view(len(latents), *latents.shape[2:])
-
-    def colors(self) -> Tensor:
-        """Give each code a color, (K, 3) in [0, 1], for pictures.
-
-        The first three principal components of the codebook, so that similar
-        codes look alike.
-        """
-        self.load()
-        codes = self.quantize.get_parameter('embedding.weight').float()
-        centered = codes - codes.mean(0)
-        _, _, axes = torch.linalg.svd(centered, full_matrices=False)
-        # A codebook of one or two numbers has no third component.
-        score = F.pad(centered @ axes[:3].T, (0, max(3 - len(axes), 0)))
-        # Ranks, not scores: colors are then spread evenly.
-        rank = score.argsort(dim=0).argsort(dim=0)
-        return rank / max(len(rank) - 1, 1)
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -349,19 +313,11 @@ def read_vqgan(
         ValueError: If it is another file than ``sha256`` names, cannot be
             read safely or holds no VQGAN.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f'there is no VQGAN checkpoint at {path}: get one of '
-            'taming-transformers (such as last.ckpt of '
-            'vqgan_imagenet_f16_1024) and set tokenizer.checkpoint to its '
-            'path'
-        )
-    if sha256 is not None and sha256_of_file(path) != sha256.lower():
-        raise ValueError(
-            f'{path} has the SHA-256 {sha256_of_file(path)}, not {sha256}: it '
-            'is another file or was cut off; get it again, or correct '
-            'tokenizer.sha256'
-        )
+    hint = (
+        'VQGAN checkpoint: get one of taming-transformers (such as last.ckpt '
+        'of vqgan_imagenet_f16_1024)'
+    )
+    check_file(path, sha256=sha256, hint=hint)
     with torch.serialization.safe_globals(_STANDINS):
         state = read_state_dict(path)
     state = {k: v for k, v in state.items() if k.startswith(_KEYS)}
