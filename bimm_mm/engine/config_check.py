@@ -12,24 +12,11 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import combinations
 from types import NoneType, UnionType
 from typing import Any, NamedTuple
 
-from mmengine.registry import (
-    DATA_SAMPLERS,
-    DATASETS,
-    FUNCTIONS,
-    HOOKS,
-    LOOPS,
-    METRICS,
-    MODELS,
-    OPTIM_WRAPPERS,
-    OPTIMIZERS,
-    PARAM_SCHEDULERS,
-    TASK_UTILS,
-    TRANSFORMS,
-    Registry,
-)
+from mmengine import registry as registries
 from mmengine.runner import (
     EpochBasedTrainLoop,
     IterBasedTrainLoop,
@@ -77,23 +64,23 @@ _MEANT = {
     'workflow': 'train_cfg and val_cfg',
 }
 # Which classes a part of a config can name, by the key above it.
-_REGISTRIES: dict[str, tuple[Registry, ...]] = {
-    'model': (MODELS, TASK_UTILS),
-    'data_preprocessor': (MODELS,),
-    'default_hooks': (HOOKS,),
-    'custom_hooks': (HOOKS,),
-    'val_evaluator': (METRICS,),
-    'test_evaluator': (METRICS,),
-    'optim_wrapper': (OPTIM_WRAPPERS,),
-    'optimizer': (OPTIMIZERS,),
-    'param_scheduler': (PARAM_SCHEDULERS,),
-    'train_cfg': (LOOPS,),
-    'dataset': (DATASETS,),
-    'datasets': (DATASETS,),
-    'sampler': (DATA_SAMPLERS,),
-    'batch_sampler': (DATA_SAMPLERS,),
-    'collate_fn': (FUNCTIONS,),
-    'pipeline': (TRANSFORMS,),
+_REGISTRIES: dict[str, tuple[registries.Registry, ...]] = {
+    'model': (registries.MODELS, registries.TASK_UTILS),
+    'data_preprocessor': (registries.MODELS,),
+    'default_hooks': (registries.HOOKS,),
+    'custom_hooks': (registries.HOOKS,),
+    'val_evaluator': (registries.METRICS,),
+    'test_evaluator': (registries.METRICS,),
+    'optim_wrapper': (registries.OPTIM_WRAPPERS,),
+    'optimizer': (registries.OPTIMIZERS,),
+    'param_scheduler': (registries.PARAM_SCHEDULERS,),
+    'train_cfg': (registries.LOOPS,),
+    'dataset': (registries.DATASETS,),
+    'datasets': (registries.DATASETS,),
+    'sampler': (registries.DATA_SAMPLERS,),
+    'batch_sampler': (registries.DATA_SAMPLERS,),
+    'collate_fn': (registries.FUNCTIONS,),
+    'pipeline': (registries.TRANSFORMS,),
 }
 # Parts that need not name their class.
 _IMPLIED = {
@@ -262,7 +249,7 @@ def check_config(cfg: Mapping[str, Any]) -> None:
         )
     scope = parts.get('default_scope') or 'mmengine'
     # A library's parts may be registered as another one's.
-    with MODELS.switch_scope_and_registry(scope) as registry:
+    with registries.MODELS.switch_scope_and_registry(scope) as registry:
         registry.import_from_location()
     known = known_names()
     for name in cfg:
@@ -307,8 +294,10 @@ def _find_options(
         return _options(loop, by_epoch=bool)
     if kind is None or kind == 'norm':  # of gradients
         kind = _READERS.get(key)
-    elif isinstance(kind, str) and (key == 'train_cfg' or name[-4:] != '_cfg'):
-        kind = _find_class(key, kind, scope)
+    elif isinstance(kind, str):
+        # Others, such as norm_cfg, are of registries of their own.
+        known = key == 'train_cfg' or not name.endswith('_cfg')
+        kind = _find_class(key, kind, scope) if known else None
     if isinstance(kind, dict):
         return _Options(kind, key != 'default_hooks', 'MMEngine')
     return _options(kind) if callable(kind) else None
@@ -319,9 +308,8 @@ def _find_class(key: str, name: str, scope: str) -> Any:
     above = key.split('.')
     if above[0].endswith('_dataloader') or above[0] == 'optim_wrapper':
         above = [part for part in above if part in _REGISTRIES][-1:]
-    registries = _REGISTRIES.get(above[0], ()) if above else ()
     known: set[str] = set()
-    for registry in registries:
+    for registry in _REGISTRIES.get(above[0], ()) if above else ():
         with registry.switch_scope_and_registry(scope) as child:
             if (kind := child.get(name)) is not None:
                 return kind
@@ -342,24 +330,18 @@ def _find_class(key: str, name: str, scope: str) -> Any:
 
 
 def _check_siblings(key: str, node: Mapping[str, Any]) -> None:
-    """Refuse a value whose name resembles another one of the same part.
+    """Refuse a name that is a slip of another one of the same part.
 
     Nobody says what is read of a part that is no class's, such as
-    ``test_cfg``; who misspells a name of the base config, has both. Whole
-    parts may be called ``encoder`` and ``decoder``.
+    ``test_cfg``; who misspells a name of the base config, has both.
     """
-    names = [
-        name
-        for name, value in node.items()
-        if isinstance(name, str) and not isinstance(value, Mapping)
-    ]
-    for name in names:
-        others = [other for other in names if other != name]
-        near = difflib.get_close_matches(name, others, 1, cutoff=0.9)
-        if near:
+    for one, other in combinations(map(str, node), 2):
+        # A letter is missing, or in the wrong place.
+        slip = abs(len(one) - len(other)) == 1 or sorted(one) == sorted(other)
+        if slip and difflib.get_close_matches(one, [other], cutoff=0.9):
             raise ValueError(
-                f'{key} has both {name!r} and {near[0]!r}: remove the one '
-                'that is misspelled'
+                f'{key} has both {one!r} and {other!r}: remove the one that '
+                'is misspelled'
             )
 
 

@@ -102,6 +102,7 @@ def test_a_mistake_names_its_key_and_the_remedy(name, key, value, words):
 def test_parts_of_a_model_may_have_like_names():
     cfg = copy.deepcopy(_read('downstream/coco/finetune_coco'))
     cfg.model.test_cfg.update(cfg_encoder=dict(), cfg_decoder=dict())
+    cfg.model.test_cfg.update(sup_weight=1, unsup_weight=2)
     check_config(cfg)
 
 
