@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -15,6 +16,7 @@ from mmengine.dataset import (
     RepeatDataset,
 )
 from mmengine.dataset import ConcatDataset as MMEngineConcatDataset
+from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
 from bimm_mm.registry import DATA_SAMPLERS
@@ -43,11 +45,11 @@ class EpochSampler(DefaultSampler):
     ``randomness`` in the config.
     """
 
-    def __iter__(self) -> Iterator[SampleKey]:
-        """This rank's samples of the epoch."""
-        _check_takes_keys(self.dataset)
+    def __iter__(self) -> Iterator[Any]:
+        """Keys of this rank's samples, indices where no keys are taken."""
+        keyed = _takes_keys(self.dataset)
         for index in super().__iter__():
-            yield SampleKey(index, self.epoch, self.seed)
+            yield SampleKey(index, self.epoch, self.seed) if keyed else index
 
 
 @DATA_SAMPLERS.register_module()
@@ -58,14 +60,15 @@ class EndlessSampler(InfiniteSampler):
     epochs. Arguments are those of ``InfiniteSampler``.
     """
 
-    def __iter__(self) -> Iterator[SampleKey]:
+    def __iter__(self) -> Iterator[Any]:
         """This rank's samples, without end, from the same one each time."""
-        _check_takes_keys(self.dataset)
         return self._indices_of_rank()
 
-    def _infinite_indices(self) -> Iterator[SampleKey]:
+    def _infinite_indices(self) -> Iterator[Any]:
+        keyed = _takes_keys(self.dataset)
         for number, index in enumerate(super()._infinite_indices()):
-            yield SampleKey(index, number // self.size, self.seed)
+            key = SampleKey(index, number // self.size, self.seed)
+            yield key if keyed else index
 
 
 @DATA_SAMPLERS.register_module()
@@ -151,10 +154,15 @@ class MixedBatchSampler(Sampler):
             ]
 
 
-def _check_takes_keys(dataset: Any) -> None:
+def _takes_keys(dataset: Any) -> bool:
+    """Whether a dataset takes keys; what is lost where it does not is said."""
     if isinstance(dataset, BARE):
-        raise TypeError(
-            f'{type(dataset).__name__} takes indices, not sample keys of the '
-            'samplers of bimm_mm: put it into bimm_mm.DatasetWrapper, or set '
-            "runner_type='bimm_mm.StrictRunner', which does that"
+        print_log(
+            f'{type(dataset).__name__} takes indices, not sample keys: its '
+            'augmentations will differ after resuming. Put it into '
+            "bimm_mm.DatasetWrapper, or set runner_type='bimm_mm.StrictRunner'"
+            ', which does that',
+            'current',
+            logging.WARNING,
         )
+    return not isinstance(dataset, BARE)
