@@ -36,6 +36,7 @@ def make_runs(folder: Path) -> None:
         for name in PARTS:
             if loader := cfg.get(f'{name}_dataloader'):
                 loader.update(num_workers=0, persistent_workers=False)
+        cfg.total_batch_size = None
         cfg.train_dataloader.batch_size = 2
         if 'max_epochs' in cfg.train_cfg:
             cfg.train_cfg.update(max_epochs=2)

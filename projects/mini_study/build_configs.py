@@ -159,6 +159,10 @@ def pretraining(
         max_keep_ckpts=2,
     )
     cfg.compile = numbers.compile
+    # chosen: one end of the cosine for all methods; VideoMAE has its own
+    cosine = cfg.param_scheduler[-1]
+    cosine.pop('eta_min_ratio', None)
+    cosine.eta_min = 0.0
     return cfg
 
 
