@@ -1,7 +1,8 @@
 """Key conversion, beside test_vit_parity.py.
 
 There, checkpoints of mmpretrain, mmaction2, mmsegmentation and transformers,
-as installed, give the same outputs; here stands what they do not have.
+as installed, give the same outputs, and in test_official_forms.py those of
+official codes; here stands what they do not have.
 """
 
 import pytest
@@ -45,35 +46,6 @@ def assert_equal(state, expected):
 def mae_table(side=3):
     table = position_table((1, side, side), DIM, video=False)
     return torch.cat([torch.zeros(1, DIM), table])[None]
-
-
-def test_mae_checkpoint_drops_decoder_head_and_table():
-    weights = image_weights()
-    foreign = {
-        'pos_embed': mae_table(),
-        'mask_token': torch.zeros(1, 1, 8),
-        'decoder_pos_embed': torch.zeros(1, 10, 8),
-        'decoder_pred': torch.zeros(768, 8),
-    }
-    foreign['decoder_blocks.0.attn.qkv.weight'] = torch.zeros(24, 8)
-    foreign['head.weight'] = torch.zeros(10, DIM)  # of a finetuned one
-    foreign['fc_norm.weight'] = torch.zeros(DIM)
-    converted = to_bimm({**weights, **foreign})
-    assert_equal(converted.state_dict, weights)
-    assert converted.scheme == 'timm, MAE, VideoMAE'
-
-
-def test_videomae_checkpoint_keeps_the_encoder_only():
-    weights = video_weights()
-    state = {f'encoder.{key}': value for key, value in weights.items()}
-    foreign = {
-        'mask_token': torch.zeros(1, 1, 8),
-        'encoder_to_decoder.weight': torch.zeros(8, DIM),
-        'decoder.blocks.0.norm1.weight': torch.zeros(8),
-        'decoder.head.bias': torch.zeros(1536),
-    }
-    converted = to_bimm({**state, **foreign}, key_bias=False)
-    assert_equal(converted.state_dict, weights)
 
 
 def test_query_and_value_bias_become_one_bias_and_back():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 
 import pytest
 import torch
@@ -163,18 +162,6 @@ def test_another_encoder_is_told(
     path = tmp_path / dict(single='ventral.pth').get(file, f'{file}.pth')
     with pytest.raises(ValueError, match=words):
         load_pretrained(encoder(video, **options), path, prefix)
-
-
-def test_norm_after_the_mean_takes_the_place_of_the_norm(tmp_path):
-    """Classifiers of VideoMAE have fc_norm instead of norm."""
-    model = encoder(True, with_cls_token=False, out_type='avg')
-    state = {
-        re.sub('^norm', 'fc_norm', key): torch.randn_like(value)
-        for key, value in model.state_dict().items()
-    }
-    torch.save({'model': state}, tmp_path / 'classifier.pth')
-    load_pretrained(model, tmp_path / 'classifier.pth')
-    assert torch.equal(model.norm.weight, state['fc_norm.weight'])
 
 
 def _build(ventral_cfg, dorsal_cfg, path, **options):
