@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -11,6 +12,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Forked processes have what this one has imported.
 FORK = multiprocessing.get_context('fork')
+
+
+def import_libraries() -> None:
+    """So that forked processes need not, and all types are registered."""
+    for name in ('mmaction', 'mmdet', 'mmpretrain', 'mmseg'):
+        for part in ('models', 'datasets', 'evaluation'):
+            importlib.import_module(f'{name}.{part}')
+    for name in ('datasets', 'engine', 'models', 'targets'):
+        importlib.import_module(f'bimm_mm.{name}')
 
 
 def print_row(*cells: object) -> None:

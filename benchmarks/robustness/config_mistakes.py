@@ -11,7 +11,6 @@ harm, for the reason that the line gives.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import re
 import runpy
@@ -24,7 +23,12 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.robustness.common import FORK, ROOT, send_output
+from benchmarks.robustness.common import (
+    FORK,
+    ROOT,
+    import_libraries,
+    send_output,
+)
 from benchmarks.robustness.toy_runs import make_runs
 from bimm_mm.engine import StrictRunner
 
@@ -103,16 +107,6 @@ def _train(folder: Path, arguments: list[str]) -> None:
             Path('began').touch()
 
 
-def _import_all() -> None:
-    sys.argv = [str(TRAIN)]
-    runpy.run_path(str(TRAIN), run_name='imported')
-    for name in ('mmaction', 'mmdet', 'mmpretrain', 'mmseg'):
-        for part in ('models', 'datasets', 'evaluation'):
-            importlib.import_module(f'{name}.{part}')
-    for name in ('datasets', 'engine', 'models', 'targets'):
-        importlib.import_module(f'bimm_mm.{name}')
-
-
 def main() -> None:
     """Print a line per mistake, and how many ended how."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,7 +114,9 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     os.environ.update(CUDA_VISIBLE_DEVICES='-1', PYTHONWARNINGS='ignore')
-    _import_all()
+    sys.argv = [str(TRAIN)]
+    runpy.run_path(str(TRAIN), run_name='imported')
+    import_libraries()
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         make_runs(Path(name))

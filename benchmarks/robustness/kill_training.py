@@ -31,6 +31,7 @@ from mmengine.hooks import Hook
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks.robustness.common import (
     FORK,
+    import_libraries,
     print_head,
     print_row,
     send_output,
@@ -227,11 +228,11 @@ def main() -> None:
     torch.set_num_threads(1)
     print_head('kind', 'processes', 'kills', 'runs', 'losses and metrics',
                'of them repeated', 'killed against not killed')  # fmt: skip
+    import_libraries()
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder))
         for kind in args.kinds:
             path = Path(folder) / f'{kind}.py'
-            read_config(path)  # imports what the forked processes need
             for size in args.processes:
                 measure(path, size, args.kills)
 

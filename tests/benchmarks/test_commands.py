@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import finetune_step, joint_step, loader, measures, targets
-from tests.golden.golden import toy_model
+from tests.golden.golden import ROOT, toy_model
 
 ONCE = ('--rounds', '1', '--warmup', '0', '--device', 'cpu')
 TOY = ('--batch', '3', '--size', '48', '2', '3', '4', '32')
@@ -58,7 +58,8 @@ def test_rounds_alternate_and_ratios_are_of_one_round(monkeypatch):
 
 
 def test_gpu_check_gives_every_benchmark_flags_that_it_has():
-    text = Path('benchmarks/gpu_check.sh').read_text().replace('\\\n', '')
+    text = (ROOT / 'benchmarks' / 'gpu_check.sh').read_text()
+    text = text.replace('\\\n', '')
     text = text.replace('"$batch"', '4').replace('$((batch / 2))', '2')
     calls = [x.split() for x in text.splitlines() if x.startswith('bench ')]
     assert len(calls) == 8

@@ -55,20 +55,23 @@ def cluster(tmp_path_factory):
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     paths = os.pathsep.join([str(folder), *sys.path])
-    ray.init(
-        'local',
-        num_cpus=2,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={
-            'env_vars': {'PYTHONPATH': paths},
-            # Which may lie in a folder with a space.
-            'py_executable': shlex.quote(sys.executable),
-        },
-    )
-    yield folder
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray writes there, and not every user has a home.
+        patch.setenv('HOME', str(folder))
+        ray.init(
+            'local',
+            num_cpus=2,
+            object_store_memory=100 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={
+                'env_vars': {'PYTHONPATH': paths},
+                # Which may lie in a folder with a space.
+                'py_executable': shlex.quote(sys.executable),
+            },
+        )
+        yield folder
+        ray.shutdown()
     sys.path.remove(str(folder))
 
 

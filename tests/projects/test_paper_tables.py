@@ -302,7 +302,7 @@ def test_a_table_at_toy_size_runs_to_the_page(
     assert '1 result(s) in tables, 0 of other runs, 0 rejected' in out
     page = Path('leaderboard/leaderboard.html').read_text()
     assert 'Table t: T' in page
-    assert 'tools/train.py stage1.py --work-dir work_dirs/stage1' in page
+    assert 'stage1.py --work-dir work_dirs/stage1' in page
     checkpoint = Path('work_dirs/tune_from_stage1/epoch_1.pth').read_bytes()
     assert hashlib.sha256(checkpoint).hexdigest() in page
     # It stands in no row of the paper.
