@@ -157,7 +157,7 @@ def _losses(folder: Path) -> list[float]:
     """Losses of all steps, of a training that loaded the dorsal encoder."""
     (log,) = folder.glob('*/*.log')
     assert re.search(
-        r'encoder: (\d+) of \1 tensors from .*pth \(dorsal\.backbone\.\*',
+        r'blocks: (\d+) of \1 tensors from .*pth \(dorsal\.backbone\.\*',
         log.read_text(),
     )
     logged = read_scalars(folder)
@@ -213,7 +213,7 @@ def test_a_file_of_videomae_is_finetuned_as_it_is(
     work = tmp_path / 'w'
     (log,) = work.glob('*/*.log')
     said = log.read_text()
-    assert 'encoder: 52 of 52 tensors from' in said
+    assert 'blocks: 52 of 52 tensors from' in said
     assert 'left out: decoder.blocks, decoder.head, decoder.norm, enc' in said
     losses = list(read_scalars(work)['loss_cls'].values())
     assert len(losses) == 8

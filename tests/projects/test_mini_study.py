@@ -151,7 +151,9 @@ def test_only_sizes_differ_from_the_released_config(name, monkeypatch) -> None:
         assert cfg[key] == full[key]
     assert cfg.custom_hooks[: len(full.custom_hooks)] == full.custom_hooks
     schedule = changed_keys(cfg.param_scheduler, full.param_scheduler)
-    assert {key.split('.')[-1] for key in schedule} <= {'begin', 'end'}
+    # One length and one last rate for all methods.
+    allowed = {'begin', 'end', 'eta_min', 'eta_min_ratio'}
+    assert {key.split('.')[-1] for key in schedule} <= allowed
 
 
 def test_methods_differ_in_their_model_alone() -> None:

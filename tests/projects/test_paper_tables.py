@@ -280,6 +280,7 @@ def _toy(folder: Path, photos: Path) -> None:
         cfg.optim_wrapper.type = 'OptimWrapper'
         cfg.optim_wrapper.pop('dtype')
         cfg.param_scheduler, cfg.train_cfg.max_epochs = None, 1
+        cfg.total_batch_size = 4
         cfg.dump(folder / f'{name}.py')
     row = {'name': 'IN-1K', 'rows': '{method: x, pretrain: stage1}'}
     (folder / 'tables.yml').write_text(TABLE % row)
