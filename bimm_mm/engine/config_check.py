@@ -249,8 +249,9 @@ def check_config(cfg: Mapping[str, Any]) -> None:
         )
     scope = parts.get('default_scope') or 'mmengine'
     # A library's parts may be registered as another one's.
-    with registries.MODELS.switch_scope_and_registry(scope) as registry:
-        registry.import_from_location()
+    for each in (registries.MODELS, registries.DATASETS):
+        with each.switch_scope_and_registry(scope) as registry:
+            registry.import_from_location()
     known = known_names()
     for name in cfg:
         if name in known:

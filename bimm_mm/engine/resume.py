@@ -18,19 +18,26 @@ from bimm_mm.engine.accumulate import joined
 from bimm_mm.utils.safe_load import read_checkpoint
 
 
-def newest_checkpoint(folder: str | Path) -> str | None:
+def newest_checkpoint(
+    folder: str | Path, *, out_dir: str | Path | None = None
+) -> str | None:
     """Find the newest whole checkpoint that a run can go on from.
 
     Damaged files, and a run of which nothing is left, are said.
 
     Args:
         folder: The work directory of the run.
+        out_dir: That of its checkpoint hook, which writes into a folder there
+            that is named like ``folder``.
 
     Returns:
         Path of the file that was written last, whatever ``last_checkpoint``
         says; None if there is none.
     """
-    files = sorted(Path(folder).glob('[!.]*.pth'))
+    folders = [Path(folder)]
+    if out_dir is not None:
+        folders.append(Path(out_dir) / Path(folder).name)
+    files = sorted(path for x in folders for path in x.glob('[!.]*.pth'))
     written = []
     for path in files:
         with _passing_over(path):

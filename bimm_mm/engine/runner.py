@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -174,7 +175,14 @@ class StrictRunner(Runner):
         """Initialize, unless every weight comes from a resumed checkpoint."""
         self.description = describe(self)
         if self._resume and self._load_from is None:
-            self._load_from = newest_checkpoint(self.work_dir)
+            places = [
+                hook.out_dir
+                for hook in self.hooks
+                if isinstance(hook, MMEngineCheckpointHook)
+            ]
+            self._load_from = newest_checkpoint(
+                self.work_dir, out_dir=next(iter(places), None)
+            )
             self._resume = self._load_from is not None
         if not self._resume:
             super()._init_model_weights()

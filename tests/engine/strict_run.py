@@ -155,6 +155,7 @@ def build(
     optimizer: str = 'AdamW',
     lr: float = 0.1,
     keep: int = 1,
+    out_dir: str | None = None,
     resume: bool = False,
     load_from: str | None = None,
 ) -> StrictRunner:
@@ -205,6 +206,7 @@ def build(
                 interval=12 if by_iter else 1,
                 by_epoch=not by_iter,
                 max_keep_ckpts=keep,
+                out_dir=out_dir,
                 save_best='size' if val else None,
                 rule='greater',
             )

@@ -325,6 +325,14 @@ def test_no_room_for_a_checkpoint_leaves_the_one_before(tmp_path):
     assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
 
 
+def test_checkpoints_elsewhere_are_resumed(tmp_path):
+    whole = run(tmp_path / 'whole')
+    folder, elsewhere = tmp_path / 'run', str(tmp_path / 'elsewhere')
+    run(folder, stop=1, out_dir=elsewhere)
+    assert not [*folder.glob('*.pth')]
+    assert run(folder, resume=True, out_dir=elsewhere) == whole
+
+
 def change(path: Path, to: Path | None = None, **parts: Any) -> None:
     """Write a checkpoint anew, with other parts; those of None taken out."""
     content = torch.load(path)
