@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from bimm_mm.apis.config import keep_total_batch
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
 
@@ -111,6 +112,9 @@ def test_own_videos_config_keeps_the_pipeline(tmp_path):
     assert dataset.ann_file == 'data/mine/train.txt'
     assert dataset.pipeline == ucf101.train_dataloader.dataset.dataset.pipeline
     assert mine.model.ventral_checkpoint is None
+    # One GPU, and as many videos as the comments there say.
+    keep_total_batch(mine, 1)
+    assert 'accumulative_counts' not in mine.optim_wrapper
 
 
 def test_the_areas_shown_are_those_of_the_k400_config():

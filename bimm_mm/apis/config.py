@@ -188,11 +188,16 @@ def keep_total_batch(cfg: Config, processes: int) -> None:
     ``optim_wrapper.accumulative_counts`` itself.
 
     Raises:
-        ValueError: If the processes do not divide it; names two choices.
+        ValueError: If it is no whole number of 1 or more, or if the processes
+            do not divide it; then two choices are named.
     """
     total = cfg.get('total_batch_size')
     if total is None or 'accumulative_counts' in cfg.optim_wrapper:
         return
+    if type(total) is not int or total < 1:
+        raise ValueError(
+            f'total_batch_size={total!r} must be a whole number of 1 or more'
+        )
     each = cfg.train_dataloader.batch_size
     count, rest = divmod(total, processes * each)
     if rest:

@@ -161,3 +161,13 @@ def test_the_rate_follows_accumulated_steps(
         f'total batch size {2 * steps} = 1 process(es) x 2 per process x '
         f'{steps} accumulated step(s); learning rate {rate:.4g} = 0.1 x'
     ) in log
+
+
+def test_a_total_batch_of_more_than_all_samples_is_told_what_fits(train):
+    optimizer = dict(type='SGD', lr=0.1)
+    with pytest.raises(ValueError, match='total_batch_size to 4 or less'):
+        train(
+            batch=4,
+            drop_last=True,
+            optim_wrapper=dict(optimizer=optimizer, accumulative_counts=2),
+        )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_layouts_of_a_total_batch_train_the_same(tmp_path, one_thread):
             torch.testing.assert_close(other['weights'], whole['weights'])
 
 
-def _config(total: int | None, batch: int, **wrapper: int) -> Config:
+def _config(total: Any, batch: int, **wrapper: int) -> Config:
     return Config(
         dict(
             total_batch_size=total,
@@ -94,3 +95,9 @@ def test_what_does_not_divide_it_has_two_choices(batch, processes, choices):
         ValueError, match=rf'=256 is no multiple.*{choices}.*keep-batch'
     ):
         keep_total_batch(_config(256, batch), processes)
+
+
+@pytest.mark.parametrize('total', [0, -16, 256.0, '256', True])
+def test_a_total_batch_is_a_whole_number(total):
+    with pytest.raises(ValueError, match=rf'={total!r} must be a whole'):
+        keep_total_batch(_config(total, 16), 1)

@@ -71,12 +71,14 @@ def check_train_loop(loop: BaseLoop, processes: int) -> None:
         samples = len(loader.dataset)
         share = -(-samples // processes)
         if (count := joined(loader)) > 1:
-            total = processes * loader.batch_size * count
+            once = processes * loader.batch_size
+            total, fits = once * count, max(samples // once, 1) * once
             raise ValueError(
                 f'train_dataloader: {samples} samples are fewer than the '
                 f'total batch size of {total}, {count} accumulated steps '
-                'included: lower total_batch_size or optim_wrapper.'
-                'accumulative_counts, or give --keep-batch-per-gpu'
+                f'included: lower total_batch_size to {fits} or less (or '
+                'optim_wrapper.accumulative_counts), or give '
+                '--keep-batch-per-gpu'
             )
         raise ValueError(
             f'train_dataloader: {samples} samples on {processes} process(es) '
