@@ -94,11 +94,10 @@ def dry_run(cfg: Config) -> Iterator[None]:
     Args:
         cfg: A full config with ``work_dir``; changed in place.
     """
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    out_dir = hook.pop('out_dir', None)
     if cfg.get('resume') and not cfg.get('load_from'):
-        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-        cfg.load_from = newest_checkpoint(
-            cfg.work_dir, out_dir=hook.get('out_dir')
-        )
+        cfg.load_from = newest_checkpoint(cfg.work_dir, out_dir=out_dir)
         cfg.resume = cfg.load_from is not None
     cfg.custom_hooks = [
         *[

@@ -11,7 +11,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Runner,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -221,8 +226,16 @@ class StrictRunner(Runner):
         for i, group in enumerate(self.optim_wrapper.optimizer.param_groups):
             group.update(fresh[f'group {i}'])
         epoch, loop = len(self.train_dataloader), self.train_loop
-        epochs = self.iter / before['the run']['length of an epoch']
-        loop._iter = min(round(epochs * epoch), self.max_iters)
+        old = before['the run']
+        step = round(self.iter / old['length of an epoch'] * epoch)
+        by_iter = isinstance(loop, IterBasedTrainLoop)
+        if by_iter and self.iter < old['length'] and step >= self.max_iters:
+            raise ValueError(
+                f'train_cfg.max_iters={self.max_iters}: the resumed run has '
+                f'trained as many samples as {step} steps of this one have, '
+                'so none is left: give more, or restore its total batch size'
+            )
+        loop._iter = min(step, self.max_iters)
         schedules = self.param_schedulers or ()
         for i, schedule in enumerate(schedules):
             schedule.load_state_dict(fresh[f'schedule {i}'])

@@ -203,6 +203,14 @@ def test_other_total_batch_lays_the_schedule_out_anew(
     assert len(lines) == len(wanted) * 2 // 3
 
 
+def test_a_smaller_batch_that_leaves_no_step_is_told(tmp_path):
+    with pytest.raises(SystemExit):
+        run(tmp_path, by_iter=True, accumulate=4, signaled=13)
+    words = 'max_iters=36: .* as 52 steps of this one .* total batch size'
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path, by_iter=True, resume=True)
+
+
 def test_resuming_needs_no_pretrained_weights(tmp_path, monkeypatch):
     folder = tmp_path / 'run'
     run(folder, stop=1)

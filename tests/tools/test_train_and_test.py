@@ -106,7 +106,13 @@ def test_dry_run_does_one_update_and_leaves_nothing(
 ):
     monkeypatch.chdir(quickstart_data)
     before = sorted(Path().rglob('*'))
-    options = (*TINY, 'optim_wrapper.accumulative_counts=2')
+    # Every step is saved, and not in the work directory.
+    saved = ('out_dir=elsewhere', 'by_epoch=False', 'interval=1')
+    options = (
+        *TINY,
+        'optim_wrapper.accumulative_counts=2',
+        *(f'default_hooks.checkpoint.{option}' for option in saved),
+    )
     with pytest.raises(SystemExit) as exit_code:
         call_tool('train', VENTRAL, '--dry-run', '--cfg-options', *options)
     assert exit_code.value.code == 0
