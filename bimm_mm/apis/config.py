@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import ConfigParsingError
 
 from bimm_mm.engine.config_check import check_names, known_names
 from bimm_mm.utils.config_parts import items
@@ -106,6 +107,8 @@ def _find_files(path: str, above: list[str]) -> list[str]:
         raise ValueError(
             f'{path} is no mapping of names to settings, as a config is'
         ) from None
+    except ConfigParsingError as error:
+        raise ValueError(f'{path}: {error}') from error
     files = [path]
     for base in bases:
         files += _find_files(Config._get_cfg_path(base, path)[0], chain)

@@ -87,7 +87,9 @@ def convert_checkpoint(
 
     Raises:
         FileNotFoundError: There is no such checkpoint or config.
-        ValueError: The form cannot hold the model, or an argument is wrong.
+        OSError: It cannot be written.
+        ValueError: The form cannot hold the model, or an argument is wrong,
+            or ``out`` or its card exists.
     """
     form, out = FORMATS[to], Path(out)
     _check_out(out, to)
@@ -97,7 +99,12 @@ def convert_checkpoint(
     cfg = _config(meta, config, source)
     prefix, model = _choose_branch(cfg.get('model', {}), form, branch)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    encoder = MODELS.build(dict(model.backbone, init_cfg=None))
+    try:
+        encoder = MODELS.build(dict(model.backbone, init_cfg=None))
+    except TypeError as error:  # an option that is not, or is missing
+        raise ValueError(
+            f'model.backbone of {config or source}: {error}'
+        ) from error
     # They may be of another project, whose names are found out.
     load_pretrained(
         encoder, str(source), f'{prefix}backbone.' if prefix else None
@@ -133,16 +140,21 @@ def convert_checkpoint(
 
 
 def _check_out(out: Path, to: str) -> None:
-    """Before anything is read: what is written has to go there."""
-    if to.startswith('hf-'):
-        if out.suffix in ('.pth', '.safetensors') or out.exists():
-            raise ValueError(
-                f'{to} writes a folder, and {out} '
-                f'{"exists" if out.exists() else "is named like a file"}: '
-                'give the name of a new folder'
-            )
-    elif out.suffix not in ('.pth', '.safetensors'):
+    """Before anything is read: nothing that is there is replaced."""
+    folder = to.startswith('hf-')
+    if folder and out.suffix in ('.pth', '.safetensors'):
+        raise ValueError(
+            f'{to} writes a folder, and {out} is named like a file: give the '
+            'name of a new folder'
+        )
+    if not folder and out.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'{out} must end with .pth or .safetensors')
+    for path in (out,) if folder else (out, out.with_suffix('.md')):
+        if path.exists():
+            raise ValueError(
+                f'{path} exists: give the name of a new '
+                f'{"folder" if folder else "file, beside which goes its card"}'
+            )
 
 
 def _config(
@@ -154,7 +166,13 @@ def _config(
     else:
         try:
             cfg = Config(_parse_config(meta['cfg']))
-        except (KeyError, TypeError, ValueError, SyntaxError) as error:
+        except (
+            AttributeError,  # a statement that assigns nothing
+            KeyError,
+            TypeError,
+            ValueError,
+            SyntaxError,
+        ) as error:
             raise ValueError(
                 f'{source} holds no config of this project: give it with '
                 '--config'
@@ -187,14 +205,17 @@ def _choose_branch(
 ) -> tuple[str, Any]:
     """What precedes the keys of one branch, and its config."""
     prefix = ''
-    if 'ventral' in model:
+    if isinstance(model, Mapping) and 'ventral' in model:
         name = branch or ('dorsal' if form.video else 'ventral')
-        prefix, model = f'{name}.', model[name]
+        prefix, model = f'{name}.', model.get(name)
     elif branch is not None:
         raise ValueError(
             f'--branch {branch}: the model has one encoder, leave it out'
         )
-    kind = MODELS.get(str(model.get('backbone', {}).get('type')))
+    try:
+        kind = MODELS.get(str(model['backbone']['type']))
+    except (KeyError, TypeError):
+        kind = None
     if kind is None or not issubclass(kind, BIMMVisionTransformer):
         raise ValueError(
             'the config has no bimm_mm.BIMMVisionTransformer in '
@@ -279,13 +300,14 @@ def _digest(source: str | Path) -> str:
 def _write_file(
     out: Path, weights: dict[str, Tensor], form: Format, card: str
 ) -> Path:
-    if out.suffix == '.safetensors':
-        write_bytes(safetensors.save(weights, {'format': 'pt'}), out)
-    else:
-        inside = {form.container: weights} if form.container else weights
-        with atomic_path(out) as draft:
-            torch.save(inside, draft)
-    write_text(card, out.with_suffix('.md'))
+    """Without its card, the file does not appear."""
+    with atomic_path(out) as draft, open(draft, 'wb') as file:
+        if out.suffix == '.safetensors':
+            file.write(safetensors.save(weights, {'format': 'pt'}))
+        else:
+            inside = {form.container: weights} if form.container else weights
+            torch.save(inside, file)
+        write_text(card, out.with_suffix('.md'))
     return out
 
 
@@ -293,8 +315,12 @@ def _write_folder(
     out: Path, weights: dict[str, Tensor], config: dict[str, Any], card: str
 ) -> Path:
     """A folder appears whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix='.', dir=out.parent))
+    try:
+        if not out.parent.exists():
+            out.parent.mkdir(parents=True)
+        draft = Path(tempfile.mkdtemp(prefix='.', dir=out.parent))
+    except OSError as error:  # it names the draft
+        raise OSError(error.errno, error.strerror, str(out)) from error
     try:
         content = safetensors.save(weights, {'format': 'pt'})
         write_bytes(content, draft / 'model.safetensors')

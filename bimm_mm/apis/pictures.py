@@ -20,7 +20,7 @@ from torch import Tensor
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import AreaOutput, token_grid
-from bimm_mm.utils.files import atomic_path
+from bimm_mm.utils.files import atomic_path, show_any_name
 
 _GRAY = 0.5
 # Brightness of tokens that were given and not predicted.
@@ -112,7 +112,9 @@ def _save_sheet(
         line[0].set(xticks=[], yticks=[], frame_on=False)
         line[0].set_ylabel(name, rotation=0, ha='right', va='center')
     figure.suptitle(title)
-    figure.supxlabel(text, fontsize=7, x=0.01, ha='left')
+    # Names of videos are no formulas, whatever dollars are in them.
+    style = dict(fontsize=7, x=0.01, ha='left', parse_math=False)
+    figure.supxlabel(show_any_name(text), **style)
     with atomic_path(path) as draft:
         figure.savefig(draft, dpi=120)
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
     # The process id alone repeats among containers that share a disk.
     draft = path.with_name(f'.{os.getpid()}-{os.urandom(4).hex()}_{path.name}')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():  # a file there fails when it is used
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         if sync:
             with open(draft, 'rb') as file:
@@ -50,7 +51,8 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # it would hide the error
+            draft.unlink(missing_ok=True)
 
 
 def remove_drafts(folder: str | Path, ending: str) -> None:
@@ -80,6 +82,11 @@ def write_any_name(stream: Any) -> None:
     r"""Let a text stream show names that are no UTF-8, as ``\udcff``."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors='backslashreplace')
+
+
+def show_any_name(text: str) -> str:
+    r"""What pictures can show of names that are no UTF-8: ``\udcff``."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def write_reasons(reasons: Mapping[str, str], path: str | Path) -> None:

@@ -34,7 +34,12 @@ from torch import Tensor
 
 from bimm_mm.apis import init_model, load_config
 from bimm_mm.datasets.transforms.formatting import find_label, find_path
-from bimm_mm.utils.files import atomic_path, write_any_name, write_text
+from bimm_mm.utils.files import (
+    atomic_path,
+    show_any_name,
+    write_any_name,
+    write_text,
+)
 from bimm_mm.utils.progress import track
 
 _FRAMES = 4
@@ -181,11 +186,12 @@ def draw(examples: Sequence[Example]) -> Figure:
             axis.set_axis_off()
         for axis, frame in zip(line, example.frames.numpy(), strict=False):
             axis.imshow(frame)
-        text = dict(transform=line[-1].transAxes, fontsize=8)
-        line[-1].text(0, 0.85, f'GT: {example.truth}', **text)
+        # Names are no formulas, whatever dollars are in them.
+        text = dict(transform=line[-1].transAxes, fontsize=8, parse_math=False)
+        line[-1].text(0, 0.85, show_any_name(f'GT: {example.truth}'), **text)
         for row, (name, guess) in enumerate(example.guesses.items(), 1):
             color = 'green' if guess == example.truth else 'red'
-            words = f'{name}: {guess}'
+            words = show_any_name(f'{name}: {guess}')
             line[-1].text(0, 0.85 - 0.2 * row, words, color=color, **text)
     return figure
 
@@ -224,6 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if min(args.samples, args.num) < 1:
         parser.error('--samples and --num must be at least 1')
     models = {name: (config, path) for name, config, path in args.model}
+    if len(models) < len(args.model):
+        parser.error('two of --model have one name: give each its own')
     write_any_name(sys.stdout)
     try:
         tried = predict(
@@ -232,13 +240,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=args.seed,
             device=args.device,
         )
+        outcomes = dict(Counter(x.outcome for x in tried).most_common())
+        shown = choose(tried, args.num)
+        with atomic_path(args.out / 'figure4.png') as draft:
+            draw(shown).savefig(draft, dpi=150)
+        write_text(render(shown, outcomes), args.out / 'figure4.html')
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    outcomes = dict(Counter(x.outcome for x in tried).most_common())
-    shown = choose(tried, args.num)
-    with atomic_path(args.out / 'figure4.png') as draft:
-        draw(shown).savefig(draft, dpi=150)
-    write_text(render(shown, outcomes), args.out / 'figure4.html')
     for outcome, count in outcomes.items():
         print(f'{count} of {len(tried)}: {outcome}')
     return 0

@@ -143,3 +143,10 @@ def test_the_home_directory_is_meant_everywhere_alike(
     assert cfg.work_dir == f'{tmp_path}/mine'
     (tmp_path / 'a.pth').touch()
     assert check_checkpoint('~/a.pth') == f'{tmp_path}/a.pth'
+
+
+def test_a_file_of_another_ending_is_no_config(tmp_path):
+    path = tmp_path / 'config.txt'
+    path.write_text('a = 1')
+    with pytest.raises(ValueError, match=r'config\.txt: .*py, json'):
+        load_config(path)

@@ -421,6 +421,12 @@ def test_the_tool_writes_a_branch_with_a_card(tmp_path, monkeypatch, capsys):
         assert words in card
     assert 'pixels after block 4 (bimm_mm.TransformerDecoder' in card
     assert 'tensors of dorsal.backbone' in card
+    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
+    with pytest.raises(SystemExit, match=r'ventral\.pth exists: give'):
+        runpy.run_path(str(ROOT / 'tools' / 'convert.py'), run_name='__main__')
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == digest
+    out.unlink()
+    out.with_suffix('.md').unlink()
     monkeypatch.setattr(sys, 'argv', [*map(str, command), '--branch=dorsal'])
     with pytest.raises(SystemExit, match=r'error: mae .*encoder videos'):
         runpy.run_path(str(ROOT / 'tools' / 'convert.py'), run_name='__main__')
@@ -441,19 +447,58 @@ def test_a_file_of_another_project_needs_a_config(tmp_path):
         torch.testing.assert_close(value, form.state[key])
     Config(dict(model=dict(backbone=dict(type='ResNet')))).dump(config)
     with pytest.raises(ValueError, match=r'no bimm_mm\.BIMMVisionTransformer'):
-        write(path, 'timm', config=config)
+        write(path, 'mmpretrain', config=config)
     Config(dict(model=branch(False))).dump(config)
     with pytest.raises(ValueError, match='decoder: 19 of 19 tensors are miss'):
         write(path, 'mae', config=config, decoder=True)
 
 
-def test_the_config_of_a_checkpoint_is_not_run(tmp_path, capsys):
-    path = tmp_path / 'evil.pth'
-    meta = dict(cfg="model = dict(backbone=print('run'))")
-    torch.save({'state_dict': mae().state, 'meta': meta}, path)
-    with pytest.raises(ValueError, match='holds no config of this project'):
-        write(path, 'timm')
+VIT = "model = dict(backbone=dict(type='bimm_mm.BIMMVisionTransformer', {}))"
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'words'),
+    [
+        ("model = dict(backbone=print('run'))", 'holds no config of this'),
+        ("import os\nos.system('run')", 'holds no config of this project'),
+        ("os.environ = 'run'", 'holds no config of this project'),
+        ('model = 1', 'the config has no bimm_mm'),
+        ("model = dict(backbone='ViT')", 'the config has no bimm_mm'),
+        ('model = dict(ventral=dict())', 'the config has no bimm_mm'),
+        (VIT.format("arhc='base'"), r"of odd\.pth: .*'arhc'"),
+    ],
+)
+def test_an_odd_config_of_a_checkpoint_is_told_and_not_run(
+    cfg, words, tmp_path, capsys
+):
+    path = tmp_path / 'odd.pth'
+    torch.save({'state_dict': mae().state, 'meta': dict(cfg=cfg)}, path)
+    with pytest.raises(ValueError, match=words.replace('odd', str(path)[:-4])):
+        write(path, 'mmaction2')
     assert 'run' not in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('to', ['timm', 'hf-vitmae'])
+def test_what_is_there_is_kept(to, tmp_path):
+    _, path = save(branch(False), tmp_path)
+    notes = tmp_path / 'notes.md'
+    notes.write_text('mine')
+    (tmp_path / 'file').touch()
+    folder = to.startswith('hf-')
+    before = {x: x.read_bytes() for x in tmp_path.iterdir()}
+    for out, words in (
+        (path.with_suffix('') if folder else path, r'own\.pth exists'),
+        (notes if folder else notes.with_suffix('.pth'), r'notes\.md exists'),
+    )[folder:]:
+        with pytest.raises(ValueError, match=words):
+            convert_checkpoint(path, out, to=to)
+    # No folder can be made there, and nobody may write there, even root.
+    for parent in (tmp_path / 'file', Path('/proc')):
+        out = parent / ('new' if folder else 'new.pth')
+        with pytest.raises(OSError, match=f'{re.escape(str(out))}'):
+            convert_checkpoint(path, out, to=to)
+    assert {x: x.read_bytes() for x in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -464,6 +509,7 @@ def test_the_config_of_a_checkpoint_is_not_run(tmp_path, capsys):
         ('hf-vitmae', '.', {}, 'exists: give the name of a new folder'),
         ('timm', 'a.pth', dict(branch='dorsal'), 'has one encoder, leave it'),
         ('timm', 'a.pth', dict(decoder=True), 'it has no decoder: leave'),
+        ('timm', 'a.pth', dict(drop_cls_token=True), 'without one: leave it'),
         (
             'mmpretrain',
             'a.pth',

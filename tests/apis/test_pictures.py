@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from bimm_mm.apis.pictures import (
     area_pictures,
     caption,
     picture_rows,
+    save_pictures,
     split_branches,
     token_map,
 )
@@ -99,3 +103,11 @@ def test_caption_tells_loss_and_true_statistics(make_outputs, area):
 def test_a_branch_alone_is_named_by_what_it_sees(make_outputs):
     (branch,) = split_branches(make_outputs('my_area')).items()
     assert branch[0] == 'video' and list(branch[1]) == ['my_area']
+
+
+def test_names_of_videos_are_no_formulas(make_outputs, area, tmp_path):
+    model = SimpleNamespace(areas={'V4': area})
+    outputs = make_outputs('V4')
+    titles = [os.fsdecode(b'$\\x_{$ \xff.mp4')] * 2
+    for path in save_pictures(model, outputs, tmp_path, titles=titles):
+        assert path.stat().st_size > 0

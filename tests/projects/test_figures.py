@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,26 @@ def test_figure_4_refuses_what_does_not_belong(config, tmp_path, capsys):
     with pytest.raises(SystemExit):
         figure4.main(['--model', 'A', str(config), str(foreign)])
     assert 'foreign.pth' in capsys.readouterr().err
+    one = ['--model', 'A', str(config), _constant(config, 0)]
+    with pytest.raises(SystemExit):
+        figure4.main([*one, *one])
+    assert 'two of --model have one name' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figure4.main([*one, '--out', str(config)])
+    assert 'config.py' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figure4.main(['--model', 'A', str(foreign), str(foreign)])
+    assert 'foreign.pth' in capsys.readouterr().err
+
+
+def test_figure_4_shows_names_of_classes_as_they_are():
+    name = os.fsdecode(b'$\\x_{$ \xff')
+    frames = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    example = figure4.Example('a.png', frames, name, {'A': name})
+    figure = figure4.draw([example])
+    figure.savefig(io.BytesIO())
+    words = [text.get_text() for text in figure.axes[-1].texts]
+    assert words == [f'{x}: $\\x_{{$ \\udcff' for x in ('GT', 'A')]
 
 
 def test_outcomes_take_turns():

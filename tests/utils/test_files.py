@@ -8,7 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from bimm_mm.utils.files import atomic_path, write_json, write_reasons
+from bimm_mm.utils.files import (
+    atomic_path,
+    write_json,
+    write_reasons,
+    write_text,
+)
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -41,3 +46,11 @@ def test_names_keep_their_bytes_and_their_line(tmp_path):
     assert (tmp_path / 'list.txt').read_bytes() == (
         b'a.mp4\tempty\n\xff  .mp4\tbad\n'
     )
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / 'file').touch()
+    path = tmp_path / 'file' / 'x.txt'
+    with pytest.raises(NotADirectoryError) as error:
+        write_text('x', path)
+    assert error.value.filename == str(path)

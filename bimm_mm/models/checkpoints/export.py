@@ -143,6 +143,11 @@ def check_form(
             'it computes positions for its input, and those of the encoder '
             'are learned or interpolated'
         )
+    elif drop_cls_token and not (form.video and has_token):
+        reason = (
+            '--drop-cls-token is for an encoder with a class token and a form '
+            'without one: leave it out'
+        )
     elif decoder and not form.decoder:
         reason = 'it has no decoder: leave out --decoder'
     if reason:
