@@ -54,8 +54,9 @@ crop[0].update(crop_ratio_range=(0.08, 1.0))  # BEiT's code
 crop.insert(
     0, dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4)
 )
+total_batch_size = 2048  # BEiT's code
 train_dataloader = dict(
-    batch_size=128,  # BEiT's code: 2048 in all, on 16 GPUs
+    batch_size=128,  # BEiT's code: 2048 in all, here on 16 GPUs
     dataset=dict(dataset=dict(pipeline=train_pipeline)),
 )
 optim_wrapper = dict(

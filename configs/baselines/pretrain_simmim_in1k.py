@@ -45,6 +45,7 @@ train_pipeline[1].transforms[0].update(
     crop_ratio_range=(0.67, 1.0),  # SimMIM's code
     interpolation='bilinear',  # SimMIM's code
 )
+total_batch_size = 2048  # SimMIM's code
 train_dataloader = dict(
     batch_size=128,  # SimMIM's code: 2048 in all, here on 16 GPUs
     dataset=dict(dataset=dict(pipeline=train_pipeline)),

@@ -396,6 +396,29 @@ def test_videomae_ends_at_the_published_rate(name, ratio):
 
 
 @pytest.mark.parametrize(
+    ('name', 'total', 'peak'),
+    [
+        ('mae_in1k', 4096, 2.4e-3),
+        ('deepmim_in1k', 4096, 2.4e-3),
+        ('localmim_in1k', 2048, 1.6e-3),
+        ('maskfeat_in1k', 2048, 1.6e-3),
+        ('beit_in1k', 2048, 1.5e-3),
+        ('simmim_in1k', 2048, 4e-4),
+        ('videomae_k400', 1024, 6e-4),
+        ('videomae_ssv2', 1024, 6e-4),
+        ('videomae_ucf101', 192, 2.25e-4),
+        ('omnimae_in1k_ssv2', 2048, 1.6e-3),
+    ],
+)
+def test_total_batch_and_peak_rate_are_the_published_ones(name, total, peak):
+    cfg = Config.fromfile(BASELINES / f'pretrain_{name}.py')
+    assert cfg.total_batch_size == total
+    scale = total / cfg.auto_scale_lr.base_batch_size
+    assert cfg.optim_wrapper.optimizer.lr * scale == pytest.approx(peak)
+    assert total % cfg.train_dataloader.batch_size == 0
+
+
+@pytest.mark.parametrize(
     ('name', 'decayed'),
     [
         ('mae_in1k', {'cls_token', 'mask_token'}),
