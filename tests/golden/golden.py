@@ -42,6 +42,7 @@ READ = {
     *inspect.signature(Runner).parameters,
     'custom_imports',
     'runner_type',
+    'total_batch_size',
 }
 
 
