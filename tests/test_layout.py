@@ -18,6 +18,7 @@ FLOORS = (
     ('datasets',),
     ('engine',),
     ('apis', 'doctor'),
+    ('cli',),
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((ROOT / 'bimm_mm').rglob('*.py'))

@@ -1,0 +1,102 @@
+"""What every verb of the ``bimm`` command has in common."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from bimm_mm import cli
+
+HEAVY = ('torch', 'mmengine', 'numpy', 'av', 'matplotlib')
+HELP = """
+import sys
+from bimm_mm.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as error:
+    assert not error.code, error.code
+print('imported', *sorted({'torch', 'mmengine', 'numpy'} & set(sys.modules)))
+"""
+
+
+def _verbs(group, name=()):
+    """Every command of a group by its words."""
+    for key, command in typer.main.get_command(group).commands.items():
+        if hasattr(command, 'commands'):
+            for inner, each in command.commands.items():
+                yield (*name, key, inner), each
+        else:
+            yield (*name, key), command
+
+
+VERBS = dict(_verbs(cli.app))
+
+
+def test_help_answers_without_importing_a_library():
+    done = subprocess.run(
+        [sys.executable, '-c', HELP, '--help'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == 'imported'
+
+
+@pytest.mark.parametrize('words', VERBS, ids=' '.join)
+def test_every_verb_explains_itself(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, '--help'])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert f'bimm {" ".join(words)}' in said or ' '.join(words) in said
+
+
+def test_a_flag_means_the_same_everywhere():
+    shared = {
+        '--device': cli.Device,
+        '--set': cli.Settings,
+        '--quiet': cli.Quiet,
+        '--dry-run': cli.DryRun,
+    }
+    helps = {flag: kind.__metadata__[0].help for flag, kind in shared.items()}
+    for words, command in VERBS.items():
+        for option in command.params:
+            for flag in option.opts:
+                if flag in helps:
+                    assert option.help == helps[flag], (words, flag)
+
+
+def test_a_mistake_is_one_sentence_and_debug_shows_the_traceback(
+    monkeypatch, capsys
+):
+    def broken() -> None:
+        raise ValueError('the file clip.mp4\nhas no frames: record it anew')
+
+    monkeypatch.setattr('bimm_mm.doctor.main', broken)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['doctor'])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        'bimm: error: the file clip.mp4 has no frames: record it anew\n'
+    )
+    with pytest.raises(ValueError, match='record it anew'):
+        cli.main(['doctor', '--debug'])
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    def broken() -> None:
+        raise TypeError('not of the user')
+
+    monkeypatch.setattr('bimm_mm.doctor.main', broken)
+    with pytest.raises(TypeError, match='not of the user'):
+        cli.main(['doctor'])
+
+
+def test_an_unknown_verb_ends_with_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['pretrian'])
+    assert caught.value.code == 2
+    assert 'pretrian' in capsys.readouterr().err
