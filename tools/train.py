@@ -13,6 +13,7 @@ from bimm_mm.apis.config import (
     check_device,
     keep_total_batch,
     load_config,
+    log_to,
     set_resume,
     set_work_dir,
     starts_from_scratch,
@@ -26,6 +27,8 @@ from bimm_mm.apis.launch import (
     build_runner,
     count_processes,
     dry_run,
+    resume_command,
+    say_end,
     write_provenance,
 )
 from bimm_mm.apis.one_line import one_line_errors
@@ -72,6 +75,16 @@ def parse_args() -> argparse.Namespace:
         help='build everything, validate two samples, train until the first '
         'update, print what the run is, and leave no file',
     )
+    parser.add_argument(
+        '--log-to',
+        choices=['tensorboard', 'wandb'],
+        help='watch the run there as well; the local log stays',
+    )
+    parser.add_argument(
+        '--quiet',
+        action='store_true',
+        help='show warnings, errors and the end alone; the log file has all',
+    )
     add_cfg_options(
         parser,
         example='train_dataloader.batch_size=2 '
@@ -87,6 +100,8 @@ def read_config(args: argparse.Namespace) -> Config:
     check_config(cfg)
     set_work_dir(cfg, args.config, args.work_dir)
     set_resume(cfg, args.resume)
+    if args.log_to:
+        log_to(cfg, args.log_to)
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
@@ -104,14 +119,19 @@ def run(args: argparse.Namespace) -> None:
     args.cfg = read_config(args)
     with dry_run(args.cfg) if args.dry_run else nullcontext():
         runner = build_runner(
-            args.cfg, launcher=args.launcher, local_rank=args.local_rank
+            args.cfg,
+            launcher=args.launcher,
+            local_rank=args.local_rank,
+            quiet=args.quiet,
         )
+        runner.resume_command = resume_command(args.launcher)
         if starts_from_scratch(runner.cfg):
             runner.logger.warning(
                 'no init_cfg, load_from or --resume: training from scratch'
             )
         write_provenance(runner, runner.train_dataloader.dataset)
         runner.train()
+        say_end(runner)
         end_processes()
 
 

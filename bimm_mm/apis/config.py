@@ -6,6 +6,7 @@ import ast
 import difflib
 import traceback
 from collections.abc import Mapping
+from importlib.util import find_spec
 from os.path import expanduser
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,34 @@ def keep_total_batch(cfg: Config, processes: int) -> None:
         )
     if count > 1:
         cfg.optim_wrapper.accumulative_counts = count
+
+
+def log_to(cfg: Config, service: str) -> None:
+    """Send losses and pictures to a service as well as to the local log.
+
+    ``service`` is ``'tensorboard'`` or ``'wandb'``.
+
+    Raises:
+        ValueError: If its package is not installed.
+    """
+    if find_spec(service) is None:
+        raise ValueError(
+            f'--log-to {service} needs a package that is not installed: pip '
+            f'install {service}'
+        )
+    local = dict(type='LocalVisBackend')
+    if not cfg.get('visualizer'):
+        cfg.visualizer = dict(type='Visualizer')
+    backends = cfg.visualizer.setdefault('vis_backends', [local])
+    backend: dict[str, Any] = dict(type='TensorboardVisBackend')
+    if service == 'wandb':
+        name = Path(cfg.work_dir).name
+        backend = dict(
+            type='WandbVisBackend',
+            init_kwargs=dict(project='bimm_mm', name=name),
+        )
+    if backend['type'] not in [known['type'] for known in backends]:
+        backends.append(backend)
 
 
 def check_device(cfg: Config) -> None:

@@ -1,6 +1,6 @@
 """Curves and a summary of every area's loss, from mmengine's logs.
 
-TensorBoard shows more: add ``TensorboardVisBackend`` to ``vis_backends``.
+TensorBoard shows more: ``tools/train.py --log-to tensorboard``.
 """
 
 from __future__ import annotations

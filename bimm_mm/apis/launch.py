@@ -66,7 +66,11 @@ def count_processes(launcher: str) -> int:
 
 
 def build_runner(
-    cfg: Config, *, launcher: str = 'none', local_rank: int | None = None
+    cfg: Config,
+    *,
+    launcher: str = 'none',
+    local_rank: int | None = None,
+    quiet: bool = False,
 ) -> StrictRunner:
     """Build a runner, started by any launcher, with or without a GPU.
 
@@ -74,11 +78,13 @@ def build_runner(
         cfg: A full config with ``work_dir``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         local_rank: As the launcher passed it, if it passes it as an argument.
+        quiet: Whether the screen shows warnings and errors alone.
 
     Returns:
         Ready for ``train()``, ``val()`` or ``test()``.
     """
     cfg.launcher = launcher
+    StrictRunner.quiet = quiet
     # torchrun sets it; the other launchers and a single process do not, and
     # mmengine reads it in every case.
     os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
@@ -111,6 +117,22 @@ def dry_run(cfg: Config) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
         yield
+
+
+def resume_command(launcher: str) -> str:
+    """How a run of ``tools/train.py`` that was stopped goes on."""
+    if launcher == 'none':
+        return shlex.join(['python', *sys.argv, '--resume', 'auto'])
+    return 'the same command and --resume'
+
+
+@master_only
+def say_end(runner: Runner) -> None:
+    """Print where a training ended, for a screen with little else."""
+    last = Path(runner.work_dir) / 'last_checkpoint'
+    saved = last.read_text('utf-8') if last.is_file() else 'no checkpoint'
+    loss = runner.message_hub.log_scalars['train/loss'].mean(10)
+    print(f'finished: {runner.iter} steps, loss {loss:.4f}, {saved}')
 
 
 @master_only

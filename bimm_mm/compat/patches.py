@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial, wraps
 from importlib import import_module
@@ -275,6 +276,24 @@ def refuse_bad_frames(module: ModuleType, run: Run) -> None:
     module.RawFrameDecode.transform = transform
 
 
+def quiet_file_client(module: ModuleType, run: Run) -> None:
+    """Say nothing of MMEngine's own use of its old ``FileClient`` (#1084).
+
+    MMEngine 0.10.7's checkpoint hook uses it, and warns whoever trains.
+    """
+    run(module)
+    vars(module)['print_log'] = lambda *args, **kwargs: None
+
+
+def quiet_pkg_resources(module: ModuleType, run: Run) -> None:
+    """Say nothing of MMEngine 0.10.7's import of ``pkg_resources`` (#1676).
+
+    From setuptools 80.9 on that warns whoever trains.
+    """
+    run(module)
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+
+
 def load_only_weights(module: ModuleType, run: Run) -> None:
     """Load MMEngine's own checkpoints, and run no code of any (#1655).
 
@@ -383,9 +402,11 @@ PATCHES: dict[str, Patch] = {
     'mmengine.config.config': cache_formatted_configs,
     'mmengine.dataset.base_dataset': check_datasets,
     'mmengine.fileio.backends.local_backend': write_files_whole,
+    'mmengine.fileio.file_client': quiet_file_client,
     'mmengine.fileio.io': read_data_safely,
     'mmengine.logging.logger': log_any_name,
     'mmengine.runner.checkpoint': load_only_weights,
+    'mmengine.utils.package_utils': quiet_pkg_resources,
     'mmengine.optim.optimizer.builder': defer_transformers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,

@@ -3,6 +3,7 @@
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.before_start import BeforeStartHook
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
+from bimm_mm.engine.hooks.console import LiveDisplayHook
 from bimm_mm.engine.hooks.diagnosis import DiagnosisHook
 from bimm_mm.engine.hooks.dry_run import DryRunHook
 from bimm_mm.engine.hooks.finite_loss import FiniteLossHook
@@ -29,6 +30,7 @@ __all__ = [
     'FullPrecisionHook',
     'LabelCheckHook',
     'LayerDecay',
+    'LiveDisplayHook',
     'StepSeedHook',
     'StrictRunner',
     'newest_checkpoint',

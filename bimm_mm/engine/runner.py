@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import (
@@ -17,6 +21,7 @@ from mmengine.runner import (
     IterBasedTrainLoop,
     Runner,
 )
+from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -32,6 +37,7 @@ from bimm_mm.engine.hooks.before_start import (
     check_train_loop,
 )
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
+from bimm_mm.engine.hooks.console import LiveDisplayHook, spare_screen
 from bimm_mm.engine.layout import Description, TotalBatch, changes, describe
 from bimm_mm.engine.resume import (
     leave_out_trained,
@@ -69,6 +75,10 @@ class StrictRunner(Runner):
     # Whether a step was done in this process; errors before it are mistakes
     # of the config (bimm_mm.apis.one_line).
     began = False
+    # Whether the screen shows warnings and errors alone.
+    quiet = False
+    # The command line that goes on with the run, where one does.
+    resume_command = ''
     # Whether a validation in which the resumed run was stopped comes first.
     validate_first = False
     description: Description
@@ -97,7 +107,7 @@ class StrictRunner(Runner):
         self.register_hook(BeforeStartHook())
         listed = Path(self.work_dir) / _FATAL
         try:
-            with worker_deaths_named(listed) as count:
+            with self._displayed(), worker_deaths_named(listed) as count:
                 if count:
                     self.logger.warning(
                         f'{count} file(s) at which a worker died before are '
@@ -115,14 +125,34 @@ class StrictRunner(Runner):
         Raises:
             WorkerDiedError: If a worker of a dataloader dies or hangs.
         """
-        with worker_deaths_named(None):
+        with self._displayed(), worker_deaths_named(None):
             return super().test()
+
+    @contextmanager
+    def _displayed(self) -> Iterator[None]:
+        """Show the run live, where somebody looks."""
+        hook = LiveDisplayHook()
+        seen = is_main_process() and Console().is_interactive
+        if seen and not self.quiet:
+            self.register_hook(hook)
+        try:
+            yield
+        finally:
+            hook.close(self.logger)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger; what fills pages goes into its file alone."""
+        logger = super().build_logger(*args, **kwargs)
+        spare_screen(logger, quiet=self.quiet)
+        return logger
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kw: Any) -> DataLoader:
         """Build a loader whose workers are not waited for without end."""
         if isinstance(dataloader, Mapping) and dataloader.get('num_workers'):
             dataloader = {'timeout': _TIMEOUT, **dataloader}
+            if not torch.accelerator.is_available():
+                dataloader['pin_memory'] = False  # torch warns, then does so
         return Runner.build_dataloader(dataloader, *args, **kw)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:

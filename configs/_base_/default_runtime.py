@@ -26,7 +26,7 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
-# Add dict(type='TensorboardVisBackend') to watch the losses in TensorBoard.
+# tools/train.py --log-to adds TensorBoard or Weights & Biases.
 visualizer = dict(
     type='Visualizer',
     vis_backends=[dict(type='LocalVisBackend')],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from logging.handlers import BufferingHandler
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -222,3 +224,15 @@ def test_names_that_are_no_utf8_are_logged(tmp_path, capfd):
     logger.warning('undecodable: \udcff<img>.mp4')
     assert 'undecodable: \\udcff<img>.mp4' in path.read_text()
     assert 'Logging error' not in capfd.readouterr().err
+
+
+@both
+def test_nobody_is_warned_of_what_mmengine_imports(patched):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        if patched:
+            patches.quiet_pkg_resources(ModuleType('any'), lambda module: None)
+            warnings.warn('pkg_resources is deprecated as an API.')
+        else:
+            with pytest.raises(UserWarning):
+                warnings.warn('pkg_resources is deprecated as an API.')

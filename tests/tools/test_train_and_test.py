@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from bimm_mm.apis import init_model, load_config
+from bimm_mm.apis import init_model, load_config, read_scalars
+from bimm_mm.apis.launch import resume_command
 
 ROOT = Path(__file__).resolve().parents[2]
 JOINT = str(ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py')
@@ -60,6 +63,7 @@ def mistake(call_tool, capsys) -> Callable[..., str]:
             "did you mean 'train_dataloader'",
         ),
         ('train', [JOINT, '--auto-scale-lr'], 'base_batch_size'),
+        ('train', [JOINT, '--log-to', 'wandb'], 'pip install wandb'),
         (
             'train',
             [VENTRAL],
@@ -75,6 +79,8 @@ def test_mistakes_end_with_one_line(
     mistake, monkeypatch, name, arguments, words
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    # As where W&B is not installed.
+    monkeypatch.setitem(sys.modules, 'wandb', None)
     assert words in mistake(name, *arguments)
 
 
@@ -130,6 +136,50 @@ def test_dry_run_does_one_update_and_leaves_nothing(
         assert re.search(line, said), line
 
 
+def test_a_terminal_shows_areas_live_and_quiet_runs_say_the_end(
+    call_tool, capsys, monkeypatch, quickstart_data
+):
+    monkeypatch.chdir(quickstart_data)
+    monkeypatch.setenv('TTY_COMPATIBLE', '1')
+    monkeypatch.setenv('TTY_INTERACTIVE', '1')
+    for flags, name in ([], 'live'), (['--quiet'], 'quiet'):
+        call_tool(
+            'train', VENTRAL, '--work-dir', name, *flags,
+            '--log-to', 'tensorboard', '--cfg-options', *TINY,
+        )  # fmt: skip
+        said = re.sub(r'\x1b\[\S*?[a-zA-Z]', '', capsys.readouterr().out)
+        assert said.splitlines()[-1].startswith('finished: 4 steps')
+        # TensorBoard's beside the local log.
+        assert read_scalars(name)['loss_V4']
+        assert len([*Path(name).glob('*/vis_data/events.*')]) == 1
+        log = next(Path(name).glob('*/*.log')).read_text()
+        assert 'Epoch(train)' in log and 'Epoch(train)' not in said
+        if flags:
+            assert 'INFO' not in said and 'training' not in said
+            continue
+        assert re.search('training, epoch 1/1 .*4/4', said)
+        assert 'validation / that of the mean' in said
+        mse, mean = (
+            float(re.findall(rf'V4/{key}: (\S+)', log)[-1])
+            for key in ('mse', 'mean_mse')
+        )
+        shown = re.findall(r'V4 +(\S+) +(\S+)', said)[-1]
+        assert float(shown[1]) == pytest.approx(mse / mean, abs=2e-3)
+        loss = re.findall(r'loss_V4: (\S+)', log)[-1]
+        assert shown[0] == loss
+
+
+def test_the_command_that_goes_on_takes_the_newest_checkpoint(
+    load_tool, monkeypatch
+):
+    monkeypatch.setattr(sys, 'argv', ['train.py', 'a b.py', '--resume=c.pth'])
+    python, *arguments = shlex.split(resume_command('none'))
+    assert python == 'python'
+    monkeypatch.setattr(sys, 'argv', arguments)
+    args = load_tool('train').parse_args()
+    assert (args.config, args.resume) == ('a b.py', 'auto')
+
+
 def test_joint_stage_without_the_first_says_what_to_do(
     mistake, call_tool, monkeypatch, quickstart_data
 ):
@@ -159,7 +209,7 @@ def test_a_checkpoint_of_another_model_is_not_tested(
 
 
 def test_train_with_amp_then_test_then_draw(
-    call_tool, monkeypatch, quickstart_data, caplog
+    call_tool, monkeypatch, quickstart_data, capsys
 ):
     monkeypatch.chdir(quickstart_data)
     call_tool(
@@ -168,6 +218,12 @@ def test_train_with_amp_then_test_then_draw(
     log = next(Path('tiny').glob('*/*.log')).read_text()
     assert log.count('total batch size 2 = 1 process(es) x 2') == 1
     assert 'bimm_mm.CPUAmpOptimWrapper' in log
+    # Config and environment are in the log file alone.
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) < 20 and len(log.splitlines()) > 300
+    assert 'Epoch(train)' in '\n'.join(said)
+    assert 'FileClient' not in log
+    assert re.match(r'finished: 4 steps, loss \d.*epoch_1\.pth', said[-1])
 
     Path('with_test.py').write_text(WITH_TEST)
     call_tool(

@@ -102,10 +102,11 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         meta = dict(epoch=epoch, iter=step)
         runner.save_checkpoint(self.out_dir, INTERRUPTED, meta=meta)
+        command = getattr(runner, 'resume_command', '') or '--resume'
         runner.logger.warning(
             f'{signal.Signals(self._signal).name}: saved '
-            f'{Path(self.out_dir) / INTERRUPTED} after step {step}; --resume '
-            'goes on from there'
+            f'{Path(self.out_dir) / INTERRUPTED} after step {step}; go on '
+            f'with: {command}'
         )
         raise SystemExit(128 + self._signal)
 

@@ -1,0 +1,191 @@
+"""What a run shows while it goes: live in a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from bimm_mm.registry import HOOKS
+
+# How the messages begin that only somebody who looks for them will read.
+_FOR_THE_FILE = (
+    '\n------------------------------------------------------------\nSystem',
+    'Config:\n',
+    'Hooks will be executed',
+    'paramwise_options',
+    'layer-wise learning rates',
+    'Distributed training is not used',
+    'Exp name:',
+)
+# Functions of LoggerHook whose lines a live display replaces.
+_DISPLAYED = (
+    'after_train_iter',
+    'after_val_iter',
+    'after_val_epoch',
+    'after_test_iter',
+)
+_PAUSE = 0.25  # seconds between two looks at the losses
+
+
+def screen_handlers(logger: logging.Logger) -> list[logging.StreamHandler]:
+    """Those handlers of a logger that write to the screen."""
+    return [
+        handler
+        for handler in logger.handlers
+        if isinstance(handler, logging.StreamHandler)
+        and not isinstance(handler, logging.FileHandler)
+    ]
+
+
+def spare_screen(logger: logging.Logger, *, quiet: bool) -> None:
+    """Leave config, environment and the like to the log file.
+
+    With ``quiet`` the screen shows warnings and errors alone.
+    """
+    for handler in screen_handlers(logger):
+        handler.addFilter(_is_for_people)
+        if quiet:
+            handler.setLevel(max(handler.level, logging.WARNING))
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_FOR_THE_FILE)
+
+
+def _is_not_displayed(record: logging.LogRecord) -> bool:
+    return record.funcName not in _DISPLAYED
+
+
+@HOOKS.register_module()
+class LiveDisplayHook(Hook):
+    """Shows steps, time left, losses and validations of areas in a terminal.
+
+    :class:`bimm_mm.StrictRunner` registers it where the output is a terminal;
+    other lines of the log scroll above the display.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn('left'),
+        )
+        self._metrics: dict[str, float] = {}
+        self._live: Live | None = None
+        self._training: TaskID | None = None
+        self._evaluation: TaskID | None = None
+        self._looked = 0.0
+
+    def before_run(self, runner: Runner) -> None:
+        """Begin to display."""
+        self._live = Live(self._bars)
+        self._live.start()
+        for handler in screen_handlers(runner.logger):
+            # rich has put a stream there that writes above the display.
+            handler.setStream(sys.stdout)
+            handler.addFilter(_is_not_displayed)
+
+    def close(self, logger: logging.Logger) -> None:
+        """End the display; what it shows last stays."""
+        if self._live is None:
+            return
+        self._live.stop()
+        self._live = None
+        for handler in screen_handlers(logger):
+            handler.setStream(sys.stdout)
+            handler.removeFilter(_is_not_displayed)
+
+    def before_train(self, runner: Runner) -> None:
+        """Show the steps of the whole run."""
+        self._training = self._bars.add_task(
+            'training', total=runner.max_iters, completed=runner.iter
+        )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
+    ) -> None:
+        """Advance; now and then show the losses."""
+        assert self._training is not None
+        text = 'training'
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            text += f', epoch {runner.epoch + 1}/{runner.max_epochs}'
+        done = runner.iter + 1
+        self._bars.update(self._training, completed=done, description=text)
+        now = time.monotonic()
+        if now - self._looked > _PAUSE or done == runner.max_iters:
+            self._looked = now
+            self._show(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Show the batches of a validation."""
+        self._begin('validation', len(runner.val_dataloader))
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Show the batches of a test."""
+        self._begin('test', len(runner.test_dataloader))
+
+    def after_val_iter(self, *args: Any, **kwargs: Any) -> None:
+        """Advance."""
+        if self._evaluation is not None:
+            self._bars.advance(self._evaluation)
+
+    after_test_iter = after_val_iter
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Show the metrics; of areas, their loss over that of the mean."""
+        if self._evaluation is not None:
+            self._bars.remove_task(self._evaluation)
+        self._evaluation = None
+        numbers = (metrics or {}).items()
+        self._metrics = {k: x for k, x in numbers if isinstance(x, float)}
+        self._show(runner)
+
+    def after_test_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Leave the metrics to the log."""
+        self._evaluation = None
+
+    def _begin(self, title: str, batches: int) -> None:
+        self._evaluation = self._bars.add_task(title, total=batches)
+
+    def _show(self, runner: Runner) -> None:
+        """A line per area or loss; validations behind them, or below."""
+        losses = {
+            name.removeprefix('train/loss').lstrip('_') or 'all': scalar
+            for name, scalar in runner.message_hub.log_scalars.items()
+            if name.startswith('train/loss')
+        }
+        known = {f'{name}/ratio' for name in losses} & set(self._metrics)
+        table = Table('', 'loss', box=None)
+        if known:
+            table.add_column('validation / that of the mean')
+        for name, scalar in losses.items():
+            ratio = self._metrics.get(f'{name}/ratio')
+            validated = [f'{ratio:.3f}'] if ratio is not None else []
+            table.add_row(name, f'{scalar.mean(10):.4f}', *validated)
+        if not known:
+            for name, value in self._metrics.items():
+                table.add_row(name, f'{value:.4f}')
+        if self._live is not None:
+            self._live.update(Group(self._bars, table))
