@@ -23,7 +23,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
-import torch
 from mmengine.config import DictAction
 from rich.filesize import decimal
 
@@ -40,6 +39,7 @@ from bimm_mm.contours.extract import (
 )
 from bimm_mm.contours.format import MANIFEST
 from bimm_mm.contours.jobs import Job, find_jobs
+from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import write_any_name, write_reasons
 
 
@@ -73,8 +73,7 @@ def parse_args() -> argparse.Namespace:
 
     add = parser.add_argument_group('run').add_argument
     add('--batch', type=int, default=8, help='frames at once; default: 8')
-    cuda = 'cuda' if torch.cuda.is_available() else 'cpu'
-    add('--device', default=cuda, help='default: cuda if there is one')
+    add('--device', default='auto', help='default: cuda if there is one')
     add('--threads', type=int, help='files at once; default: cores, up to 16')
     add('--shard', type=shard, default='1/1', help='2/8: the second of eight')
     add(
@@ -102,6 +101,9 @@ def parse_args() -> argparse.Namespace:
     # What is wrong in itself is told as argparse tells it.
     try:
         args.config = config_of(args)
+        # Of a Ray cluster, this machine may be the one without a GPU.
+        if args.ray is None or args.device == 'auto':
+            args.device = str(find_device(args.device))
     except ValueError as error:
         parser.error(str(error))
     for name in ('threads', 'workers', 'dry_run'):

@@ -69,6 +69,9 @@ def parse_args() -> argparse.Namespace:
 
 def draw(args: argparse.Namespace) -> list[Path]:
     """Write the pictures and return their paths."""
+    curves = []
+    if args.curves:
+        curves = [save_curves(args.curves, Path(args.out) / 'curves.png')]
     cfg = load_config(args.config, args.cfg_options)
     model = init_model(cfg, args.checkpoint, device=args.device)
     titles = []
@@ -81,9 +84,7 @@ def draw(args: argparse.Namespace) -> list[Path]:
     paths = save_pictures(
         model, outputs, args.out, frames=args.frames, titles=titles
     )
-    if args.curves:
-        paths.append(save_curves(args.curves, Path(args.out) / 'curves.png'))
-    return paths
+    return paths + curves
 
 
 def main() -> None:

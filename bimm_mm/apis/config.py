@@ -17,6 +17,7 @@ from mmengine.config.utils import ConfigParsingError
 
 from bimm_mm.engine.config_check import check_names, known_names
 from bimm_mm.utils.config_parts import items
+from bimm_mm.utils.safe_load import checkpoint_file
 
 
 def load_config(
@@ -142,9 +143,7 @@ def check_checkpoint(path: str) -> str:
     """
     if '://' in path:
         return path
-    if not Path(expanduser(path)).is_file():
-        raise FileNotFoundError(f'there is no checkpoint {path}')
-    return expanduser(path)
+    return str(checkpoint_file(path))
 
 
 def starts_from_scratch(cfg: Config) -> bool:
@@ -188,15 +187,15 @@ def use_amp(cfg: Config) -> None:
 def keep_total_batch(cfg: Config, processes: int) -> None:
     """Accumulate so that an update has ``total_batch_size`` samples.
 
-    Nothing is changed where the config does not state it, or sets
-    ``optim_wrapper.accumulative_counts`` itself.
+    Nothing is changed where the config does not state it.
 
     Raises:
         ValueError: If it is no whole number of 1 or more, or if the processes
-            do not divide it; then two choices are named.
+            do not divide it, for which two choices are named, or if
+            ``optim_wrapper.accumulative_counts`` of the config makes another.
     """
     total = cfg.get('total_batch_size')
-    if total is None or 'accumulative_counts' in cfg.optim_wrapper:
+    if total is None:
         return
     if type(total) is not int or total < 1:
         raise ValueError(
@@ -204,6 +203,14 @@ def keep_total_batch(cfg: Config, processes: int) -> None:
         )
     each = cfg.train_dataloader.batch_size
     count, rest = divmod(total, processes * each)
+    given = cfg.optim_wrapper.get('accumulative_counts')
+    if given not in (None, total / (processes * each)):
+        raise ValueError(
+            f'optim_wrapper.accumulative_counts={given} x {processes} '
+            f'process(es) x {each} per process are not total_batch_size='
+            f'{total}: leave one of the two out, the latter with '
+            '--cfg-options total_batch_size=None or --keep-batch-per-gpu'
+        )
     if rest:
         nearest = max(count, 1) * processes * each
         if rest * 2 > processes * each and count:

@@ -34,6 +34,7 @@ from bimm_mm.datasets.transforms.formatting import find_label, find_path
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.reading import worker_deaths_named
@@ -271,6 +272,7 @@ class EncoderFeatures:
         amp: bool,
         seed: int,
     ) -> None:
+        self.device = find_device(device)
         model = _build(cfg, seed)
         self.backbone: BIMMVisionTransformer = model.backbone
         self.blocks = list(blocks) or [self.backbone.depth]
@@ -286,8 +288,6 @@ class EncoderFeatures:
             )
         else:
             load_pretrained(self.backbone, checkpoint)
-        default = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.device = torch.device(device or default)
         self.amp = amp
         self.backbone.to(self.device).eval()
         self.preprocessor = model.data_preprocessor.to(self.device)

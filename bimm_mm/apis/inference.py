@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from bimm_mm.apis.config import check_checkpoint, load_config
 from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
 from bimm_mm.structures import AreaOutput, ClipBatch
+from bimm_mm.utils.device import find_device
 
 
 def init_model(
@@ -29,8 +30,10 @@ def init_model(
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
-        ValueError: If the checkpoint is damaged or of another model.
+        ValueError: If the checkpoint is damaged or of another model, or
+            there is no such device.
     """
+    where = find_device(device)
     cfg = config if isinstance(config, Config) else load_config(config)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     # Where the runner takes it from.
@@ -47,7 +50,7 @@ def init_model(
         path = check_checkpoint(str(checkpoint))
         load_fully(model, read_state_dict(path), source=path)
     model.cfg = cfg
-    return model.to(device).eval()
+    return model.to(where).eval()
 
 
 def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,11 @@ from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.config_parts import walk
 from bimm_mm.utils.reading import WorkerDiedError
 
+# What launchers call the number of a process.
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+# For so long others than the first wait before they tell a mistake: where all
+# have made the same, the launcher ends them as soon as the first has told it.
+_WAIT = 5  # s
 # Functions of MMEngine that build parts, and what they call the config.
 _BUILDERS = {'build_from_cfg': 'cfg', 'build_dataloader': 'dataloader'}
 
@@ -43,6 +50,8 @@ def one_line_errors(args: Namespace) -> Iterator[None]:
         died = isinstance(error, WorkerDiedError)
         if args.debug or (StrictRunner.began and not died):
             raise
+        if any(int(os.environ.get(key, 0)) for key in _RANKS):
+            time.sleep(_WAIT)
         name = Path(sys.argv[0]).name
         cfg = getattr(args, 'cfg', None) or Config()
         print(

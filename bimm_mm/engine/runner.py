@@ -257,13 +257,20 @@ class StrictRunner(Runner):
             group.update(fresh[f'group {i}'])
         epoch, loop = len(self.train_dataloader), self.train_loop
         old = before['the run']
-        step = round(self.iter / old['length of an epoch'] * epoch)
+        was, now = old['total batch size'], TotalBatch.of(self).size
         by_iter = isinstance(loop, IterBasedTrainLoop)
-        if by_iter and self.iter < old['length'] and step >= self.max_iters:
+        share = was / now if by_iter else epoch / old['length of an epoch']
+        step = round(self.iter * share)
+        none_left = self.iter < old['length'] and step >= self.max_iters
+        same = old['length'] == self.max_iters
+        if by_iter and (none_left or (same and was != now)):
             raise ValueError(
-                f'train_cfg.max_iters={self.max_iters}: the resumed run has '
-                f'trained as many samples as {step} steps of this one have, '
-                'so none is left: give more, or restore its total batch size'
+                f'train_cfg.max_iters={self.max_iters} with {now} samples a '
+                f'step: the resumed run was to have {old["length"]} with '
+                f'{was}, and stands at step {step} of this one. Restore its '
+                f'total batch size, {was}, or give max_iters='
+                f'{round(old["length"] * was / now)}, with schedules and '
+                'intervals to match'
             )
         loop._iter = min(step, self.max_iters)
         schedules = self.param_schedulers or ()

@@ -26,6 +26,31 @@ if [int(part) for part in torch.__version__.split('.')[:2]] < [2, 6]:
     )
 
 
+def checkpoint_file(
+    path: str | Path,
+    *,
+    remedy: str = 'give the path of an existing .pth file, or train the stage '
+    'that writes it first',
+) -> Path:
+    """The path of a checkpoint that is there; ``~`` is the home directory.
+
+    Raises:
+        FileNotFoundError: There is none; ``remedy`` says what to do.
+        ValueError: It is a folder; a file in it is named.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        inside = [*path.glob('[!.]*.pth'), *path.glob('[!.]*.safetensors')]
+        newest = max(inside, key=lambda file: file.stat().st_mtime, default='')
+        raise ValueError(
+            f'{path} is a folder, not a checkpoint: '
+            + (f'give a file in it, such as {newest}' if newest else remedy)
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no checkpoint at {path}: {remedy}')
+    return path
+
+
 def read_checkpoint(
     path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False
 ) -> Any:
@@ -41,11 +66,15 @@ def read_checkpoint(
         FileNotFoundError: If there is no such file.
         ValueError: If it is cut off, changed or no checkpoint.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'there is no checkpoint at {path}: give the path of an existing '
-            '.pth file, or train the stage that writes it first'
+    path = checkpoint_file(path)
+    with open(path, 'rb') as file:
+        start = file.read(4)
+    # A ZIP archive, or a pickle, as torch wrote them before 1.6.
+    written = start.startswith((b'PK\3\4', b'\x80'))
+    if path.suffix != '.safetensors' and not written:
+        raise ValueError(
+            f'{path} cannot be read as a checkpoint: it begins with '
+            f'{start!r}, as no file of torch.save does'
         )
     try:
         if path.suffix == '.safetensors':

@@ -105,6 +105,11 @@ def predict(
     guesses: dict[str, list[str]] = {}
     for name, (config, checkpoint) in models.items():
         cfg = load_config(config)
+        if 'areas' in cfg.model or 'ventral' in cfg.model:
+            raise ValueError(
+                f'{config} is of a pretraining, whose model tells no classes '
+                'apart: give the config of a finetuning'
+            )
         if cfg.get('test_dataloader') is None:
             raise ValueError(f'{config} has no test_dataloader')
         model = init_model(cfg, checkpoint, device=device)

@@ -72,7 +72,8 @@ def folder(data_root: Path, tmp_path_factory) -> Path:
     for line in lines:
         target = folder / 'videos' / line.split()[0]
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / 'videos_sq' / line.split()[0], target)
+        # Not its mode: the original may be read-only.
+        shutil.copyfile(source / 'videos_sq' / line.split()[0], target)
     (folder / 'list.txt').write_text('\n'.join(lines))
     return folder
 
@@ -117,7 +118,7 @@ def image_config(data_root: Path, tmp_path: Path) -> Config:
     for name in sorted(path.name for path in source.iterdir()):
         (folder / name).mkdir(parents=True)
         for path in sorted((source / name).iterdir())[:3]:
-            shutil.copy(path, folder / name)
+            shutil.copyfile(path, folder / name / path.name)
     cfg = toy_config('imagenet/finetune_bimm_in1k.py', ('val',))
     cfg.model.backbone.update(with_cls_token=False, out_type='avg')
     cfg.model.head.update(num_classes=2, in_channels=48)

@@ -99,6 +99,8 @@ def test_a_checkpoint_of_a_part_is_refused(cfg, model, tmp_path):
     torch.save({'state_dict': state}, path)
     with pytest.raises(ValueError, match=r'ventral\.backbone\.norm\.weight'):
         init_model(cfg, str(path))
+    with pytest.raises(ValueError, match="device 'foo' cannot be used"):
+        init_model(cfg, device='foo')
 
 
 def test_batch_is_the_first_samples_of_the_split(monkeypatch):

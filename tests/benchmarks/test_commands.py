@@ -94,7 +94,7 @@ def test_loader(run, data_root, tmp_path):
     videos = tmp_path / 'videos'
     videos.mkdir()
     for path in sorted(source.rglob('*.mp4'))[:2]:
-        shutil.copy(path, videos)
+        shutil.copyfile(path, videos / path.name)
     found = run(
         loader, str(videos), '--size', '32', '--side', '36', '--workers', '0',
         '--samples', '2', '--batch', '1',

@@ -105,7 +105,7 @@ def test_a_class_of_ones_own_by_its_path(monkeypatch):
         ),
         ({'name': 'canny', 'options': {'low': 200}}, 'low=200 and high=100'),
         ({'name': 'structured'}, r'needs weights.*model\.yml\.gz'),
-        ({'name': 'sobel', 'device': 'cuda:99'}, r"'cuda:99' is not there"),
+        ({'name': 'sobel', 'device': 'cuda:99'}, r"'cuda:99' cannot"),
     ],
 )
 def test_bad_arguments(arguments, fault):

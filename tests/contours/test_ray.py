@@ -94,7 +94,7 @@ def test_two_workers_give_the_files_of_one_process(
     monkeypatch.setattr(ray_extract, 'DEATHS', 2)
     write_pictures(tmp_path / 'data', [32, 40, 33])
     source = data_root / 'clips' / 'asl_gestures' / 'eat.mkv'
-    shutil.copy(source, tmp_path / 'data')
+    shutil.copyfile(source, tmp_path / 'data' / source.name)
     (tmp_path / 'data/broken.mp4').write_bytes(source.read_bytes()[:2000])
     # A relative path, which Ray's processes must see as this one does.
     monkeypatch.chdir(tmp_path)

@@ -143,6 +143,7 @@ def build(
     persistent: bool = False,
     epochs: int = 3,
     by_iter: bool = False,
+    length: int = 36,
     stop: int | None = None,
     signaled: int | None = None,
     pause: float = 0.0,
@@ -167,7 +168,7 @@ def build(
         prepare_cpu_processes(cfg)
     loop: dict = dict(by_epoch=True, max_epochs=epochs)
     if by_iter:
-        loop = dict(by_epoch=False, max_iters=36, val_interval=12)
+        loop = dict(by_epoch=False, max_iters=length, val_interval=12)
     validation: dict = {}
     if val:
         loader = dict(dataset=Numbers(4), batch_size=2)

@@ -203,12 +203,20 @@ def test_other_total_batch_lays_the_schedule_out_anew(
     assert len(lines) == len(wanted) * 2 // 3
 
 
-def test_a_smaller_batch_that_leaves_no_step_is_told(tmp_path):
+def test_iterations_of_another_total_batch_are_not_guessed(tmp_path):
     with pytest.raises(SystemExit):
         run(tmp_path, by_iter=True, accumulate=4, signaled=13)
-    words = 'max_iters=36: .* as 52 steps of this one .* total batch size'
-    with pytest.raises(ValueError, match=words):
-        run(tmp_path, by_iter=True, resume=True)
+    for batch, words in (
+        (dict(), r'with 2 samples .* 36 with 8, .* 52 of .*max_iters=144'),
+        (dict(batch=16), r'with 16 sam.* 36 with 8, .* 6 of .*max_iters=18'),
+    ):
+        with pytest.raises(ValueError, match=f'max_iters=36 {words}'):
+            run(tmp_path, by_iter=True, resume=True, **batch)
+    lines = run(tmp_path, by_iter=True, resume=True, batch=16, length=18)
+    # The rest of the samples, 13 of 36 steps of 8 having been trained.
+    assert [line.split()[0] for line in lines.splitlines()[13:]] == [
+        str(step) for step in range(6, 18)
+    ]
 
 
 def test_resuming_needs_no_pretrained_weights(tmp_path, monkeypatch):

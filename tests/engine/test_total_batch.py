@@ -76,10 +76,14 @@ def test_fewer_processes_accumulate(total, batch, processes, count):
     assert cfg.optim_wrapper.get('accumulative_counts') == count
 
 
-def test_accumulation_of_the_config_stays():
-    cfg = _config(256, 16, accumulative_counts=3)
-    keep_total_batch(cfg, 1)
-    assert cfg.optim_wrapper.accumulative_counts == 3
+def test_accumulation_that_makes_another_total_is_told():
+    words = '_counts=3 x 2 process.* x 16 per process are not .*_size=256'
+    with pytest.raises(ValueError, match=words):
+        keep_total_batch(_config(256, 16, accumulative_counts=3), 2)
+    for total, count in ((256, 8), (None, 3)):
+        cfg = _config(total, 16, accumulative_counts=count)
+        keep_total_batch(cfg, 2)
+        assert cfg.optim_wrapper.accumulative_counts == count
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,21 @@ def test_worker_that_reads_nothing_blames_no_file(tmp_path):
     assert not listed.exists()
 
 
+def test_a_mistake_that_all_processes_make_is_told_once(capsys, monkeypatch):
+    # Under torchrun, which ends all others as soon as one has failed.
+    waits = []
+    monkeypatch.setattr(time, 'sleep', waits.append)
+    for rank in ('0', '1'):
+        monkeypatch.setenv('RANK', rank)
+        with (
+            pytest.raises(SystemExit, match='2'),
+            one_line_errors(Namespace(debug=False)),
+        ):
+            raise ValueError('no list')
+        assert 'error: no list' in capsys.readouterr().err
+    assert waits == [5]
+
+
 def test_death_is_one_line(capsys, monkeypatch):
     with (
         pytest.raises(SystemExit, match='1'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import pytest
@@ -48,6 +49,23 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys):
         with pytest.raises(ValueError, match=r'a\.pth cannot be read'):
             read_state_dict(path)
     assert 'printed' not in capsys.readouterr().out
+
+
+def test_what_is_no_checkpoint_says_what_it_is(tmp_path):
+    text, folder = tmp_path / 'notes.pth', tmp_path / 'run'
+    text.write_text('epoch 3: loss 0.4')
+    with pytest.raises(ValueError, match=r"notes\.pth .* begins with b'epoc'"):
+        read_state_dict(text)
+    folder.mkdir()
+    with pytest.raises(
+        ValueError, match=r'run is a folder, .*: give the path'
+    ):
+        read_state_dict(folder)
+    for name in ('b.pth', 'a.safetensors', '.draft.pth'):
+        (folder / name).touch()
+    os.utime(folder / 'b.pth', (0, 0))
+    with pytest.raises(ValueError, match=r'such as \S+run/a\.safetensors$'):
+        read_state_dict(folder)
 
 
 ARCH = dict(embed_dims=48, depth=4, num_heads=4)
@@ -222,6 +240,6 @@ def test_the_patch_embedding_can_start_from_scratch(
 def test_missing_file_is_named(ventral_cfg, dorsal_cfg):
     with pytest.raises(
         FileNotFoundError,
-        match=r'no ventral checkpoint at gone\.pth: run stage 1',
+        match=r'no checkpoint at gone\.pth: run stage 1',
     ):
         _build(ventral_cfg, dorsal_cfg, 'gone.pth')

@@ -17,6 +17,7 @@ from bimm_mm.registry import MODELS
 from projects.paper_tables import figure3, figure4, run_table
 from projects.paper_tables.leaderboard import tabulate
 from projects.paper_tables.tables import read_tables
+from tests.processes import ROOT
 
 CLASSES = ('<b>cat', 'dog & co')
 
@@ -147,6 +148,13 @@ def test_figure_4_refuses_what_does_not_belong(config, tmp_path, capsys):
     with pytest.raises(SystemExit):
         figure4.main(['--model', 'A', str(foreign), str(foreign)])
     assert 'foreign.pth' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figure4.main([*one, '--device', 'foo'])
+    assert "device 'foo' cannot be used" in capsys.readouterr().err
+    stage = str(ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py')
+    with pytest.raises(SystemExit):
+        figure4.main(['--model', 'A', stage, str(foreign)])
+    assert f'{stage} is of a pretraining' in capsys.readouterr().err
 
 
 def test_figure_4_shows_names_of_classes_as_they_are():

@@ -122,6 +122,7 @@ def test_dry_run_leaves_nothing(extract, folder, digests, capsys):
     [
         (['--shard', '9/8'], "'9/8' is no part: give 1/8 to 8/8"),
         (['--density', '0'], 'density=0.0'),
+        (['--device', 'foo'], "device 'foo' cannot be used"),
     ],
 )
 def test_wrong_flags(extract, folder, capsys, flags, message):

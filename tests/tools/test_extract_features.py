@@ -104,6 +104,10 @@ def test_every_flag_takes_effect(extract, call_tool, tmp_path, capsys):
     [
         (['nowhere.pth', '--out', 'a.npz'], 'no checkpoint at nowhere'),
         (['none', '--out', 'a.npz', '--block', '7'], r'\[7\]: .* in 1\.\.2'),
+        (
+            ['none', '--out', 'a.npz', '--device', 'foo'],
+            "'foo' cannot be used",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line(extract, tmp_path, arguments, message):

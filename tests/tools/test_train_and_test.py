@@ -56,7 +56,11 @@ def mistake(call_tool, capsys) -> Callable[..., str]:
     ('name', 'arguments', 'words'),
     [
         ('train', ['nowhere.py'], 'no config file nowhere.py'),
-        ('train', [JOINT, '--resume', 'gone.pth'], 'no checkpoint gone.pth'),
+        (
+            'train',
+            [JOINT, '--resume', 'gone.pth'],
+            'no checkpoint at gone.pth',
+        ),
         (
             'train',
             [JOINT, '--cfg-options', 'train_dataloder.batch_size=2'],
@@ -187,6 +191,15 @@ def test_joint_stage_without_the_first_says_what_to_do(
     assert re.search('pretrain_ventral.*train', mistake('train', JOINT))
     with pytest.raises(FileNotFoundError):
         call_tool('train', JOINT, '--debug')
+
+
+def test_a_folder_without_logs_is_told_before_anything_is_drawn(
+    call_tool, tmp_path
+):
+    (tmp_path / 'logs').mkdir()
+    curves = ('--out', 'pictures', '--curves', 'logs')
+    with pytest.raises(SystemExit, match=r'visualize.*logs has no log of'):
+        call_tool('visualize', VENTRAL, 'gone.pth', *curves)
 
 
 @pytest.mark.parametrize('kind', ['foreign', 'narrower', 'part'])

@@ -5,16 +5,16 @@ Shapes: N frames of H x W pixels.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bimm_mm.registry import DETECTORS
+from bimm_mm.utils.device import find_device
+from bimm_mm.utils.safe_load import checkpoint_file
 
 
 class Detector(ABC):
@@ -30,14 +30,7 @@ class Detector(ABC):
     hint: str = 'a file'
 
     def __init__(self, *, device: str = 'cpu') -> None:
-        self.device = torch.device(device)
-        if self.device.type == 'cuda':
-            count = torch.cuda.device_count()
-            if (self.device.index or 0) >= count:
-                raise ValueError(
-                    f'device {device!r} is not there: PyTorch sees {count} '
-                    'CUDA devices'
-                )
+        self.device = find_device(device)
 
     @abstractmethod
     def detect(self, frames: Tensor) -> Tensor:
@@ -100,8 +93,6 @@ def build_detector(
         )
     if 'weights' in known and weights is None:
         raise ValueError(f'detector {name!r} needs weights, {detector.hint}')
-    if weights is not None and not os.path.isfile(weights):
-        raise FileNotFoundError(
-            f'there are no weights at {weights}. Expected is {detector.hint}'
-        )
+    if weights is not None:
+        checkpoint_file(weights, remedy=f'Expected is {detector.hint}')
     return detector(device=device, **given)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
@@ -23,6 +22,7 @@ from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import AreaOutput, ClipBatch
+from bimm_mm.utils.safe_load import checkpoint_file
 
 
 @MODELS.register_module()
@@ -118,14 +118,12 @@ class BIMM(BasePretrainer):
                 logging.WARNING,
             )
             return
-        if not Path(path).is_file():
-            raise FileNotFoundError(
-                f'there is no ventral checkpoint at {path}: run stage 1 first '
-                '(configs/bimm/pretrain_ventral_*.py), or set '
-                'model.ventral_checkpoint to where it is, or to None to train '
-                'from scratch or to resume a joint run without it'
-            )
-        state = read_state_dict(path)
+        remedy = (
+            'run stage 1 first (configs/bimm/pretrain_ventral_*.py), or set '
+            'model.ventral_checkpoint to where it is, or to None to train '
+            'from scratch or to resume a joint run without it'
+        )
+        state = read_state_dict(checkpoint_file(path, remedy=remedy))
         # A joint checkpoint holds the ventral branch under its own name.
         state = subtree(state, 'ventral.') or state
         encoder = subtree(state, 'backbone.')

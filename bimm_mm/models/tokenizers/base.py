@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bimm_mm.models.checkpoints.load import load_fully
 from bimm_mm.utils.files import sha256_of_file
+from bimm_mm.utils.safe_load import checkpoint_file
 
 PICTURES = 32  # encoded at once, which bounds the memory
 
@@ -112,11 +113,8 @@ def check_file(path: str | Path, *, sha256: str | None, hint: str) -> None:
         sha256: What its SHA-256 must be. If None, not checked.
         hint: What it is and where to get it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f'there is no {hint} and set tokenizer.checkpoint to its path; '
-            f'{path} does not exist'
-        )
+    remedy = f'{hint} and set tokenizer.checkpoint to its path'
+    path = checkpoint_file(path, remedy=remedy)
     if sha256 is not None and sha256_of_file(path) != sha256.lower():
         raise ValueError(
             f'{path} has the SHA-256 {sha256_of_file(path)}, not {sha256}: it '

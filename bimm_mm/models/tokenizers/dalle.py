@@ -59,7 +59,7 @@ class DALLETokenizer(FrozenTokenizer):
 
     def read(self, path: str) -> dict[str, Tensor]:
         """See :meth:`FrozenTokenizer.read`."""
-        hint = "encoder of DALL-E: get OpenMMLab's dalle_encoder.pth"
+        hint = "get the encoder of DALL-E, OpenMMLab's dalle_encoder.pth,"
         check_file(path, sha256=self.sha256, hint=hint)
         return {f'encoder.{k}': v for k, v in read_state_dict(path).items()}
 

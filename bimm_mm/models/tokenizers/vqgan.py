@@ -314,8 +314,8 @@ def read_vqgan(
             read safely or holds no VQGAN.
     """
     hint = (
-        'VQGAN checkpoint: get one of taming-transformers (such as last.ckpt '
-        'of vqgan_imagenet_f16_1024)'
+        'get a VQGAN of taming-transformers (such as last.ckpt of '
+        'vqgan_imagenet_f16_1024)'
     )
     check_file(path, sha256=sha256, hint=hint)
     with torch.serialization.safe_globals(_STANDINS):
