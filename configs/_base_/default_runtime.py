@@ -1,4 +1,6 @@
-default_scope = 'mmpretrain'
+# The root of the registries: types of other libraries are named with their
+# scope, so that no library is imported which a run does not need.
+default_scope = 'mmengine'
 # Workarounds for known bugs of the libraries, before these are imported.
 custom_imports = dict(imports=['bimm_mm.compat'])
 

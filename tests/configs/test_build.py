@@ -7,6 +7,8 @@ size, the gate's (``tests/golden``).
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,29 @@ ROOTS = [
     )
 ] + [BATCH_AUGMENTS]
 LIBRARIES = ('mmpretrain', 'mmaction', 'mmdet', 'mmseg')
+
+
+START = """
+import sys
+import bimm_mm.compat
+from bimm_mm.apis.config import load_config
+from bimm_mm.engine.config_check import check_config
+from mmengine.registry import MODELS, init_default_scope
+for path in sys.argv[1:]:
+    cfg = load_config(path)
+    check_config(cfg)
+    init_default_scope(cfg.default_scope)
+    cfg.model.pop('ventral_checkpoint', None)
+    MODELS.build(cfg.model)
+heavy = 'mmpretrain.models', 'mmaction.models', 'transformers', 'mmdet'
+assert not {*heavy} & {*sys.modules}
+"""
+
+
+def test_pretraining_starts_without_libraries_that_it_does_not_need():
+    names = ('pretrain_ventral', 'pretrain_joint')
+    paths = [ROOT / 'configs' / 'quickstart' / f'{n}.py' for n in names]
+    subprocess.run([sys.executable, '-c', START, *paths], check=True)
 
 
 def _import(library: str) -> None:
@@ -97,7 +122,8 @@ def test_every_config_leaves_a_checkpoint_to_go_on_from():
 
 def build_model(cfg: Config) -> nn.Module:
     """The model at full size, without memory for its weights."""
-    _import(cfg.default_scope)
+    if cfg.default_scope != 'mmengine':
+        _import(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     models = importlib.import_module(f'{cfg.default_scope}.registry').MODELS
     model = cfg.model.copy()
