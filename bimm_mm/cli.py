@@ -8,6 +8,7 @@ at once. A mistake of the user ends with one sentence and exit code 2;
 from __future__ import annotations
 
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import import_module
@@ -73,6 +74,32 @@ def doctor() -> None:
     from bimm_mm.doctor import main
 
     main()
+
+
+@verb(app)
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help='A run, or a folder with several.')
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help='The file; default: report.html in the folder.'),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option('--open', help='Open it in the browser.')
+    ] = False,
+) -> None:
+    """Write one page about a run, or about all runs below a folder.
+
+    It has losses, results, settings, reconstructions, files that were left
+    out and the commands, all in one file.
+    """
+    from bimm_mm.apis.report import write_report
+
+    path = write_report(folder, out)
+    print(path)
+    if show:
+        webbrowser.open(path.absolute().as_uri())
 
 
 def main(args: Sequence[str] | None = None) -> None:

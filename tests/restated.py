@@ -76,10 +76,20 @@ def block(state, name, x, heads):
     return x + linear(state, f'{name}.mlp.fc2', F.gelu(y))
 
 
-def encode(state, x, table, *, heads, patch='patch_embed.proj', prefix=''):
-    """Tokens of a whole picture or clip after all blocks, before the norm.
+def encode(
+    state,
+    x,
+    table,
+    *,
+    heads,
+    patch='patch_embed.proj',
+    prefix='',
+    visible=None,
+):
+    """Tokens of a picture or clip after all blocks, before the norm.
 
-    ``table`` is that of all tokens, class token included if there is one.
+    ``table`` is that of all tokens, class token included if there is one;
+    ``visible`` are the numbers of those that are not hidden.
     """
     state = {
         key.removeprefix(prefix): value
@@ -93,12 +103,62 @@ def encode(state, x, table, *, heads, patch='patch_embed.proj', prefix=''):
     if 'cls_token' in state:
         x = torch.cat([state['cls_token'].expand(len(x), -1, -1), x], 1)
     x = x + table
+    if visible is not None:
+        x = x[:, visible]
     depth = sum(
         key.endswith('norm1.weight') for key in state if key[:6] == 'blocks'
     )
     for index in range(depth):
         x = block(state, f'blocks.{index}', x, heads)
     return x
+
+
+def decode(state, x, name, heads):
+    """Blocks of a decoder, of any number."""
+    index = 0
+    while f'{name}.{index}.norm1.weight' in state:
+        x = block(state, f'{name}.{index}', x, heads)
+        index += 1
+    return x
+
+
+def predict_mae(state, x, visible, *, heads):
+    """MAE's pixels of hidden patches; ``heads`` of encoder and decoder."""
+    order = [0, *(visible + 1)]  # the class token, then patches
+    table = state['pos_embed']
+    y = encode(state, x, table, heads=heads[0], visible=order)
+    y = linear(state, 'decoder_embed', layer_norm(state, 'norm', y))
+    positions = state['decoder_pos_embed']
+    sequence = state['mask_token'].repeat(len(x), positions.shape[1], 1)
+    sequence[:, order] = y
+    y = decode(state, sequence + positions, 'decoder_blocks', heads[1])
+    y = linear(state, 'decoder_pred', layer_norm(state, 'decoder_norm', y))
+    count = positions.shape[1]
+    return y[:, [i for i in range(1, count) if i not in order]]
+
+
+def predict_videomae(state, x, visible, *, heads):
+    """VideoMAE's pixels of hidden patches; as :func:`predict_mae`."""
+    width = state['mask_token'].shape[2]
+    grid = (x.shape[2] // 2, x.shape[3] // 16, x.shape[4] // 16)
+    dim = state['encoder.patch_embed.proj.bias'].shape[0]
+    y = encode(
+        state,
+        x,
+        video_table(grid, dim),
+        heads=heads[0],
+        prefix='encoder.',
+        visible=visible,
+    )
+    y = linear(
+        state, 'encoder_to_decoder', layer_norm(state, 'encoder.norm', y)
+    )
+    table = video_table(grid, width)
+    hidden = [i for i in range(len(table)) if i not in visible]
+    blank = (state['mask_token'] + table[hidden]).expand(len(x), -1, -1)
+    y = torch.cat([y + table[visible], blank], 1)
+    y = decode(state, y, 'decoder.blocks', heads[1])[:, -len(hidden) :]
+    return linear(state, 'decoder.head', layer_norm(state, 'decoder.norm', y))
 
 
 def mmpretrain_hog(pictures, *, bins=9, cell=8, window=16):

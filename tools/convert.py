@@ -4,6 +4,7 @@
 Examples:
     python tools/convert.py joint.pth ventral.safetensors --to timm
     python tools/convert.py videomae.pth hf_folder --to hf-videomae --decoder
+    python tools/convert.py official.pth own.pth --to bimm --config CONFIG
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import sys
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis.convert import convert_checkpoint
+from bimm_mm.apis.convert import OWN, convert_checkpoint
 from bimm_mm.models.checkpoints.formats import FORMATS
 from bimm_mm.utils.files import write_any_name
 
@@ -28,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         metavar='DST',
         help='ends with .pth or .safetensors; a new folder for hf-*',
     )
-    add('--to', required=True, choices=FORMATS, help='the form')
+    add('--to', required=True, choices=(OWN, *FORMATS), help='the form')
     add('--config', help='default: the one that the checkpoint holds')
     add(
         '--branch',

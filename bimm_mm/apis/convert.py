@@ -20,25 +20,28 @@ from torch import Tensor
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.launch import find_revision
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.checkpoints.branch import (
+    load_branch,
+    load_model,
+    pixel_area,
+)
 from bimm_mm.models.checkpoints.export import (
     check_form,
     export_state,
     hf_config,
     losses,
+    take_classifier,
 )
-from bimm_mm.models.checkpoints.formats import FORMATS, Format
+from bimm_mm.models.checkpoints.formats import FORMATS
 from bimm_mm.models.checkpoints.load import (
     find_weights,
-    load_fully,
-    load_pretrained,
+    load_converted,
     name_group,
     read_content,
     subtree,
 )
-from bimm_mm.models.decoders.transformer import TransformerDecoder
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.registry import MODELS
-from bimm_mm.targets.pixel import PixelTarget
 from bimm_mm.utils.files import (
     atomic_path,
     sha256_of_file,
@@ -46,6 +49,8 @@ from bimm_mm.utils.files import (
     write_json,
     write_text,
 )
+
+OWN = 'bimm'  # the form of this project
 
 
 class Exported(NamedTuple):
@@ -68,16 +73,17 @@ def convert_checkpoint(
 ) -> Exported:
     """Write the encoder of a checkpoint as another project reads it.
 
-    A card (Markdown) beside it names the config, what was trained on, the
-    areas and what is lost.
+    A linear classifier of a finetuned model goes along where the form has a
+    place for it. A card (Markdown) beside the file names the config, what was
+    trained on, the areas and what is lost.
 
     Args:
         source: Checkpoint of this project, or one that its encoder can load.
         out: File that ends with ``.pth`` or ``.safetensors``; for the forms
             of transformers, a folder for ``from_pretrained``.
-        to: The form: ``'mae'``, ``'videomae'``, ``'timm'``,
-            ``'hf-videomae'``, ``'hf-vitmae'``, ``'mmaction2'`` or
-            ``'mmpretrain'``.
+        to: The form: ``'bimm'``, as the config's model has it, ``'mae'``,
+            ``'videomae'``, ``'timm'``, ``'hf-videomae'``, ``'hf-vitmae'``,
+            ``'mmaction2'`` or ``'mmpretrain'``.
         config: Its config. If None, the one that the checkpoint holds.
         branch: ``'ventral'`` or ``'dorsal'`` of a joint checkpoint. If None,
             the one that sees what the form sees, images or videos.
@@ -91,52 +97,94 @@ def convert_checkpoint(
         ValueError: The form cannot hold the model, or an argument is wrong,
             or ``out`` or its card exists.
     """
-    form, out = FORMATS[to], Path(out)
+    out = Path(out)
     _check_out(out, to)
+    if to == OWN and drop_cls_token:
+        raise ValueError('--drop-cls-token is for forms of other projects')
     content = read_content(source)
     state = find_weights(content, source=str(source))
     meta = content.get('meta') or {} if isinstance(content, dict) else {}
     cfg = _config(meta, config, source)
-    prefix, model = _choose_branch(cfg.get('model', {}), form, branch)
+    prefix, model = _choose_branch(cfg.get('model', {}), to, branch)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     try:
-        encoder = MODELS.build(dict(model.backbone, init_cfg=None))
+        if to == OWN:
+            weights, notes = _whole(model, state, prefix, str(source))
+            text = Config(dict(cfg, model=model.to_dict())).pretty_text
+            beside: dict[str, Any] = dict(meta=dict(meta, cfg=text))
+        else:
+            weights, notes, beside = _parts(
+                model,
+                state,
+                prefix,
+                str(source),
+                to=to,
+                decoder=decoder,
+                drop_cls_token=drop_cls_token,
+            )
     except TypeError as error:  # an option that is not, or is missing
-        raise ValueError(
-            f'model.backbone of {config or source}: {error}'
-        ) from error
-    # They may be of another project, whose names are found out.
-    load_pretrained(
-        encoder, str(source), f'{prefix}backbone.' if prefix else None
-    )
+        raise ValueError(f'model of {config or source}: {error}') from error
+    card = _card(source, to, meta, cfg, model, notes)
+    write = _write_folder if to.startswith('hf-') else _write_file
+    path = write(out, weights, to, beside, card)
+    return Exported(path, sha256_of_file(path), notes)
+
+
+def _whole(
+    model: Any, state: Mapping[str, Tensor], prefix: str, source: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """All weights of the config's model, or of one branch."""
+    backbone = dict(model.backbone, init_cfg=None)
+    kind = dict(type='bimm_mm.MaskedBranch')
+    built = MODELS.build({**kind, **model, 'backbone': backbone})
+    load_model(built, subtree(state, prefix), source=source)
+    return built.state_dict(), _left_out(state, [prefix])
+
+
+def _parts(
+    model: Any,
+    state: dict[str, Tensor],
+    prefix: str,
+    source: str,
+    *,
+    to: str,
+    decoder: bool,
+    drop_cls_token: bool,
+) -> tuple[dict[str, Tensor], list[str], dict[str, Any]]:
+    """Weights of encoder and decoder or classifier in a form, and notes."""
+    encoder = MODELS.build(dict(model.backbone, init_cfg=None))
     check_form(encoder, to, decoder=decoder, drop_cls_token=drop_cls_token)
     inner, kept = None, [f'{prefix}backbone.']
+    finetuned = 'areas' not in model
+    pooled = finetuned and encoder.out_type == 'avg'
+    by_token = finetuned and encoder.out_type == 'cls_token'
+    head: dict[str, Tensor] = {}
+    if FORMATS[to].head and (pooled or (by_token and not drop_cls_token)):
+        state = dict(state)
+        head = take_classifier(state, encoder.embed_dims)
     if decoder:
         area = _pixel_area(model, encoder, to)
         inner = area.decoder
         kept += [f'{prefix}head.areas.{area.name}.decoder.']
-        load_fully(
-            inner, subtree(state, kept[1]), what='decoder', source=kept[1]
-        )
-    pooled = model.backbone.get('out_type') == 'avg' and 'areas' not in model
+        load_branch(encoder, area, state, source=source, prefix=prefix)
+    else:
+        # It may be of another project, whose names are found out.
+        start = f'{prefix}backbone.' if prefix else None
+        load_converted(encoder, state, source=source, prefix=start)
     weights = export_state(
         encoder,
         to,
         decoder=inner,
+        head=head,
         pooled=pooled,
         drop_cls_token=drop_cls_token,
     )
-    notes = [
-        *_left_out(state, kept),
-        *losses(encoder, to, decoder=inner, pooled=pooled),
-    ]
-    card = _card(source, to, meta, cfg, model, notes)
+    lost = losses(encoder, to, decoder=decoder, head=bool(head), pooled=pooled)
+    beside = {}
     if to.startswith('hf-'):
-        config_json = hf_config(encoder, to, inner)
-        path = _write_folder(out, weights, config_json, card)
-    else:
-        path = _write_file(out, weights, form, card)
-    return Exported(path, sha256_of_file(path), notes)
+        count = len(head['weight']) if head else 0
+        beside = hf_config(encoder, to, decoder=inner, num_classes=count)
+    return weights, [*_left_out(state, kept), *lost], beside
 
 
 def _check_out(out: Path, to: str) -> None:
@@ -200,13 +248,16 @@ def _value(node: ast.AST) -> Any:
     return ast.literal_eval(node)  # type: ignore[arg-type]
 
 
-def _choose_branch(
-    model: Any, form: Format, branch: str | None
-) -> tuple[str, Any]:
+def _choose_branch(model: Any, to: str, branch: str | None) -> tuple[str, Any]:
     """What precedes the keys of one branch, and its config."""
     prefix = ''
     if isinstance(model, Mapping) and 'ventral' in model:
-        name = branch or ('dorsal' if form.video else 'ventral')
+        if to == OWN and branch is None:
+            raise ValueError(
+                f'{OWN} holds one branch of the two: choose it by --branch'
+            )
+        video = to != OWN and FORMATS[to].video
+        name = branch or ('dorsal' if video else 'ventral')
         prefix, model = f'{name}.', model.get(name)
     elif branch is not None:
         raise ValueError(
@@ -226,24 +277,17 @@ def _choose_branch(
 
 def _pixel_area(model: Any, encoder: BIMMVisionTransformer, to: str) -> Area:
     """Build the one area whose decoder the form can hold."""
-    norm, areas = FORMATS[to].target_norm, model.get('areas', ())
-    built = [
+    areas = [
         MODELS.build({'type': 'bimm_mm.Area', **area, 'backbone': encoder})
-        for area in areas
-        if area.after_block == encoder.depth
-        and MODELS.get(area.decoder.type) is TransformerDecoder
-        and MODELS.get(area.target.type) is PixelTarget
+        for area in model.get('areas', ())
     ]
-    fit = [a for a in built if (a.target.norm, a.target.every) == (norm, 1)]
-    if len(fit) != 1:
-        names = ', '.join(area.name for area in areas)
+    try:
+        return pixel_area(areas, encoder)
+    except ValueError as error:
         raise ValueError(
-            f'{to} holds one TransformerDecoder after the last block that '
-            f'predicts PixelTarget(norm={norm!r}) of all frames, and '
-            f'{len(fit)} of the areas ({names or "none"}) have that: leave '
-            'out --decoder to write the encoder alone'
-        )
-    return fit[0]
+            f'{to} cannot hold the decoder: {error}. Leave out --decoder to '
+            'write the encoder alone'
+        ) from None
 
 
 def _left_out(state: Mapping[str, Tensor], kept: list[str]) -> list[str]:
@@ -298,21 +342,30 @@ def _digest(source: str | Path) -> str:
 
 
 def _write_file(
-    out: Path, weights: dict[str, Tensor], form: Format, card: str
+    out: Path,
+    weights: dict[str, Tensor],
+    to: str,
+    beside: dict[str, Any],
+    card: str,
 ) -> Path:
     """Without its card, the file does not appear."""
+    container = 'state_dict' if to == OWN else FORMATS[to].container
     with atomic_path(out) as draft, open(draft, 'wb') as file:
         if out.suffix == '.safetensors':
             file.write(safetensors.save(weights, {'format': 'pt'}))
         else:
-            inside = {form.container: weights} if form.container else weights
+            inside = {container: weights, **beside} if container else weights
             torch.save(inside, file)
         write_text(card, out.with_suffix('.md'))
     return out
 
 
 def _write_folder(
-    out: Path, weights: dict[str, Tensor], config: dict[str, Any], card: str
+    out: Path,
+    weights: dict[str, Tensor],
+    to: str,
+    config: dict[str, Any],
+    card: str,
 ) -> Path:
     """A folder appears whole or not at all."""
     try:

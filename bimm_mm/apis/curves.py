@@ -6,7 +6,7 @@ TensorBoard shows more: ``tools/train.py --log-to tensorboard``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,12 @@ from matplotlib.figure import Figure
 from bimm_mm.utils.files import atomic_path
 
 Series = dict[int, float]
+# Lines of a panel by what they are.
+Panel = dict[str, Series]
+
+_LABELS = {'mse': 'validation', 'mean_mse': 'mean predicted'}
+_STYLES = {'training': '-', 'validation': '.-'}
+_COLUMNS = 3
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, Series]:
@@ -85,33 +91,51 @@ def read_progress(work_dir: str | Path) -> list[dict[str, Any]]:
     return progress
 
 
-def save_curves(work_dir: str | Path, path: str | Path) -> Path:
-    """Draw losses of every area over the steps, from a work directory."""
-    series = read_scalars(work_dir)
-    validated = [name for name in series if name.endswith('/mse')]
+def loss_panels(series: Mapping[str, Series]) -> dict[str, Panel]:
+    """Lines to draw, by area, and by name for losses and metrics of no area.
+
+    Those of an area: training, validation, and the loss of always predicting
+    the target's mean. Where validations were logged by epoch and training by
+    step (``log_metric_by_epoch=True``), validations have panels of their own.
+    """
+    metrics = [name for name in series if '/' in name]
     steps = max(series['loss'])
     epochs = max(series.get('epoch', {0: 0}).values())
-    if any(max(series[name]) <= epochs < steps for name in validated):
-        raise ValueError(
-            'validation was logged by epoch, training by step: set '
-            'default_hooks.logger.log_metric_by_epoch=False'
-        )
-    areas = [name.removesuffix('/mse') for name in validated] or [
-        name.removeprefix('loss_') for name in series if name[:5] == 'loss_'
-    ]
-    figure = Figure(figsize=(3.2 * len(areas), 2.8), layout='constrained')
-    axes = figure.subplots(1, len(areas), squeeze=False)[0]
-    for axis, area in zip(axes, areas, strict=True):
-        for name, label, style in (
-            (f'loss_{area}', 'training', '-'),
-            (f'{area}/mse', 'validation', '.-'),
-            (f'{area}/mean_mse', 'mean predicted', 'k--'),
-        ):
-            values = series.get(name, {})
+    by_epoch = any(max(series[x]) <= epochs < steps for x in metrics)
+    panels: dict[str, Panel] = {}
+    for name in series:
+        if name.startswith('loss'):
+            area = name.removeprefix('loss').lstrip('_') or 'loss'
+            panels[area] = {'training': series[name]}
+    for name in metrics:
+        area, _, kind = name.rpartition('/')
+        if kind in _LABELS:
+            title = f'{area}, by epoch' if by_epoch else area
+            panels.setdefault(title, {})[_LABELS[kind]] = series[name]
+        elif kind != 'ratio':
+            panels[name] = {'validation': series[name]}
+    if len(panels) > 1:  # the sum of the others
+        del panels['loss']
+    return panels
+
+
+def save_curves(work_dir: str | Path, path: str | Path) -> Path:
+    """Draw losses of every area over the steps, from a work directory."""
+    panels = loss_panels(read_scalars(work_dir))
+    rows = -(-len(panels) // _COLUMNS)
+    columns = min(_COLUMNS, len(panels))
+    figure = Figure((3.3 * columns, 2.4 * rows), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        for label, values in lines.items():
+            style = _STYLES.get(label, 'k--')
             axis.plot(list(values), list(values.values()), style, label=label)
-        axis.set(title=area, xlabel='step')
-    axes[0].set_ylabel('loss')
+        axis.set(title=title)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    figure.supxlabel('step', fontsize=9)
+    figure.supylabel('loss', fontsize=9)
     axes[0].legend(fontsize=7)
     with atomic_path(path) as draft:
-        figure.savefig(draft, dpi=120)
+        figure.savefig(draft, dpi=110)
     return Path(path)

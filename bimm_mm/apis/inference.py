@@ -12,7 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from bimm_mm.apis.config import check_checkpoint, load_config
-from bimm_mm.models.checkpoints.load import load_fully, read_state_dict
+from bimm_mm.models.checkpoints.branch import load_model
+from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.structures import AreaOutput, ClipBatch
 from bimm_mm.utils.device import find_device
 
@@ -48,7 +49,7 @@ def init_model(
             logging.disable(logging.NOTSET)
     else:
         path = check_checkpoint(str(checkpoint))
-        load_fully(model, read_state_dict(path), source=path)
+        load_model(model, read_state_dict(path), source=path)
     model.cfg = cfg
     return model.to(where).eval()
 

@@ -44,11 +44,8 @@ from bimm_mm.engine.resume import (
     newest_checkpoint,
     validation_is_due,
 )
-from bimm_mm.models.checkpoints.load import (
-    find_weights,
-    load_fully,
-    read_content,
-)
+from bimm_mm.models.checkpoints.branch import load_model
+from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import DATASETS, RUNNERS
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.safe_load import read_checkpoint
@@ -64,12 +61,14 @@ class StrictRunner(Runner):
     """MMEngine's runner without its silent fallbacks.
 
     A checkpoint must fill every tensor of the model, in training
-    (``load_from``, ``resume``) and in testing. ``resume`` takes the newest
-    whole checkpoint, goes on within the epoch, needs no pretrained weights,
-    and lays the schedule out anew if batch size, processes or length of the
-    run have changed. With ``optim_wrapper.accumulative_counts`` a step is an
-    update, not a batch. Used by ``tools/``; OpenMMLab's own tools take it from
-    ``runner_type`` of the config.
+    (``load_from``, ``resume``) and in testing; MAE's and VideoMAE's fill a
+    branch of theirs (:mod:`bimm_mm.models.checkpoints.branch`). ``resume``
+    takes the newest whole checkpoint, goes on within the epoch, needs no
+    pretrained weights, and lays the schedule out anew if batch size, processes
+    or length of the run have changed. With
+    ``optim_wrapper.accumulative_counts`` a step is an update, not a batch.
+    Used by ``tools/``; OpenMMLab's own tools take it from ``runner_type`` of
+    the config.
     """
 
     # Whether a step was done in this process; errors before it are mistakes
@@ -183,7 +182,7 @@ class StrictRunner(Runner):
         strict: bool = True,
         revise_keys: list | None = None,
     ) -> dict:
-        """Fill the whole model from a checkpoint of the same model.
+        """Fill the whole model from a checkpoint of it.
 
         Arguments are those of MMEngine; the last two are to be left alone:
         all weights are loaded, and prefixes of wrappers are taken off.
@@ -202,7 +201,7 @@ class StrictRunner(Runner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model
         model = model.module if is_model_wrapper(model) else model
-        load_fully(model, checkpoint['state_dict'], source=filename)
+        load_model(model, checkpoint['state_dict'], source=filename)
         self._has_loaded = True
         return checkpoint
 

@@ -107,6 +107,17 @@ def write_json(content: Any, path: str | Path) -> None:
     write_text(text + '\n', path)
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a file that is one JSON object; a ValueError names a bad one."""
+    try:
+        content = json.loads(Path(path).read_text('utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} is no JSON object, which starts with {{')
+    return content
+
+
 def sha256_of_file(path: str | Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
     with open(path, 'rb') as file:

@@ -7,6 +7,7 @@ checkpoints of MMEngine and of MAE or VideoMAE name, and no more.
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import re
 from collections import OrderedDict
@@ -26,6 +27,9 @@ if [int(part) for part in torch.__version__.split('.')[:2]] < [2, 6]:
     )
 
 
+_INDEX = 'model.safetensors.index.json'
+
+
 def checkpoint_file(
     path: str | Path,
     *,
@@ -34,12 +38,24 @@ def checkpoint_file(
 ) -> Path:
     """The path of a checkpoint that is there; ``~`` is the home directory.
 
+    Of a folder of transformers it is the weights or, where these are in
+    parts, their index.
+
     Raises:
         FileNotFoundError: There is none; ``remedy`` says what to do.
-        ValueError: It is a folder; a file in it is named.
+        ValueError: It is another folder; a file in it is named.
     """
     path = Path(path).expanduser()
     if path.is_dir():
+        for name in ('model.safetensors', _INDEX):
+            if (path / name).is_file():
+                return path / name
+        if (path / '.metadata').is_file():
+            raise ValueError(
+                f'{path} is a distributed checkpoint of torch: make a file of '
+                'it with python -m torch.distributed.checkpoint.format_utils '
+                f'dcp_to_torch {path} FILE.pth'
+            )
         inside = [*path.glob('[!.]*.pth'), *path.glob('[!.]*.safetensors')]
         newest = max(inside, key=lambda file: file.stat().st_mtime, default='')
         raise ValueError(
@@ -57,7 +73,8 @@ def read_checkpoint(
     """Read a checkpoint with ``weights_only=True``, if it is whole.
 
     Args:
-        path: File of ``torch.save``, or one that ends with ``.safetensors``.
+        path: File of ``torch.save``, one that ends with ``.safetensors``, or
+            a folder of transformers, see :func:`checkpoint_file`.
         map_location: Where to put the tensors.
         mmap: Whether tensors stay in the file until they are used; their
             checksums are not compared then.
@@ -67,6 +84,8 @@ def read_checkpoint(
         ValueError: If it is cut off, changed or no checkpoint.
     """
     path = checkpoint_file(path)
+    if path.name == _INDEX:
+        return _read_parts(path)
     with open(path, 'rb') as file:
         start = file.read(4)
     # A ZIP archive, or a pickle, as torch wrote them before 1.6.
@@ -98,9 +117,33 @@ def read_checkpoint(
         ) from error
 
 
+def _read_parts(index: Path) -> dict[str, Any]:
+    """Weights of transformers in several files, which an index names."""
+    try:
+        places = json.loads(index.read_text())['weight_map']
+        files = sorted(set(places.values()))
+        if not all(name == Path(name).name for name in files):
+            raise ValueError('a part is in another folder')
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{index} does not name the parts of a checkpoint: {error!r}'
+        ) from error
+    found: dict[str, Any] = {}
+    for name in files:
+        found |= read_checkpoint(index.with_name(name))
+    if missing := places.keys() - found.keys():
+        raise ValueError(
+            f'{len(missing)} of the {len(places)} tensors that {index} names '
+            f'are in none of its parts, such as {min(missing)}'
+        )
+    return found
+
+
 def _reason(error: Exception) -> str:
     """What is wrong, in a line, with the remedy where there is one."""
     text = str(error)
+    if 'torch.distributed' in text:
+        return PARTS
     if named := re.search(r'GLOBAL (\S+)', text):
         return (
             f'it names {named[1]}, which is no part of a checkpoint and may '
@@ -168,6 +211,11 @@ def _number_type(code: str, *_: bool) -> np.dtype:
     return _refuse(f'it has an array of {code!r}, not of numbers')
 
 
+PARTS = (
+    "it holds one process's part of a model: save whole tensors, those of "
+    'torch.distributed.checkpoint.state_dict.get_model_state_dict with '
+    'StateDictOptions(full_state_dict=True)'
+)
 _NUMBERS = {
     np.dtype(code).str[1:]
     for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'

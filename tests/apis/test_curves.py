@@ -6,8 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
-from bimm_mm.apis.curves import read_progress, read_scalars, save_curves
+from bimm_mm.apis.curves import (
+    loss_panels,
+    read_progress,
+    read_scalars,
+    save_curves,
+)
 
 
 def _log(folder: Path, run: str, entries: list[dict]) -> None:
@@ -61,9 +67,19 @@ def test_no_log_and_no_validation_are_told(tmp_path):
 
 
 def test_epochs_are_not_drawn_as_steps(tmp_path):
-    _log(tmp_path, 'a', [_train(50, 1.0), _val(1, 1.0), _train(100, 1.0, 2)])
-    with pytest.raises(ValueError, match='log_metric_by_epoch=False'):
-        save_curves(tmp_path, tmp_path / 'curves.png')
+    _log(tmp_path, 'a', [_train(50, 1.0), _val(1, 0.9), _train(100, 0.8, 2)])
+    assert loss_panels(read_scalars(tmp_path)) == {
+        'V1': {'training': {50: 1.0, 100: 0.8}},
+        'V1, by epoch': {'validation': {1: 0.9}, 'mean predicted': {1: 1.0}},
+    }
+
+
+def test_curves_fit_into_a_page(tmp_path):
+    losses = {f'loss_dorsal_{n}': 1.0 for n in range(6)}
+    _log(tmp_path, 'a', [{'loss': 6.0, **losses, 'epoch': 1, 'step': 10}])
+    path = save_curves(tmp_path, tmp_path / 'curves.png')
+    height, width, _ = imread(path).shape
+    assert 800 < width <= 1100 and 500 < height < 700
 
 
 def test_a_cut_last_line_is_left_out_and_damage_is_named(logs):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
+from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import ClipBatch, TokenIndices
@@ -63,28 +64,6 @@ def _mmpretrain_mae():
     return mae
 
 
-def _decoder_state(neck):
-    """mmpretrain's decoder under our names."""
-    names = {
-        'decoder_embed': 'embed',
-        'decoder_pred': 'pred',
-        'decoder_blocks': 'blocks',
-        'ln1': 'norm1',
-        'ln2': 'norm2',
-        'ffn.layers.0.0': 'mlp.fc1',
-        'ffn.layers.1': 'mlp.fc2',
-    }
-    state = {}
-    for key, value in neck.state_dict().items():
-        if key.startswith('ln1.'):  # the decoder's final norm
-            key = key.replace('ln1', 'norm')
-        for theirs, ours in names.items():
-            key = key.replace(theirs, ours)
-        if key != 'decoder_pos_embed':
-            state[key] = value
-    return state
-
-
 def test_mae(toy_model):
     """Its loss and a gradient."""
     branch = toy_model(
@@ -95,9 +74,7 @@ def test_mae(toy_model):
     )
     torch.manual_seed(0)
     mae = _mmpretrain_mae()
-    branch.backbone.load_state_dict(to_bimm(mae.backbone.state_dict())[0])
-    decoder = branch.head.areas['pixels'].decoder
-    decoder.load_state_dict(_decoder_state(mae.neck))
+    load_model(branch, mae.state_dict(), source='mmpretrain')
 
     pixels = torch.rand(3, 3, 64, 64)
     images = (pixels - MEAN) / STD

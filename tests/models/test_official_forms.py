@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -192,3 +194,13 @@ def test_a_shard_of_fsdp_is_refused_by_name(tmp_path):
     shard = {'_fsdp_wrapped_module._flat_param': torch.zeros(9)}
     with pytest.raises(ValueError, match='shards of FSDP: save its FULL_STA'):
         _load(_write(shard, tmp_path), **IMAGE)
+
+
+def test_a_part_of_one_process_is_refused_with_the_remedy(alone, tmp_path):
+    mesh = init_device_mesh('cpu', (1,))
+    state = BIMMVisionTransformer(**IMAGE).state_dict()
+    state = {
+        k: distribute_tensor(v, mesh, [Shard(0)]) for k, v in state.items()
+    }
+    with pytest.raises(ValueError, match=r"one process's part.*full_state_di"):
+        _load(_write(state, tmp_path), **IMAGE)

@@ -2,7 +2,7 @@
 
 Three steps: names are translated by the table in :mod:`formats`, weights are
 rearranged, and a stored position table is compared with the computed one, or
-kept.
+kept. A decoder of pixels goes the same way.
 
 Shapes: D width, N tokens.
 """
@@ -21,6 +21,7 @@ from bimm_mm.models.checkpoints.formats import (
     ALIASES,
     ENCODERS,
     FOREIGN,
+    FORMATS,
     rename,
 )
 from bimm_mm.models.layers.transformer import position_table
@@ -33,20 +34,27 @@ _OURS = re.compile(
     r'|blocks\.\d+\.(norm[12]|attn\.(qkv|[qkv]|proj)|mlp\.fc[12])'
     r'\.(weight|bias)|blocks\.\d+\.(attn\.[qv]_bias|gamma_[12])'
 )
-_TABLES = ('pos_embed', *(f'pos_embed_{x}' for x in _AXES))
+_TABLE, _INNER_TABLE = 'pos_embed', 'decoder.pos_embed'
+_TABLES = (_TABLE, *(f'pos_embed_{x}' for x in _AXES))
 _LAST_NORM = re.compile(r'fc_norm\.(weight|bias)')
 # Which dimension of a weight runs over the residual stream.
 _STREAM = (
     (r'cls_token', -1),
     (r'patch_embed\.proj\.(weight|bias)', 0),
+    (r'decoder\.mask_token', -1),
+    (r'decoder\.embed\.(weight|bias)', 0),
+    (r'decoder\.embed\.weight', 1),
     (r'(.*\.)?norm[12]?\.(weight|bias)', 0),
     (r'.*\.(attn\.proj|mlp\.fc2)\.(weight|bias)', 0),
-    (r'.*\.(attn\.qkv|mlp\.fc1)\.weight', 1),
+    (r'.*\.(attn\.qkv|mlp\.fc1|pred)\.weight', 1),
 )
 
 
 class Converted(NamedTuple):
-    """Weights of the encoder, whose names they had, and what is left out."""
+    """Weights of the encoder, whose names they had, and what is left out.
+
+    A decoder that was asked for is under ``decoder.``.
+    """
 
     state_dict: dict[str, Tensor]
     scheme: str
@@ -59,6 +67,7 @@ def to_bimm(
     key_bias: bool = True,
     prefix: str | None = None,
     learned_positions: bool = False,
+    decoder: bool = False,
 ) -> Converted:
     """Rename and rearrange weights; the encoder then computes the same.
 
@@ -78,6 +87,8 @@ def to_bimm(
             None, found by itself.
         learned_positions: The ``learned_positions`` of that encoder: a stored
             table is kept as ``pos_embed`` then, whatever it is.
+        decoder: Whether the decoder of pixels comes along, of pretraining
+            with MAE, VideoMAE, mmpretrain's MAE or transformers' of either.
 
     Raises:
         ValueError: The scheme is unknown, there are several encoders, a key
@@ -106,18 +117,42 @@ def to_bimm(
     }
     left = [key for key in state_dict if names.get(key) not in ours]
     _check_left({key: state_dict[key] for key in left}, names)
+    stored = {names[k]: state_dict[k] for k in left if k in names}
+    if decoder:
+        video = ours[_PATCH].ndim == 5
+        found = _decoder_names(plain, scheme, prefix, video)
+        left = [key for key in left if key not in found]
+        ours |= {name: state_dict[key] for key, name in found.items()}
+    tables = {k: ours.pop(k) for k in (_INNER_TABLE,) if k in ours}
     # Rearrange: q, k and v in one matrix, layer scale folded in, biases in
     # the form of this encoder.
     ours = set_bias_form(_fold_layer_scale(_join_qkv(ours)), key_bias)
-    stored = {names[k]: state_dict[k] for k in left if k in names}
     table = _stored_table(stored)
     if table is not None and learned_positions:
         ours |= _kept(ours, table)
     elif table is not None:
-        # A stored table of positions must be the computed one.
-        ours = adapt_to_stored(ours, table)
+        tables[_TABLE] = table
+    # Stored tables of positions must be the computed ones.
+    ours = adapt_to_stored(ours, tables)
     left = [key for key in left if names.get(key) not in _TABLES]
     return Converted(ours, scheme, left)
+
+
+def _decoder_names(
+    plain: Mapping[str, str], scheme: str, prefix: str, video: bool
+) -> dict[str, str]:
+    """Our names of what belongs to the decoder of a form, by theirs."""
+    for form in FORMATS.values():
+        if (form.names, form.video) == (scheme, video) and form.decoder:
+            # It stands beside the encoder, and its prefix.
+            start = prefix.removesuffix(form.prefix)
+            names = {
+                key: rename(name[len(start) :], form.decoder, to_ours=True)
+                for name, key in plain.items()
+                if name.startswith(start)
+            }
+            return {k: v for k, v in names.items() if v[:8] == 'decoder.'}
+    return {}
 
 
 def _plain(key: str) -> str:
@@ -254,7 +289,7 @@ def _kept(ours: Mapping[str, Tensor], stored: Tensor) -> dict[str, Tensor]:
 
 
 def adapt_to_stored(
-    state: dict[str, Tensor], stored: Tensor
+    state: dict[str, Tensor], tables: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Weights that mean with computed positions what they mean with stored.
 
@@ -264,23 +299,39 @@ def adapt_to_stored(
     residual stream makes up for it exactly: such an encoder computes the same
     features, with the halves of their channels exchanged.
 
-    ``state`` has our names, ``stored`` is (1, N, D), or (1, 1 + N, D) with a
-    class token. A table that is neither of the two is a ValueError.
+    ``state`` has our names, ``tables`` are ``pos_embed`` and that of a
+    decoder, (1, N, D), or (1, 1 + N, D) with a class token. One that is
+    neither of the two is a ValueError.
     """
     video = state[_PATCH].ndim == 5
     extra = int('cls_token' in state)
-    patches = stored[0, extra:]
+    swapped = {_is_swapped(*item, extra, video) for item in tables.items()}
+    if swapped == {True, False} or (swapped == {True} and _TABLE in state):
+        raise ValueError(
+            'positions of the checkpoint are of two formulas, so encoder and '
+            'decoder cannot be converted together'
+        )
+    if True in swapped:
+        return {key: _swap_stream(key, state[key]) for key in state}
+    return state
+
+
+def _is_swapped(name: str, stored: Tensor, extra: int, video: bool) -> bool:
+    """Whether a table is the computed one with its halves exchanged."""
+    patches = stored[0, extra:].float()
     computed = _computed(len(patches), patches.shape[1], video)
     if computed is not None and not stored[0, :extra].any():
-        if torch.allclose(patches.float(), computed, atol=1e-3):
-            return state
-        swapped = _swap(computed, 1)
-        if not video and torch.allclose(patches.float(), swapped, atol=1e-3):
-            return {key: _swap_stream(key, state[key]) for key in state}
+        if torch.allclose(patches, computed, atol=1e-3):
+            return False
+        if not video and torch.allclose(patches, _swap(computed), atol=1e-3):
+            return True
+    remedy = 'set learned_positions=True of the backbone, which then keeps it'
+    if name != _TABLE:
+        remedy = 'the decoder cannot be converted'
     raise ValueError(
-        'pos_embed of the checkpoint is no sine-cosine table of MAE, '
-        'mmpretrain or VideoMAE but was trained or is of another formula: set '
-        'learned_positions=True of the backbone, which then keeps it'
+        f'{name} of the checkpoint is no sine-cosine table of MAE, '
+        'mmpretrain or VideoMAE but was trained or is of another formula: '
+        + remedy
     )
 
 
@@ -295,7 +346,7 @@ def _computed(count: int, dim: int, video: bool) -> Tensor | None:
     return position_table((1, side, side), dim, video=False)
 
 
-def _swap(x: Tensor, dim: int) -> Tensor:
+def _swap(x: Tensor, dim: int = 1) -> Tensor:
     """Exchange the first and the second half along a dimension."""
     return x.roll(x.shape[dim] // 2, dim)
 
@@ -303,5 +354,5 @@ def _swap(x: Tensor, dim: int) -> Tensor:
 def _swap_stream(key: str, value: Tensor) -> Tensor:
     for pattern, dim in _STREAM:
         if re.fullmatch(pattern, key):
-            return _swap(value, dim)
+            value = _swap(value, dim)
     return value

@@ -1,10 +1,11 @@
-"""Our encoder, and its decoder of pixels, in the forms of other projects.
+"""Our encoder, its decoder of pixels or its classifier, in forms of others.
 
 Shapes: D width, C class tokens (0 or 1), N tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from bimm_mm.models.checkpoints.formats import (
     Format,
     rename,
 )
+from bimm_mm.models.checkpoints.load import subtree
 from bimm_mm.models.layers.transformer import position_table
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def export_state(
     to: str,
     *,
     decoder: TransformerDecoder | None = None,
+    head: Mapping[str, Tensor] | None = None,
     pooled: bool = False,
     drop_cls_token: bool = False,
 ) -> dict[str, Tensor]:
@@ -40,6 +43,8 @@ def export_state(
         encoder: What to write.
         to: Key of :data:`FORMATS`.
         decoder: Its decoder of pixels, if it goes along.
+        head: ``weight`` and ``bias`` of a linear classifier; the form must
+            have a name for it.
         pooled: Whether the final norm was finetuned on the mean of the
             tokens: forms that tell the two apart get it as ``fc_norm``.
         drop_cls_token: Leave the class token out of a form without one. The
@@ -72,20 +77,37 @@ def export_state(
     state = set_bias_form(state, key_bias=not form.video)
     if form.split_qkv:
         state = _split_qkv(state)
-    elif pooled:
+    if pooled and (head or not form.split_qkv):
         state['fc_norm.weight'] = state.pop('norm.weight')
         state['fc_norm.bias'] = state.pop('norm.bias')
         if to == 'videomae':  # an encoder without a prefix
             form = form._replace(prefix='')
-    return {
-        _theirs(key, form): value.detach().clone()
-        for key, value in state.items()
-    }
+    named = {_theirs(key, form): value for key, value in state.items()}
+    named |= {f'{form.head}.{key}': x for key, x in (head or {}).items()}
+    return {key: value.detach().clone() for key, value in named.items()}
+
+
+def take_classifier(state: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+    """Take a linear classifier on features of a width out of weights.
+
+    Returns:
+        ``weight`` and ``bias``; nothing if there is none.
+    """
+    for name in {form.head for form in FORMATS.values()}:
+        weight = state.get(f'{name}.weight')
+        if weight is not None and weight.shape[1:] == (width,):
+            found = subtree(state, f'{name}.')
+            for key in found:
+                del state[f'{name}.{key}']
+            return found
+    return {}
 
 
 def _theirs(key: str, form: Format) -> str:
     if key.startswith('decoder.'):
         return rename(key, form.decoder, to_ours=False)
+    if form.split_qkv and key.startswith('fc_norm.'):  # beside the encoder
+        return key
     return form.prefix + rename(key, ENCODERS[form.names], to_ours=False)
 
 
@@ -167,19 +189,24 @@ def losses(
     encoder: BIMMVisionTransformer,
     to: str,
     *,
-    decoder: TransformerDecoder | None,
+    decoder: bool,
+    head: bool,
     pooled: bool,
 ) -> list[str]:
     """What the form does not hold, or computes a little differently."""
     form = FORMATS[to]
+    hf_video = to == 'hf-videomae'
     notes = {
         'the class token, to which the other tokens attended: their features '
         'differ': form.video and encoder.cls_token is not None,
         'the mask token of the encoder': encoder.with_mask_token,
         'the order of norm and mean: the norm was finetuned after the mean '
-        'and comes before it here': pooled and form.split_qkv,
+        'and comes before it here': pooled and form.split_qkv and not head,
         "the decoder's last eps of 1e-6, which is 1e-5 here": (
-            to == 'hf-videomae' and decoder is not None
+            hf_video and decoder
+        ),
+        "the last norm's eps of 1e-6, which is 1e-5 here": (
+            hf_video and head and pooled
         ),
     }
     return [note for note, applies in notes.items() if applies]
@@ -188,11 +215,14 @@ def losses(
 def hf_config(
     encoder: BIMMVisionTransformer,
     to: str,
+    *,
     decoder: TransformerDecoder | None = None,
+    num_classes: int = 0,
 ) -> dict[str, Any]:
     """What transformers' ``config.json`` says of the model.
 
-    Without a decoder ViTMAE hides no tokens (``mask_ratio`` 0).
+    Without a decoder ViTMAE hides no tokens (``mask_ratio`` 0); a classifier
+    of ``num_classes`` makes it one of videos.
     """
     video = FORMATS[to].video
     frames, height, width = encoder.size
@@ -211,9 +241,17 @@ def hf_config(
     )
     if video:
         config |= dict(
-            num_frames=frames, tubelet_size=tubelet, use_mean_pooling=False
+            num_frames=frames,
+            tubelet_size=tubelet,
+            use_mean_pooling=bool(num_classes),
         )
     kind = 'VideoMAE' if video else 'ViTMAE'
+    if num_classes:
+        return dict(
+            config,
+            architectures=['VideoMAEForVideoClassification'],
+            num_labels=num_classes,
+        )
     if decoder is None:
         unmasked = {} if video else dict(mask_ratio=0.0)
         return dict(config, architectures=[f'{kind}Model'], **unmasked)

@@ -82,6 +82,8 @@ ENCODERS: dict[str, Names] = {
 ALIASES = (
     (r'\bpatch_embed\.proj\.1\.', 'patch_embed.proj.'),  # OmniMAE
     (r'(\bblocks\.\d+\.)ls([12])\.gamma$', r'\1gamma_\2'),  # timm
+    # ViTMAE's decoder, as save_pretrained of transformers 5 has it.
+    (r'\bdecoder_encoder\.layer\.', 'decoder_layers.'),
     (r'(^|\.)norm\.3\.(?=\w+$)', r'\1norm.'),  # LocalMIM, the last of four
     # MaskFeat's encoder gave its norm to the head.
     (r'(^|\.)pred_head\.transforms\.0\.0\.(?=\w+$)', r'\1norm.'),
@@ -93,6 +95,10 @@ FOREIGN = re.compile(
     r'|pos_embed|pos_embed_\w+|dec_pos_embed\w*|mask_token\w*)(\..*)?'
     r'|.*\.relative_position_(index|bias_table)'
 )
+
+
+# Of the pixels that decoders predict, by whether these are videos.
+PIXEL_NORM = {True: 'videomae', False: 'mae'}
 
 
 class Format(NamedTuple):
@@ -109,16 +115,12 @@ class Format(NamedTuple):
     container: str = ''  # key of .pth files that holds the weights
     mae: bool = False  # needs a class token and square pictures
     table: bool = True  # whether positions are part of the file
+    head: str = 'head'  # the classifier's name; none if there is no place
 
     @property
     def split_qkv(self) -> bool:
         """Whether q, k and v are layers of their own."""
         return self.names == HF
-
-    @property
-    def target_norm(self) -> str:
-        """That of the :class:`PixelTarget` that the decoder predicts."""
-        return 'videomae' if self.video else 'mae'
 
 
 _MAE: Names = (
@@ -149,12 +151,29 @@ FORMATS = {
     ),
     'timm': Format(TIMM, False),
     'hf-videomae': Format(
-        HF, True, (*_VIDEOMAE, *_HF_LAYERS), 'videomae.', table=False
+        HF,
+        True,
+        (*_VIDEOMAE, *_HF_LAYERS),
+        'videomae.',
+        table=False,
+        head='classifier',
     ),
-    'hf-vitmae': Format(HF, False, _HF_MAE, 'vit.', mae=True),
-    'mmaction2': Format('mmaction2', True, (), 'backbone.', 'state_dict'),
+    'hf-vitmae': Format(HF, False, _HF_MAE, 'vit.', mae=True, head=''),
+    'mmaction2': Format(
+        'mmaction2',
+        True,
+        (),
+        'backbone.',
+        'state_dict',
+        head='cls_head.fc_cls',
+    ),
     'mmpretrain': Format(
-        OPENMMLAB, False, _MMPRETRAIN, 'backbone.', 'state_dict'
+        OPENMMLAB,
+        False,
+        _MMPRETRAIN,
+        'backbone.',
+        'state_dict',
+        head='head.fc',
     ),
 }
 

@@ -1,9 +1,10 @@
 """Loading weights: strictly, with a report, and by branch.
 
-Every way into a model ends in :func:`load_fully`: of the same model (test,
-``load_from``, ``resume``, visualize), of an encoder for a downstream task in
-:func:`load_pretrained` (``init_cfg``, features, probe), of stage 1 for the
-joint stage in :class:`bimm_mm.BIMM`, and ``init_cfg`` of any other module.
+Every way into a model ends in :func:`load_fully`: of a whole model (test,
+``load_from``, ``resume``, visualize) in :mod:`branch`, of an encoder for a
+downstream task in :func:`load_pretrained` (``init_cfg``, features, probe), of
+stage 1 for the joint stage in :class:`bimm_mm.BIMM`, and ``init_cfg`` of any
+other module.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.utils.safe_load import read_checkpoint
+from bimm_mm.utils.safe_load import PARTS, read_checkpoint
 
 if TYPE_CHECKING:
     from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -80,6 +81,8 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
             f'{", ".join(map(repr, _CONTAINERS))} or at its top, whose keys '
             f'are {keys}'
         )
+    if any(hasattr(value, 'device_mesh') for value in state.values()):
+        raise ValueError(f'{source} cannot be loaded: {PARTS}')
     return {_WRAPPERS.sub('', key): value for key, value in state.items()}
 
 
@@ -217,18 +220,49 @@ def load_pretrained(
     branch = f'{_BRANCHES[backbone.video]}.backbone.'
     if prefix is None and branch + _PATCH in state:
         prefix = branch
+    load_converted(backbone, state, source=checkpoint, prefix=prefix)
+
+
+def load_converted(
+    backbone: BIMMVisionTransformer,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    prefix: str | None = None,
+    decoder: nn.Module | None = None,
+) -> None:
+    """Fill an encoder, and a decoder, from weights by anybody's names.
+
+    Arguments are those of :func:`load_pretrained` and :func:`load_fully`;
+    a ``decoder`` is filled from that beside the encoder.
+
+    Raises:
+        ValueError: As of :func:`load_pretrained`; or there is no such decoder.
+    """
     try:
         converted = to_bimm(
             state,
             prefix=prefix,
             key_bias=backbone.key_bias,
             learned_positions=backbone.pos_embed is not None,
+            decoder=decoder is not None,
         )
     except ValueError as error:
-        raise ValueError(f'{checkpoint}: {error}') from error
-    encoder = converted.state_dict
-    source = f'{checkpoint} ({prefix or ""}*, names of {converted.scheme})'
-    _check_fits(encoder, backbone, source)
+        raise ValueError(f'{source}: {error}') from error
+    inner = subtree(converted.state_dict, 'decoder.')
+    encoder = {
+        key: value
+        for key, value in converted.state_dict.items()
+        if not key.startswith('decoder.')
+    }
+    if decoder is not None and not inner:
+        raise ValueError(
+            f'{source} holds no decoder as MAE or VideoMAE have one: leave '
+            'out --decoder, or, to start from its encoder alone, give it as '
+            'model.backbone.init_cfg.checkpoint'
+        )
+    named = f'{source} ({prefix or ""}*, names of {converted.scheme})'
+    _check_fits(encoder, backbone, named)
     report = _positions(backbone)
     if backbone.cls_token is None and 'cls_token' in encoder:
         del encoder['cls_token']
@@ -236,11 +270,13 @@ def load_pretrained(
     load_fully(
         backbone,
         encoder,
-        source=source,
+        source=named,
         what=f'encoder of {backbone.depth} blocks',
         # Where the file has no table, it starts from the computed one.
         missing_ok=('pos_embed',),
     )
+    if decoder is not None:
+        load_fully(decoder, inner, source=named, what='decoder')
     if converted.left:
         parts = sorted({name_group(key) for key in converted.left})
         report += (

@@ -1,0 +1,257 @@
+"""A page about a run, or about several beside each other.
+
+A run is a folder of ``bimm pretrain``, ``bimm finetune`` or
+``tools/train.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bimm_mm.apis.curves import Series, loss_panels, read_scalars
+from bimm_mm.apis.page import (
+    Chart,
+    Line,
+    Page,
+    Picture,
+    Section,
+    data_uri,
+    write_page,
+)
+from bimm_mm.utils.files import read_json
+
+_DEPTH = 4  # folders below the one given in which runs are looked for
+_MOST_BYTES = 30_000_000  # of pictures in a page
+_VENTRAL = 'ventral'  # stage 1 of BIMM, in the folder of stage 2
+# What a reader looks for first, by dotted key of the config.
+_SETTINGS = (
+    'total_batch_size',
+    'train_dataloader.batch_size',
+    'train_cfg.max_epochs',
+    'train_cfg.max_iters',
+    'optim_wrapper.type',
+    'optim_wrapper.optimizer.type',
+    'optim_wrapper.optimizer.lr',
+    'optim_wrapper.optimizer.weight_decay',
+    'model.type',
+    'model.backbone.arch',
+    'model.dorsal.backbone.arch',
+    'model.ventral.backbone.arch',
+    'model.share_blocks',
+    'model.dorsal_weight',
+    'load_from',
+)
+# In the work directory: files that a training left out, with reasons.
+_SKIPPED = ('undecodable.txt', 'fatal_files.txt')
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind: numbers by step and name, and how it began."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    series: Mapping[str, Series]
+    starts: Sequence[Mapping[str, Any]]  # every provenance.json
+
+    @property
+    def results(self) -> dict[str, float]:
+        """The last loss of training and the last value of every metric."""
+        last = {
+            name: values[max(values)]
+            for name, values in self.series.items()
+            if name == 'loss' or '/' in name
+        }
+        return {n: x for n, x in last.items() if not n.endswith('mse')}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run is, in a few words."""
+        start = self.starts[-1] if self.starts else {}
+        times = self.series.get('time', {}).values()
+        facts = {
+            'method': self.about.get('method'),
+            'size': self.about.get('size'),
+            'data': self.about.get('data'),
+            'steps': max(self.series['loss']),
+            'epochs': max(self.series.get('epoch', {0: 0}).values()) or None,
+            'seconds a step': sum(times) / len(times) if times else None,
+            'samples': start.get('samples'),
+            'machine': start.get('machine'),
+            'revision': start.get('revision'),
+            'checkpoint': self.about.get('checkpoint'),
+        }
+        return {name: x for name, x in facts.items() if x is not None}
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write ``report.html`` for a run, or for all runs below a folder.
+
+    Args:
+        folder: Of a run, or with folders of runs, which are compared.
+        out: The file; default: ``report.html`` in ``folder``.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If the log of the only run is damaged. In a comparison
+            such a run is listed with the reason.
+        OSError: If the page cannot be written.
+    """
+    folder = Path(folder)
+    folders = list(_find_runs(folder, _DEPTH))
+    if not folders:
+        raise FileNotFoundError(
+            f'{folder} has no run: give a folder that bimm pretrain, bimm '
+            'finetune or tools/train.py wrote, or one with several of them'
+        )
+    if folders == [folder]:
+        page = _run_page(folder)
+    else:
+        page = _comparison(folder, folders)
+    return write_page(page, out or folder / 'report.html')
+
+
+def _find_runs(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / 'run.json').is_file() or any(folder.glob('*/vis_data')):
+        yield folder
+    elif depth and folder.is_dir():
+        for below in sorted(folder.iterdir()):
+            if below.is_dir() and not below.name.startswith('.'):
+                yield from _find_runs(below, depth - 1)
+
+
+def _read_run(folder: Path) -> Run:
+    about = folder / 'run.json'
+    return Run(
+        folder,
+        about=read_json(about) if about.is_file() else {},
+        series=read_scalars(folder),
+        starts=[*map(read_json, sorted(folder.glob('*/provenance.json')))],
+    )
+
+
+def _run_page(folder: Path) -> Page:
+    run = _read_run(folder)
+    sections = _stage(run)
+    if any((folder / _VENTRAL).glob('*/vis_data')):
+        sections += _stage(_read_run(folder / _VENTRAL), 'Stage 1: ')
+    pictures, left_out = _pictures(folder)
+    if pictures or left_out:
+        text = ['What areas predict, beside the truth.']
+        if left_out:
+            text.append(f'{left_out} files would make this page too large.')
+        sections.insert(
+            1, Section('Reconstructions', text=text, pictures=pictures)
+        )
+    title = folder.absolute().name
+    return Page(title, sections, {**run.facts, 'loss': run.results['loss']})
+
+
+def _stage(run: Run, prefix: str = '') -> list[Section]:
+    """Curves, results, settings, what was left out and the command lines."""
+    start = run.starts[-1] if run.starts else {}
+    config = start.get('config', {})
+    rows = [{'metric': n, 'last value': x} for n, x in run.results.items()]
+    settings = [
+        {'setting': key, 'value': str(value)}
+        for key in _SETTINGS
+        if (value := _get(config, key)) is not None
+    ]
+    sections = [
+        Section(f'{prefix}Losses', charts=_charts(run)),
+        Section(f'{prefix}Results', rows=rows),
+    ]
+    for name in _SKIPPED:
+        path = run.folder / name
+        if path.is_file():
+            lines = path.read_text('utf-8', 'replace').splitlines()
+            title = f'{prefix}Files left out ({len(lines)})'
+            sections.append(Section(title, code='\n'.join(lines), folded=True))
+    commands = [x['command'] for x in run.starts if 'command' in x]
+    if config:
+        text = json.dumps(config, indent=2)
+        title = f'{prefix}Settings'
+        sections.append(Section(title, rows=settings, code=text, folded=True))
+    if commands:
+        text = '\n'.join(dict.fromkeys(commands))
+        sections.append(Section(f'{prefix}Commands', code=text))
+    return sections
+
+
+def _comparison(folder: Path, folders: Sequence[Path]) -> Page:
+    runs: dict[str, Run] = {}
+    unread = []
+    for path in folders:
+        name = str(path.relative_to(folder))
+        try:
+            runs[name] = _read_run(path)
+        except (OSError, ValueError) as error:
+            unread.append(f'{name}: {error}')
+    if not runs:
+        raise ValueError(f'{folder} has no run that can be read: {unread[0]}')
+    columns = dict.fromkeys(
+        key for run in runs.values() for key in (*run.facts, *run.results)
+    )
+    rows = [
+        {'run': name} | dict.fromkeys(columns) | {**run.facts, **run.results}
+        for name, run in runs.items()
+    ]
+    panels: dict[str, list[Line]] = {}
+    for color, (name, run) in enumerate(runs.items()):
+        for title, panel in loss_panels(run.series).items():
+            lines = panels.setdefault(title, [])
+            # Of each run one line: the validation, where there is one.
+            label, values = list(panel.items())[-1 if len(panel) < 3 else 1]
+            lines.append(Line(f'{name}, {label}', values, color))
+    sections = [
+        Section('Runs', rows=rows),
+        Section('Losses', charts=[Chart(*item) for item in panels.items()]),
+    ]
+    if unread:
+        sections.append(Section(f'Not read ({len(unread)})', items=unread))
+    return Page(f'Runs in {folder.absolute().name}', sections)
+
+
+def _charts(run: Run) -> list[Chart]:
+    return [
+        Chart(
+            title,
+            [
+                Line(label, values, color=n % 2, dashed=n == 2)
+                for n, (label, values) in enumerate(panel.items())
+            ],
+        )
+        for title, panel in loss_panels(run.series).items()
+    ]
+
+
+def _pictures(folder: Path) -> tuple[list[Picture], int]:
+    """Pictures and videos in a run's folder, and how many are too much."""
+    paths = sorted(
+        path
+        for pattern in ('*', '*/*', '*/*/*')
+        for path in folder.glob(pattern)
+        if path.suffix in ('.mp4', '.png') and 'vis_data' not in path.parts
+    )
+    shown: list[Picture] = []
+    size = 0
+    for path in paths:
+        size += path.stat().st_size
+        if size <= _MOST_BYTES:
+            uri = data_uri(path.read_bytes(), path.suffix)
+            name = str(path.relative_to(folder))
+            shown.append(Picture([uri], [name]))
+    return shown, len(paths) - len(shown)
+
+
+def _get(config: Any, key: str) -> Any:
+    for part in key.split('.'):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
