@@ -156,6 +156,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters['show'] = _show
+    environment.tests['numeric'] = _is_numeric
     source = Path(__file__).with_name('templates') / 'page.html'
     return environment.from_string(source.read_text('utf-8'))
 
@@ -167,6 +168,14 @@ def _show(value: Any) -> str:
     if isinstance(value, float):
         return f'{value:.4g}'
     return show_any_name(str(value))
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        float(_show(value))
+    except ValueError:
+        return False
+    return True
 
 
 def data_uri(content: bytes, suffix: str) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
+
+from bimm_mm.apis.page import Chart, Line, Page, Section, write_page
+from bimm_mm.utils.files import write_text
 
 from .build_configs import METHODS
 from .study import PRETRAININGS, RESULT, STUDY, check_same
@@ -161,7 +163,7 @@ def cost_table(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table.assign(runs=groups.size()).reset_index()
 
 
-def draw_curves(results: Sequence[dict[str, Any]]) -> Figure:
+def draw_curves(results: Sequence[dict[str, Any]]) -> list[Chart]:
     """Learning curves, a line per run.
 
     A panel per pretraining has each area's loss on training clips relative to
@@ -175,51 +177,54 @@ def draw_curves(results: Sequence[dict[str, Any]]) -> Figure:
         elif run['kind'] == 'finetune':
             panel = panels.setdefault('finetuning', [])
             panel.append((run['method'], run['curves']['loss']))
-    lines = max(1, -(-len(panels) // 3))
-    figure = Figure(figsize=(13.5, 3.4 * lines), layout='constrained')
-    axes = figure.subplots(lines, 3, squeeze=False).flatten()
-    for axis, (title, curves) in zip(axes, panels.items(), strict=False):
+    charts = []
+    for title, curves in panels.items():
         names = list(dict.fromkeys(name for name, _ in curves))
-        for index, name in enumerate(names):
-            axis.plot([], [], c=f'C{index}', label=name)
+        lines: list[Line] = []
         for name, values in curves:
-            color = f'C{names.index(name)}'
-            steps = [int(step) for step in values]
-            axis.plot(steps, [*values.values()], c=color, lw=1, alpha=0.6)
-        axis.set(title=title, xlabel='step', ylabel='loss')
-        axis.legend(fontsize=8)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    return figure
+            steps = {int(step): value for step, value in values.items()}
+            named = name not in [line.name for line in lines]
+            color = names.index(name)
+            lines.append(Line(name if named else '', steps, color))
+        charts.append(Chart(title, lines))
+    return charts
 
 
 def write_report(homes: Sequence[Path], out: Path) -> Path:
-    """Write ``report.md``, ``scores.csv`` and ``curves.png``."""
+    """Write ``report.html`` and ``scores.csv``."""
     results = read_results(homes)
     scores = scores_of(results)
-    out.mkdir(parents=True, exist_ok=True)
-    scores.to_csv(out / 'scores.csv', index=False)
-    draw_curves(results).savefig(out / 'curves.png', dpi=80)
-    shared = [
-        f'- {key}: {", ".join(sorted({run[key] for run in results}))}'
+    write_text(scores.to_csv(index=False), out / 'scores.csv')
+    facts = {
+        key: ', '.join(sorted({run[key] for run in results}))
         for key in ('device', 'revision')
+    }
+    sections = [
+        Section(
+            'Accuracy',
+            text=[
+                'In percent: mean over seeds of the mean over folds ± '
+                'deviation over seeds (runs).'
+            ],
+            rows=accuracy_table(scores).reset_index().to_dict('records'),
+        ),
+        Section(
+            'Paired differences',
+            text=[
+                'In percentage points, with the corrected '
+                f'{CONFIDENCE:.0%} interval.'
+            ],
+            rows=difference_table(scores).to_dict('records'),
+        ),
+        Section(
+            'Training',
+            text=['Means over runs.'],
+            rows=cost_table(results).to_dict('records'),
+        ),
+        Section('Learning curves', charts=draw_curves(results)),
     ]
-    page = [
-        '# Mini study\n',
-        *shared,
-        '\nAccuracy in percent: mean over seeds of the mean over folds ± '
-        'deviation over seeds (runs).\n',
-        accuracy_table(scores).to_markdown(),
-        f'\nPaired differences in percentage points, with the corrected '
-        f'{CONFIDENCE:.0%} interval.\n',
-        difference_table(scores).to_markdown(index=False, floatfmt='+.1f'),
-        '\nTraining: means over runs.\n',
-        cost_table(results).to_markdown(index=False, floatfmt='.3g'),
-        '\n![Learning curves](curves.png)',
-    ]
-    path = out / 'report.md'
-    path.write_text('\n'.join(page) + '\n', encoding='utf-8')
-    return path
+    page = Page('Mini study', sections, facts)
+    return write_page(page, out / 'report.html')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,7 +13,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import base64
 import io
 import random
 import sys
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import StrictUndefined, Template
 from matplotlib.figure import Figure
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
@@ -33,6 +31,13 @@ from PIL import Image
 from torch import Tensor
 
 from bimm_mm.apis import init_model, load_config
+from bimm_mm.apis.page import (
+    Page,
+    Picture,
+    Section,
+    data_uri,
+    render_page,
+)
 from bimm_mm.datasets.transforms.formatting import find_label, find_path
 from bimm_mm.utils.files import (
     atomic_path,
@@ -72,12 +77,12 @@ class Example:
 
     @property
     def pictures(self) -> list[str]:
-        """The frames as PNG files in base64."""
+        """The frames as PNG files in data URIs."""
         texts = []
         for frame in self.frames.numpy():
             content = io.BytesIO()
             Image.fromarray(frame).save(content, 'PNG')
-            texts.append(base64.b64encode(content.getvalue()).decode())
+            texts.append(data_uri(content.getvalue(), '.png'))
         return texts
 
 
@@ -203,12 +208,21 @@ def draw(examples: Sequence[Example]) -> Figure:
 
 def render(examples: Sequence[Example], outcomes: Mapping[str, int]) -> str:
     """The page; names of files and classes are escaped."""
-    template = Template(
-        Path(__file__).with_name('figure4.html').read_text('utf-8'),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    return template.render(examples=examples, outcomes=outcomes)
+    tried = sum(outcomes.values())
+    counts = [f'{n} of {tried}: {outcome}' for outcome, n in outcomes.items()]
+    pictures = []
+    for example in examples:
+        marks = {}
+        for name, guess in example.guesses.items():
+            word = 'right' if guess == example.truth else 'wrong'
+            marks[f'{name}: {guess} ({word})'] = word
+        lines = [example.path, f'GT: {example.truth}', *marks]
+        pictures.append(Picture(example.pictures, lines, marks))
+    sections = [
+        Section('Outcomes', items=counts),
+        Section('Samples', pictures=pictures),
+    ]
+    return render_page(Page('Predictions on a test set', sections))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

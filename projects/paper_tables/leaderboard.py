@@ -15,15 +15,19 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from jinja2 import StrictUndefined, Template
 
+from bimm_mm.apis.page import Page, Section, render_page
 from bimm_mm.utils.files import sha256_of_file, write_any_name, write_text
 
 from .match import Match, RejectedRun, read_results
 from .provenance import Result
-from .tables import PAPER, TableFile, read_tables
+from .tables import PAPER, Row, Table, TableFile, read_tables
+
+_SHOWN = 12  # differences of a run that stands in no table
+_FORMS = {'paper': '{:.1f}', 'ours': '{:.1f}', 'difference': '{:+.1f}'}
 
 
 def tabulate(file: TableFile, matched: list[Match]) -> pd.DataFrame:
@@ -53,19 +57,75 @@ def render(
     rejected: list[RejectedRun],
 ) -> str:
     """The page: tables with a result, the runs behind them, other runs."""
-    template = Template(
-        Path(__file__).with_name('leaderboard.html').read_text('utf-8'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
+    figures = tabulate(file, matched)
+    sections = [
+        Section(
+            f'Table {table.name}: {table.title}',
+            text=[f'{file.title}. {table.note}'],
+            rows=[_cells(table, row, figures) for row in table.rows],
+        )
+        for table in file.tables.values()
+        if figures.loc[table.name]['ours'].notna().any()
+    ]
+    sections += [
+        _section(f'Result {n}', match.result)
+        for n, match in enumerate(matched, 1)
+    ]
+    for other in others:
+        count = len(other.differences)
+        which = ', of which the first' if count > _SHOWN else ''
+        text = (
+            f'{other.result.metrics}. No row has these configs. Nearest row: '
+            f'{other.nearest}; it differs in {count} point(s){which}:'
+        )
+        title, shown = str(other.result.path), other.differences[:_SHOWN]
+        sections.append(Section(title, text=[text], items=shown))
+    if rejected:
+        lines = [f'{run.path}: {run.reason}' for run in rejected]
+        sections.append(Section('Rejected', items=lines))
+    text = (
+        '"Paper" are the figures that the paper prints. "Ours" are results of '
+        'runs with exactly the configs of their row and full data sets; of '
+        'several the latest is shown. All figures are per cent.'
     )
-    return template.render(
-        file=file,
-        figures=tabulate(file, matched).loc,
-        results=[match.result for match in matched],
-        others=others,
-        rejected=rejected,
-        digest=_digest,
+    sections.insert(0, Section('What is shown', text=[text]))
+    return render_page(Page("Our results beside the paper's", sections))
+
+
+def _cells(table: Table, row: Row, figures: pd.DataFrame) -> dict[str, Any]:
+    """A row of a table as it is shown."""
+    cells = {title: getattr(row, x) for title, x in table.columns.items()}
+    for metric in table.metrics:
+        cell = figures.loc[table.name, row.name, metric.title]
+        for key, form in _FORMS.items():
+            shown = '' if pd.isna(cell[key]) else form.format(cell[key])
+            cells[f'{metric.title}, {key}'] = shown
+        cells[f'{metric.title}, results'] = ', '.join(map(str, cell.results))
+    return {**cells, 'note': row.note}
+
+
+def _section(title: str, result: Result) -> Section:
+    """Where a result comes from."""
+    *trainings, test = [r for s in result.stages for r in s.runs] + [
+        result.test
+    ]
+    runs = [*trainings, test]
+    digest = _digest(result)
+    lines = {
+        'Checkpoints': ' > '.join(str(s.checkpoint) for s in result.stages)
+        + f'; the last has the SHA-256 {digest}',
+        'Code': '; '.join(dict.fromkeys(run.revision for run in runs)),
+        'Machine': '; '.join(dict.fromkeys(run.machine for run in runs)),
+        'Total batch sizes of the trainings': ', '.join(
+            str(run.total_batch) for run in trainings
+        ),
+        'Logs': ', '.join(str(run.log) for run in runs),
+    }
+    return Section(
+        title,
+        text=[f'{result.path}: {result.metrics}'],
+        items=[f'{name}: {text}' for name, text in lines.items()],
+        code='\n'.join(run.command for run in runs),
     )
 
 

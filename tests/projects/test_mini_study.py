@@ -427,8 +427,10 @@ def test_from_real_clips_to_the_tables(
     # Three scores of each method, two of both trivial features, one more.
     assert {*scores.method} == {'bimm', 'scratch', *report.TRIVIAL}
     assert len(scores) == 3 * 2 + 2 * 2 + 1
-    assert 'bimm - scratch' in (home / 'report.md').read_text()
-    assert (home / 'curves.png').stat().st_size > 1000
+    page = (home / 'report.html').read_text()
+    assert 'bimm - scratch' in page
+    # Three areas in both stages, and the finetuning of both methods.
+    assert page.count('<svg') == 3
 
 
 def _when(happened, then) -> None:
