@@ -32,6 +32,7 @@ from bimm_mm.apis import (
     save_curves,
     save_pictures,
 )
+from bimm_mm.engine import newest_checkpoint
 from bimm_mm.utils.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,8 +106,10 @@ def run(stage: Stage) -> None:
             f'reason is above and in {stage.work_dir}. Run this again to go '
             'on from the last checkpoint, or with --restart to start anew'
         )
-    last = stage.work_dir / 'last_checkpoint'
-    write_text(Path(last.read_text(encoding='utf-8')).name, stage.done)
+    # MMEngine's own note of it is empty after a kill at the wrong moment.
+    newest = newest_checkpoint(stage.work_dir)
+    assert newest is not None, 'a finished training has saved'
+    write_text(Path(newest).name, stage.done)
     print(f'{stage.title} stage: {time.monotonic() - start:.0f} s', flush=True)
 
 

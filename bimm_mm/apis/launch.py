@@ -129,8 +129,7 @@ def resume_command(launcher: str) -> str:
 @master_only
 def say_end(runner: Runner) -> None:
     """Print where a training ended, for a screen with little else."""
-    last = Path(runner.work_dir) / 'last_checkpoint'
-    saved = last.read_text('utf-8') if last.is_file() else 'no checkpoint'
+    saved = runner.message_hub.get_info('last_ckpt', 'no checkpoint')
     loss = runner.message_hub.log_scalars['train/loss'].mean(10)
     print(f'finished: {runner.iter} steps, loss {loss:.4f}, {saved}')
 

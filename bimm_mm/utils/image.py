@@ -7,6 +7,10 @@ an animation.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -25,6 +29,7 @@ _CHECK = {'err_detect': 'explode', 'lowres': '3'}
 # Values of 16 bits are divided by 256. Cameras and scanners fill 10, 12 or 14
 # of them, and the picture would be next to black.
 _DARK = 2**14
+_STDERR = Lock()
 
 
 def read_image(path: str) -> np.ndarray:
@@ -38,7 +43,8 @@ def read_image(path: str) -> np.ndarray:
             image, damaged, too large, or of 16 bits that are hardly used.
     """
     content = np.frombuffer(image_bytes(path), np.uint8)
-    image = _decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    with _remarks_named(path):
+        image = _decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is not None and image.dtype != np.uint8:
         if image.dtype == np.uint16 and image.max() < _DARK:
             raise UndecodableVideoError(
@@ -51,6 +57,31 @@ def read_image(path: str) -> np.ndarray:
         raise UndecodableVideoError(path, 'it is damaged')
     note_reading()
     return image
+
+
+@contextmanager
+def _remarks_named(path: str) -> Iterator[None]:
+    """Put the file's name before what libjpeg prints, which does not say it.
+
+    It is of damage that the check of JPEG files does not notice.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a process without it
+        yield
+        return
+    # One picture at a time, for all threads have one standard error.
+    with _STDERR, TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        file.seek(0)
+        if text := file.read():
+            with suppress(OSError):
+                os.write(2, os.fsencode(path) + b': ' + text)
 
 
 def _decode(content: np.ndarray, flags: int) -> np.ndarray | None:

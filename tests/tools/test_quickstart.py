@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
 from bimm_mm.apis import load_config
 
@@ -37,7 +38,11 @@ def test_all_areas_five_percent_below_pass(quickstart):
 def test_stage_runs_through_train_py_once(quickstart, monkeypatch):
     stage = quickstart.STAGES[1]
     stage.work_dir.mkdir(parents=True)
-    (stage.work_dir / 'last_checkpoint').write_text('a/epoch_9.pth')
+    meta = dict(time='20260101', iter=9)
+    whole = dict(optimizer={}, meta=meta)
+    torch.save(whole, stage.work_dir / 'epoch_9.pth')
+    # As a kill leaves it that comes between its opening and its text.
+    (stage.work_dir / 'last_checkpoint').touch()
     seen = []
     monkeypatch.setattr(quickstart, 'follow', lambda c: seen.extend(c))
     quickstart.run(stage)

@@ -167,6 +167,18 @@ def test_damage_inside_a_jpeg_is_noticed(tmp_path):
     assert by_opencv < 20 < 35 < refused
 
 
+def test_remarks_on_a_picture_name_its_file(tmp_path, capfd):
+    path = tmp_path / 'remarked.jpg'
+    picture().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + b'\x99' * 20 + content[-2:])
+    assert read_image(str(path)).shape == (48, 64, 3)
+    said = capfd.readouterr().err
+    assert said.startswith(f'{path}: Corrupt JPEG data: 20 extraneous bytes')
+    os.write(2, b'heard')
+    assert capfd.readouterr().err == 'heard'
+
+
 @pytest.mark.parametrize('bits', [10, 12, 14])
 @pytest.mark.parametrize('ending', ['png', 'tif'])
 def test_sixteen_bits_hardly_used_are_no_black_picture(tmp_path, ending, bits):
