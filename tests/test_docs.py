@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,15 @@ REGISTRIES = [
     for value in vars(registry).values()
     if isinstance(value, registry.Registry) and value.scope == 'bimm_mm'
 ]
+# What the libraries say, not this code.
+FOREIGN = {
+    "No module named 'pkg_resources'",
+    'ImportError: libGL.so.1: cannot open shared object file',
+    "No module named 'mmcv._ext'",
+    'MMCV==2.2.0 is used but incompatible',
+    "No module named 'mmaction.models.localizers.drn'",
+    'bimm_mm.… is not in the … registry',
+}
 DOWNSTREAM = (ROOT / 'docs' / 'downstream.md').read_text(encoding='utf-8')
 
 
@@ -90,3 +101,29 @@ def test_commands_name_the_last_checkpoint():
         assert folder == Path(config).stem
         key = 'max_epochs' if unit == 'epoch' else 'max_iters'
         assert int(last) == cfg.train_cfg[key], config
+
+
+def _templates(path: Path) -> Iterator[str]:
+    """Texts of a file, with an ellipsis where an f-string has a value."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield ''.join(
+                part.value if isinstance(part, ast.Constant) else '…'
+                for part in node.values
+            )
+
+
+def test_messages_in_the_faq_are_those_of_the_code():
+    text = (ROOT / 'docs' / 'faq.md').read_text(encoding='utf-8')
+    quoted = re.findall(r'^### `(.*)`$', text, re.MULTILINE)
+    assert len(quoted) >= 25
+    said = [
+        template
+        for path in (ROOT / 'bimm_mm').rglob('*.py')
+        for template in _templates(path)
+    ]
+    for message in set(quoted) - FOREIGN:
+        pattern = '.*'.join(map(re.escape, message.split('…')))
+        assert any(re.search(pattern, template) for template in said), message

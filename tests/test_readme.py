@@ -18,6 +18,13 @@ from bimm_mm.structures import ClipBatch
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+USE = (ROOT / 'docs' / 'use.md').read_text(encoding='utf-8')
+PACKAGES = {
+    'mmaction2': 'mmaction',
+    'mmpretrain': 'mmpretrain',
+    'mmdetection': 'mmdet',
+    'mmsegmentation': 'mmseg',
+}
 
 
 @pytest.fixture
@@ -85,14 +92,15 @@ def test_notebook_snippet_reads_the_checkpoint(tiny_checkpoint):
         torch.testing.assert_close(value, saved[name])
 
 
-@pytest.mark.parametrize('library', ['mmaction2', 'mmdetection'])
+@pytest.mark.parametrize('library', PACKAGES)
 def test_config_snippets_build_in_their_library(library, tmp_path):
     """At full size, on the meta device: no memory and no checkpoint."""
-    (code,) = [block for block in BLOCKS if block.startswith(f'# {library}')]
+    (code,) = re.findall(rf'```python\n(# {library}.*?)```', USE, re.DOTALL)
+    assert all(b == code for b in BLOCKS if b.startswith(f'# {library}'))
     path = tmp_path / 'mine.py'
     path.write_text(code)
     cfg = Config.fromfile(path)
-    package = {'mmaction2': 'mmaction', 'mmdetection': 'mmdet'}[library]
+    package = PACKAGES[library]
     importlib.import_module(f'{package}.models')
     models = importlib.import_module(f'{package}.registry').MODELS
     init_default_scope(package)

@@ -1,0 +1,230 @@
+"""Pages of the site that are made from the code: methods, configs and API.
+
+MkDocs calls the three functions at the end. Nothing of the package is imported
+but mmengine's reader of configs, so that a build takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from mmengine.config import Config
+
+import bimm_mm.apis
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / 'docs'
+# Documents outside docs/ that are pages of the site as well.
+PAGES = {
+    f'methods/{folder}.md': ROOT / 'configs' / folder / 'README.md'
+    for folder in ('bimm', 'mam2', 'baselines', 'ablations', 'downstream')
+} | {'mini_study.md': ROOT / 'projects' / 'mini_study' / 'README.md'}
+SITE = {source: page for page, source in PAGES.items()}
+# Another page for what is linked but is none itself.
+SITE |= {
+    ROOT / 'README.md': 'index.md',
+    ROOT / 'configs' / 'README.md': 'methods/index.md',
+} | {source.parent: page for page, source in PAGES.items()}
+# Base classes, of which a subclass needs to see the methods.
+TO_EXTEND = {'Target', 'Decoder', 'Masking', 'Detector'}
+API = {
+    'models': 'models',
+    'targets': 'targets',
+    'datasets': 'datasets',
+    'engine': 'engine',
+    'contours': 'contours/detectors',
+}
+CLASS = re.compile(
+    r'^@[A-Z_]+\.register_module\([^)]*\)\nclass (\w+)|'
+    rf'^class ({"|".join(TO_EXTEND)})\(',
+    re.MULTILINE,
+)
+
+
+def methods_page() -> str:
+    """What each method hides and predicts, read from one of its configs."""
+    parts = [
+        '# Methods',
+        'Every method is the same code with other areas. One config of each:',
+    ]
+    for folder in ('bimm', 'mam2', 'baselines'):
+        meta = _metafile(folder)
+        for collection in meta['Collections']:
+            name = collection['Name']
+            config = next(
+                model['Config']
+                for model in meta['Models']
+                if model['In Collection'] == name
+                and '/pretrain_' in model['Config']
+            )
+            paper = collection.get('Paper', {}).get('URL')
+            parts += [f'## {name}', _summary(config, paper)]
+    text = (ROOT / 'configs' / 'README.md').read_text(encoding='utf-8')
+    rules = text.partition('\n\nThe files are')[2]
+    return '\n\n'.join([*parts, '## The configs', 'The files are' + rules])
+
+
+def configs_table(folder: str) -> str:
+    """All configs of a folder, from its metafile."""
+    rows = [
+        [
+            f'`{Path(model["Config"]).relative_to("configs")}`',
+            model['Metadata']['Architecture'],
+            model['Metadata']['Training Data'],
+        ]
+        for model in _metafile(folder)['Models']
+    ]
+    head = ['config', 'encoder', 'data']
+    return f'\n\n## All configs\n\n{_table(head, rows)}\n'
+
+
+def api_page(name: str) -> str:
+    """The classes of a folder that a config can name."""
+    blocks = [f'# {name.capitalize()}', "In a config: `type='bimm_mm.NAME'`."]
+    for path in sorted((ROOT / 'bimm_mm' / API[name]).rglob('*.py')):
+        module = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+        for match in CLASS.finditer(path.read_text(encoding='utf-8')):
+            kind = match.group(1) or match.group(2)
+            block = f'::: {module}.{kind}'
+            if kind in TO_EXTEND:
+                block += '\n    options: {members: null, filters: ["!^__"]}'
+            blocks.append(block)
+    return '\n\n'.join(blocks)
+
+
+def public_page() -> str:
+    """What ``import bimm_mm`` offers."""
+    blocks = [
+        '# Python API',
+        'Everything here is imported when it is first used.',
+    ]
+    for name, module in sorted(bimm_mm.apis._WHERE.items()):
+        blocks.append(f'::: bimm_mm.apis.{module}.{name}')
+    return '\n\n'.join(blocks)
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as text: its words, and its code in fences."""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    parts = [
+        ''.join(cell['source'])
+        if cell['cell_type'] == 'markdown'
+        else f'```python\n{"".join(cell["source"])}\n```'
+        for cell in cells
+    ]
+    return (
+        '\n\n'.join(parts)
+        + f'\n\n*This page is `docs/notebooks/{path.name}`.*'
+    )
+
+
+def _metafile(folder: str) -> dict:
+    path = ROOT / 'configs' / folder / 'metafile.yml'
+    return yaml.safe_load(path.read_text(encoding='utf-8'))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
+
+
+def _summary(config: str, paper: str | None) -> str:
+    """A config's schedule, and a row for every area of its branches."""
+    cfg = Config.fromfile(ROOT / config)
+    branches = {
+        name: cfg.model[name]
+        for name in ('ventral', 'dorsal')
+        if name in cfg.model
+    } or {'': cfg.model}
+    rows = []
+    for name, branch in branches.items():
+        for area in branch.areas:
+            rows.append(
+                [
+                    f'{name} {area.name}'.strip(),
+                    area.after_block,
+                    _call(area.target, brief=True),
+                    _call(area.decoder, brief=True),
+                    _call(branch.masking),
+                ]
+            )
+    link = f' ([paper]({paper}))' if paper else ''
+    return (
+        f'`{config}`: {cfg.train_cfg.max_epochs} epochs, total batch '
+        f'{cfg.total_batch_size}{link}.\n\n'
+        + _table(['area', 'after block', 'predicts', 'by', 'hidden'], rows)
+    )
+
+
+def _call(part: dict, *, brief: bool = False) -> str:
+    """Class of a part of a config, and unless brief its simple arguments."""
+    options = ', '.join(
+        f'{key}={value}'
+        for key, value in part.items()
+        if key != 'type' and isinstance(value, int | float | str)
+    )
+    name = part['type'].removeprefix('bimm_mm.')
+    return f'`{name}`' if brief or not options else f'`{name}({options})`'
+
+
+def _generated() -> Iterator[tuple[str, str]]:
+    for uri, source in PAGES.items():
+        text = source.read_text(encoding='utf-8')
+        if uri.startswith('methods/'):
+            text += configs_table(Path(uri).stem)
+        yield uri, text
+    yield 'methods/index.md', methods_page()
+    yield 'api/index.md', public_page()
+    for name in API:
+        yield f'api/{name}.md', api_page(name)
+    for path in sorted((DOCS / 'notebooks').glob('*.ipynb')):
+        yield f'notebooks/{path.stem}.md', notebook_page(path)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made here."""
+    for uri, text in _generated():
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def on_page_markdown(
+    markdown: str, page: Page, config: MkDocsConfig, files: Files
+) -> str:
+    """Point links at pages of the site, or keep the words alone.
+
+    Documents name files relative to themselves, as a code host shows them.
+    """
+    uri = page.file.src_uri
+    source = {'methods/index.md': ROOT / 'configs' / 'README.md'} | PAGES
+    folder = source.get(uri, DOCS / uri).parent
+
+    def link(match: re.Match[str]) -> str:
+        words, target, anchor = match.groups()
+        path = Path(os.path.normpath(folder / target))
+        there = SITE.get(path)
+        if there is None and path.is_relative_to(DOCS):
+            there = path.relative_to(DOCS).as_posix()
+            there = re.sub(r'\.ipynb$', '.md', there)
+        if there is None:
+            return words
+        there = os.path.relpath(there, os.path.dirname(uri) or '.')
+        return f'[{words}]({there}{anchor})'
+
+    pattern = r'\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*|)\)'
+    return re.sub(pattern, link, markdown)
+
+
+def on_page_content(
+    html: str, page: Page, config: MkDocsConfig, files: Files
+) -> str:
+    """Take off the roles that docstrings have before names."""
+    return re.sub(r':(?:attr|class|data|func|meth|mod):(?=<code)', '', html)

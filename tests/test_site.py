@@ -1,0 +1,118 @@
+"""The documents are built as a site, without network, and read in Chromium."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which('chromium')
+PIN = re.search(
+    r'^mkdocstrings\[python\]==(\S+)$',
+    (ROOT / 'requirements' / 'tests.txt').read_text(),
+    re.MULTILINE,
+)[1]
+
+
+def _no_network(*args: object) -> None:
+    raise AssertionError('building the site asks the network')
+
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory) -> Path:
+    if version('mkdocstrings') != PIN:
+        pytest.skip(f'needs mkdocstrings {PIN}: run tools/setup_env.sh')
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    folder = tmp_path_factory.mktemp('site')
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        (ROOT / 'mkdocs.yml').open('rb') as file,
+    ):
+        patch.setattr(socket.socket, 'connect', _no_network)
+        config = load_config(file, strict=True, site_dir=str(folder))
+        config.plugins.on_startup(command='build', dirty=False)
+        build(config)  # Aborts at the first warning's end.
+    return folder
+
+
+def _text(page: Path) -> str:
+    return re.sub(r'<[^>]+>', '', page.read_text(encoding='utf-8'))
+
+
+def test_the_api_has_every_class_that_a_config_can_name(site):
+    from bimm_mm import registry
+
+    shown = ''.join(_text(page) for page in (site / 'api').glob('*.html'))
+    registries = [
+        value
+        for value in vars(registry).values()
+        if isinstance(value, registry.Registry) and value.scope == 'bimm_mm'
+    ]
+    for kinds in registries:
+        kinds.import_from_location()
+        for kind in kinds.module_dict.values():
+            if kind.__module__.startswith('bimm_mm'):
+                assert kind.__name__ in shown, kind
+
+
+def test_the_methods_are_those_of_the_configs(site):
+    text = _text(site / 'methods' / 'index.html').split()
+    row = 'dorsal MT 12 MotionTarget TransformerDecoder TubeMasking(ratio=0.9)'
+    assert row in ' '.join(text)
+    ablations = _text(site / 'methods' / 'ablations.html')
+    for path in (ROOT / 'configs' / 'ablations').glob('*.py'):
+        assert f'ablations/{path.name}' in ablations
+
+
+@pytest.fixture(scope='session')
+def browser():
+    if CHROMIUM is None:
+        pytest.skip('needs Chromium')
+    playwright = pytest.importorskip('playwright.sync_api')
+    with playwright.sync_playwright() as tool:
+        opened = tool.chromium.launch(
+            executable_path=CHROMIUM, args=['--no-sandbox']
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def address(site) -> Iterator[str]:
+    handler = partial(QuietHandler, directory=str(site))
+    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/'
+    server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_pages_fit_the_screen_and_ask_nobody(site, browser, address):
+    page = browser.new_page()
+    asked, errors = [], []
+    page.on('request', lambda request: asked.append(request.url))
+    page.on('pageerror', lambda error: errors.append(str(error)))
+    width = 'document.documentElement.scrollWidth'
+    for path in sorted(site.rglob('*.html')):
+        page.set_viewport_size({'width': 1280, 'height': 900})
+        page.goto(address + path.relative_to(site).as_posix())
+        assert page.evaluate(width) <= 1280, path.name
+        page.set_viewport_size({'width': 390, 'height': 900})
+        page.wait_for_function(f'{width} <= 390', timeout=3000)
+    assert not [url for url in asked if not url.startswith(address)]
+    assert not errors
