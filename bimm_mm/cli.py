@@ -68,6 +68,67 @@ def verb(
     return register
 
 
+@verb(data, 'scan')
+def scan_videos(
+    folder: Annotated[Path, typer.Argument(help='Folder of your videos.')],
+    out: Out,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help='A CSV file: path,class[,group][,split].'),
+    ] = None,
+    classes: Annotated[
+        bool, typer.Option(help='Whether folders are classes.')
+    ] = True,
+    preset: Annotated[
+        str | None,
+        typer.Option(help='Official lists of k400, ssv2, ucf101 or hmdb51.'),
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Folder of the preset's lists.")
+    ] = None,
+    groups: Annotated[
+        str,
+        typer.Option(
+            metavar='REGEX', help='What is equal in paths of one recording.'
+        ),
+    ] = 'auto',
+    val_share: Annotated[
+        float, typer.Option(help='Share of the videos to hold out.')
+    ] = 0.2,
+    short_side: Annotated[
+        int | None,
+        typer.Option(help='Copy the videos with that short side, in pixels.'),
+    ] = None,
+    frames: Annotated[int, typer.Option(help='Of a training clip.')] = 16,
+    jobs: Annotated[
+        int | None, typer.Option(help='Processes; one per core by default.')
+    ] = None,
+    seed: Annotated[int, typer.Option(help='Of the splits.')] = 0,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make lists, splits and a report of a folder of videos."""
+    from bimm_mm.apis.data_folder import print_data
+    from bimm_mm.apis.scan import scan
+
+    found = scan(
+        folder,
+        out,
+        labels=labels,
+        classes=classes,
+        preset=preset,
+        annotations=annotations,
+        groups=groups,
+        val_share=val_share,
+        short_side=short_side,
+        frames=frames,
+        jobs=jobs,
+        seed=seed,
+        dry_run=dry_run,
+    )
+    print_data(found, out, quiet=quiet)
+
+
 @verb(app)
 def doctor() -> None:
     """Say what works in this environment, and what to do about the rest."""

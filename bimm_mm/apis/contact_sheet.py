@@ -1,0 +1,63 @@
+"""One picture of many videos."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torchvision.utils import make_grid, save_image
+
+from bimm_mm.utils.files import atomic_path, show_any_name
+from bimm_mm.utils.video import UndecodableVideoError, VideoReader
+
+_WIDTH, _HEIGHT, _LINE = 160, 120, 16  # pixels of a tile, and of its words
+_COLUMNS, _ROWS = 6, 8
+
+
+def save_contact_sheet(videos: Sequence[tuple[Path, str]], path: Path) -> None:
+    """Show the middle frame of some videos, of every class as many.
+
+    Args:
+        videos: Files and the names of their classes.
+        path: Of the picture.
+    """
+    of_class = defaultdict(list)
+    for file, label in videos:
+        of_class[label].append(file)
+    each = max(1, min(_COLUMNS, _COLUMNS * _ROWS // len(of_class)))
+    if len(of_class) == 1:
+        each = _COLUMNS * _ROWS
+    shown = [
+        (files[i], label)
+        for label, files in sorted(of_class.items())
+        for i in np.unique(np.linspace(0, len(files) - 1, each, dtype=int))
+    ][: _COLUMNS * _ROWS]
+    tiles = torch.stack([_tile(file, label) for file, label in shown])
+    with atomic_path(path) as draft:
+        grid = make_grid(tiles, nrow=_COLUMNS, padding=4, pad_value=1.0)
+        save_image(grid, draft)
+
+
+def _tile(file: Path, label: str) -> torch.Tensor:
+    """(3, H, W) in [0, 1]: the frame, whole, above its class."""
+    tile = np.full((_HEIGHT + _LINE, _WIDTH, 3), 255, np.uint8)
+    try:
+        with VideoReader(str(file)) as reader:
+            (frame,) = reader.get_batch([len(reader) // 2])
+    except UndecodableVideoError:  # it was read before: since removed
+        frame = np.full((_HEIGHT, _WIDTH, 3), 128, np.uint8)
+    scale = min(_HEIGHT / frame.shape[0], _WIDTH / frame.shape[1])
+    height, width = (max(1, int(n * scale)) for n in frame.shape[:2])
+    top, left = (_HEIGHT - height) // 2, (_WIDTH - width) // 2
+    tile[top : top + height, left : left + width] = cv2.resize(
+        frame, (width, height), interpolation=cv2.INTER_AREA
+    )
+    text = show_any_name(label or file.stem)
+    cv2.putText(
+        tile, text, (2, _HEIGHT + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0)
+    )
+    return torch.from_numpy(tile).movedim(2, 0) / 255

@@ -1,0 +1,202 @@
+"""What is in many videos, and smaller copies of them, in parallel.
+
+Worker processes of PyTorch's loader do it: they end with their parent, and if
+a file kills one, :mod:`bimm_mm.utils.reading` knows which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from bimm_mm.utils.files import atomic_path, sha256_of_file
+from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
+from bimm_mm.utils.video import UndecodableVideoError, VideoReader
+
+Facts = dict[str, Any]
+KEY_FRAMES = 16  # frames between two at which decoding can start
+_SECONDS = 60.0  # that looking at a file may take
+_COPY_SECONDS = 3600.0  # that copying one may
+_FPS = 25  # of copies of files that do not say
+# By preference. mpeg4 has no index that allows to start anywhere.
+_ENCODERS = {
+    'libx264': {'crf': '18', 'preset': 'veryfast', 'bf': '0'},
+    'libopenh264': {},
+    'mpeg4': {'qscale': '3', 'bf': '0'},
+}
+
+
+class Task(NamedTuple):
+    """A video to look at, and perhaps to copy."""
+
+    source: str
+    copy: str = ''  # path of the copy, if there is to be one
+    side: int = 0  # short side of the copy
+
+
+def examine_all(
+    tasks: Sequence[Task], *, jobs: int, fatal: Path | None
+) -> Iterator[tuple[Task, Facts]]:
+    """Look at videos in parallel.
+
+    Args:
+        tasks: What to do.
+        jobs: Processes.
+        fatal: Text file of files at which a process died; they are not read
+            again, and new ones are added. None: a death ends the work.
+
+    Yields:
+        Tasks as they are done, and what :func:`examine` returns.
+
+    Raises:
+        OSError: If a copy cannot be written.
+        WorkerDiedError: If a process dies, but not because of a file.
+    """
+    left = dict.fromkeys(tasks)
+    while left:
+        listed = _size(fatal)
+        try:
+            with worker_deaths_named(fatal):
+                for task, facts in _loader(list(left), jobs):
+                    if 'errno' in facts:
+                        raise OSError(*facts['errno'])
+                    del left[task]
+                    yield task, facts
+        except WorkerDiedError:
+            if _size(fatal) == listed:
+                raise
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path and path.exists() else 0
+
+
+class _Tasks(Dataset[tuple[Task, Facts]]):
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: int) -> tuple[Task, Facts]:
+        try:
+            return self.tasks[index], examine(self.tasks[index])
+        except OSError as error:  # PyTorch would add a traceback to its text
+            facts = (error.errno, error.strerror, error.filename)
+            return self.tasks[index], {'errno': facts}
+
+
+def _loader(tasks: Sequence[Task], jobs: int) -> DataLoader:
+    return DataLoader(
+        _Tasks(tasks),
+        batch_size=None,
+        num_workers=min(jobs, len(tasks)),
+        collate_fn=tuple,  # as it is
+        worker_init_fn=_one_thread,
+        timeout=2 * (_COPY_SECONDS if tasks[0].copy else _SECONDS),
+        in_order=False,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)  # files are done side by side instead
+
+
+def examine(task: Task) -> Facts:
+    """Look at a video, and copy it if the task says so.
+
+    Returns:
+        ``frames``, ``fps`` (0: unknown), ``width`` and ``height`` of the
+        copy, or else of the file; ``sha256`` of the file, ``look`` of three
+        of its frames. Or the ``reason`` why the file cannot be used.
+
+    Raises:
+        OSError: If the copy cannot be written.
+    """
+    limit = _COPY_SECONDS if task.copy else _SECONDS
+    try:
+        with VideoReader(task.source, seconds=limit) as reader:
+            shown = len(reader)
+            three = sorted({0, shown // 2, shown - 1})
+            look, size = hashlib.sha256(), (0, 0)
+            for frame in reader.iterate(three):
+                look.update(frame.tobytes())
+                size = frame.shape[:2]
+            if task.copy:
+                size = _write_copy(reader, Path(task.copy), task.side, size)
+            fps, sha256 = reader.fps, sha256_of_file(task.source)
+    except UndecodableVideoError as error:
+        return {'reason': error.reason}
+    return {
+        'frames': shown,
+        'fps': round(fps, 3),
+        'height': size[0],
+        'width': size[1],
+        'sha256': sha256,
+        'look': look.hexdigest(),
+    }
+
+
+def _write_copy(
+    reader: VideoReader, path: Path, side: int, size: tuple[int, int]
+) -> tuple[int, int]:
+    """Write all frames, H x W made smaller, and count what was written.
+
+    Every frame keeps its number; a varying rate becomes the mean one.
+
+    Returns:
+        H and W of the copy.
+    """
+    scale, count = min(1, side / min(size)), len(reader)
+    # Encoders want even sides.
+    height, width = (max(2, 2 * round(n * scale / 2)) for n in size)
+    frames = (
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        for image in reader.iterate(range(count))
+    )
+    rate = Fraction(reader.fps or _FPS).limit_denominator(1001)
+    with atomic_path(path) as draft:
+        _encode(str(draft), frames, encoder(), rate=rate)
+        with VideoReader(str(draft)) as written:
+            if len(written) != count:
+                raise UndecodableVideoError(
+                    reader.path, f'of {count} frames {len(written)} are copied'
+                )
+    return height, width
+
+
+def _encode(
+    file: Any, frames: Iterable[np.ndarray], name: str, *, rate: Fraction
+) -> None:
+    options = {**_ENCODERS[name], 'g': str(KEY_FRAMES)}
+    with av.open(file, 'w', format='mp4') as container:
+        stream: Any = container.add_stream(name, rate=rate, options=options)
+        stream.codec_context.thread_count = 1
+        stream.pix_fmt = 'yuv420p'
+        for image in frames:
+            stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@lru_cache
+def encoder() -> str:
+    """The first of some encoders that works here; an OSError if none does."""
+    black = np.zeros((64, 64, 3), np.uint8)
+    for name in _ENCODERS:
+        with suppress(av.FFmpegError, ValueError):
+            _encode(io.BytesIO(), [black], name, rate=Fraction(_FPS))
+            return name
+    raise OSError(f'this PyAV has none of the encoders {[*_ENCODERS]}')

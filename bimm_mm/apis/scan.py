@@ -1,0 +1,408 @@
+"""Own videos, made ready for training: lists, splits, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from statistics import median
+from typing import Any, TextIO
+
+from bimm_mm.apis.clip_files import (
+    SPLITS,
+    Clip,
+    read_folders,
+    read_table,
+)
+from bimm_mm.apis.data_folder import write_data
+from bimm_mm.apis.examine import Task, examine_all
+from bimm_mm.apis.presets import PRESETS, read_preset
+from bimm_mm.apis.splits import find_groups, make_folds
+from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.files import remove_drafts
+from bimm_mm.utils.progress import track
+
+_EXAMINED = '.examined.jsonl'  # facts of files, by path, size and time
+_FATAL = 'fatal_files.txt'
+# The paper's 16 frames, 4 apart, at 25 frames per second.
+_SPAN = 2.56  # seconds
+_FPS = 25.0  # of files that do not say
+_NAMED = 3  # so many files or reasons are in a sentence
+
+
+def scan(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    classes: bool = True,
+    preset: str | None = None,
+    annotations: str | Path | None = None,
+    groups: str = 'auto',
+    val_share: float = 0.2,
+    short_side: int | None = None,
+    frames: int = 16,
+    jobs: int | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Make a folder of videos ready for training.
+
+    Every video is opened, and its first, middle and last frame are decoded.
+    Videos of one recording stay on one side of a split. When the same folder
+    is scanned into ``out`` again, after an interruption for instance, files
+    that did not change are not read again.
+
+    Args:
+        folder: Holds a folder per class, or videos without classes, or what
+            ``labels`` or a preset's lists name. Folders ``train``, ``val``
+            and ``test`` above the classes are splits.
+        out: Folder of what is written: ``train.txt`` and ``val.txt`` (lists
+            of mmaction2), ``folds/``, ``files.csv``, ``contact_sheet.png``
+            and, last, ``data.json``.
+        labels: A CSV file ``path,class[,group][,split]``.
+        classes: False: there are none, however deep videos lie.
+        preset: ``'k400'``, ``'ssv2'``, ``'ucf101'`` or ``'hmdb51'``: read the
+            official lists of that data set.
+        annotations: Folder of these lists; by default ``folder``.
+        groups: How recordings are told apart where no column does it, see
+            :func:`bimm_mm.apis.splits.find_groups`.
+        val_share: Share of the clips to hold out, in (0, 0.5].
+        short_side: Copy the videos into ``out`` with that short side in
+            pixels at most, and a key frame every 16 frames.
+        frames: Of a training clip, for which a frame interval is suggested.
+        jobs: Processes; by default one per core.
+        seed: Of the splits.
+        dry_run: Whether to write nothing, and make no copies.
+
+    Returns:
+        What ``data.json`` says.
+
+    Raises:
+        FileNotFoundError: If a folder, a list or a listed video is missing.
+        OSError: If ``out`` cannot be written.
+        ValueError: If an argument or a list is wrong, or no video is usable.
+    """
+    folder, out = Path(folder).expanduser(), Path(out).expanduser()
+    root = out / f'videos_{short_side}' if short_side else folder
+    _check_arguments(folder, out, root, preset, val_share, short_side)
+    if preset:
+        lists = Path(annotations or folder).expanduser()
+        found = read_preset(preset, folder, lists)
+    elif labels:
+        found = read_table(Path(labels).expanduser(), folder)
+    else:
+        found = read_folders(folder, classes=classes)
+    clips = found.clips
+    side = 0 if dry_run else short_side or 0
+    rule = _name_groups(clips, groups)
+    tasks = _tasks(clips, folder, root, side)
+    _look_at(tasks, None if dry_run else out, jobs or _cores())
+    given = {'train', 'val'} <= {clip.split for clip in _usable(clips)}
+    same = _same_frames(clips, leave_out=not given)
+    warnings = _left_out(clips, folder)
+    usable = _usable(clips)
+    found.notes.append(f'{len({c.group for c in usable})} recordings: {rule}.')
+    if given:
+        by_path = {clip.path: clip for clip in usable}
+        folds = [
+            [[by_path[p] for p in part if p in by_path] for part in fold]
+            for fold in found.folds
+        ]
+    else:
+        folds = _hold_out(usable, val_share, seed, found.notes, warnings)
+    interval, reason = _suggest_interval(usable, frames)
+    names = found.classes or sorted({clip.label for clip in usable} - {''})
+    warnings += _lacking_classes(usable, names) + _doubtful(same)
+    data = {
+        'root': str(root.resolve()),
+        'classes': names,
+        'num_classes': len(names),
+        'delimiter': '\t' if any(' ' in c.file for c in usable) else ' ',
+        'frame_interval': interval,
+        'short_side': short_side,
+        'counts': _count(clips, usable),
+        'broken': [
+            {'path': clip.path, 'reason': clip.reason}
+            for clip in clips
+            if clip.status == 'broken'
+        ],
+        'duplicates': [_describe_same(copies) for copies in same],
+        'notes': [*found.notes, reason],
+        'warnings': warnings,
+    }
+    if dry_run:
+        return {**data, 'splits': {}, 'folds': []}
+    return write_data(data, out, clips, folds, PRESETS.get(preset or ''))
+
+
+def _cores() -> int:
+    if hasattr(os, 'sched_getaffinity'):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_arguments(
+    folder: Path,
+    out: Path,
+    root: Path,
+    preset: str | None,
+    val_share: float,
+    short_side: int | None,
+) -> None:
+    if preset:
+        check_choice('preset', preset, PRESETS)
+    if not 0 < val_share <= 0.5:
+        raise ValueError(f'val_share={val_share} is not in (0, 0.5]')
+    if short_side is not None and short_side < 16:
+        raise ValueError(f'short_side={short_side} is less than one patch, 16')
+    above = folder.resolve()
+    if above in (out.resolve(), *out.resolve().parents):
+        raise ValueError(
+            f'{out} lies in {folder}, so that the next scan would find what '
+            'this one writes: choose a folder beside it'
+        )
+    if short_side and root.resolve() in (above, *above.parents):
+        raise ValueError(f'copies in {root} would replace the videos there')
+
+
+def _tasks(
+    clips: Sequence[Clip], folder: Path, root: Path, side: int
+) -> dict[Task, Clip]:
+    """What to do with those clips that a list can hold."""
+    tasks: dict[Task, Clip] = {}
+    taken: dict[str, str] = {}
+    for clip in clips:
+        name, _ = os.path.splitext(clip.path)
+        clip.file = f'{name}.mp4' if side else clip.path
+        if reason := _unlistable(clip.path):
+            clip.status, clip.reason = 'broken', reason
+        elif clip.file in taken:
+            clip.status = 'broken'
+            clip.reason = f'its copy is that of {taken[clip.file]}: rename it'
+        else:
+            taken[clip.file] = clip.path
+            copy = str(root / clip.file) if side else ''
+            tasks[Task(str(folder / clip.path), copy, side)] = clip
+    return tasks
+
+
+def _unlistable(path: str) -> str:
+    """Why a list cannot hold a path; '' if it can."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return 'its name is not UTF-8, which a list cannot hold: rename it'
+    if set(path) & set('\n\r\t') or path != path.strip():
+        return (
+            'its name has a tab, a line break or an outer blank, which a list '
+            'cannot hold: rename it'
+        )
+    return ''
+
+
+def _look_at(tasks: Mapping[Task, Clip], out: Path | None, jobs: int) -> None:
+    """Fill in what is in the files; keep it in ``out`` for the next time."""
+    with ExitStack() as stack:
+        known = {}
+        if out:
+            file = stack.enter_context(_open_notes(out / _EXAMINED))
+            known = _read_notes(out / _EXAMINED)
+        left = []
+        for task, clip in tasks.items():
+            clip.facts = known.get(_identity(task), {})
+            if not clip.facts or (task.copy and not os.path.exists(task.copy)):
+                left.append(task)
+        for folder in {os.path.dirname(task.copy) for task in left} - {''}:
+            remove_drafts(folder, '.mp4')
+        fatal = out / _FATAL if out else None
+        results = examine_all(left, jobs=jobs, fatal=fatal)
+        for task, facts in track(results, total=len(left), title='videos'):
+            clip = tasks[task]
+            if 'reason' in facts:
+                clip.status, clip.reason = 'broken', facts['reason']
+                continue
+            clip.facts = facts
+            if out:
+                file.write(json.dumps([*_identity(task), facts]) + '\n')
+                file.flush()
+
+
+def _open_notes(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, 'a', encoding='utf-8')
+    except OSError as error:
+        raise OSError(
+            f'{path.parent} cannot be written: {error.strerror}: choose '
+            'another folder'
+        ) from None
+
+
+def _identity(task: Task) -> tuple[str, int, int, int]:
+    """What changes whenever a file must be looked at again."""
+    with suppress(OSError):  # told when it is read
+        status = os.stat(task.source)
+        return task.source, status.st_size, status.st_mtime_ns, task.side
+    return task.source, 0, 0, task.side
+
+
+def _read_notes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    known = {}
+    for line in path.read_text(encoding='utf-8').splitlines():
+        with suppress(ValueError):  # a line that was cut off by a kill
+            *identity, facts = json.loads(line)
+            known[tuple(identity)] = facts
+    return known
+
+
+def _usable(clips: Sequence[Clip]) -> list[Clip]:
+    return [clip for clip in clips if clip.status == 'ok']
+
+
+def _same_frames(
+    clips: Sequence[Clip], *, leave_out: bool
+) -> list[list[Clip]]:
+    """Clips that are alike in their first, middle and last frame.
+
+    Of equal files all but the first are left out, if so asked.
+    """
+    alike, files = defaultdict(list), dict[str, str]()
+    for clip in _usable(clips):
+        alike[clip.facts['frames'], clip.facts['look']].append(clip)
+        first = files.setdefault(clip.facts['sha256'], clip.path)
+        if leave_out and first != clip.path:
+            clip.status, clip.reason = 'duplicate', f'the same file as {first}'
+    return [copies for copies in alike.values() if len(copies) > 1]
+
+
+def _describe_same(copies: Sequence[Clip]) -> dict[str, Any]:
+    one_file = len({clip.facts['sha256'] for clip in copies}) == 1
+    return {
+        'paths': [clip.path for clip in copies],
+        'same': 'file' if one_file else 'frames',
+        'classes': sorted({clip.label for clip in copies}),
+        'splits': sorted({clip.split for clip in copies} - {''}),
+    }
+
+
+def _doubtful(same: Sequence[Sequence[Clip]]) -> list[str]:
+    """Warnings of clips that are alike and should not be."""
+    told = []
+    for name, words in (
+        ('label', 'of two classes, one of which is wrong'),
+        ('split', 'in train and val, so that results will be too good'),
+    ):
+        bad = [
+            copies
+            for copies in same
+            if len({getattr(clip, name) for clip in copies} - {''}) > 1
+        ]
+        if bad:
+            named = [
+                ' = '.join(clip.path for clip in copies) for copies in bad
+            ]
+            told.append(f'Videos that are alike are {words}: {_some(named)}')
+    return told
+
+
+def _some(names: Sequence[str]) -> str:
+    return ', '.join(names[:_NAMED]) + ', ...' * (len(names) > _NAMED)
+
+
+def _left_out(clips: Sequence[Clip], folder: Path) -> list[str]:
+    """A warning of how many videos are left out, and why."""
+    paths = defaultdict(list)
+    for clip in clips:
+        if clip.status != 'ok':
+            kind = clip.status == 'duplicate'
+            paths['copy of another' if kind else clip.reason].append(clip.path)
+    reasons = sorted(paths, key=lambda reason: -len(paths[reason]))
+    text = _some([f'{len(paths[r])} ({paths[r][0]!r}): {r}' for r in reasons])
+    count = sum(map(len, paths.values()))
+    if count == len(clips):
+        raise ValueError(f'no video in {folder} can be used: {text}')
+    told = f'{count} of {len(clips)} videos are left out: {text}'
+    return [told] if count else []
+
+
+def _name_groups(clips: Sequence[Clip], rule: str) -> str:
+    """Name the recording of every clip; return how, in words."""
+    if any(clip.group for clip in clips):
+        return 'as the table says'
+    paths, labels = zip(*((c.path, c.label) for c in clips), strict=True)
+    names, words = find_groups(paths, labels, rule)
+    for clip, name in zip(clips, names, strict=True):
+        clip.group = name
+    return words
+
+
+def _hold_out(
+    clips: Sequence[Clip],
+    share: float,
+    seed: int,
+    notes: list[str],
+    warnings: list[str],
+) -> list[list[list[Clip]]]:
+    """Choose each clip's split; return train and val of all folds."""
+    numbers, told = make_folds(
+        [clip.label for clip in clips],
+        [clip.group for clip in clips],
+        share=share,
+        seed=seed,
+    )
+    warnings += told
+    folds = [
+        [
+            [c for c, n in zip(clips, numbers, strict=True) if n != fold],
+            [c for c, n in zip(clips, numbers, strict=True) if n == fold],
+        ]
+        for fold in range(numbers.max() + 1)
+    ]
+    for split, part in zip(('train', 'val'), folds[0], strict=True):
+        for clip in part:
+            clip.split = split
+    notes.append(
+        f'{len(folds)} folds; val is that of the first, '
+        f'{len(folds[0][1]) / len(clips):.0%} of the videos.'
+    )
+    return folds
+
+
+def _lacking_classes(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
+    """Warnings of classes of which a split has no video."""
+    there = {(clip.split, clip.label) for clip in clips}
+    return [
+        f'{split} has no video of {len(lacking)} classes: {_some(lacking)}'
+        for split in ('train', 'val')
+        if (lacking := [name for name in names if (split, name) not in there])
+    ]
+
+
+def _suggest_interval(clips: Sequence[Clip], frames: int) -> tuple[int, str]:
+    """Frames from one of a clip to the next, and the rule in words."""
+    length = int(median(clip.facts['frames'] for clip in clips))
+    fps = median(clip.facts['fps'] or _FPS for clip in clips)
+    interval = max(1, min(round(_SPAN * fps / frames), length // frames))
+    return interval, (
+        f'Frame interval {interval}: the largest for which {frames} frames '
+        f'last no longer than the median video ({length / fps:.1f} s) and '
+        f"than the paper's clips ({_SPAN} s)."
+    )
+
+
+def _count(clips: Sequence[Clip], usable: Sequence[Clip]) -> dict[str, Any]:
+    status = Counter(clip.status for clip in clips)
+    splits = Counter(clip.split for clip in usable)
+    return {
+        'files': len(clips),
+        'usable': len(usable),
+        'broken': status['broken'],
+        'duplicates': status['duplicate'],
+        'groups': len({clip.group for clip in usable}),
+        **{split: splits[split] for split in SPLITS if splits[split]},
+        'seconds': round(sum(clip.seconds for clip in usable), 1),
+    }
