@@ -171,6 +171,16 @@ class Preset(NamedTuple):
     list_name: str  # of part {0}, split {1}
     prefix: str = ''  # folder that the configs' lists leave out
 
+    def places(self) -> str:
+        """Where the paper's configs look, and what to set otherwise."""
+        videos = self.prefix.format('train') or 'videos'
+        return (
+            f"The paper's configs read lists in {self.home} and the training "
+            f'videos in {self.home}/{videos}; for other places set ann_file '
+            'and data_prefix.video of train_dataloader.dataset.dataset and '
+            'val_dataloader.dataset.'
+        )
+
 
 PRESETS = {
     'k400': Preset(

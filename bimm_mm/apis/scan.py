@@ -92,6 +92,7 @@ def scan(
     if preset:
         lists = Path(annotations or folder).expanduser()
         found = read_preset(preset, folder, lists)
+        found.notes.append(PRESETS[preset].places())
     elif labels:
         found = read_table(Path(labels).expanduser(), folder)
     else:
@@ -160,7 +161,9 @@ def _check_arguments(
     if short_side is not None and short_side < 16:
         raise ValueError(f'short_side={short_side} is less than one patch, 16')
     above = folder.resolve()
-    if above in (out.resolve(), *out.resolve().parents):
+    if above in (out.resolve(), *out.resolve().parents) and (
+        short_side or not preset  # whose lists name the videos
+    ):
         raise ValueError(
             f'{out} lies in {folder}, so that the next scan would find what '
             'this one writes: choose a folder beside it'
