@@ -23,15 +23,10 @@ from prepare_quickstart_data import prepare
 from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import (
-    init_model,
-    load_batch,
-    load_config,
-    read_progress,
-    reconstruct,
-    save_curves,
-    save_pictures,
-)
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.curves import read_progress, save_curves
+from bimm_mm.apis.inference import init_model, load_batch, reconstruct
+from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.engine import newest_checkpoint
 from bimm_mm.utils.files import write_json, write_text
 

@@ -8,18 +8,14 @@ import sys
 from pathlib import Path
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis import (
-    init_model,
-    load_batch,
-    load_clips,
-    load_config,
-    reconstruct,
-    save_curves,
-    save_pictures,
-)
+from bimm_mm.apis.clips import load_clips
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.curves import save_curves
+from bimm_mm.apis.inference import init_model, load_batch, reconstruct
 from bimm_mm.apis.launch import add_cfg_options
+from bimm_mm.apis.pictures import save_pictures
+from bimm_mm.structures import ClipBatch
 from bimm_mm.utils.files import write_any_name
-from bimm_mm.utils.video import UndecodableVideoError
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,7 +70,8 @@ def draw(args: argparse.Namespace) -> list[Path]:
         curves = [save_curves(args.curves, Path(args.out) / 'curves.png')]
     cfg = load_config(args.config, args.cfg_options)
     model = init_model(cfg, args.checkpoint, device=args.device)
-    titles = []
+    titles: list[str] = []
+    batch: dict | ClipBatch
     if args.videos:
         batch = load_clips(model, args.videos)
         titles = ['/'.join(Path(path).parts[-2:]) for path in args.videos]
@@ -93,7 +90,7 @@ def main() -> None:
     args = parse_args()
     try:
         paths = draw(args)
-    except (OSError, ValueError, UndecodableVideoError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f'visualize.py: error: {error}') from None
     print('\n'.join(map(str, paths)))
 

@@ -29,7 +29,7 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks.robustness import damaged
 from benchmarks.robustness.common import ROOT, run_tool
 from benchmarks.robustness.numbered import number
-from bimm_mm.apis import read_features
+from bimm_mm.apis.feature_file import read_features
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.video import UndecodableVideoError

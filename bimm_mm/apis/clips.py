@@ -1,55 +1,111 @@
-"""Any videos, as a pretraining model takes them, for pictures.
+"""Any videos and images, as models take them.
 
-Shapes: B videos, T frames, H x W pixels.
+Frames are chosen, resized and cropped as the validation of our downstream
+configs does it.
+
+Shapes: B clips, T frames, H x W pixels, h x w of a file; V views of a file, 1
+but for a video that an encoder of images sees, frame by frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import mmcv
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from bimm_mm.apis.source import INTERVAL, intervals
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import ClipBatch, Size
 from bimm_mm.targets.base import luma
 from bimm_mm.targets.contour import sobel_edges
-from bimm_mm.utils.video import VideoReader
+from bimm_mm.utils.image import read_image
+from bimm_mm.utils.media import is_image
+from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
-_INTERVAL = 4  # frames, where the config does not say
+if TYPE_CHECKING:
+    from bimm_mm.apis.encoder import Encoder
+
+# Of a video for an encoder of images, spread over its length.
+_VIEWS = 16
+# ImageNet's photos: the short side is 256 for a crop of 224.
+_MARGIN = 8 / 7
+
+
+def load_clip(x: Any, encoder: Encoder) -> Tensor:
+    """Read a video or an image as the encoder takes it.
+
+    A video's clip is from its middle, as in the validation of our configs:
+    frames ``encoder.frame_interval`` apart, the last one repeated if the video
+    is too short; the short side is resized, the long one cropped.
+
+    Args:
+        x: A path, a PIL image, or bytes as an array or tensor, R, G, B: an
+            image (h, w, 3) or the frames of a video (N, h, w, 3), which are
+            taken as they are if there are T of them.
+        encoder: From :func:`bimm_mm.load_encoder`.
+
+    Returns:
+        (1, 3, T, H, W), normalized, on the encoder's device. For an encoder
+        of images T is 1, and a video becomes 16 frames, evenly spread:
+        (16, 3, 1, H, W).
+
+    Raises:
+        ValueError: If the file cannot be read, or is an image and the encoder
+            takes videos.
+    """
+    size, interval = encoder.size, encoder.frame_interval
+    if not encoder.backbone.video:
+        size, interval = (_VIEWS, *size[1:]), None
+    media = Media(x)
+    if not media.photo:
+        clip = crop(media.read(size[0], interval), size)[None]
+    elif not encoder.backbone.video:
+        clip = crop_photo(media.read(1, None)[0], size)[None]
+    else:
+        raise ValueError(
+            f'{media.name} is an image, and the encoder takes videos of '
+            f"{size[0]} frames: load the encoder of images (branch='ventral' "
+            'of a joint model), or give the frames of a still video, '
+            f'np.stack([image] * {size[0]})'
+        )
+    if not encoder.backbone.video:
+        clip = clip[0].movedim(1, 0).unsqueeze(2)
+    return encoder.normalize(clip)
 
 
 @torch.no_grad()
-def load_clips(model: BasePretrainer, paths: Sequence[str]) -> ClipBatch:
-    """Read the middle of every video, in the model's size.
+def load_clips(model: BasePretrainer, items: Sequence[Any]) -> ClipBatch:
+    """Read the middle of every video, or images, in the model's size.
 
-    The short side is resized, the long one cropped in the middle. Contours
-    are Sobel's, computed on the device, whatever the model was trained with.
+    Contours are Sobel's, computed on the device, whatever the model was
+    trained with.
 
     Args:
-        model: From :func:`bimm_mm.apis.init_model`; its config says how many
-            frames lie between two of a clip.
-        paths: The files. Of a video that is too short, the last frame is
-            repeated.
+        model: From :func:`bimm_mm.apis.inference.init_model`; its config
+            says how many frames lie between two of a clip.
+        items: What :func:`load_clip` takes. Of a video that is too short, the
+            last frame is repeated.
 
     Returns:
         B clips on the model's device; of a model of images alone, T = 1.
 
     Raises:
-        UndecodableVideoError: If a file is missing or no sound video.
+        ValueError: If a file is missing or no sound video or image.
     """
     preprocessor: Any = model.data_preprocessor
     branch: Any = getattr(model, 'dorsal', model)
     size: Size = branch.backbone.size
-    interval = next(_intervals(model.cfg.get('train_dataloader')), _INTERVAL)
-    offsets = np.arange(size[0]) * interval
-    if preprocessor.following:
-        # Each frame and the one after it in turn.
-        offsets = np.stack([offsets, offsets + 1], 1).ravel()
-    clips = torch.stack([_read(path, offsets, size) for path in paths])
+    interval = next(intervals(model.cfg.get('train_dataloader')), INTERVAL)
+    frames = [
+        Media(x).read(size[0], interval, pairs=preprocessor.following)
+        for x in items
+    ]
+    clips = torch.stack([crop(each, size) for each in frames])
     if preprocessor.to_rgb:
         clips = clips.flip(1)  # it expects B, G, R
     # One crop each: (B, 1, 3, T, H, W).
@@ -58,32 +114,105 @@ def load_clips(model: BasePretrainer, paths: Sequence[str]) -> ClipBatch:
     return clips
 
 
-def _intervals(node: Any) -> Iterator[int]:
-    """``frame_interval`` of every SampleFrames of a config."""
-    if isinstance(node, Mapping):
-        if str(node.get('type')).endswith('SampleFrames'):
-            yield node.get('frame_interval', 1)
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from _intervals(item)
+class Media:
+    """A video or an image: a file, a PIL image, or bytes."""
+
+    def __init__(self, x: Any) -> None:
+        self.name, self.array = str(x), None
+        if isinstance(x, (str, Path)):
+            self.photo = is_image(x)
+            return
+        if hasattr(x, 'convert'):  # of PIL
+            from PIL import ImageOps
+
+            x = ImageOps.exif_transpose(x).convert('RGB')
+        x = np.asarray(x.cpu() if isinstance(x, Tensor) else x)
+        self.name = f'the array {x.shape} of {x.dtype}'
+        if x.dtype != np.uint8 or x.ndim not in (3, 4) or x.shape[-1] != 3:
+            raise ValueError(
+                f'{self.name} is neither an image (height, width, 3) nor a '
+                'video (frames, height, width, 3) of bytes, uint8, R, G, B; a '
+                'clip that is normalized goes through encoder(x)'
+            )
+        self.photo, self.array = x.ndim == 3, x
+
+    def read(
+        self, count: int, interval: int | None, *, pairs: bool = False
+    ) -> Sequence[np.ndarray] | np.ndarray:
+        """Frames (h, w, 3), R, G, B; with ``pairs`` each and the one after it.
+
+        Raises:
+            ValueError: If the file cannot be read, or is an image and more
+                than one frame is asked for.
+        """
+        if self.photo and count > 1:
+            raise ValueError(
+                f'{self.name} is an image, and the model takes videos of '
+                f'{count} frames: give a video'
+            )
+        try:
+            if self.photo and self.array is None:
+                return [read_image(self.name)[..., ::-1]]
+            if self.array is not None:
+                frames = self.array[None] if self.photo else self.array
+                if len(frames) == count and not pairs:
+                    return frames
+                return frames[_choose(len(frames), count, interval, pairs)]
+            with VideoReader(self.name) as reader:
+                numbers = _choose(len(reader), count, interval, pairs)
+                return reader.get_batch(numbers)
+        except UndecodableVideoError as error:
+            raise ValueError(str(error)) from None
 
 
-def _read(path: str, offsets: np.ndarray, size: Size) -> Tensor:
-    """A clip (3, T, H, W), uint8 RGB, from the middle of a video."""
-    with VideoReader(path) as reader:
-        start = max(0, (len(reader) - 1 - int(offsets[-1])) // 2)
-        indices = np.minimum(start + offsets, len(reader) - 1)
-        frames = torch.from_numpy(np.asarray(reader.get_batch(indices)))
+def _choose(
+    total: int, count: int, interval: int | None, pairs: bool
+) -> np.ndarray:
+    numbers = sample(total, count, interval)
+    if not pairs:
+        return numbers
+    return np.stack([numbers, np.minimum(numbers + 1, total - 1)], 1).ravel()
+
+
+def sample(total: int, count: int, interval: int | None) -> np.ndarray:
+    """Numbers of ``count`` frames of ``total``, as mmaction2's validation.
+
+    ``SampleFrames`` takes them from the middle, ``interval`` apart; without
+    an interval ``UniformSample`` spreads them over the video.
+    """
+    if interval is None:
+        part = (total - 1) / count
+        return np.round(part * np.arange(count)).astype(int) + int(part / 2)
+    offsets = np.arange(count) * interval
+    numbers = offsets + max(0, (total - 1 - int(offsets[-1])) // 2)
+    # Of a short video the last frame that was chosen is repeated.
+    return np.minimum(numbers, numbers[numbers < total][-1])
+
+
+def crop(frames: Sequence[np.ndarray] | np.ndarray, size: Size) -> Tensor:
+    """Frames (h, w, 3) -> uint8 (3, T, H, W), from the middle."""
     _, height, width = size
-    scale = max(height / frames.shape[1], width / frames.shape[2])
-    enlarged = [
-        max(s, round(n * scale))
-        for n, s in zip(frames.shape[1:3], (height, width), strict=True)
+    h, w = frames[0].shape[:2]
+    # mmaction2's Resize of the short side and its CenterCrop.
+    large = mmcv.rescale_size((w, h), max(height / h, width / w))
+    top, left = (large[1] - height) // 2, (large[0] - width) // 2
+    cut = [
+        mmcv.imresize(x, large)[top : top + height, left : left + width]
+        for x in frames
     ]
-    pictures = F.interpolate(
-        frames.movedim(3, 1).float(), enlarged, mode='bicubic', antialias=True
+    return torch.from_numpy(np.stack(cut)).permute(3, 0, 1, 2)
+
+
+def crop_photo(image: np.ndarray, size: Size) -> Tensor:
+    """An image (h, w, 3) -> uint8 (3, 1, H, W), as ImageNet's validation."""
+    _, height, width = size
+    h, w = image.shape[:2]
+    # mmpretrain's ResizeEdge of the short side and its CenterCrop.
+    edge = round(max(height, width) * _MARGIN)
+    large = (edge, int(edge * h / w)) if w < h else (int(edge * w / h), edge)
+    image = mmcv.imresize(
+        image, large, interpolation='bicubic', backend='pillow'
     )
-    top, left = (enlarged[0] - height) // 2, (enlarged[1] - width) // 2
-    crop = pictures[..., top : top + height, left : left + width]
-    return crop.round().clamp(0, 255).byte().movedim(0, 1)
+    top, left = round((large[1] - height) / 2), round((large[0] - width) / 2)
+    cut = image[top : top + height, left : left + width]
+    return torch.from_numpy(cut.copy()).permute(2, 0, 1).unsqueeze(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.launch import find_revision
+from bimm_mm.apis.source import Source, choose_branch, read_source
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.branch import (
     load_branch,
@@ -34,10 +34,8 @@ from bimm_mm.models.checkpoints.export import (
 )
 from bimm_mm.models.checkpoints.formats import FORMATS
 from bimm_mm.models.checkpoints.load import (
-    find_weights,
     load_converted,
     name_group,
-    read_content,
     subtree,
 )
 from bimm_mm.models.pretrainers.area import Area
@@ -78,7 +76,8 @@ def convert_checkpoint(
     trained on, the areas and what is lost.
 
     Args:
-        source: Checkpoint of this project, or one that its encoder can load.
+        source: Checkpoint or run folder of this project, or a checkpoint that
+            its encoder can load.
         out: File that ends with ``.pth`` or ``.safetensors``; for the forms
             of transformers, a folder for ``from_pretrained``.
         to: The form: ``'bimm'``, as the config's model has it, ``'mae'``,
@@ -101,15 +100,14 @@ def convert_checkpoint(
     _check_out(out, to)
     if to == OWN and drop_cls_token:
         raise ValueError('--drop-cls-token is for forms of other projects')
-    content = read_content(source)
-    state = find_weights(content, source=str(source))
-    meta = content.get('meta') or {} if isinstance(content, dict) else {}
-    cfg = _config(meta, config, source)
-    prefix, model = _choose_branch(cfg.get('model', {}), to, branch)
+    found = read_source(source)
+    source, state, meta = found.path, found.state, found.meta
+    cfg = _config(found, config)
+    prefix, model = _choose_branch(cfg.get('model'), to, branch)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     try:
         if to == OWN:
-            weights, notes = _whole(model, state, prefix, str(source))
+            weights, notes = _whole(model, state, prefix, source)
             text = Config(dict(cfg, model=model.to_dict())).pretty_text
             beside: dict[str, Any] = dict(meta=dict(meta, cfg=text))
         else:
@@ -117,7 +115,7 @@ def convert_checkpoint(
                 model,
                 state,
                 prefix,
-                str(source),
+                source,
                 to=to,
                 decoder=decoder,
                 drop_cls_token=drop_cls_token,
@@ -205,74 +203,28 @@ def _check_out(out: Path, to: str) -> None:
             )
 
 
-def _config(
-    meta: Mapping[str, Any], path: str | Path | None, source: str | Path
-) -> Config:
+def _config(found: Source, path: str | Path | None) -> Config:
     """The config given, or that of the checkpoint, which is not run."""
     if path is not None:
-        cfg = load_config(path)
-    else:
-        try:
-            cfg = Config(_parse_config(meta['cfg']))
-        except (
-            AttributeError,  # a statement that assigns nothing
-            KeyError,
-            TypeError,
-            ValueError,
-            SyntaxError,
-        ) as error:
-            raise ValueError(
-                f'{source} holds no config of this project: give it with '
-                '--config'
-            ) from error
-    return cfg
-
-
-def _parse_config(text: str) -> dict[str, Any]:
-    """Read assignments of literals and ``dict(...)``, as MMEngine writes."""
-    return {
-        statement.targets[0].id: _value(statement.value)  # type: ignore
-        for statement in ast.parse(text).body
-    }
-
-
-def _value(node: ast.AST) -> Any:
-    if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'dict':
-        return {str(k.arg): _value(k.value) for k in node.keywords}
-    if isinstance(node, ast.Dict):
-        keys = [ast.literal_eval(key) for key in node.keys if key]
-        return dict(zip(keys, map(_value, node.values), strict=True))
-    if isinstance(node, (ast.List, ast.Tuple)):
-        items = [_value(item) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
-    return ast.literal_eval(node)  # type: ignore[arg-type]
+        return load_config(path)
+    if found.cfg is None:
+        raise ValueError(
+            f'{found.path} holds no config of this project: give it with '
+            '--config'
+        )
+    return found.cfg
 
 
 def _choose_branch(model: Any, to: str, branch: str | None) -> tuple[str, Any]:
     """What precedes the keys of one branch, and its config."""
-    prefix = ''
-    if isinstance(model, Mapping) and 'ventral' in model:
-        if to == OWN and branch is None:
-            raise ValueError(
-                f'{OWN} holds one branch of the two: choose it by --branch'
-            )
-        video = to != OWN and FORMATS[to].video
-        name = branch or ('dorsal' if video else 'ventral')
-        prefix, model = f'{name}.', model.get(name)
-    elif branch is not None:
+    joint = isinstance(model, Mapping) and 'ventral' in model
+    if joint and to == OWN and branch is None:
         raise ValueError(
-            f'--branch {branch}: the model has one encoder, leave it out'
+            f'{OWN} holds one branch of the two: choose it by --branch'
         )
-    try:
-        kind = MODELS.get(str(model['backbone']['type']))
-    except (KeyError, TypeError):
-        kind = None
-    if kind is None or not issubclass(kind, BIMMVisionTransformer):
-        raise ValueError(
-            'the config has no bimm_mm.BIMMVisionTransformer in '
-            'model.backbone, model.ventral or model.dorsal'
-        )
-    return prefix, model
+    video = to != OWN and FORMATS[to].video
+    seen = 'dorsal' if video else 'ventral'
+    return choose_branch(model, branch, otherwise=seen)
 
 
 def _pixel_area(model: Any, encoder: BIMMVisionTransformer, to: str) -> Area:

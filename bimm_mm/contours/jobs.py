@@ -6,28 +6,12 @@ Both are read off the disk, so that a killed extraction goes on where it was.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from bimm_mm.utils.list_file import (
-    FOLDER_IMAGES,
-    ROWS,
-    describe_left_out,
-    files_below,
-    read_list,
-)
-
-# fmt: off
-IMAGES = FOLDER_IMAGES | {'.gif', '.tiff', '.webp'}
-VIDEOS = frozenset((
-    '.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
-    '.ogv', '.ts', '.webm', '.wmv',
-))
-# fmt: on
-# In a folder; others can be named in a list.
-_SEARCHED = FOLDER_IMAGES | VIDEOS
+from bimm_mm.utils.list_file import ROWS, read_list
+from bimm_mm.utils.media import check_folder, find_media, is_image
 
 
 @dataclass(frozen=True)
@@ -66,16 +50,11 @@ def find_jobs(
             there is no video and no image.
     """
     base = os.path.join(data_root, folder)
-    if not os.path.isdir(base):
-        raise FileNotFoundError(
-            f'{base} is no folder: give the folder of the videos or images'
-        )
-    paths = _listed(list_file, base) if list_file else _below(base)
-    if not paths:
-        raise ValueError(
-            f'{base} holds no video and no image: looked for files ending in '
-            f'{" ".join(sorted(_SEARCHED))}; name others in a --list'
-        )
+    if list_file:
+        check_folder(base)
+        paths = _listed(list_file, base)
+    else:
+        paths = find_media(base, others='name others in a --list')
     root = os.path.join(os.path.abspath(data_root), '')
     for path in paths:
         if not os.path.abspath(path).startswith(root):
@@ -86,29 +65,10 @@ def find_jobs(
     return list(_grouped(dict.fromkeys(paths), group))
 
 
-def is_image(path: str) -> bool:
-    """Whether a file is an image by its ending."""
-    return os.path.splitext(path)[1].lower() in IMAGES
-
-
 def _listed(list_file: str, base: str) -> list[str]:
     # As mmpretrain reads it: all before the last blank is the path.
     names = read_list(list_file, ROWS['CustomDataset'], {})
     return [os.path.normpath(os.path.join(base, name)) for name in names]
-
-
-def _below(base: str) -> list[str]:
-    files = files_below(base)
-    found = sorted(
-        os.path.normpath(path)
-        for path in files
-        # macOS leaves ._name.mp4 beside name.mp4.
-        if os.path.splitext(path)[1].lower() in _SEARCHED
-        and not os.path.basename(path).startswith('.')
-    )
-    if left := describe_left_out(files, found):
-        print(f'{left}; name others in a --list', file=sys.stderr)
-    return found
 
 
 def _grouped(paths: Iterable[str], group: int) -> Iterator[Job]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -37,27 +37,54 @@ def newest_checkpoint(
     folders = [Path(folder)]
     if out_dir is not None:
         folders.append(Path(out_dir) / Path(folder).name)
-    files = sorted(path for x in folders for path in x.glob('[!.]*.pth'))
-    written = []
-    for path in files:
-        with _passing_over(path):
-            content = read_checkpoint(path, mmap=True)
-            if 'optimizer' in content:
-                # An older run's may have more steps.
-                meta = content['meta']
-                written.append((meta['time'], meta['iter'], path))
-    for _, step, path in sorted(written, reverse=True):
-        with _passing_over(path):
-            read_checkpoint(path)
-            print_log(f'resuming from {path}, step {step}', 'current')
-            return str(path)
-    if files or any(Path(folder).glob('*/*.log')):
+    for step, path in whole_checkpoints(folders):
+        print_log(f'resuming from {path}, step {step}', 'current')
+        return str(path)
+    count = sum(len(_files(each)) for each in folders)
+    if count or any(Path(folder).glob('*/*.log')):
         _warn(
             f'{folder} has a run, but no whole checkpoint that it could go '
-            f'on from ({len(files)} .pth files, all damaged or weights '
+            f'on from ({count} .pth files, all damaged or weights '
             'alone): TRAINING STARTS ANEW'
         )
     return None
+
+
+def whole_checkpoints(
+    folders: Iterable[str | Path], *, weights_only: bool = False
+) -> Iterator[tuple[int, Path]]:
+    """Find the checkpoints of a run that are whole, the newest first.
+
+    Damaged files are said.
+
+    Args:
+        folders: Where to look.
+        weights_only: Whether those without optimizer state, from which a run
+            cannot go on, come as well, after all others.
+
+    Yields:
+        Their steps and paths.
+    """
+    written = []
+    for path in [path for folder in folders for path in _files(folder)]:
+        with _passing_over(path):
+            content = read_checkpoint(path, mmap=True)
+            resumable = 'optimizer' in content
+            if resumable or weights_only:
+                # An older run's may have more steps.
+                meta = content['meta']
+                written.append((resumable, meta['time'], meta['iter'], path))
+    for _, _, step, path in sorted(written, reverse=True):
+        whole = False
+        with _passing_over(path):
+            read_checkpoint(path)
+            whole = True
+        if whole:
+            yield step, path
+
+
+def _files(folder: str | Path) -> list[Path]:
+    return sorted(Path(folder).glob('[!.]*.pth'))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from bimm_mm.apis import load_config
+from bimm_mm.apis.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'

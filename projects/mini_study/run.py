@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from mmengine.config import DictAction
 from mmengine.utils import get_git_hash
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.engine import newest_checkpoint
 from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.utils.files import write_json

@@ -30,7 +30,8 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 from torch import Tensor
 
-from bimm_mm.apis import init_model, load_config
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.inference import init_model
 from bimm_mm.apis.page import (
     Page,
     Picture,

@@ -16,7 +16,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor
 
-from bimm_mm.apis import Features, extract_features
+from bimm_mm.apis.feature_file import Features
+from bimm_mm.apis.features import extract_features
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import PixelTarget
 from tests.toy_configs import shrink_model, shrink_sizes

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bimm_mm.apis import init_model, load_clips, load_config, reconstruct
-from bimm_mm.apis import save_pictures as save
-from bimm_mm.utils.video import UndecodableVideoError
+from bimm_mm.apis.clips import load_clips
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.inference import init_model, reconstruct
+from bimm_mm.apis.pictures import save_pictures as save
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SMALL = {'embed_dims': 24, 'depth': 6, 'num_heads': 2}
@@ -76,7 +77,7 @@ def test_what_is_no_video_is_named(tmp_path):
     model = _model('quickstart/pretrain_ventral.py')
     path = tmp_path / 'notes.mp4'
     path.write_text('text')
-    with pytest.raises(UndecodableVideoError, match=r'notes\.mp4'):
+    with pytest.raises(ValueError, match=r'notes\.mp4'):
         load_clips(model, [str(path)])
 
 

@@ -13,8 +13,8 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import load_file
 
-from bimm_mm.apis import init_model
 from bimm_mm.apis.convert import convert_checkpoint
+from bimm_mm.apis.inference import init_model
 from bimm_mm.registry import MODELS
 from tests.apis.convert_cases import branch, save, shapes, write
 from tests.official_forms import mae

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 import bimm_mm.compat  # noqa: F401  (repairs imports of transformers)
-from bimm_mm.apis import init_model
 from bimm_mm.apis.convert import convert_checkpoint
+from bimm_mm.apis.inference import init_model
 from bimm_mm.engine import StrictRunner
 from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.models.layers.transformer import position_table

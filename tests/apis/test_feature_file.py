@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bimm_mm.apis import (
+from bimm_mm.apis.feature_file import (
     Features,
     check_same_kind,
     read_features,

@@ -14,8 +14,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from bimm_mm.apis import extract_features, features
-from bimm_mm.apis.features import trivial_features
+from bimm_mm.apis import features
+from bimm_mm.apis.features import extract_features, trivial_features
 
 # Of the config and the clips in conftest.py.
 DEPTH = 12

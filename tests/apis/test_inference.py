@@ -9,13 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
-from bimm_mm.apis import (
-    init_model,
-    load_batch,
-    load_config,
-    reconstruct,
-    save_pictures,
-)
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.inference import init_model, load_batch, reconstruct
+from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.registry import DATASETS, TRANSFORMS
 from bimm_mm.structures import ClipBatch
 

@@ -12,15 +12,14 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bimm_mm.apis import (
-    Features,
-    check_same_kind,
+from bimm_mm.apis.feature_file import Features, check_same_kind
+from bimm_mm.apis.probe import (
+    CHOICES_OF_C,
     find_folds,
     probe_features,
     select_listed,
     summary,
 )
-from bimm_mm.apis.probe import CHOICES_OF_C
 
 METHODS = ['linear', 'knn']
 

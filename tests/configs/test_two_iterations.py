@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.datasets import InMemoryVideoDataset
 from bimm_mm.registry import MODELS
 

@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.datasets import SampleKey
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
 from tests import official_forms

@@ -15,7 +15,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

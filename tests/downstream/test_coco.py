@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
 from tests.toy_configs import transforms
 

@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import Tensor
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

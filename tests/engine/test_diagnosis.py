@@ -16,7 +16,7 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from bimm_mm.apis import read_scalars
+from bimm_mm.apis.curves import read_scalars
 from bimm_mm.engine.hooks import diagnosis
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.structures import ClipBatch

@@ -20,7 +20,7 @@ from mmengine.model import initialize
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from bimm_mm.apis import init_model
+from bimm_mm.apis.inference import init_model
 from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import MODELS
 

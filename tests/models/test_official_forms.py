@@ -19,8 +19,14 @@ from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+import bimm_mm
+from bimm_mm.models.backbones.vit import (
+    ARCHS,
+    Arch,
+    BIMMVisionTransformer,
+)
 from tests.official_forms import (
+    DEPTH,
     DIM,
     FORMS,
     HEADS,
@@ -60,10 +66,21 @@ def _picture(options: dict[str, Any]) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize('build', FORMS, ids=lambda f: f.__name__)
-def test_the_encoder_computes_what_theirs_does(build, tmp_path, log):
+def test_the_encoder_computes_what_theirs_does(
+    build, tmp_path, log, monkeypatch
+):
     torch.manual_seed(0)
     form = build()
-    ours = _load(_write(form.state, tmp_path, form.container), **form.options)
+    path = _write(form.state, tmp_path, form.container)
+    ours = _load(path, **form.options)
+    # Without a config, options follow from the shapes of known sizes.
+    monkeypatch.setitem(ARCHS, 'toy', Arch(DIM, DEPTH, HEADS))
+    inferred = ours
+    if 'num_frames' in form.options and 'learned_positions' in form.options:
+        with pytest.raises(ValueError, match='do not tell the size of its'):
+            bimm_mm.load_encoder(path)
+    else:
+        inferred = bimm_mm.load_encoder(path, device='cpu')
     x = _picture(form.options)
     theirs = encode(
         form.state,
@@ -81,6 +98,8 @@ def test_the_encoder_computes_what_theirs_does(build, tmp_path, log):
     theirs = layer_norm(form.state, f'{form.prefix}{form.norm}', theirs)
     assert theirs.abs().max() > 0.5
     torch.testing.assert_close(ours(x)[0], theirs, atol=1e-5, rtol=0)
+    if inferred is not ours:
+        torch.testing.assert_close(inferred(x), theirs, atol=1e-5, rtol=0)
     # Nothing is left out without a word.
     left = sum(not _is_encoder(key, form) for key in form.state)
     said = re.search(r'; (\d+) tensors of the file are left out', log[-1])

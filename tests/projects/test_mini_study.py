@@ -20,7 +20,7 @@ from filelock import FileLock
 from mmengine.registry import init_default_scope
 from scipy import stats
 
-from bimm_mm.apis import load_config
+from bimm_mm.apis.config import load_config
 from bimm_mm.registry import MODELS
 from projects.mini_study import folds, report, run
 from projects.mini_study.build_configs import (

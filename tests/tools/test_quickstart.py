@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from bimm_mm.apis import load_config
+from bimm_mm.apis.config import load_config
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bimm_mm.apis import init_model, load_config, read_scalars
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.curves import read_scalars
+from bimm_mm.apis.inference import init_model
 from bimm_mm.apis.launch import resume_command
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -237,16 +237,26 @@ class BIMMVisionTransformer(BaseModule):
         are those of ``out_type``; with ``single_output`` it is the only entry
         itself.
         """
-        if x.ndim == 4:
-            x = x.unsqueeze(2)
         # Blocks are counted from 0 outside and by how many have run inside.
         after_blocks = [index + 1 for index in self.out_indices]
+        outputs = self.read(x, after_blocks, self.out_type)
+        return outputs[0] if self.single_output else outputs
+
+    def read(
+        self, x: Tensor, after_blocks: Sequence[int], out_type: str
+    ) -> tuple[Tensor, ...]:
+        """Compute dense features after the chosen blocks, 1..depth.
+
+        Input and ``out_type`` are as in :meth:`forward`.
+        """
+        if x.ndim == 4:
+            x = x.unsqueeze(2)
         features = self._residuals(x, None, after_blocks)
         grid = self.grid(size_of(x))
-        outputs = tuple(
-            self._read(features[count], count, grid) for count in after_blocks
+        return tuple(
+            self._read(features[count], count, grid, out_type)
+            for count in after_blocks
         )
-        return outputs[0] if self.single_output else outputs
 
     def get_layer_depth(
         self, param_name: str, prefix: str = 'backbone.'
@@ -358,14 +368,16 @@ class BIMMVisionTransformer(BaseModule):
         windows = self._run(block, windows, mask)
         return window_unpartition(windows, grid, self.window_size)
 
-    def _read(self, x: Tensor, count: int, grid: Size) -> Tensor:
+    def _read(
+        self, x: Tensor, count: int, grid: Size, out_type: str
+    ) -> Tensor:
         """Turn the residual stream after ``count`` blocks into features."""
         if count < self.depth:
-            return _readout(x, grid, self.out_type)
+            return _readout(x, grid, out_type)
         # MAE and VideoMAE finetune with the norm after the mean.
-        if self.out_type == 'avg':
+        if out_type == 'avg':
             return self.norm(_readout(x, grid, 'avg'))
-        return _readout(self.norm(x), grid, self.out_type)
+        return _readout(self.norm(x), grid, out_type)
 
 
 @MODELS.register_module()

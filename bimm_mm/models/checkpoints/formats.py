@@ -102,7 +102,7 @@ PIXEL_NORM = {True: 'videomae', False: 'mae'}
 
 
 class Format(NamedTuple):
-    """A form that :func:`bimm_mm.apis.convert_checkpoint` writes.
+    """A form that :func:`bimm_mm.apis.convert.convert_checkpoint` writes.
 
     Those of videos have no class token, no bias of keys and none between
     encoder and decoder, as VideoMAE.

@@ -1,0 +1,287 @@
+"""Encoders by source or by name, and configs by name."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.encoder import MEAN, STD, Encoder
+from bimm_mm.apis.source import (
+    INTERVAL,
+    Source,
+    branches,
+    choose_branch,
+    intervals,
+    read_source,
+)
+from bimm_mm.models.backbones.vit import ARCHS, BIMMVisionTransformer
+from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.models.checkpoints.load import load_converted
+
+_KINDS = {'image': {}, 'video': dict(num_frames=16, tubelet_size=2)}
+_BRANCHES = {'image': 'ventral', 'video': 'dorsal'}
+# What peers train with, where a file says neither of the two.
+_SIDE, _FRAMES = 224, 16
+# Of a config's backbone: what training, or another task, has it for.
+_LEFT = ('type', 'init_cfg', 'out_indices', 'single_output', 'with_cp')
+
+
+def load_encoder(
+    source: str | Path,
+    *,
+    branch: str | None = None,
+    device: str | torch.device | None = None,
+) -> Encoder:
+    """Load a pretrained or finetuned encoder; every tensor of it is filled.
+
+    Size, branch, statistics of the pixels and frame interval are those of
+    the config that the source holds. For files of other projects they follow
+    from the shapes of the weights, and where these do not tell, they are
+    224 x 224 pixels, 16 frames 4 apart and ImageNet's statistics.
+
+    Args:
+        source: A run folder, whose newest whole checkpoint is taken; a
+            ``.pth`` or ``.safetensors`` file of this project or of a peer,
+            see docs/checkpoints.md; or a folder of transformers.
+        branch: ``'ventral'``, images, or ``'dorsal'``, videos, of a joint
+            model; None: dorsal.
+        device: None or ``'auto'``: the GPU if there is one.
+
+    Returns:
+        In evaluation mode.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If it holds no encoder of a known kind, or not all of it.
+    """
+    return _load(read_source(source), branch, device)
+
+
+def get_model(
+    name: str,
+    pretrained: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+) -> Encoder:
+    """Build an encoder by name, such as ``'bimm-base-video'``.
+
+    Args:
+        name: One of :func:`list_models`: of 224 x 224 pixels, and 16 frames.
+        pretrained: Where its weights come from, see :func:`load_encoder`; of
+            a joint model the branch that the name asks for. None: random.
+        device: None or ``'auto'``: the GPU if there is one.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        ValueError: If there is no such name, or the weights are of another
+            encoder.
+    """
+    if name not in list_models():
+        raise ValueError(
+            f'there is no model {name!r}{_near(name, list_models())}'
+        )
+    _, arch, kind = name.split('-')
+    if pretrained is None:
+        options: dict[str, Any] = dict(arch=arch, **_KINDS[kind])
+        return _place(Encoder(_backbone(options)), device)
+    found = read_source(pretrained)
+    wanted = _BRANCHES[kind]
+    joint = any(key.startswith(f'{wanted}.') for key in found.state)
+    encoder = _load(found, wanted if joint else None, device)
+    has = encoder.backbone
+    sizes = (has.embed_dims, has.depth, has.video)
+    if sizes != (*ARCHS[arch][:2], kind == 'video'):
+        raise ValueError(
+            f'{pretrained} holds no {name} but an encoder of '
+            f'{"videos" if has.video else "images"} with {has.depth} blocks '
+            f'of width {has.embed_dims}: load it with load_encoder'
+        )
+    return encoder
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """Names for :func:`get_model` that match, such as ``'*-video'``."""
+    names = [f'bimm-{arch}-{kind}' for arch in ARCHS for kind in _KINDS]
+    return fnmatch.filter(names, pattern)
+
+
+def get_config(name: str) -> Config:
+    """Read a released config by the name of its file, without ``.py``.
+
+    Args:
+        name: Such as ``'pretrain_joint_k400'``. The file is found in a clone
+            or in what the wheel brings.
+
+    Raises:
+        ValueError: If there is no such config; near names are listed.
+    """
+    home = Path(__file__).resolve().parents[1]
+    folders = (home.parent / 'configs', home / '.mim' / 'configs')
+    paths = {
+        path.stem: path
+        for folder in folders
+        for path in folder.rglob('*.py')
+        if '_base_' not in path.parts
+    }
+    if name not in paths:
+        raise ValueError(f'there is no config {name!r}{_near(name, paths)}')
+    return load_config(paths[name])
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, names, 5, 0.4) or sorted(names)
+    return f': did you mean {" or ".join(near[:5])}?'
+
+
+def _load(
+    found: Source, branch: str | None, device: str | torch.device | None
+) -> Encoder:
+    if found.cfg is None or not branches(found.cfg.get('model')):
+        return _place(_load_peer(found, branch), device)
+    model, preprocessor = found.cfg.model, found.cfg.get('data_preprocessor')
+    prefix, part = choose_branch(model, branch)
+    backbone = _backbone(part.backbone)
+    load_converted(
+        backbone,
+        found.state,
+        source=found.path,
+        prefix=f'{prefix}backbone.' if prefix else None,
+    )
+    pixels = model.get('data_preprocessor') or preprocessor or {}
+    encoder = Encoder(
+        backbone,
+        mean=pixels.get('mean') or MEAN,
+        std=pixels.get('std') or STD,
+        frame_interval=next(
+            intervals(found.cfg.get('train_dataloader')), INTERVAL
+        ),
+    )
+    return _place(encoder, device)
+
+
+def _backbone(options: Mapping[str, Any]) -> BIMMVisionTransformer:
+    """Build an encoder that gives one feature for each input."""
+    options = {k: v for k, v in options.items() if k not in _LEFT}
+    token = options.get('with_cls_token', True)
+    pooled = options.get('out_type') == 'avg' or not token
+    options['out_type'] = 'avg' if pooled else 'cls_token'
+    return BIMMVisionTransformer(**options, single_output=True)
+
+
+def _place(encoder: Encoder, device: str | torch.device | None) -> Encoder:
+    if device in (None, 'auto'):
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return encoder.to(device).eval()
+
+
+def _load_peer(found: Source, branch: str | None) -> Encoder:
+    """An encoder of another project, or weights that lost their config."""
+    prefix: str | None = f'{branch or "dorsal"}.backbone.'
+    if not any(key.startswith(str(prefix)) for key in found.state):
+        if branch is not None:
+            raise ValueError(
+                f'branch {branch!r}: {found.path} has one encoder, leave it '
+                'out'
+            )
+        prefix = None
+    try:
+        options = _infer(found, prefix)
+    except ValueError as error:
+        raise ValueError(f'{found.path}: {error}') from error
+    backbone = _backbone(options)
+    load_converted(backbone, found.state, source=found.path, prefix=prefix)
+    pixels = found.hints.get('pixels', {})
+    return Encoder(
+        backbone,
+        mean=[255 * x for x in pixels['image_mean']] if pixels else MEAN,
+        std=[255 * x for x in pixels['image_std']] if pixels else STD,
+    )
+
+
+def _infer(found: Source, prefix: str | None) -> dict[str, Any]:
+    """Options of an encoder from the shapes of its weights."""
+    kept = to_bimm(found.state, prefix=prefix, learned_positions=True)
+    state = kept.state_dict
+    try:
+        to_bimm(found.state, prefix=prefix)
+        learned = False
+    except ValueError:  # the table was trained
+        learned = True
+    weight = state['patch_embed.proj.weight']
+    video, side = weight.ndim == 5, weight.shape[-1]
+    tubelet = weight.shape[2] if video else 1
+    width = weight.shape[0]
+    depth = sum(key.endswith('.norm1.weight') for key in state)
+    steps, sides = _grid(
+        found.hints,
+        state.get('pos_embed'),
+        side=side,
+        tubelet=tubelet if video else 0,
+        learned=learned,
+    )
+    return dict(
+        arch=dict(
+            embed_dims=width,
+            depth=depth,
+            num_heads=_heads(found.hints, width, depth),
+            mlp_ratio=len(state['blocks.0.mlp.fc1.bias']) / width,
+        ),
+        img_size=sides * side,
+        patch_size=side,
+        num_frames=steps * tubelet,
+        tubelet_size=tubelet,
+        in_channels=weight.shape[1],
+        with_cls_token='cls_token' in state,
+        learned_positions=learned,
+        out_type='avg' if any('fc_norm.' in k for k in found.state) else None,
+    )
+
+
+def _heads(hints: Mapping[str, Any], width: int, depth: int) -> int:
+    """Heads of a known size: no weight has them in its shape."""
+    for arch in ARCHS.values():
+        if (arch.embed_dims, arch.depth) == (width, depth):
+            return arch.num_heads
+    if 'num_attention_heads' in hints:
+        return hints['num_attention_heads']
+    raise ValueError(
+        f'{depth} blocks of width {width} are of no known size, and weights '
+        'do not tell the number of heads: name it in a config, with the file '
+        'as init_cfg of a bimm_mm.BIMMVisionTransformer'
+    )
+
+
+def _grid(
+    hints: Mapping[str, Any],
+    positions: Tensor | None,
+    *,
+    side: int,
+    tubelet: int,
+    learned: bool,
+) -> tuple[int, int]:
+    """Tokens in time and along a side; ``tubelet`` is 0 for images."""
+    pixels = hints.get('image_size')
+    usual = (pixels if isinstance(pixels, int) else _SIDE) // side
+    steps = hints.get('num_frames', _FRAMES) // tubelet if tubelet else 1
+    count = steps * usual**2 if positions is None else positions.shape[1]
+    if not tubelet:
+        usual = math.isqrt(count)
+    elif count % usual**2 == 0:
+        steps = count // usual**2
+    # Computed positions fit any input.
+    if learned and steps * usual**2 != count:
+        raise ValueError(
+            f'its {count} positions do not tell the size of its input: name '
+            'it in a config, with the file as init_cfg of a '
+            'bimm_mm.BIMMVisionTransformer'
+        )
+    return steps, usual

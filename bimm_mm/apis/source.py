@@ -1,0 +1,200 @@
+"""A run folder or a file of weights: what it holds, and from which config.
+
+Nothing of a source is executed: configs are read as literals.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from torch import Tensor
+
+from bimm_mm.engine.resume import whole_checkpoints
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.checkpoints.load import find_weights, read_content
+from bimm_mm.registry import MODELS
+from bimm_mm.utils.choices import check_choice
+
+BRANCHES = ('ventral', 'dorsal')
+INTERVAL = 4  # frames, where the config does not say
+
+
+class Source(NamedTuple):
+    """Where weights come from."""
+
+    path: str  # the file of weights
+    state: dict[str, Tensor]
+    meta: Mapping[str, Any]  # MMEngine's: epoch, time, dataset_meta, ...
+    cfg: Config | None  # None: a file of another project
+    hints: Mapping[str, Any]  # config.json of transformers
+
+
+def read_source(source: str | Path) -> Source:
+    """Read weights and their config.
+
+    Args:
+        source: A run folder, whose newest whole checkpoint is taken; a
+            ``.pth`` or ``.safetensors`` file; or a folder that transformers'
+            ``save_pretrained`` wrote. The config is that of the checkpoint,
+            or ``config.py`` beside it.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If a folder holds no whole checkpoint, or a file is none.
+    """
+    path, hints = str(source), dict[str, Any]()
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if (folder / 'config.json').is_file():
+            hints = _read_hints(folder)
+        else:
+            path = _newest_file(folder)
+    content = read_content(path)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if path.endswith('.safetensors'):
+        meta = _safetensors_meta(path)
+    meta = meta if isinstance(meta, Mapping) else {}
+    state = find_weights(content, source=path)
+    return Source(path, state, meta, _config(meta, path), hints)
+
+
+def _newest_file(folder: Path) -> str:
+    for _, path in whole_checkpoints([folder], weights_only=True):
+        return str(path)
+    raise ValueError(
+        f'{folder} holds no whole checkpoint: give the folder of a run (with '
+        'epoch_N.pth files), a .pth or .safetensors file, or a folder that '
+        "transformers' save_pretrained wrote"
+    )
+
+
+def _read_hints(folder: Path) -> dict[str, Any]:
+    """What a folder of transformers says of its model and pixels."""
+    hints = json.loads((folder / 'config.json').read_text('utf-8'))
+    pixels = folder / 'preprocessor_config.json'
+    if pixels.is_file():
+        hints['pixels'] = json.loads(pixels.read_text('utf-8'))
+    return hints
+
+
+def _safetensors_meta(path: str) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(Path(path).expanduser(), 'pt') as file:
+        return file.metadata() or {}
+
+
+def _config(meta: Mapping[str, Any], path: str) -> Config | None:
+    """That of the checkpoint, or beside it; None if there is none."""
+    beside = Path(path).expanduser().parent / 'config.py'
+    texts = [meta.get('cfg'), meta.get('config')]
+    if beside.is_file():
+        texts.append(beside.read_text('utf-8'))
+    for text in texts:
+        try:
+            return Config(parse_config(text))
+        except (
+            AttributeError,  # a statement that assigns nothing
+            KeyError,
+            TypeError,
+            ValueError,
+            SyntaxError,
+        ):
+            continue
+    return None
+
+
+def parse_config(text: Any) -> dict[str, Any]:
+    """Read assignments of literals and ``dict(...)``, as MMEngine writes.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError, SyntaxError: If there
+            is anything else.
+    """
+    return {
+        statement.targets[0].id: _value(statement.value)  # type: ignore
+        for statement in ast.parse(text).body
+    }
+
+
+def _value(node: ast.AST) -> Any:
+    if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'dict':
+        return {str(k.arg): _value(k.value) for k in node.keywords}
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key]
+        return dict(zip(keys, map(_value, node.values), strict=True))
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_value(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    return ast.literal_eval(node)  # type: ignore[arg-type]
+
+
+def branches(model: Any) -> dict[str, Any]:
+    """The models with one of our encoders, by what precedes their keys."""
+    if not isinstance(model, Mapping):
+        return {}
+    parts = {f'{name}.': model[name] for name in BRANCHES if name in model}
+    return {
+        prefix: part
+        for prefix, part in (parts or {'': model}).items()
+        if _has_encoder(part)
+    }
+
+
+def _has_encoder(part: Any) -> bool:
+    try:
+        kind = MODELS.get(str(part['backbone']['type']))
+    except (KeyError, TypeError):
+        return False
+    return isinstance(kind, type) and issubclass(kind, BIMMVisionTransformer)
+
+
+def choose_branch(
+    model: Any, branch: str | None, *, otherwise: str = 'dorsal'
+) -> tuple[str, Any]:
+    """What precedes the keys of one branch, and its config.
+
+    Args:
+        model: Config of a model with one or two of our encoders.
+        branch: ``'ventral'`` or ``'dorsal'`` of a joint model; ``otherwise``
+            if None.
+        otherwise: That of a joint model which is meant by None.
+
+    Raises:
+        ValueError: If there is no such branch, or no encoder of ours.
+    """
+    check_choice('branch', branch, (None, *BRANCHES))
+    found = branches(model)
+    if '' in found and branch is not None:
+        raise ValueError(
+            f'branch {branch!r}: the model has one encoder, leave it out'
+        )
+    prefix = '' if '' in found else f'{branch or otherwise}.'
+    if prefix not in found:
+        raise ValueError(
+            'the config has no bimm_mm.BIMMVisionTransformer in '
+            'model.backbone, model.ventral or model.dorsal'
+        )
+    return prefix, found[prefix]
+
+
+def intervals(node: Any) -> Iterator[int | None]:
+    """Frames between two of a clip, of every such transform of a config.
+
+    None where frames are spread over the whole video.
+    """
+    if isinstance(node, Mapping):
+        kind = str(node.get('type'))
+        if kind.endswith('SampleFrames'):
+            yield node.get('frame_interval', 1)
+        if kind.endswith('UniformSample'):
+            yield None
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from intervals(item)

@@ -1,0 +1,331 @@
+"""Encoders of any source, and the features of files that they give."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from PIL import Image
+
+import bimm_mm
+from bimm_mm.models import BIMMVisionTransformer
+from tests.apis.conftest import DOWNSTREAM
+
+ARCH = dict(embed_dims=24, depth=2, num_heads=2)
+IMAGE = dict(type='bimm_mm.BIMMVisionTransformer', arch=ARCH, img_size=32)
+VIDEO = dict(IMAGE, num_frames=4, tubelet_size=2)
+
+
+def branch(backbone: dict) -> dict:
+    return dict(
+        type='bimm_mm.MaskedBranch',
+        backbone=backbone,
+        masking=dict(type='bimm_mm.RandomMasking', ratio=0.5),
+        areas=[
+            dict(
+                name='V4',
+                after_block=2,
+                decoder=dict(type='bimm_mm.LinearDecoder'),
+                target=dict(type='bimm_mm.PixelTarget'),
+            )
+        ],
+    )
+
+
+JOINT = dict(
+    type='bimm_mm.BIMM',
+    ventral=branch(IMAGE),
+    dorsal=branch(VIDEO),
+    share_blocks=0,
+)
+
+
+def write_checkpoint(
+    path: Path, cfg: dict | Config, **meta
+) -> torch.nn.Module:
+    """Of a model with random weights, as the runner writes it."""
+    torch.manual_seed(0)
+    model = MODELS.build(cfg['model'])
+    text = Config(dict(cfg.items())).pretty_text
+    meta = dict(cfg=text, iter=1, time='2', **meta)
+    content = dict(state_dict=model.state_dict(), meta=meta, optimizer={})
+    torch.save(content, path)
+    return model
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory) -> Path:
+    """The folder of a joint run: a whole checkpoint and a newer half."""
+    folder = tmp_path_factory.mktemp('run')
+    sampling = [dict(type='SampleFrames', clip_len=4, frame_interval=3)]
+    cfg = dict(
+        model=JOINT,
+        data_preprocessor=dict(
+            type='bimm_mm.ClipDataPreprocessor', std=[60.0, 60.0, 60.0]
+        ),
+        train_dataloader=dict(dataset=dict(pipeline=sampling)),
+    )
+    write_checkpoint(folder / 'epoch_1.pth', cfg)
+    content = (folder / 'epoch_1.pth').read_bytes()
+    (folder / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def encoder(run) -> bimm_mm.Encoder:
+    return bimm_mm.load_encoder(run, device='cpu')
+
+
+def clip_files(folder: Path) -> list[str]:
+    return sorted(map(str, folder.rglob('*.mp4')))
+
+
+def test_a_run_gives_the_branch_and_what_its_config_says(run, encoder):
+    state = torch.load(run / 'epoch_1.pth')['state_dict']
+    assert (encoder.size, encoder.frame_interval) == ((4, 32, 32), 3)
+    assert encoder.std.flatten().tolist() == [60.0] * 3
+    ventral = bimm_mm.load_encoder(run, branch='ventral', device='cpu')
+    assert ventral.size == (1, 32, 32)
+    for name, one in (('dorsal', encoder), ('ventral', ventral)):
+        assert not one.training
+        for key, value in one.state_dict().items():
+            assert value.equal(state[f'{name}.{key}'])
+
+
+def test_a_config_beside_serves_and_a_lost_one_is_inferred(
+    run, encoder, tmp_path, monkeypatch
+):
+    content = torch.load(run / 'epoch_1.pth')
+    text = content['meta'].pop('cfg')
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'2 blocks of width 24 .* heads'):
+        bimm_mm.load_encoder(tmp_path / 'a.pth')
+    monkeypatch.setitem(
+        bimm_mm.models.backbones.vit.ARCHS,
+        'toy',
+        bimm_mm.models.backbones.vit.Arch(24, 2, 2),
+    )
+    x = torch.rand(1, 3, 4, 32, 32)
+    loaded = bimm_mm.load_encoder(tmp_path / 'a.pth', device='cpu')
+    assert loaded.size == (16, 224, 224)  # which the weights do not tell
+    assert loaded(x).equal(encoder(x))
+    (tmp_path / 'config.py').write_text(text)
+    loaded = bimm_mm.load_encoder(tmp_path / 'a.pth', device='cpu')
+    assert loaded.size == (4, 32, 32)
+    (tmp_path / 'config.py').write_text('import os\nos.mkdir("x")')
+    assert bimm_mm.load_encoder(tmp_path / 'a.pth').size[0] == 16
+
+
+def test_a_folder_of_transformers(tmp_path):
+    from transformers import VideoMAEConfig, VideoMAEModel
+
+    torch.manual_seed(0)
+    config = VideoMAEConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        image_size=32,
+        num_frames=4,
+        use_mean_pooling=False,
+    )
+    theirs = VideoMAEModel(config).eval()
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / 'preprocessor_config.json').write_text(
+        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.2, 0.2, 0.2]}'
+    )
+    ours = bimm_mm.load_encoder(tmp_path, device='cpu')
+    assert ours.size == (4, 32, 32)
+    assert ours.mean.flatten().tolist() == [127.5] * 3
+    clip = np.random.default_rng(0).integers(256, size=(4, 32, 32, 3))
+    clip = clip.astype(np.uint8)
+    tokens = ours.embed(clip, level='token')
+    x = (torch.from_numpy(clip) / 255 - 0.5) / 0.2
+    with torch.no_grad():
+        expected = theirs(x.permute(0, 3, 1, 2)[None]).last_hidden_state[0]
+    torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=0)
+
+
+def test_features_are_those_of_the_backbone(encoder, folder):
+    files = clip_files(folder)[:3]
+    x = torch.cat([bimm_mm.load_clip(file, encoder) for file in files])
+    with torch.no_grad():
+        tokens = encoder.backbone.encode(x, None, [1, 2])
+        assert encoder(x).equal(tokens[2][:, 0])
+    for many in (encoder.embed(files), encoder.embed(files, batch_size=2)):
+        torch.testing.assert_close(many, tokens[2][:, 0])
+    torch.testing.assert_close(encoder.embed(Path(files[1])), many[1])
+    found = encoder.embed(files, level='token', blocks=[1, 2])
+    torch.testing.assert_close(found, torch.stack([tokens[1], tokens[2]]))
+    one = encoder.embed(files[0], blocks=[1])
+    torch.testing.assert_close(one, tokens[1][:1, 0])
+    assert not found.requires_grad
+    every = encoder.embed(folder)
+    assert every.shape == (5, 24)
+    torch.testing.assert_close(every[:3], many)
+    x.requires_grad_()
+    encoder(x).sum().backward()  # plain PyTorch
+    assert x.grad.abs().sum() > 0
+
+
+def test_pictures_of_every_kind_are_one_image(run, tmp_path):
+    encoder = bimm_mm.load_encoder(run, branch='ventral', device='cpu')
+    rgb = np.random.default_rng(0).integers(256, size=(50, 40, 3))
+    rgb = rgb.astype(np.uint8)
+    file = str(tmp_path / 'a.png')
+    cv2.imwrite(file, rgb[..., ::-1])
+    photo, tensor = Image.fromarray(rgb), torch.from_numpy(rgb)
+    rows = encoder.embed([file, photo, rgb, tensor])
+    assert rows.shape == (4, 24) and (rows == rows[0]).all()
+    video = np.random.default_rng(1).integers(256, size=(16, 32, 32, 3))
+    video = torch.from_numpy(video.astype(np.uint8))
+    x = encoder.normalize(video.permute(0, 3, 1, 2).unsqueeze(2))
+    with torch.no_grad():
+        expected = encoder(x).mean(0)
+    torch.testing.assert_close(encoder.embed(video), expected)
+
+
+def validation(name: str, **parts) -> Config:
+    """A downstream config whose validation is of these files."""
+    cfg = Config.fromfile(DOWNSTREAM / name)
+    cfg.val_dataloader.dataset.update(parts)
+    return cfg
+
+
+def inputs(cfg: Config, preprocessor: dict) -> torch.Tensor:
+    """What the library's own dataset and preprocessor give the model."""
+    init_default_scope(cfg.default_scope)
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    batch = pseudo_collate([dataset[i] for i in range(len(dataset))])
+    return MODELS.build(preprocessor)(batch)['inputs']
+
+
+@pytest.mark.parametrize(
+    'name', ['ucf101/finetune_ucf101.py', 'ssv2/finetune_ssv2.py']
+)
+def test_clips_are_those_of_the_validation(name, folder, tmp_path):
+    lines = (folder / 'list.txt').read_text().splitlines()[:2]
+    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    cfg = validation(
+        name,
+        ann_file=str(tmp_path / 'list.txt'),
+        data_prefix=dict(video=str(folder / 'videos')),
+        serialize_data=False,
+    )
+    expected = inputs(cfg, cfg.model.data_preprocessor).squeeze(1)
+    cfg.model.backbone.update(arch=ARCH, init_cfg=None)
+    cfg.model.cls_head.in_channels = 24
+    write_checkpoint(tmp_path / 'a.pth', cfg)
+    encoder = bimm_mm.load_encoder(tmp_path / 'a.pth', device='cpu')
+    for line, clip in zip(lines, expected, strict=True):
+        file = folder / 'videos' / line.split()[0]
+        assert bimm_mm.load_clip(file, encoder)[0].equal(clip)
+
+
+def test_photos_are_those_of_the_validation(data_root, tmp_path):
+    source = data_root / 'image_mini' / 'hymenoptera' / 'val'
+    files = sorted(source.rglob('*.jpg'))[:2]
+    for file in files:
+        (tmp_path / 'photos' / 'a').mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / 'photos' / 'a')
+    cfg = validation('imagenet/finetune_bimm_in1k.py')
+    cfg.val_dataloader.dataset = dict(
+        type='CustomDataset',
+        data_prefix=str(tmp_path / 'photos'),
+        pipeline=cfg.val_dataloader.dataset.pipeline,
+    )
+    preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor')
+    expected = inputs(cfg, preprocessor)
+    encoder = bimm_mm.Encoder(BIMMVisionTransformer(ARCH, single_output=True))
+    for file, image in zip(files, expected, strict=True):
+        x = bimm_mm.load_clip(file, encoder)
+        torch.testing.assert_close(x[0, :, 0], image)
+
+
+def test_broken_files_are_named_or_left_out_loudly(
+    encoder, folder, tmp_path, capsys
+):
+    shutil.copy(clip_files(folder)[0], tmp_path / 'c.mp4')
+    whole = Path(clip_files(folder)[1]).read_bytes()
+    (tmp_path / 'b.mp4').write_bytes(whole[: len(whole) // 9])
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'd.mp4').write_text('no video')
+    with pytest.raises(ValueError, match=r'a/d\.mp4 cannot be .*skip_bad'):
+        encoder.embed(tmp_path)
+    rows = encoder.embed(tmp_path, skip_bad=True)
+    assert rows.isnan().all(1).tolist() == [True, True, False]
+    assert rows[2].isfinite().all()
+    said = capsys.readouterr().err
+    assert f'LEFT OUT: {tmp_path}/b.mp4' in said
+    assert 'LEFT OUT: 2 of 3 files cannot be read' in said
+    with pytest.raises(ValueError, match='none of 1 files can be read'):
+        encoder.embed([tmp_path / 'b.mp4'], skip_bad=True)
+
+
+def test_inputs_that_do_not_serve_are_refused(encoder, tmp_path):
+    sound = tmp_path / 'a.wav'
+    sound.write_bytes(b'RIFF$\0\0\0WAVEfmt \20\0\0\0' + bytes(100))
+    photo = np.zeros((32, 32, 3), np.uint8)
+    (tmp_path / 'empty').mkdir()
+    for x, words in (
+        (sound, r'a\.wav cannot be decoded'),
+        (tmp_path / 'gone.mp4', r'gone\.mp4 cannot be decoded: No such file'),
+        (tmp_path / 'empty', 'holds no video and no image'),
+        ([], 'list is empty'),
+        (photo, r'takes videos of 4 frames: .*np\.stack'),
+        (photo / 255, 'neither an image .* goes through encoder'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            encoder.embed(x)
+    with pytest.raises(ValueError, match="level='frame' is unknown"):
+        encoder.embed(photo, level='frame')
+    encoder.embed(np.stack([photo] * 4))
+
+
+def test_sources_that_do_not_serve_are_refused(run, tmp_path):
+    from torchvision.models import resnet18
+
+    torch.save(resnet18().state_dict(), tmp_path / 'resnet.pth')
+    content = torch.load(run / 'epoch_1.pth')
+    content['state_dict'].pop('dorsal.backbone.norm.bias')
+    torch.save(content, tmp_path / 'part.pth')
+    (tmp_path / 'empty').mkdir()
+    for name, words in (
+        ('resnet.pth', r'resnet\.pth: no encoder of a known kind'),
+        ('part.pth', r'part\.pth .*1 of 29 tensors are missing'),
+        ('empty', 'empty holds no whole checkpoint'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            bimm_mm.load_encoder(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint at .*gone'):
+        bimm_mm.load_encoder(tmp_path / 'gone.pth')
+    with pytest.raises(ValueError, match="branch='left' is unknown"):
+        bimm_mm.load_encoder(run, branch='left')
+
+
+def test_models_by_name(run):
+    assert 'bimm-small-image' in bimm_mm.list_models()
+    videos = bimm_mm.list_models('*-video')
+    assert videos and all(name.endswith('-video') for name in videos)
+    model = bimm_mm.get_model('bimm-tiny-video', device='cpu')
+    assert (model.embed_dims, model.size) == (192, (16, 224, 224))
+    with pytest.raises(ValueError, match=r"'bimm-tny-video': did .*tiny-vid"):
+        bimm_mm.get_model('bimm-tny-video')
+    with pytest.raises(ValueError, match=r'images with 2 blocks of width 24'):
+        bimm_mm.get_model('bimm-base-image', pretrained=run)
+
+
+def test_configs_by_name():
+    cfg = bimm_mm.get_config('pretrain_joint_k400')
+    assert cfg.model.type == 'bimm_mm.BIMM'
+    with pytest.raises(ValueError, match=r'did you mean .*pretrain_joint_k4'):
+        bimm_mm.get_config('pretrain_join_k400')
+    with pytest.raises(ValueError, match='no config'):
+        bimm_mm.get_config('default_runtime')
