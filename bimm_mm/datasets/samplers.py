@@ -78,7 +78,8 @@ class MixedBatchSampler(Sampler):
     Every step of an epoch is of one part, and which one is drawn: the order
     of steps, and that of samples, follow from (seed, epoch), so that a
     resumed run loads what an uninterrupted one does, and all ranks load from
-    the same part at the same step.
+    the same part at the same step. Batches that are accumulated into one
+    update are of one part, too.
 
     Args:
         sampler: A :class:`bimm_mm.EpochSampler` of the dataset; MMEngine
@@ -122,21 +123,32 @@ class MixedBatchSampler(Sampler):
         self._samplers = [
             EpochSampler(part, sampler.shuffle, sampler.seed) for part in parts
         ]
-        self.steps = [
-            int(len(part) // files * share)
+        self.passes = passes
+        self.join(1)
+
+    def join(self, count: int) -> None:
+        """Let ``count`` batches in a row be of one part: those of an update.
+
+        Raises:
+            ValueError: If a part gives not even one update.
+        """
+        self.joined = count
+        self.updates = [
+            int(len(part) // (files * count) * share)
             for part, files, share in zip(
-                self._samplers, self.files, passes, strict=True
+                self._samplers, self.files, self.passes, strict=True
             )
         ]
-        if 0 in self.steps:
+        if 0 in self.updates:
             raise ValueError(
                 f'MixedBatchSampler: {[len(s) for s in self._samplers]} '
-                f'files per rank give {self.steps} batches of {self.files}, '
-                'at least one of each is needed: lower the batch size'
+                f'files per rank give {self.updates} updates of '
+                f'{[count * files for files in self.files]}, at least one of '
+                'each is needed: lower the batch size'
             )
 
     def __len__(self) -> int:
-        return sum(self.steps)
+        return self.joined * sum(self.updates)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """This rank's batches of the epoch, numbered over all parts."""
@@ -144,10 +156,11 @@ class MixedBatchSampler(Sampler):
         for part in self._samplers:
             part.set_epoch(self.sampler.epoch)
             keys.append(iter(part))
-        turns = np.repeat(np.arange(len(keys)), self.steps)
+        turns = np.repeat(np.arange(len(keys)), self.updates)
         seed = (self.sampler.seed, self.sampler.epoch)
         starts = [0, *self.sampler.dataset.cumulative_sizes]
-        for part in np.random.default_rng(seed).permutation(turns):
+        turns = np.random.default_rng(seed).permutation(turns)
+        for part in turns.repeat(self.joined):
             yield [
                 key._replace(sample=starts[part] + key.sample)
                 for key in islice(keys[part], self.files[part])

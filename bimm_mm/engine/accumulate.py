@@ -17,6 +17,8 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader
 
+from bimm_mm.datasets.samplers import MixedBatchSampler
+
 
 class JoinedLoader(DataLoader):
     """A loader of lists of ``joined`` batches; a shorter rest is left out."""
@@ -35,14 +37,17 @@ class JoinedLoader(DataLoader):
 def accumulate(loop: BaseLoop, count: int) -> None:
     """Let every step of a training loop train ``count`` batches.
 
-    The optimizer's wrapper must have ``accumulative_counts=count``, and be
-    told before the first step that it has no end of its own:
+    Where every batch is of one part of a dataset, those of a step are of the
+    same. The optimizer's wrapper must have ``accumulative_counts=count``, and
+    be told before the first step that it has no end of its own:
     ``initialize_count_status(model, 0, -1)``.
     """
     # The object itself: hooks and MMEngine hold it.
     loader = loop.dataloader
     loader.__class__ = JoinedLoader
     loader.joined = count
+    if isinstance(loader.batch_sampler, MixedBatchSampler):
+        loader.batch_sampler.join(count)
     if isinstance(loop, IterBasedTrainLoop):
         loop.dataloader_iterator = _InfiniteDataloaderIterator(loader)
     else:

@@ -3,7 +3,7 @@
 # As LocalMIM's code: levels after blocks 2, 4, 10 and 12 with a LayerNorm
 # each, one decoder per level, HOG of cells of 4, 8, 16 and 32 pixels at scales
 # 4, 2, 1 and 0.5, a coarse place counts by its share of hidden patches, equal
-# weights; initial weights but for the bias of the patch embedding.
+# weights; initial weights.
 _base_ = [
     '../_base_/models/mae_base.py',
     '../_base_/datasets/in1k_images.py',

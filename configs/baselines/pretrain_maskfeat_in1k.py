@@ -1,10 +1,9 @@
 # MaskFeat with ViT-B on ImageNet-1K (Wei et al., 2022).
 #
 # As its code in SlowFast: mask tokens inside the encoder, a linear layer for
-# the hidden ones, masks of blocks (mmpretrain's generator), target and loss.
-# What differs: positions are computed, where MaskFeat learns them; the mask
-# token does not decay; weights start as MAE's, where MaskFeat has normal ones
-# and biases of 0.02.
+# the hidden ones, masks of blocks (mmpretrain's generator), target, loss and
+# initial weights. What differs: positions are computed, where MaskFeat learns
+# them; the mask token does not decay; the patch embedding's bias starts at 0.
 _base_ = [
     '../_base_/datasets/in1k_images.py',
     '../_base_/schedules/pretrain.py',
@@ -13,7 +12,23 @@ _base_ = [
 
 model = dict(
     type='bimm_mm.MaskedBranch',
-    backbone=dict(type='bimm_mm.MaskTokenViT', arch='base', img_size=224),
+    backbone=dict(
+        type='bimm_mm.MaskTokenViT',
+        arch='base',
+        img_size=224,
+        init_cfg=[  # MaskFeat's code
+            dict(type='TruncNormal', layer='Conv2d', std=0.02),
+            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.02),
+            dict(
+                type='Constant',
+                layer='LayerNorm',
+                val=1.0,
+                bias=0.02,
+                # That of the head.
+                override=dict(type='Constant', name='norm', val=1.0, bias=0.0),
+            ),
+        ],
+    ),
     masking=dict(
         type='bimm_mm.BlockMasking',
         ratio=0.4,  # MaskFeat's code: 78 of 196

@@ -116,8 +116,10 @@ def run(step: Step, gpus: int, only_print: bool, keep_batch: bool) -> str:
     code = subprocess.run(command, env=env, check=False).returncode
     if code == 0 and step.is_done():
         return ''
-    where = step.checkpoint.parent
-    return f'{step.name} ended with exit code {code}, see the log in {where}'
+    said = 'what it said is above'
+    if step.checkpoint.parent.is_dir():
+        said += f', its log in {step.checkpoint.parent}'
+    return f'{step.name} ended with exit code {code}: {said}'
 
 
 def row_tests(row: Row, work_dirs: Path) -> list[Step]:
@@ -157,8 +159,16 @@ def select(table: Table, names: Sequence[str]) -> list[Row]:
     rows = [row for row in table.rows if row.finetune]
     known = {name for row in rows for name in (row.name, row.method)}
     if unknown := set(names) - known:
-        there = [row.name for row in rows]
-        raise ValueError(f'no row with configs is {unknown}: choose {there}')
+        there = ', '.join(row.name for row in rows)
+        why = [
+            f'; {row.method}: {row.note}'
+            for row in table.rows
+            if row.note and unknown & {row.name, row.method}
+        ]
+        raise ValueError(
+            f'no row with configs is {", ".join(sorted(unknown))}'
+            f'{"".join(dict.fromkeys(why))}. Choose of {there}'
+        )
     return [r for r in rows if not names or {r.name, r.method} & {*names}]
 
 

@@ -355,33 +355,79 @@ def test_localmim(toy_model):
         assert actual == pytest.approx(expected.item(), rel=1e-4)
 
 
-@torch.no_grad()
-def test_videomae_starts_as_its_code():
-    """Deviations of PyTorch's layers, and of a normal cut at one deviation."""
+def _start(name: str) -> torch.nn.Module:
+    """A branch at full width, of one block, as a run begins with it."""
     torch.manual_seed(0)
-    cfg = Config.fromfile(BASELINES / 'pretrain_videomae_k400.py').model
+    cfg = Config.fromfile(BASELINES / f'pretrain_{name}.py').model
     cfg.backbone.arch = dict(embed_dims=768, depth=1, num_heads=12)
     cfg.areas[0].after_block = 1
     branch = MODELS.build(dict(cfg, data_preprocessor=None))
     branch.init_weights()
+    return branch
+
+
+def _uniform(x: torch.Tensor, bound: float) -> bool:
+    """Whether numbers are drawn evenly from [-bound, bound]."""
+    deviation = pytest.approx(bound / 3**0.5, rel=0.1)
+    return x.abs().max() <= bound and x.std().item() == deviation
+
+
+def _xavier(weight: torch.Tensor) -> bool:
+    rows, columns = weight.flatten(1).shape
+    return _uniform(weight, (6 / (rows + columns)) ** 0.5)
+
+
+@torch.no_grad()
+def test_videomae_starts_as_its_code():
+    """PyTorch's own layers, and a normal cut at one deviation."""
+    branch = _start('videomae_k400')
     decoder = branch.head.areas['pixels'].decoder
     proj = branch.backbone.patch_embed.proj
-    # Uniform in +-1 / sqrt(inputs): 3 x 2 x 16 x 16 and 768 of them.
-    for tensor, inputs in (
-        (proj.weight, 1536),
-        (proj.bias, 1536),
-        (decoder.embed.weight, 768),
-    ):
-        assert tensor.abs().max() <= inputs**-0.5
-        assert tensor.std().item() == pytest.approx(
-            (3 * inputs) ** -0.5, rel=0.1
-        )
+    # 3 x 2 x 16 x 16 inputs, and 768.
+    assert _uniform(proj.weight, 1536**-0.5)
+    assert _uniform(proj.bias, 1536**-0.5)
+    assert _uniform(decoder.embed.weight, 768**-0.5)
     assert decoder.mask_token.abs().max() <= 0.02
     assert decoder.mask_token.std().item() == pytest.approx(0.0108, rel=0.1)
-    # All others are Xavier-uniform.
-    weight = decoder.pred.weight
-    bound = (6 / sum(weight.shape)) ** 0.5
-    assert 0.95 * bound < weight.abs().max() <= bound
+    assert _xavier(decoder.pred.weight)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('name', 'apart'), [('mae_in1k', False), ('mae_st_k400', True)]
+)
+def test_mae_starts_as_its_code(name, apart):
+    """Xavier-uniform but for the patch embedding's bias and the tokens."""
+    branch = _start(name)
+    decoder = branch.head.areas['pixels'].decoder
+    proj = branch.backbone.patch_embed.proj
+    assert _xavier(proj.weight)
+    assert _uniform(proj.bias, proj.weight[0].numel() ** -0.5)
+    for token in (branch.backbone.cls_token, decoder.mask_token):
+        assert token.std().item() == pytest.approx(0.02, rel=0.1)
+    assert _xavier(decoder.embed.weight)
+    for layer in (branch.backbone.blocks[0], decoder.blocks[0]):
+        whole = layer.attn.qkv.weight
+        # MAE-ST's three layers are drawn with a larger bound each.
+        for weight in whole.chunk(3) if apart else [whole]:
+            assert _xavier(weight)
+        assert not layer.attn.qkv.bias.any()
+
+
+@torch.no_grad()
+def test_maskfeat_starts_as_its_code():
+    """Normal weights and biases of 0.02, but in the head."""
+    branch = _start('maskfeat_in1k')
+    encoder, pred = branch.backbone, branch.head.areas['hog'].decoder.pred
+    block = encoder.blocks[0]
+    weights = (encoder.patch_embed.proj, block.attn.qkv, block.mlp.fc1, pred)
+    for layer in weights:
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert layer.weight.abs().max() > 0.06
+    for layer in (block.norm1, block.attn.qkv, block.attn.proj, block.mlp.fc2):
+        assert layer.bias.eq(0.02).all()
+    assert not encoder.norm.bias.any() and not pred.bias.any()
+    assert encoder.norm.weight.eq(1).all() and block.norm2.weight.eq(1).all()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from bimm_mm.datasets import (
     MixedDataset,
     SampleKey,
 )
+from bimm_mm.engine.accumulate import accumulate
 from bimm_mm.engine.resume import leave_out_trained
 from bimm_mm.registry import DATA_SAMPLERS
 from bimm_mm.utils.random_state import seeded
@@ -225,6 +226,39 @@ def test_ranks_load_the_same_kind_and_other_samples(mixed, as_rank):
     samples = [{key.sample for b in part for key in b} for part in loaded]
     # MMEngine's sampler repeats a file of each part to make shares equal.
     assert len(samples[0] & samples[1]) <= 2
+
+
+def test_batches_of_an_update_are_of_one_part_as_on_more_ranks(as_rank):
+    """Two batches accumulated hold what two ranks load together."""
+    part = dict(type=Numbers)
+    mixed = MixedDataset(
+        [dict(part, count=24, size=2), dict(part, count=8, size=5)]
+    )
+
+    def updates(size: int, joined: int) -> list[list[SampleKey]]:
+        loop = SimpleNamespace(
+            dataloader=DataLoader(mixed, batch_sampler=_batches(mixed, size)),
+            _max_epochs=1,
+        )
+        if joined > 1:
+            accumulate(loop, joined)
+        batches = [*loop.dataloader.batch_sampler]
+        assert len(loop.dataloader) * joined == len(batches)
+        return [
+            [key for batch in batches[i : i + joined] for key in batch]
+            for i in range(0, len(batches), joined)
+        ]
+
+    whole = updates(4, 1)
+    assert [*map(sorted, updates(2, 2))] == [*map(sorted, whole)]
+    with pytest.raises(ValueError, match=r'updates of \[16, 8\],'):
+        updates(4, 4)
+    ranks = []
+    for rank in range(2):
+        as_rank(rank)
+        ranks.append(updates(2, 1))
+    for first, second, update in zip(*ranks, whole, strict=True):
+        assert sorted(first + second) == sorted(update)
 
 
 def test_parts_have_random_numbers_of_their_own(mixed):

@@ -238,7 +238,7 @@ def test_what_failed_or_is_out_of_date_is_run_again(
 
     called, out = calls(broken='a')
     assert called == 'stage1 a b tune tune '
-    why = 'train a ended with exit code 3, see the log in work_dirs/a'
+    why = 'train a ended with exit code 3: what it said is above'
     assert out.endswith(f'a: FAILED, {why}\nb: done\n')
     called, out = calls()
     assert called == 'a tune tune ' and out.endswith('a: done\nb: done\n')
@@ -255,7 +255,10 @@ def test_what_failed_or_is_out_of_date_is_run_again(
 def test_mistakes_end_with_one_line(capsys):
     with pytest.raises(SystemExit):
         run_table.main(['7f', '--rows', '0.3'])
-    assert "'0.3'}: choose ['0.5 ViT-B" in capsys.readouterr().err
+    assert 'configs is 0.3. Choose of 0.5 ViT-B' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_table.main(['5', '--rows', 'PeCo'])
+    assert '; PeCo: its tokenizer is not public' in capsys.readouterr().err
 
 
 def _toy(folder: Path, photos: Path) -> None:

@@ -20,6 +20,7 @@ from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.models.layers.transformer import (
     Block,
     PatchEmbed,
+    draw_qkv_apart,
     position_table,
     resize_table,
 )
@@ -103,11 +104,13 @@ class BIMMVisionTransformer(BaseModule):
             are windows.
         with_cp: Whether each block is recomputed in the backward pass, which
             saves memory and costs time.
-        init_like: ``'mae'`` or ``'videomae'``: whose initial weights the
-            patch embedding has, see :class:`PatchEmbed`.
+        init_like: ``'xavier'``, ``'mae'``, ``'mae_st'`` or ``'videomae'``:
+            whose initial weights the patch embedding has, see
+            :class:`PatchEmbed`; of MAE-ST, queries, keys and values are drawn
+            apart.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads a
             checkpoint of this project or of a peer as it is, see
-            :func:`load_pretrained`. If None, Xavier as in MAE.
+            :func:`load_pretrained`. If None, see ``init_like``.
     """
 
     # Whether there is a token for hidden patches, see MaskTokenViT.
@@ -133,11 +136,12 @@ class BIMMVisionTransformer(BaseModule):
         window_size: int = 0,
         global_blocks: Sequence[int] = (),
         with_cp: bool = False,
-        init_like: str = 'mae',
+        init_like: str = 'xavier',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_choice('init_like', init_like, ('mae', 'videomae'))
+        known = ('xavier', 'mae', 'mae_st', 'videomae')
+        check_choice('init_like', init_like, known)
         self.embed_dims, self.depth, self.num_heads, mlp_ratio = _sizes(arch)
         self.key_bias = key_bias
         # Video encoders have a Conv3d and VideoMAE's table of positions.
@@ -181,6 +185,8 @@ class BIMMVisionTransformer(BaseModule):
             )
             for index in range(self.depth)
         )
+        if init_like == 'mae_st':
+            draw_qkv_apart(self.blocks)
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
         if self.with_mask_token:
             self.mask_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
@@ -280,12 +286,13 @@ class BIMMVisionTransformer(BaseModule):
 
     def init_weights(self) -> None:
         """Load what ``init_cfg`` names; the runner calls it."""
-        if not self.init_cfg or self.init_cfg['type'] != 'Pretrained':
+        given = self.init_cfg
+        if not isinstance(given, dict) or given['type'] != 'Pretrained':
             super().init_weights()
             return
         # MMEngine's own loading is content with a checkpoint of which
         # nothing fits.
-        arguments = {k: v for k, v in self.init_cfg.items() if k != 'type'}
+        arguments = {k: v for k, v in given.items() if k != 'type'}
         load_pretrained(self, **arguments)
         self._is_init = True
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bimm_mm.models.layers.transformer import (
     Block,
     attend,
+    draw_qkv_apart,
     positions_at,
     take_tokens,
     xavier_init,
@@ -27,7 +28,7 @@ from bimm_mm.structures import Size, TokenIndices
 from bimm_mm.utils.choices import check_choice
 
 STD = 0.02  # of mask tokens and of OmniMAE's prediction
-INITS = ('mae', 'videomae', 'omnimae')
+INITS = ('mae', 'mae_st', 'videomae', 'omnimae')
 
 
 class Decoder(BaseModule):
@@ -160,7 +161,8 @@ class TransformerDecoder(Decoder):
             mask token and positions come before the map to the decoder's
             width, as in OmniMAE, not after it.
         init_like: Whose initial weights: ``'mae'`` has Xavier-uniform ones
-            and a normal mask token; ``'videomae'`` PyTorch's own for the map
+            and a normal mask token; ``'mae_st'`` the same, with queries, keys
+            and values drawn apart; ``'videomae'`` PyTorch's own for the map
             to the decoder's width, and a mask token cut off at one
             deviation; ``'omnimae'`` a mask token of 0 and normal weights of
             the prediction. Deviations are 0.02.
@@ -211,9 +213,11 @@ class TransformerDecoder(Decoder):
             self.embed.reset_parameters()
         elif self.init_like == 'omnimae':
             nn.init.trunc_normal_(self.pred.weight, std=STD)
+        elif self.init_like == 'mae_st':
+            draw_qkv_apart(self.blocks)
         if self.reads_latents:
             return
-        if self.init_like == 'mae':
+        if self.init_like in ('mae', 'mae_st'):
             nn.init.normal_(self.mask_token, std=STD)
         elif self.init_like == 'videomae':
             nn.init.trunc_normal_(self.mask_token, std=STD, a=-STD, b=STD)

@@ -60,9 +60,9 @@ class PatchEmbed(nn.Module):
         in_channels: Channels C of the input.
         video: Whether the weight is that of a ``Conv3d`` (D, C, q, p, p) or
             of a ``Conv2d`` (D, C, p, p), as checkpoints have it.
-        init_like: Whose initial weights: ``'mae'`` has Xavier-uniform ones,
-            as of a linear layer, and a bias of 0, ``'videomae'`` PyTorch's
-            own.
+        init_like: Whose initial weights: ``'xavier'`` has Xavier-uniform
+            ones, as of a linear layer, and a bias of 0, ``'mae'`` and
+            ``'mae_st'`` PyTorch's own bias, ``'videomae'`` all PyTorch's own.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PatchEmbed(nn.Module):
         patch: Size,
         in_channels: int,
         video: bool,
-        init_like: str = 'mae',
+        init_like: str = 'xavier',
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -84,9 +84,10 @@ class PatchEmbed(nn.Module):
             if video
             else PatchConv2d(in_channels, embed_dims, side, stride=side)
         )
-        if init_like == 'mae':
-            weight, bias = self.proj.parameters()
+        weight, bias = self.proj.parameters()
+        if init_like != 'videomae':
             nn.init.xavier_uniform_(weight.view(embed_dims, -1))
+        if init_like == 'xavier':
             nn.init.zeros_(bias)
 
     def grid(self, size: Size) -> Size:
@@ -268,6 +269,14 @@ def xavier_init(module: nn.Module) -> None:
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def draw_qkv_apart(blocks: nn.ModuleList) -> None:
+    """Draw queries, keys and values each as a layer of its own, as MAE-ST."""
+    for name, weight in blocks.named_parameters():
+        if name.endswith('attn.qkv.weight'):
+            for part in weight.data.chunk(3):
+                nn.init.xavier_uniform_(part)
 
 
 class DropPath(nn.Module):

@@ -1,7 +1,8 @@
 # MAE-ST with ViT-B (Feichtenhofer et al., 2022), 16 frames of 224 x 224.
 #
 # Matches the paper: spacetime-agnostic masking, the decoder's size, which
-# frames are predicted, how they are normalized, and the loss. What differs:
+# frames are predicted, how they are normalized, the loss, and its code's
+# initial weights. What differs:
 # positions are computed (VideoMAE's table), MAE-ST learns one table for space
 # and one for time; the decoder gets the encoder's class token, MAE-ST's has
 # one of its own; 157 tokens are visible, 156 there; the repeated crops are of
@@ -15,6 +16,7 @@ model = dict(
         img_size=224,
         num_frames=16,  # MAE-ST
         tubelet_size=2,  # MAE-ST
+        init_like='mae_st',
     ),
     masking=dict(type='bimm_mm.RandomMasking', ratio=0.9),  # MAE-ST
     areas=[
@@ -26,6 +28,7 @@ model = dict(
                 depth=4,  # MAE-ST's code
                 decoder_dims=512,  # MAE-ST's code
                 num_heads=16,  # MAE-ST's code
+                init_like='mae_st',
             ),
             target=dict(
                 type='bimm_mm.PixelTarget',

@@ -2,8 +2,8 @@
 #
 # As the published code and its config of ImageNet-1K and SSv2: one encoder
 # and one decoder for both, batches of images and of videos, an image is two
-# equal frames, masking, target, loss, and initial weights but for the bias of
-# the patch embedding. The log's loss is that of images and of videos in turn.
+# equal frames, masking, target, loss, and initial weights. The log's loss is
+# that of images or of videos.
 pixels = dict(
     name='pixels',
     after_block=12,
@@ -27,6 +27,7 @@ model = dict(
         tubelet_size=2,  # OmniMAE's code
         with_cls_token=False,  # OmniMAE's code
         out_type='avg',
+        init_like='mae',
     ),
     masking=dict(
         type='bimm_mm.ImageOrVideoMasking',
