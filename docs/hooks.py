@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mmengine.config import Config
 
-import bimm_mm.apis
+import bimm_mm
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / 'docs'
@@ -106,7 +106,7 @@ def public_page() -> str:
         '# Python API',
         'Everything here is imported when it is first used.',
     ]
-    for name, module in sorted(bimm_mm.apis._WHERE.items()):
+    for name, module in sorted(bimm_mm._WHERE.items()):
         blocks.append(f'::: bimm_mm.apis.{module}.{name}')
     return '\n\n'.join(blocks)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bimm_mm.contours.jobs import VIDEOS
 from bimm_mm.utils.list_file import (
     check_readable,
     describe_left_out,
     files_below,
 )
+from bimm_mm.utils.media import VIDEOS
 
 SPLITS = ('train', 'val', 'test')
 # Names of folders, and words in tables, that mean a split.
