@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment (.venv) from nothing, or brings it up to date.
-#
-#   bash tools/setup_env.sh
+# bash tools/setup_env.sh: makes the environment (.venv), or brings it up to date.
 #
 # Variables: PYTHON (which Python), VENV (where); pip's own (PIP_INDEX_URL, ...)
 # work too. Every failure ends with one sentence that says what to do.

@@ -79,9 +79,11 @@ def _remarks_named(path: str) -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
         file.seek(0)
-        if text := file.read():
-            with suppress(OSError):
-                os.write(2, os.fsencode(path) + b': ' + text)
+        text = file.read()
+        # Other threads may have written, too, progress for instance.
+        name = os.fsencode(path) + b': ' if b'JPEG' in text else b''
+        with suppress(OSError):
+            os.write(2, name + text)
 
 
 def _decode(content: np.ndarray, flags: int) -> np.ndarray | None:

@@ -100,7 +100,7 @@ def test_mistakes_end_with_one_line(
         ('model.backbone.patch_size=7', r'patches of \(1, 7, 7\)'),
         (
             'load_from=foreign.pth',
-            r'foreign\.pth does not cover the model: .* tensors are missing',
+            r'foreign\.pth is of another project, .*model\.backbone\.init_cfg',
         ),
     ],
 )

@@ -18,7 +18,11 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 import bimm_mm.compat  # noqa: F401  the libraries' classes refuse as well
-from bimm_mm.utils.image import read_image, read_small_image
+from bimm_mm.utils.image import (
+    _remarks_named,
+    read_image,
+    read_small_image,
+)
 from bimm_mm.utils.video import UndecodableVideoError
 
 
@@ -176,7 +180,9 @@ def test_remarks_on_a_picture_name_its_file(tmp_path, capfd):
     said = capfd.readouterr().err
     assert said.startswith(f'{path}: Corrupt JPEG data: 20 extraneous bytes')
     os.write(2, b'heard')
-    assert capfd.readouterr().err == 'heard'
+    with _remarks_named('a.jpg'):
+        os.write(2, b' of others')
+    assert capfd.readouterr().err == 'heard of others'
 
 
 @pytest.mark.parametrize('bits', [10, 12, 14])
