@@ -125,6 +125,7 @@ def scan_videos(
         jobs=jobs,
         seed=seed,
         dry_run=dry_run,
+        quiet=quiet,
     )
     print_data(found, out, quiet=quiet)
 

@@ -15,11 +15,11 @@ from bimm_mm.utils.files import atomic_path, show_any_name
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
 _WIDTH, _HEIGHT, _LINE = 160, 120, 16  # pixels of a tile, and of its words
-_COLUMNS, _ROWS = 6, 8
+_COLUMNS, _TILES = 6, 48
 
 
 def save_contact_sheet(videos: Sequence[tuple[Path, str]], path: Path) -> None:
-    """Show the middle frame of some videos, of every class as many.
+    """Show the middle frames of some videos, a row for each class.
 
     Args:
         videos: Files and the names of their classes.
@@ -28,14 +28,12 @@ def save_contact_sheet(videos: Sequence[tuple[Path, str]], path: Path) -> None:
     of_class = defaultdict(list)
     for file, label in videos:
         of_class[label].append(file)
-    each = max(1, min(_COLUMNS, _COLUMNS * _ROWS // len(of_class)))
-    if len(of_class) == 1:
-        each = _COLUMNS * _ROWS
+    each = _TILES if len(of_class) == 1 else _COLUMNS
     shown = [
         (files[i], label)
         for label, files in sorted(of_class.items())
         for i in np.unique(np.linspace(0, len(files) - 1, each, dtype=int))
-    ][: _COLUMNS * _ROWS]
+    ][:_TILES]
     tiles = torch.stack([_tile(file, label) for file, label in shown])
     with atomic_path(path) as draft:
         grid = make_grid(tiles, nrow=_COLUMNS, padding=4, pad_value=1.0)

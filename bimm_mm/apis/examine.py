@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
@@ -47,7 +47,7 @@ class Task(NamedTuple):
 
 def examine_all(
     tasks: Sequence[Task], *, jobs: int, fatal: Path | None
-) -> Iterator[tuple[Task, Facts]]:
+) -> Generator[tuple[Task, Facts], None, None]:
     """Look at videos in parallel.
 
     Args:

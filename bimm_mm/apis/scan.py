@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, TextIO
@@ -48,6 +49,7 @@ def scan(
     jobs: int | None = None,
     seed: int = 0,
     dry_run: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Make a folder of videos ready for training.
 
@@ -77,6 +79,7 @@ def scan(
         jobs: Processes; by default one per core.
         seed: Of the splits.
         dry_run: Whether to write nothing, and make no copies.
+        quiet: Whether to show no progress.
 
     Returns:
         What ``data.json`` says.
@@ -101,7 +104,12 @@ def scan(
     side = 0 if dry_run else short_side or 0
     rule = _name_groups(clips, groups)
     tasks = _tasks(clips, folder, root, side)
-    _look_at(tasks, None if dry_run else out, jobs or _cores())
+    place = None if dry_run else out
+    try:
+        _look_at(tasks, place, jobs or _cores(), quiet=quiet)
+    except KeyboardInterrupt:
+        print('\nstopped: the same command goes on from here', file=sys.stderr)
+        raise
     given = {'train', 'val'} <= {clip.split for clip in _usable(clips)}
     same = _same_frames(clips, leave_out=not given)
     warnings = _left_out(clips, folder)
@@ -117,7 +125,8 @@ def scan(
         folds = _hold_out(usable, val_share, seed, found.notes, warnings)
     interval, reason = _suggest_interval(usable, frames)
     names = found.classes or sorted({clip.label for clip in usable} - {''})
-    warnings += _lacking_classes(usable, names) + _doubtful(same)
+    duplicates = [_describe_same(copies) for copies in same]
+    warnings += _lacking_classes(usable, names) + _doubtful(duplicates)
     data = {
         'root': str(root.resolve()),
         'classes': names,
@@ -131,13 +140,14 @@ def scan(
             for clip in clips
             if clip.status == 'broken'
         ],
-        'duplicates': [_describe_same(copies) for copies in same],
+        'duplicates': duplicates,
         'notes': [*found.notes, reason],
         'warnings': warnings,
     }
     if dry_run:
         return {**data, 'splits': {}, 'folds': []}
-    return write_data(data, out, clips, folds, PRESETS.get(preset or ''))
+    layout = PRESETS[preset] if preset and given else None
+    return write_data(data, out, clips, folds, layout)
 
 
 def _cores() -> int:
@@ -207,7 +217,9 @@ def _unlistable(path: str) -> str:
     return ''
 
 
-def _look_at(tasks: Mapping[Task, Clip], out: Path | None, jobs: int) -> None:
+def _look_at(
+    tasks: Mapping[Task, Clip], out: Path | None, jobs: int, *, quiet: bool
+) -> None:
     """Fill in what is in the files; keep it in ``out`` for the next time."""
     with ExitStack() as stack:
         known = {}
@@ -223,14 +235,17 @@ def _look_at(tasks: Mapping[Task, Clip], out: Path | None, jobs: int) -> None:
             remove_drafts(folder, '.mp4')
         fatal = out / _FATAL if out else None
         results = examine_all(left, jobs=jobs, fatal=fatal)
-        for task, facts in track(results, total=len(left), title='videos'):
+        stack.enter_context(closing(results))  # ends the processes
+        shown = track(results, total=len(left), title='videos')
+        for task, facts in results if quiet else shown:
             clip = tasks[task]
             if 'reason' in facts:
                 clip.status, clip.reason = 'broken', facts['reason']
                 continue
             clip.facts = facts
             if out:
-                file.write(json.dumps([*_identity(task), facts]) + '\n')
+                # A line that a kill cut off ends here.
+                file.write('\n' + json.dumps([*_identity(task), facts]))
                 file.flush()
 
 
@@ -256,7 +271,7 @@ def _identity(task: Task) -> tuple[str, int, int, int]:
 def _read_notes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     known = {}
     for line in path.read_text(encoding='utf-8').splitlines():
-        with suppress(ValueError):  # a line that was cut off by a kill
+        with suppress(ValueError):  # cut off, or empty
             *identity, facts = json.loads(line)
             known[tuple(identity)] = facts
     return known
@@ -292,23 +307,16 @@ def _describe_same(copies: Sequence[Clip]) -> dict[str, Any]:
     }
 
 
-def _doubtful(same: Sequence[Sequence[Clip]]) -> list[str]:
+def _doubtful(duplicates: Sequence[Mapping[str, Any]]) -> list[str]:
     """Warnings of clips that are alike and should not be."""
     told = []
-    for name, words in (
-        ('label', 'of two classes, one of which is wrong'),
-        ('split', 'in train and val, so that results will be too good'),
+    for key, words in (
+        ('classes', 'of two classes, one of which is wrong'),
+        ('splits', 'in train and val, so that results will be too good'),
     ):
-        bad = [
-            copies
-            for copies in same
-            if len({getattr(clip, name) for clip in copies} - {''}) > 1
-        ]
-        if bad:
-            named = [
-                ' = '.join(clip.path for clip in copies) for copies in bad
-            ]
-            told.append(f'Videos that are alike are {words}: {_some(named)}')
+        if bad := [entry for entry in duplicates if len(entry[key]) > 1]:
+            named = _some([' = '.join(entry['paths']) for entry in bad])
+            told.append(f'Videos that are alike are {words}: {named}')
     return told
 
 

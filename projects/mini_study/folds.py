@@ -11,29 +11,22 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
+from bimm_mm.apis import splits
+from bimm_mm.apis.clip_files import read_folders
 from bimm_mm.utils.files import write_text
 
-SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 COLUMNS = ['path', 'label', 'fold']
 
 
 def find_clips(folder: Path) -> pd.DataFrame:
     """Paths and labels of a folder of class folders, ordered by name."""
-    found = []
-    classes = sorted(path for path in folder.glob('*') if path.is_dir())
-    for label, name in enumerate(classes):
-        for path in sorted(name.rglob('*')):
-            if path.suffix.lower() in SUFFIXES:
-                found.append((path.relative_to(folder).as_posix(), label))
-    clips = pd.DataFrame(found, columns=COLUMNS[:2])
-    if clips['label'].nunique() < max(2, len(classes)):
-        raise ValueError(
-            f'{folder} must have at least two folders, one per class, and '
-            f'clips in each of them ({", ".join(SUFFIXES)})'
-        )
-    return clips
+    found = read_folders(folder, classes=True).clips
+    names = sorted({clip.label for clip in found})
+    if len(names) < 2:
+        raise ValueError(f'{folder} must have two folders of clips or more')
+    rows = [(clip.path, names.index(clip.label)) for clip in found]
+    return pd.DataFrame(rows, columns=COLUMNS[:2])
 
 
 def make_folds(
@@ -44,25 +37,17 @@ def make_folds(
     Of one recording are paths in which ``group``, a regular expression,
     matches the same text; without it every clip is a recording of its own.
     """
-    names = clips['path']
-    if group:
-        names = names.str.extract(f'({group})')[0]
-        if names.isna().any():
-            raise ValueError(
-                f'--group {group!r} does not match '
-                f'{clips["path"][names.isna()].iloc[0]}: give one that '
-                r"matches every clip, such as '_g\d+_' for UCF101"
-            )
-    if not 2 <= folds <= names.nunique():
+    labels = clips['label'].astype(str).tolist()
+    groups, _ = splits.find_groups(
+        clips['path'].tolist(), labels, group or '.+'
+    )
+    if not 2 <= folds <= len({*groups}):
         raise ValueError(
-            f'--folds {folds}: choose 2 to {names.nunique()}, the number of '
+            f'--folds {folds}: choose 2 to {len({*groups})}, the number of '
             'recordings'
         )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    made = clips.assign(fold='')
-    halves = splitter.split(clips, clips['label'], names)
-    for number, (_, test) in enumerate(halves):
-        made.loc[test, 'fold'] = str(number)
+    numbers, _ = splits.make_folds(labels, groups, share=1 / folds, seed=seed)
+    made = clips.assign(fold=['' if n < 0 else str(n) for n in numbers])
     check_clips(made)
     return made
 

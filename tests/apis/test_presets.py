@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,13 @@ def test_k400_tells_what_is_gone(tmp_path):
     first = f'riding_a_bike/{"d" * 11}_000000_000010.mp4 1'
     assert first in read(out / 'kinetics400_val_list_videos.txt')
     assert f'videos_val/{first}' in read(out / 'val.txt')
+    # Without videos of val, some of train are held out, in lists of our names.
+    shutil.rmtree(tmp_path / 'all' / 'videos_val')
+    record(tmp_path / 'all' / 'x' / f'{"c" * 11}_000002_000012.mp4', 1)
+    other = tmp_path / 'other'
+    data = scan(tmp_path / 'all', other, preset='k400', annotations=lists)
+    assert data['folds'][0]['val'] == 'folds/fold0_val.txt'
+    assert not list(other.glob('kinetics400*'))
 
 
 @pytest.mark.parametrize(

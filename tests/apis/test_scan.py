@@ -181,6 +181,20 @@ def test_files_that_did_not_change_are_not_read_again(videos):
     assert broken['path'] == 'run/day3_1.mp4'
 
 
+def test_ctrl_c_says_how_it_goes_on(videos, monkeypatch, capsys):
+    def interrupted(results, **options):
+        yield next(results)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr('bimm_mm.apis.scan.track', interrupted)
+        scan(videos, status=130)
+    assert 'the same command goes on' in capsys.readouterr().err
+    notes = (videos.parent / 'data' / '.examined.jsonl').read_text()
+    assert len(notes.strip().splitlines()) == 1
+    assert scan(videos)['counts']['usable'] == 20
+
+
 def test_a_file_that_kills_its_process_is_named(videos, monkeypatch):
     def die(path: str) -> str:
         if path.endswith('run/day1_0.mp4'):
