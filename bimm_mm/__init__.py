@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from bimm_mm.version import __version__
 
 if TYPE_CHECKING:
+    from bimm_mm.apis.classifier import Classifier
     from bimm_mm.apis.clips import load_clip
     from bimm_mm.apis.encoder import Encoder
+    from bimm_mm.apis.export import export
+    from bimm_mm.apis.inference import reconstruct
     from bimm_mm.apis.models import (
         get_config,
         get_model,
@@ -21,22 +24,28 @@ if TYPE_CHECKING:
     )
 
 _WHERE = {
+    'Classifier': 'classifier',
     'Encoder': 'encoder',
+    'export': 'export',
     'get_config': 'models',
     'get_model': 'models',
     'list_models': 'models',
     'load_clip': 'clips',
     'load_encoder': 'models',
+    'reconstruct': 'inference',
 }
 
 __all__ = [
+    'Classifier',
     'Encoder',
     '__version__',
+    'export',
     'get_config',
     'get_model',
     'list_models',
     'load_clip',
     'load_encoder',
+    'reconstruct',
 ]
 
 

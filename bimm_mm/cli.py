@@ -164,6 +164,92 @@ def report(
         webbrowser.open(path.absolute().as_uri())
 
 
+Branch = Annotated[
+    str | None,
+    typer.Option(help="'ventral' or 'dorsal' of a joint run; default: dorsal"),
+]
+Run = Annotated[str, typer.Argument(metavar='RUN', help='Folder or file.')]
+
+
+@verb(app)
+def embed(
+    source: Run,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar='FILES', help='Files or folders.')
+    ],
+    out: Annotated[Path, typer.Option(help='The .npz file to write.')],
+    branch: Branch = None,
+    block: Annotated[
+        list[int] | None,
+        typer.Option(help='After how many blocks; can be repeated.'),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help='Clips at a time.')] = 8,
+    skip_bad: Annotated[
+        bool, typer.Option(help='Leave out files that cannot be read.')
+    ] = False,
+    device: Device = 'auto',
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Write features of videos and images, for tools/probe.py and NumPy."""
+    from bimm_mm.apis.embedding import embed_files
+    from bimm_mm.apis.feature_file import write_features
+    from bimm_mm.apis.models import load_encoder
+
+    if out.suffix != '.npz':
+        raise ValueError(f'--out {out} must end with .npz')
+    encoder = load_encoder(source, branch=branch, device=device)
+    features = embed_files(
+        encoder,
+        inputs[:1] if dry_run else inputs,
+        blocks=block or (),
+        batch_size=batch_size,
+        progress=not quiet,
+        skip_bad=skip_bad,
+    )
+    if not dry_run:
+        write_features(features, out)
+    for name, array in features.arrays.items():
+        print(f'{out}: {name} {array.shape} of {array.dtype}')
+
+
+@verb(app)
+def export(
+    source: Run,
+    out: Annotated[
+        Path, typer.Option(help='Ends with .onnx, .pt2 or .safetensors.')
+    ],
+    branch: Branch = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the encoder alone, as a program or as weights."""
+    from bimm_mm.apis.export import export as write
+    from bimm_mm.apis.models import load_encoder
+
+    path = write(load_encoder(source, branch=branch, device='cpu'), out)
+    print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
+
+
+@verb(app)
+def show(
+    source: Run,
+    clips: Annotated[
+        list[str], typer.Argument(metavar='CLIP', help='Videos or images.')
+    ],
+    out: Out = Path('pictures'),
+    seed: Annotated[int, typer.Option(help='Which masks.')] = 0,
+    device: Device = 'auto',
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Draw what every area of a pretraining predicts for clips."""
+    from bimm_mm.apis.inference import reconstruct
+
+    found = reconstruct(source, clips, seed=seed, device=device)
+    for path in [] if dry_run else found.save(out):
+        print(path)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of the process.
 

@@ -95,6 +95,8 @@ configs = sorted((home / '.mim' / 'configs').rglob('pretrain_joint*.py'))
 assert configs
 for config in configs:
     assert Config.fromfile(config).model.type == 'bimm_mm.BIMM'
+named = bimm_mm.get_config('pretrain_joint_k400').filename
+assert Path(named).is_relative_to(home), named
 """
 
 

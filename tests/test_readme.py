@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,16 +81,21 @@ def tiny_checkpoint(tmp_path) -> Path:
     return tmp_path / 'joint.pth'
 
 
-def test_notebook_snippet_reads_the_checkpoint(tiny_checkpoint):
+def test_notebook_snippet_reads_the_checkpoint(
+    tiny_checkpoint, data_root, monkeypatch
+):
     (code,) = [block for block in BLOCKS if 'a notebook' in block]
-    code = code.replace("'base'", "'tiny'")
-    code = code.replace('joint.pth', str(tiny_checkpoint))
+    clips = data_root / 'action_mini' / 'ut_interaction' / 'videos_sq'
+    shutil.copy(min(clips.rglob('*.mp4')), tiny_checkpoint.parent / 'clip.mp4')
+    monkeypatch.chdir(tiny_checkpoint.parent)
     scope: dict = {}
     exec(code, scope)
-    assert scope['features'].shape == (1, 192)
+    assert scope['x'].shape == (1, 3, 16, 224, 224)
+    torch.testing.assert_close(scope['features'], scope['tuned'][0].cpu())
+    assert scope['tuned'].requires_grad
     saved = torch.load(tiny_checkpoint, weights_only=True)['state_dict']
-    for name, value in scope['encoder'].state_dict().items():
-        torch.testing.assert_close(value, saved[name])
+    for name, value in scope['encoder'].backbone.state_dict().items():
+        torch.testing.assert_close(value.cpu(), saved[name])
 
 
 @pytest.mark.parametrize('library', PACKAGES)

@@ -26,7 +26,6 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import read_progress, save_curves
 from bimm_mm.apis.inference import init_model, load_batch, reconstruct
-from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.engine import newest_checkpoint
 from bimm_mm.utils.files import write_json, write_text
 
@@ -148,10 +147,10 @@ def draw(stage: Stage) -> list[Path]:
     cfg = load_config(stage.config)
     last = stage.work_dir / stage.done.read_text(encoding='utf-8')
     model = init_model(cfg, str(last))
-    outputs = reconstruct(model, load_batch(cfg, num=4))
+    found = reconstruct(model, load_batch(cfg, num=4))
     folder = HOME / 'pictures' / stage.title
     curves = save_curves(stage.work_dir, folder / 'curves.png')
-    return [*save_pictures(model, outputs, folder), curves]
+    return [*found.save(folder), curves]
 
 
 def judge(rows: list[dict[str, Any]]) -> str:

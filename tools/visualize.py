@@ -8,13 +8,10 @@ import sys
 from pathlib import Path
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis.clips import load_clips
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import save_curves
 from bimm_mm.apis.inference import init_model, load_batch, reconstruct
 from bimm_mm.apis.launch import add_cfg_options
-from bimm_mm.apis.pictures import save_pictures
-from bimm_mm.structures import ClipBatch
 from bimm_mm.utils.files import write_any_name
 
 
@@ -70,18 +67,9 @@ def draw(args: argparse.Namespace) -> list[Path]:
         curves = [save_curves(args.curves, Path(args.out) / 'curves.png')]
     cfg = load_config(args.config, args.cfg_options)
     model = init_model(cfg, args.checkpoint, device=args.device)
-    titles: list[str] = []
-    batch: dict | ClipBatch
-    if args.videos:
-        batch = load_clips(model, args.videos)
-        titles = ['/'.join(Path(path).parts[-2:]) for path in args.videos]
-    else:
-        batch = load_batch(cfg, num=args.num, split=args.split)
-    outputs = reconstruct(model, batch, seed=args.seed)
-    paths = save_pictures(
-        model, outputs, args.out, frames=args.frames, titles=titles
-    )
-    return paths + curves
+    batch = args.videos or load_batch(cfg, num=args.num, split=args.split)
+    found = reconstruct(model, batch, seed=args.seed)
+    return found.save(args.out, frames=args.frames) + curves
 
 
 def main() -> None:

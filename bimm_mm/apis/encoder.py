@@ -55,6 +55,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.frame_interval = frame_interval
+        self.source = ''  # the file of its weights, if they are from one
         for name, value in (('mean', mean), ('std', std)):
             values = torch.tensor(value, dtype=torch.float32)
             self.register_buffer(name, values.view(3, 1, 1, 1), False)

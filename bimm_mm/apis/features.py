@@ -155,9 +155,7 @@ class _Samples(Dataset[_Sample]):
         self.dataset = DATASETS.build(_innermost(cfg, split))
         if not len(self.dataset):
             raise ValueError(f'the {split} set of the config is empty')
-        steps = _innermost(cfg, pipeline)['pipeline']
-        guarded = any(type_name(step) == 'SafeDecode' for step in steps)
-        self.pipeline = Compose(steps) if guarded else SafeDecode(steps)
+        self.pipeline = guarded(_innermost(cfg, pipeline)['pipeline'])
         prefix = self.dataset.data_prefix
         values = prefix.values() if isinstance(prefix, Mapping) else [prefix]
         folders = {value.rstrip('/') + '/' for value in values if value}
@@ -185,6 +183,12 @@ class _Samples(Dataset[_Sample]):
         except (UndecodableVideoError, FileNotFoundError) as error:
             return _Sample(index, path, label, None, str(error))
         return _Sample(index, path, label, inputs)
+
+
+def guarded(steps: Sequence[Mapping[str, Any]]) -> Callable[[dict], Any]:
+    """Build transforms that refuse a damaged file by its name."""
+    safe = any(type_name(step) == 'SafeDecode' for step in steps)
+    return Compose(steps) if safe else SafeDecode(steps)
 
 
 def _innermost(cfg: Config, split: str) -> Mapping[str, Any]:

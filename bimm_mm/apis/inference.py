@@ -1,30 +1,104 @@
-"""A trained model's predictions, for a notebook."""
+"""A pretrained model's predictions, for a notebook."""
 
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import (
+    DATASETS,
+    MODELS,
+    DefaultScope,
+    init_default_scope,
+)
 
-from bimm_mm.apis.config import check_checkpoint, load_config
+from bimm_mm.apis.clips import load_clips
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.page import data_uri
+from bimm_mm.apis.pictures import save_pictures
+from bimm_mm.apis.source import read_source
 from bimm_mm.models.checkpoints.branch import load_model
-from bimm_mm.models.checkpoints.load import read_state_dict
+from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import AreaOutput, ClipBatch
 from bimm_mm.utils.device import find_device
 
 
+class Reconstruction(dict[str, AreaOutput]):
+    """What every area predicts, by its name; shows itself in a notebook.
+
+    :func:`reconstruct` makes it.
+
+    Args:
+        outputs: By area: ``V1``, or ``dorsal_V1`` for a ``BIMM``.
+        model: What predicted them.
+        titles: Of every clip, written below its picture.
+    """
+
+    def __init__(
+        self,
+        outputs: dict[str, AreaOutput],
+        *,
+        model: BasePretrainer,
+        titles: Sequence[str] = (),
+    ) -> None:
+        super().__init__(outputs)
+        self.model = model
+        self.titles = titles
+
+    def save(self, folder: str | Path, *, frames: int = 6) -> list[Path]:
+        """Write a PNG file and an MP4 file of every clip.
+
+        Args:
+            folder: Where they go; it is made.
+            frames: How many frames a PNG file shows.
+
+        Returns:
+            Their paths.
+
+        Raises:
+            OSError: If a file cannot be written.
+        """
+        return save_pictures(
+            self.model, self, folder, frames=frames, titles=self.titles
+        )
+
+    def _repr_html_(self) -> str:
+        """Pictures and videos, as notebooks ask for them."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = self.save(folder)
+            uris = [data_uri(x.read_bytes(), x.suffix) for x in paths]
+        return '<br>'.join(
+            f'<video controls loop src="{uri}"></video>'
+            if uri.startswith('data:video')
+            else f'<img src="{uri}">'
+            for uri in uris
+        )
+
+    def _repr_png_(self) -> bytes:
+        """The first picture, where HTML is not shown."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.save(folder)[0].read_bytes()
+
+
 def init_model(
-    config: str | Path | Config,
-    checkpoint: str | None = None,
+    config: str | Path | Config | None,
+    checkpoint: str | Path | None = None,
     *,
-    device: str = 'cpu',
+    device: str | torch.device | None = 'cpu',
 ) -> BaseModel:
     """Build a pretraining model, with random weights without a checkpoint.
+
+    Args:
+        config: None: the one that the checkpoint holds.
+        checkpoint: A file or a run folder.
+        device: None or ``'auto'``: the GPU if there is one.
 
     Returns:
         The model in evaluation mode, with its config as ``model.cfg``.
@@ -35,12 +109,24 @@ def init_model(
             there is no such device.
     """
     where = find_device(device)
-    cfg = config if isinstance(config, Config) else load_config(config)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    found = None if checkpoint is None else read_source(checkpoint)
+    cfg: Any = config
+    if isinstance(config, (str, Path)):
+        cfg = load_config(config)
+    elif config is None and found is not None:
+        cfg = found.cfg
+    if cfg is None:
+        raise ValueError(
+            f'{checkpoint} holds no config: give the folder of a pretraining '
+            'run or a checkpoint that it wrote'
+        )
     # Where the runner takes it from.
     preprocessor = cfg.get('data_preprocessor')
-    model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
-    if checkpoint is None:
+    scope = cfg.get('default_scope') or 'mmengine'
+    # The process keeps its own.
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
+    if found is None:
         # mmengine would print three lines for every parameter.
         logging.disable(logging.INFO)
         try:
@@ -48,8 +134,7 @@ def init_model(
         finally:
             logging.disable(logging.NOTSET)
     else:
-        path = check_checkpoint(str(checkpoint))
-        load_model(model, read_state_dict(path), source=path)
+        load_model(model, found.state, source=found.path)
     model.cfg = cfg
     return model.to(where).eval()
 
@@ -80,22 +165,56 @@ def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:
 
 @torch.no_grad()
 def reconstruct(
-    model: BaseModel, batch: dict | ClipBatch, *, seed: int = 0
-) -> dict[str, AreaOutput]:
+    source: str | Path | BasePretrainer,
+    x: Any,
+    *,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+) -> Reconstruction:
     """Hide tokens at random and let every area predict them.
 
     Args:
-        model: A ``MaskedBranch`` or a ``BIMM``.
-        batch: What a loader gives, or clips on the model's device.
+        source: Run folder or checkpoint of a pretraining, or its model.
+        x: A path of a video, or of an image for a model of images; bytes, as
+            :func:`bimm_mm.load_clip` takes them; or a list of these. Areas of
+            contours then get Sobel's. Or a batch: what a loader gives, or
+            clips on the model's device.
         seed: Which masks and frames are drawn.
+        device: None or ``'auto'``: the GPU if there is one; of a model: where
+            it is.
 
     Returns:
-        By area: ``V1``, or ``dorsal_V1`` for a ``BIMM``.
+        Outputs by area: ``V1``, or ``dorsal_V1`` for a ``BIMM``.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        ValueError: If it is no pretraining, or a file cannot be read.
     """
+    model: Any = source
+    if isinstance(source, (str, Path)):
+        model = init_model(None, source, device=device)
+    if not isinstance(model, BasePretrainer):
+        raise ValueError(
+            f'{source} holds a {type(model).__name__}, which has no areas to '
+            'reconstruct: give a run of pretraining'
+        )
+    titles: list[str] = []
+    if not isinstance(x, (dict, ClipBatch)):
+        items = list(x) if isinstance(x, (list, tuple)) else [x]
+        titles = [_title(item) for item in items]
+        x = load_clips(model, items)
     model.eval()
     # The caller's own random numbers go on as if nothing had happened.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if isinstance(batch, ClipBatch):
-            return model(inputs=batch, mode='predict')[0]
-        return model.val_step(batch)[0]
+        if isinstance(x, ClipBatch):
+            outputs = model(inputs=x, mode='predict')[0]
+        else:
+            outputs = model.val_step(x)[0]
+    return Reconstruction(outputs, model=model, titles=titles)
+
+
+def _title(item: Any) -> str:
+    """The end of a path, which tells enough."""
+    is_path = isinstance(item, (str, Path))
+    return '/'.join(Path(item).parts[-2:]) if is_path else 'a picture'

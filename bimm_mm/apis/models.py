@@ -26,6 +26,7 @@ from bimm_mm.apis.source import (
 from bimm_mm.models.backbones.vit import ARCHS, BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.checkpoints.load import load_converted
+from bimm_mm.utils.device import find_device
 
 _KINDS = {'image': {}, 'video': dict(num_frames=16, tubelet_size=2)}
 _BRANCHES = {'image': 'ventral', 'video': 'dorsal'}
@@ -146,7 +147,7 @@ def _load(
     found: Source, branch: str | None, device: str | torch.device | None
 ) -> Encoder:
     if found.cfg is None or not branches(found.cfg.get('model')):
-        return _place(_load_peer(found, branch), device)
+        return _place(_load_peer(found, branch), device, found.path)
     model, preprocessor = found.cfg.model, found.cfg.get('data_preprocessor')
     prefix, part = choose_branch(model, branch)
     backbone = _backbone(part.backbone)
@@ -162,10 +163,11 @@ def _load(
         mean=pixels.get('mean') or MEAN,
         std=pixels.get('std') or STD,
         frame_interval=next(
-            intervals(found.cfg.get('train_dataloader')), INTERVAL
+            intervals(found.cfg.get('train_dataloader')),
+            found.cfg.get('frame_interval', INTERVAL),
         ),
     )
-    return _place(encoder, device)
+    return _place(encoder, device, found.path)
 
 
 def _backbone(options: Mapping[str, Any]) -> BIMMVisionTransformer:
@@ -177,10 +179,11 @@ def _backbone(options: Mapping[str, Any]) -> BIMMVisionTransformer:
     return BIMMVisionTransformer(**options, single_output=True)
 
 
-def _place(encoder: Encoder, device: str | torch.device | None) -> Encoder:
-    if device in (None, 'auto'):
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return encoder.to(device).eval()
+def _place(
+    encoder: Encoder, device: str | torch.device | None, source: str = ''
+) -> Encoder:
+    encoder.source = source
+    return encoder.to(find_device(device)).eval()
 
 
 def _load_peer(found: Source, branch: str | None) -> Encoder:

@@ -44,7 +44,7 @@ def save_pictures(
 
     Args:
         model: The model that made the outputs.
-        outputs: From :func:`bimm_mm.apis.reconstruct`.
+        outputs: From :func:`bimm_mm.reconstruct`.
         folder: Where the files go.
         frames: How many frames of a clip a PNG file shows, at even distances.
         titles: Of every sample, written below it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def find_device(name: str | None = None) -> torch.device:
+def find_device(name: str | torch.device | None = None) -> torch.device:
     """The device of a name, if it is there.
 
     Args:

@@ -16,66 +16,7 @@ from PIL import Image
 
 import bimm_mm
 from bimm_mm.models import BIMMVisionTransformer
-from tests.apis.conftest import DOWNSTREAM
-
-ARCH = dict(embed_dims=24, depth=2, num_heads=2)
-IMAGE = dict(type='bimm_mm.BIMMVisionTransformer', arch=ARCH, img_size=32)
-VIDEO = dict(IMAGE, num_frames=4, tubelet_size=2)
-
-
-def branch(backbone: dict) -> dict:
-    return dict(
-        type='bimm_mm.MaskedBranch',
-        backbone=backbone,
-        masking=dict(type='bimm_mm.RandomMasking', ratio=0.5),
-        areas=[
-            dict(
-                name='V4',
-                after_block=2,
-                decoder=dict(type='bimm_mm.LinearDecoder'),
-                target=dict(type='bimm_mm.PixelTarget'),
-            )
-        ],
-    )
-
-
-JOINT = dict(
-    type='bimm_mm.BIMM',
-    ventral=branch(IMAGE),
-    dorsal=branch(VIDEO),
-    share_blocks=0,
-)
-
-
-def write_checkpoint(
-    path: Path, cfg: dict | Config, **meta
-) -> torch.nn.Module:
-    """Of a model with random weights, as the runner writes it."""
-    torch.manual_seed(0)
-    model = MODELS.build(cfg['model'])
-    text = Config(dict(cfg.items())).pretty_text
-    meta = dict(cfg=text, iter=1, time='2', **meta)
-    content = dict(state_dict=model.state_dict(), meta=meta, optimizer={})
-    torch.save(content, path)
-    return model
-
-
-@pytest.fixture(scope='module')
-def run(tmp_path_factory) -> Path:
-    """The folder of a joint run: a whole checkpoint and a newer half."""
-    folder = tmp_path_factory.mktemp('run')
-    sampling = [dict(type='SampleFrames', clip_len=4, frame_interval=3)]
-    cfg = dict(
-        model=JOINT,
-        data_preprocessor=dict(
-            type='bimm_mm.ClipDataPreprocessor', std=[60.0, 60.0, 60.0]
-        ),
-        train_dataloader=dict(dataset=dict(pipeline=sampling)),
-    )
-    write_checkpoint(folder / 'epoch_1.pth', cfg)
-    content = (folder / 'epoch_1.pth').read_bytes()
-    (folder / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
-    return folder
+from tests.apis.conftest import ARCH, DOWNSTREAM, write_checkpoint
 
 
 @pytest.fixture(scope='module')

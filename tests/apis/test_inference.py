@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
+from bimm_mm import reconstruct
 from bimm_mm.apis.config import load_config
-from bimm_mm.apis.inference import init_model, load_batch, reconstruct
-from bimm_mm.apis.pictures import save_pictures
+from bimm_mm.apis.inference import init_model, load_batch
 from bimm_mm.registry import DATASETS, TRANSFORMS
 from bimm_mm.structures import ClipBatch
 
@@ -69,8 +72,7 @@ def test_every_area_answers_with_masks_of_the_seed(model, clips):
 
 
 def test_pictures_of_the_real_targets(model, clips, tmp_path):
-    outputs = reconstruct(model, clips)
-    paths = save_pictures(model, outputs, tmp_path / 'new', frames=2)
+    paths = reconstruct(model, clips).save(tmp_path / 'new', frames=2)
     assert [path.name for path in paths] == [
         'ventral.png',
         *('dorsal_0.png', 'dorsal_0.mp4', 'dorsal_1.png', 'dorsal_1.mp4'),
@@ -117,3 +119,30 @@ def test_batch_is_the_first_samples_of_the_split(monkeypatch):
         load_batch(cfg, num=4)
     with pytest.raises(ValueError, match='no train_dataloader'):
         load_batch(cfg, split='train')
+
+
+def test_a_run_and_a_file_show_themselves(run, folder, tmp_path):
+    file = sorted(folder.rglob('*.mp4'))[0]
+    found = reconstruct(run, file, device='cpu')
+    assert list(found) == ['ventral_V4', 'dorsal_V4']
+    again = reconstruct(run / 'epoch_1.pth', [str(file)], device='cpu')
+    for name, output in found.items():
+        assert output.prediction.equal(again[name].prediction)
+    names = ['ventral.png', 'dorsal_0.png', 'dorsal_0.mp4']
+    assert [path.name for path in found.save(tmp_path)] == names
+    shown = re.findall(r'src="data:(\w+/\w+);base64,', found._repr_html_())
+    assert shown == ['image/png', 'image/png', 'video/mp4']
+    assert found._repr_png_() == (tmp_path / names[0]).read_bytes()
+    # Nobody may write there, even root.
+    with pytest.raises(OSError, match=r'/proc/.*ventral\.png'):
+        found.save('/proc/new')
+
+
+def test_what_has_no_areas_or_frames_is_refused(run, tmp_path):
+    photo = tmp_path / 'a.png'
+    cv2.imwrite(str(photo), np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'a\.png is an image, .* 4 frames'):
+        reconstruct(run, photo, device='cpu')
+    torch.save(dict(state_dict={'a': torch.ones(1)}), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'a\.pth holds no config'):
+        reconstruct(tmp_path / 'a.pth', photo)
