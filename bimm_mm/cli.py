@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -61,7 +62,8 @@ def verb(
         @wraps(function)
         def command(*args: Any, **kwargs: Any) -> None:
             import_module('bimm_mm.compat')
-            function(*args, **kwargs)
+            with _log_level(quiet=kwargs.get('quiet', False)):
+                function(*args, **kwargs)
 
         return function
 
@@ -128,6 +130,23 @@ def scan_videos(
         quiet=quiet,
     )
     print_data(found, out, quiet=quiet)
+
+
+@contextmanager
+def _log_level(*, quiet: bool) -> Iterator[None]:
+    """Leave out what is no warning of MMEngine's log."""
+    if not quiet:
+        yield
+        return
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @verb(app)

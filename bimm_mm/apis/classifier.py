@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ class Classifier(BaseInferencer):
             mmpretrain, whose newest whole checkpoint is taken, or a
             checkpoint.
         device: None or ``'auto'``: the GPU if there is one.
-        classes: Their names; None: those that the checkpoint or its config
-            has from its dataset, if any.
+        classes: Their names; None: those of the run or of its dataset, if
+            there are any.
         show_progress: Whether to show how far it is.
 
     Raises:
@@ -73,7 +74,7 @@ class Classifier(BaseInferencer):
             super().__init__(
                 cfg, device=where, scope=scope, show_progress=show_progress
             )
-        self.classes = list(classes or _find_classes(self._source, cfg))
+        self.classes = list(classes or _find_classes(self._source))
 
     def _init_model(
         self, cfg: Config, weights: str | None, device: Any = 'cpu'
@@ -87,7 +88,7 @@ class Classifier(BaseInferencer):
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """The transforms of the test, from a path on."""
-        transforms = guarded(cfg.test_dataloader.dataset.pipeline)
+        transforms = guarded(_pipeline(self._source, cfg))
 
         def prepare(path: str | Path) -> dict:
             info = dict(
@@ -154,7 +155,8 @@ class Classifier(BaseInferencer):
         left.imshow(Media(path).read(1, 1)[0])
         left.set_axis_off()
         best = scores.topk(min(_BARS, len(scores)))
-        names = [show_any_name(self._name(i)) for i in best.indices.tolist()]
+        labels = best.indices.tolist()
+        names = [show_any_name(self._name(i) or str(i)) for i in labels]
         right.barh(range(len(names)), best.values.tolist())
         right.set_yticks(range(len(names)), names, parse_math=False)
         right.invert_yaxis()
@@ -162,8 +164,8 @@ class Classifier(BaseInferencer):
         canvas.draw()
         return canvas
 
-    def _name(self, label: int) -> str:
-        return self.classes[label] if self.classes else str(label)
+    def _name(self, label: int) -> str | None:
+        return self.classes[label] if label < len(self.classes) else None
 
     def postprocess(
         self,
@@ -187,7 +189,7 @@ class Classifier(BaseInferencer):
         label = int(scores.argmax())
         return {
             'label': label,
-            'name': self.classes[label] if self.classes else None,
+            'name': self._name(label),
             'score': float(scores[label]),
             'scores': scores.tolist(),
         }
@@ -216,10 +218,22 @@ def _check(found: Source) -> Config:
     return cfg
 
 
-def _find_classes(found: Source, cfg: Config) -> Sequence[str]:
-    """Their names, if the dataset gave any."""
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    known = (found.meta.get('dataset_meta'), dataset.get('metainfo'))
+def _find_classes(found: Source) -> Sequence[str]:
+    """Their names, of the run's ``run.json`` or of the dataset."""
+    record = Path(found.path).expanduser().parent / 'run.json'
+    known: list[Any] = [found.meta.get('dataset_meta')]
+    if record.is_file():
+        known.insert(0, json.loads(record.read_text('utf-8')))
     return next((x['classes'] for x in known if x and x.get('classes')), ())
+
+
+def _pipeline(found: Source, cfg: Config) -> Sequence[Any]:
+    """The transforms of the test, also of a run that had none to do."""
+    if cfg.get('test_dataloader'):
+        return cfg.test_dataloader.dataset.pipeline
+    if cfg.get('test_pipeline'):
+        return cfg.test_pipeline
+    raise ValueError(
+        f'the config of {found.path} has no test_dataloader, so that it does '
+        'not say how files are read: add it to the config.py beside'
+    )

@@ -101,6 +101,22 @@ def test_photos(image_run, image_config):
     assert samples[0].pred_label.tolist() == [found['predictions'][0]['label']]
 
 
+def test_a_run_says_its_classes_and_needs_no_test(video_run, cfg, folder):
+    cfg.test_dataloader = None
+    cfg.test_pipeline = cfg.val_dataloader.dataset.pipeline
+    write_checkpoint(video_run / 'epoch_2.pth', cfg)
+    record = video_run / 'run.json'
+    record.write_text('{"classes": ["a", "b", "c", "d", "e", "f"]}')
+    classifier = bimm_mm.Classifier(video_run, device='cpu')
+    assert classifier.classes == list('abcdef')
+    assert classifier.pipeline(clip_files(folder)[0])['inputs'].ndim == 5
+    record.unlink()
+    cfg.pop('test_pipeline')
+    write_checkpoint(video_run / 'epoch_2.pth', cfg)
+    with pytest.raises(ValueError, match=r'epoch_2\.pth has no test_datal'):
+        bimm_mm.Classifier(video_run)
+
+
 def test_what_does_not_serve_is_refused(video_run, run, folder, tmp_path):
     with pytest.raises(ValueError, match=r'epoch_1\.pth is a pretraining'):
         bimm_mm.Classifier(run)

@@ -270,3 +270,11 @@ def test_configs_by_name():
         bimm_mm.get_config('pretrain_join_k400')
     with pytest.raises(ValueError, match='no config'):
         bimm_mm.get_config('default_runtime')
+
+
+def test_names_are_listed_and_others_refused():
+    assert {*bimm_mm.__all__} <= {*dir(bimm_mm)}
+    for name in bimm_mm.__all__:
+        assert getattr(bimm_mm, name).__doc__
+    with pytest.raises(AttributeError, match="bimm_mm has no 'embed'"):
+        bimm_mm.embed  # noqa: B018

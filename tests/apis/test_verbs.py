@@ -29,13 +29,20 @@ def refused(capsys, *words: object) -> str:
     return line
 
 
-def test_features_of_a_folder_with_its_classes(run, folder, tmp_path, capsys):
+def test_features_of_a_folder_with_its_classes(
+    run, folder, tmp_path, capsys, log
+):
     out = tmp_path / 'new' / 'features.npz'
     videos = folder / 'videos'
     typed('embed', run, videos, '--out', out, '--device', 'cpu', '--dry-run')
     assert not out.exists()
+    assert any('29 of 29 tensors' in line for line in log)
+    log.clear()
+    capsys.readouterr()
     typed('embed', run, videos, '--out', out, '--device=cpu', '--quiet')
-    assert 'features (5, 24) of float32' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said == f'{out}: features (5, 24) of float32\n'
+    assert not [line for line in log if line.startswith('INFO')]
     features = read_features(out)
     paths = sorted(map(str, videos.rglob('*.mp4')))
     assert features.paths == paths
