@@ -40,8 +40,8 @@ train() { # one epoch of the quickstart, without stage 1, and on to a second
 from prepare_quickstart_data import prepare
 prepare("work_dirs/quickstart/data")' || return
     for epochs in 1 2; do
-        BIMM_CONTOURS=sobel python3 tools/train.py \
-            configs/quickstart/pretrain_joint.py --amp --resume \
+        python3 tools/train.py configs/quickstart/pretrain_joint.py \
+            --contours sobel --amp --resume \
             --work-dir "$work" --cfg-options model.ventral_checkpoint=None \
             train_cfg.max_epochs=$epochs || return
     done

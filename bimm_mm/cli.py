@@ -42,6 +42,8 @@ Settings = Annotated[
         help='Override a part of the config; can be repeated.',
     ),
 ]
+BatchSize = Annotated[int, typer.Option(help='Videos of a step, on each GPU.')]
+Seed = Annotated[int, typer.Option(help='Of all randomness.')]
 Quiet = Annotated[
     bool, typer.Option('--quiet', help='Print warnings and results alone.')
 ]
@@ -267,6 +269,101 @@ def show(
     found = reconstruct(source, clips, seed=seed, device=device)
     for path in [] if dry_run else found.save(out):
         print(path)
+
+
+@verb(app)
+def pretrain(
+    data: Annotated[Path, typer.Argument(help='What bimm data scan wrote.')],
+    out: Out,
+    method: Annotated[
+        str, typer.Option(help='bimm, motionmae or videomae.')
+    ] = 'bimm',
+    size: Annotated[
+        str, typer.Option(help='tiny, small, base or large.')
+    ] = 'small',
+    epochs: Annotated[
+        int, typer.Option(help='Passes over the videos, in each stage.')
+    ] = 400,
+    image_size: Annotated[
+        int, typer.Option(help='Pixels of a side, a multiple of 16.')
+    ] = 224,
+    frames: Annotated[int, typer.Option(help='Of a clip, even.')] = 16,
+    contours: Annotated[
+        str | None,
+        typer.Option(
+            help="For bimm: 'sobel', computed on the device, a deviation from "
+            'the paper, or the folder of tools/extract_contours.py.'
+        ),
+    ] = None,
+    batch_size: BatchSize = 16,
+    device: Device = 'auto',
+    seed: Seed = 0,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Pretrain an encoder on your videos; repeated, it goes on."""
+    from bimm_mm.apis.config import parse_settings
+    from bimm_mm.apis.own import pretrain
+
+    pretrain(
+        data,
+        out=out,
+        method=method,
+        size=size,
+        epochs=epochs,
+        image_size=image_size,
+        frames=frames,
+        contours=contours,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        options=parse_settings(settings),
+        dry_run=dry_run,
+        quiet=quiet,
+    )
+    _end(f'bimm finetune {out} DATA --out RUN2', dry_run)
+
+
+@verb(app)
+def finetune(
+    run: Annotated[Path, typer.Argument(help='What bimm pretrain wrote.')],
+    data: Annotated[Path, typer.Argument(help='What bimm data scan wrote.')],
+    out: Out,
+    epochs: Annotated[int, typer.Option(help='Passes over the videos.')] = 50,
+    batch_size: BatchSize = 16,
+    device: Device = 'auto',
+    seed: Seed = 0,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Finetune a pretrained encoder on your classes; repeated, it goes on."""
+    from bimm_mm.apis.config import parse_settings
+    from bimm_mm.apis.own import finetune
+
+    finetune(
+        run,
+        data,
+        out=out,
+        epochs=epochs,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        options=parse_settings(settings),
+        dry_run=dry_run,
+        quiet=quiet,
+    )
+    _end('', dry_run)
+
+
+def _end(command: str, dry_run: bool) -> None:
+    """Leave the other processes, and say what comes next."""
+    from bimm_mm.utils.processes import end_processes
+
+    if command and not dry_run:
+        print(f'next: {command}')
+    end_processes()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bimm_mm.apis.config import keep_total_batch
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
 
@@ -114,21 +113,6 @@ def test_config_snippets_build_in_their_library(library, tmp_path):
         model = models.build(cfg.model)
     assert type(model.backbone).__name__ == 'BIMMVisionTransformer'
     assert model.backbone.embed_dims == 768
-
-
-def test_own_videos_config_keeps_the_pipeline(tmp_path):
-    (code,) = [block for block in BLOCKS if 'configs/my_videos.py' in block]
-    base = str(ROOT / 'configs/bimm/pretrain_joint_ucf101.py')
-    path = tmp_path / 'mine.py'
-    path.write_text(code.replace('bimm/pretrain_joint_ucf101.py', base))
-    mine, ucf101 = Config.fromfile(path), Config.fromfile(base)
-    dataset = mine.train_dataloader.dataset.dataset
-    assert dataset.ann_file == 'data/mine/train.txt'
-    assert dataset.pipeline == ucf101.train_dataloader.dataset.dataset.pipeline
-    assert mine.model.ventral_checkpoint is None
-    # One GPU, and as many videos as the comments there say.
-    keep_total_batch(mine, 1)
-    assert 'accumulative_counts' not in mine.optim_wrapper
 
 
 def test_the_areas_shown_are_those_of_the_k400_config():

@@ -21,6 +21,7 @@ from bimm_mm.apis.launch import (
 )
 from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine.config_check import check_config
+from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.utils.files import write_json
 from bimm_mm.utils.processes import end_processes
 
@@ -62,6 +63,7 @@ def read_config(args: argparse.Namespace) -> Config:
         )
     set_work_dir(cfg, args.config, args.work_dir)
     cfg.load_from = check_checkpoint(args.checkpoint)
+    use_contours(cfg, checkpoint=cfg.load_from)
     check_data_files(cfg, ['test'])
     if args.amp:
         cfg.test_cfg.fp16 = True

@@ -4,35 +4,28 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
+from pathlib import Path
 
 from mmengine.config import Config
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import (
-    check_device,
-    keep_total_batch,
     load_config,
     log_to,
     set_resume,
     set_work_dir,
-    starts_from_scratch,
     use_amp,
     use_auto_scale_lr,
 )
-from bimm_mm.apis.data_files import check_data_files
 from bimm_mm.apis.launch import (
     add_cfg_options,
     add_launcher,
-    build_runner,
-    count_processes,
-    dry_run,
     resume_command,
-    say_end,
-    write_provenance,
 )
 from bimm_mm.apis.one_line import one_line_errors
-from bimm_mm.engine.config_check import check_config
+from bimm_mm.apis.train import check_training, train
+from bimm_mm.engine.contour_source import use_contours
+from bimm_mm.targets.contour import SOURCES
 from bimm_mm.utils.processes import end_processes
 
 
@@ -70,6 +63,12 @@ def parse_args() -> argparse.Namespace:
         'learning rate; default: accumulate to total_batch_size of the config',
     )
     parser.add_argument(
+        '--contours',
+        choices=SOURCES,
+        help='contours from files (map), or Sobel edges, computed on the '
+        'device; default: that of the run that is resumed, or of the config',
+    )
+    parser.add_argument(
         '--dry-run',
         action='store_true',
         help='build everything, validate two samples, train until the first '
@@ -96,50 +95,45 @@ def parse_args() -> argparse.Namespace:
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config with every flag applied."""
-    cfg = load_config(args.config, args.cfg_options)
-    check_config(cfg)
+    options = {**(args.cfg_options or {})}
+    if args.contours:
+        options['contours'] = args.contours
+    cfg = load_config(args.config, options)
     set_work_dir(cfg, args.config, args.work_dir)
     set_resume(cfg, args.resume)
     if args.log_to:
         log_to(cfg, args.log_to)
+    before = Path(cfg.work_dir) / Path(args.config).name
+    resumed = args.resume and not args.contours and before.is_file()
+    if resumed and load_config(before).get('contours') == 'sobel':
+        cfg.contours = 'sobel'
+        use_contours(cfg)
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
-    if not args.keep_batch_per_gpu:
-        keep_total_batch(cfg, count_processes(args.launcher))
-    check_device(cfg)
-    parts = ['train'] if cfg.get('val_cfg') is None else ['train', 'val']
-    check_data_files(cfg, parts)
+    check_training(
+        cfg,
+        launcher=args.launcher,
+        keep_batch_per_gpu=args.keep_batch_per_gpu,
+    )
     return cfg
-
-
-def run(args: argparse.Namespace) -> None:
-    """Train, or try it."""
-    args.cfg = read_config(args)
-    with dry_run(args.cfg) if args.dry_run else nullcontext():
-        runner = build_runner(
-            args.cfg,
-            launcher=args.launcher,
-            local_rank=args.local_rank,
-            quiet=args.quiet,
-        )
-        runner.resume_command = resume_command(args.launcher)
-        if starts_from_scratch(runner.cfg):
-            runner.logger.warning(
-                'no init_cfg, load_from or --resume: training from scratch'
-            )
-        write_provenance(runner, runner.train_dataloader.dataset)
-        runner.train()
-        say_end(runner)
-        end_processes()
 
 
 def main() -> None:
     """Run, or say in one line what is wrong with the config."""
     args = parse_args()
     with one_line_errors(args):
-        run(args)
+        args.cfg = read_config(args)
+        train(
+            args.cfg,
+            launcher=args.launcher,
+            local_rank=args.local_rank,
+            resume_command=resume_command(args.launcher),
+            dry=args.dry_run,
+            quiet=args.quiet,
+        )
+        end_processes()
 
 
 if __name__ == '__main__':

@@ -48,7 +48,7 @@ def run_tool(
     return subprocess.run(
         [sys.executable, ROOT / 'tools' / f'{name}.py', *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'BIMM_CONTOURS': 'sobel'},
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
         capture_output=True,
         text=True,
         timeout=1800,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ def make_runs(folder: Path) -> None:
     They are run in ``folder``, where their paths begin.
     """
     _make_data(folder / 'data')
-    os.environ['BIMM_CONTOURS'] = 'sobel'
     for kind, (path, change) in KINDS.items():
         cfg = Config.fromfile(ROOT / 'configs' / path)
         change(cfg)
@@ -150,6 +148,7 @@ def _shrink(cfg: Config, **backbone: Any) -> None:
 
 
 def _pretrain(cfg: Config) -> None:
+    cfg.contours = 'sobel'
     for backbone in _backbones(cfg.model):
         backbone.arch = ARCH
     cfg.train_dataloader.dataset.dataset.times = 1

@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 import difflib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.config.utils import ConfigParsingError
 
 from bimm_mm.engine.config_check import check_names, known_names
+from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.utils.config_parts import items
 from bimm_mm.utils.safe_load import checkpoint_file
 
@@ -33,7 +34,7 @@ def load_config(
     Raises:
         FileNotFoundError: If there is no such file, or a base is missing.
         ValueError: If a file cannot be read as Python, or a top-level name
-            is misspelled.
+            is misspelled, or ``contours`` is not what it can be.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -65,8 +66,27 @@ def load_config(
                 f'--cfg-options {key}: the config has no {name!r}: {hint}'
             )
     cfg.merge_from_dict(options)
+    use_contours(cfg)
     _expand_home(cfg._cfg_dict)
     return cfg
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Read ``key=value`` as ``--cfg-options`` does, for :func:`load_config`.
+
+    Raises:
+        ValueError: If one has no ``=``, or no key before it.
+    """
+    options = {}
+    for setting in settings or ():
+        key, equals, value = setting.partition('=')
+        if not key or not equals:
+            raise ValueError(
+                f'--set {setting}: give KEY=VALUE, such as '
+                'train_dataloader.num_workers=2'
+            )
+        options[key] = DictAction._parse_iterable(value)
+    return options
 
 
 def _expand_home(node: Any) -> None:

@@ -19,8 +19,7 @@ _FILES = ('ann_file', 'exclude_file', 'label_file', 'proposal_file')
 _SHARED = (*_FILES, 'num_classes', 'custom_classes')
 _CONTOURS = (
     '; contours are made with tools/extract_contours.py, or, as Sobel edges '
-    'on the device, a deviation from the paper, with BIMM_CONTOURS=sobel '
-    'before the command'
+    'on the device, a deviation from the paper, with --contours sobel'
 )
 # Key of a mapping in the config, and its items with their paths joined.
 Node = tuple[str, dict[str, Any]]

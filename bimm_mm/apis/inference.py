@@ -24,6 +24,7 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.page import data_uri
 from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.apis.source import read_source
+from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import AreaOutput, ClipBatch
@@ -120,6 +121,8 @@ def init_model(
             f'{checkpoint} holds no config: give the folder of a pretraining '
             'run or a checkpoint that it wrote'
         )
+    if found is not None:
+        use_contours(cfg, checkpoint=found.path)
     # Where the runner takes it from.
     preprocessor = cfg.get('data_preprocessor')
     scope = cfg.get('default_scope') or 'mmengine'

@@ -93,7 +93,7 @@ class Manifest:
                 f'contour_root={contour_root!r} has no {MANIFEST}: make '
                 f'contours with {TOOL} DATA_ROOT --out {contour_root}, or '
                 'compute Sobel edges on the device instead, a deviation from '
-                'the paper, with BIMM_CONTOURS=sobel before the command'
+                'the paper, with --contours sobel'
             ) from error
         except ContourError:
             raise

@@ -39,6 +39,7 @@ _READ_FROM_CFG = (
     'efficient_conv_bn_eval',
     'compile',
     'total_batch_size',  # tools/train.py
+    'contours',  # bimm_mm.engine.contour_source
 )
 # Names that a file may have variables of, but that Runner ignores: those of
 # OpenMMLab's configs of before MMEngine, and of settings further inside.

@@ -30,6 +30,7 @@ from bimm_mm.datasets.samplers import BARE
 from bimm_mm.datasets.wrappers import DatasetWrapper, ResilientDataset
 from bimm_mm.engine.accumulate import accumulate
 from bimm_mm.engine.config_check import check_config
+from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
 from bimm_mm.engine.hooks.before_start import (
     BeforeStartHook,
@@ -94,6 +95,7 @@ class StrictRunner(Runner):
                 :func:`bimm_mm.engine.config_check.check_config`.
         """
         check_config(cfg)
+        use_contours(cfg)
         return super().from_cfg(cfg)
 
     def train(self) -> nn.Module:
@@ -165,7 +167,9 @@ class StrictRunner(Runner):
         if by_epoch and fn_name.endswith('_train_iter'):
             kwargs['batch_idx'] = self.iter % len(self.train_dataloader)
         elif fn_name == 'before_save_checkpoint':
-            kwargs['checkpoint']['meta']['run'] = self.description
+            meta = kwargs['checkpoint']['meta']
+            meta['run'] = self.description
+            meta['contours'] = self.cfg.get('contours', 'map')
         if fn_name.startswith('after_') and fn_name.endswith('_iter'):
             type(self).began = True
         super().call_hook(fn_name, **kwargs)
@@ -314,7 +318,13 @@ class StrictRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedules, if they fit into the run."""
-        check_schedule(scheduler, self._train_loop)
+        loop = self._train_loop
+        by_iter = isinstance(loop, IterBasedTrainLoop)
+        check_schedule(
+            scheduler,
+            epochs=None if by_iter else loop.max_epochs,
+            iters=loop.max_iters,
+        )
         return super().build_param_scheduler(scheduler)
 
     def scale_lr(

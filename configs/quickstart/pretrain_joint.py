@@ -24,11 +24,10 @@ model = dict(
 data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor')
 
 data_root = 'work_dirs/quickstart/data'
-# 'map': contours from files, which tools/quickstart.py makes with Sobel's
-# filter (SAM needs weights of 375 MB and more); 'sobel': computed on the
-# device, no files.
-contours = '{{$BIMM_CONTOURS:map}}'
-contour_root = 'work_dirs/quickstart/contours' if contours == 'map' else None
+# From files, which tools/quickstart.py makes with Sobel's filter (SAM needs
+# weights of 375 MB and more); 'sobel': on the device, no files.
+contours = 'map'
+contour_root = 'work_dirs/quickstart/contours'
 pipeline = [
     dict(
         type='bimm_mm.SafeDecode',

@@ -17,9 +17,8 @@ model = dict(type='bimm_mm.MaskedBranch', **_base_.ventral)
 data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor', to_rgb=True)
 
 data_root = 'work_dirs/quickstart/data'
-# 'map': contours from files; 'sobel': computed on the device, no files.
-contours = '{{$BIMM_CONTOURS:map}}'
-contour_root = 'work_dirs/quickstart/contours' if contours == 'map' else None
+contours = 'map'  # from files; 'sobel': on the device, see docs/contours.md
+contour_root = 'work_dirs/quickstart/contours'
 pipeline = [
     dict(
         type='bimm_mm.SafeDecode',

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from bimm_mm.apis.config import load_config
 from bimm_mm.apis.data_files import check_data_files
 
 
@@ -89,12 +90,12 @@ def test_a_metric_about_another_file_than_its_dataset_is_refused(
 def test_pretraining_configs_ask_for_their_contours(
     name, monkeypatch, tmp_path
 ):
-    bases = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
-    monkeypatch.delenv('BIMM_CONTOURS', raising=False)
+    configs = Path(__file__).resolve().parents[2] / 'configs/bimm'
+    stem = dict(k400='joint_k400', in1k='ventral_in1k')[name]
     monkeypatch.chdir(tmp_path)
 
-    def missing() -> str:
-        cfg = Config.fromfile(bases / f'{name}_pretrain.py')
+    def missing(**options: str) -> str:
+        cfg = load_config(configs / f'pretrain_{stem}.py', options)
         try:
             check_data_files(cfg, ['train'])
         except FileNotFoundError as error:
@@ -103,12 +104,10 @@ def test_pretraining_configs_ask_for_their_contours(
 
     wanted = re.search(
         r' (\S*contours/manifest\.json) \(train_dataloader\.\S*pipeline\.\S*'
-        r'contour_root\).*extract_contours\.py.*BIMM_CONTOURS=sobel',
+        r'contour_root\).*extract_contours\.py.*--contours sobel',
         missing(),
     )
-    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
-    assert 'manifest' not in missing()
-    monkeypatch.delenv('BIMM_CONTOURS')
+    assert 'manifest' not in missing(contours='sobel')
     Path(wanted[1]).parent.mkdir(parents=True)
     Path(wanted[1]).touch()
     assert 'manifest' not in missing()

@@ -26,7 +26,11 @@ def test_every_leaf_config_is_named_once():
     there = chain(*(folder.rglob('*.py') for folder in folders))
     assert named == sorted(str(path.relative_to(ROOT)) for path in there)
     others = {p.name for p in (ROOT / 'configs').iterdir() if p.is_dir()}
-    assert others - {p.name for p in folders} == {'_base_', 'quickstart'}
+    assert others - {p.name for p in folders} == {
+        '_base_',
+        'own',
+        'quickstart',
+    }
 
 
 def test_names_belong_together():

@@ -15,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.datasets import InMemoryVideoDataset
 from bimm_mm.registry import MODELS
@@ -36,9 +37,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize('stem', KINDS)
-def test_trains_two_iterations(stem, train, monkeypatch):
-    contours = 'map' if 'joint' in stem else 'sobel'
-    monkeypatch.setenv('BIMM_CONTOURS', contours)
+def test_trains_two_iterations(stem, train):
     runner = train(CONFIGS / f'{stem}.py')
     assert runner.iter >= 2
     scalars = runner.message_hub.log_scalars
@@ -117,10 +116,7 @@ train_dataloader = dict(
 """
 
 
-def test_training_from_memory_has_the_same_losses(
-    train, tmp_path, monkeypatch
-):
-    monkeypatch.setenv('BIMM_CONTOURS', 'map')
+def test_training_from_memory_has_the_same_losses(train, tmp_path):
     base = CONFIGS / 'bimm' / 'pretrain_ventral_ucf101.py'
     leaf = tmp_path / 'memory.py'
     leaf.write_text(IN_MEMORY.format(base=base))
@@ -135,10 +131,10 @@ def test_training_from_memory_has_the_same_losses(
 
 
 @pytest.mark.slow
-def test_one_step_of_vit_b_from_a_real_video(data_root, tmp_path, monkeypatch):
+def test_one_step_of_vit_b_from_a_real_video(data_root, tmp_path):
     """The K400 config as it is, but for one video and full precision."""
-    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
-    cfg = Config.fromfile(CONFIGS / 'bimm/pretrain_joint_k400.py')
+    path = CONFIGS / 'bimm/pretrain_joint_k400.py'
+    cfg = load_config(path, dict(contours='sobel'))
     init_default_scope(cfg.default_scope)
     listed = tmp_path / 'list.txt'
     listed.write_text('hiera_dog.mp4 0\n')

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 import bimm_mm
 from bimm_mm.datasets import ResilientDataset, SampleKey
+from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.registry import DATASETS, MODELS
 from tests.datasets.conftest import BASES, find_steps
 
@@ -30,20 +31,27 @@ def _load(name: str) -> Config:
 
 
 @pytest.mark.parametrize('name', ALL)
-def test_contours_have_one_switch(name, monkeypatch):
-    def roots() -> list[str | None]:
-        pipeline = _load(name).train_dataloader.dataset.dataset.pipeline
+def test_contours_have_one_switch(name):
+    def roots(cfg: Config) -> list[str | None]:
+        pipeline = cfg.train_dataloader.dataset.dataset.pipeline
         kinds = ('bimm_mm.LoadContour', 'bimm_mm.SnapToContourStride')
         steps = [find_steps(pipeline, kind) for kind in kinds]
         # Images have no frames to choose from.
         assert [len(found) for found in steps] == [1, name != 'in1k']
         return [step.contour_root for found in steps for step in found]
 
-    monkeypatch.delenv('BIMM_CONTOURS', raising=False)
-    (root,) = set(roots())
+    cfg = _load(name)
+    cfg.model = Config.fromfile(JOINT).model
+    use_contours(cfg)
+    (root,) = set(roots(cfg))
     assert root.startswith('data/')
-    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
-    assert set(roots()) == {None}
+    cfg.contours = 'sobel'
+    use_contours(cfg)
+    assert set(roots(cfg)) == {None}
+    assert {
+        area.target.source
+        for area in (cfg.model.dorsal.areas[1], cfg.model.ventral.areas[1])
+    } == {'sobel'}
 
 
 def _origins(dataset: ResilientDataset) -> list[str]:

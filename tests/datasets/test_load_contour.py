@@ -166,7 +166,7 @@ def test_missing_file_is_not_replaced(
 
 def test_missing_manifest_is_told_at_once(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r'extract_contours\.py.*BIMM_CONTOURS=sobel'
+        FileNotFoundError, match=r'extract_contours\.py.*--contours sobel'
     ):
         LoadContour(str(tmp_path))
 

@@ -32,7 +32,7 @@ _SHORT = (
 def _run(script: str, *arguments, cwd: Path) -> subprocess.CompletedProcess:
     """Run a script of tools/ with this test's Python; it must succeed."""
     program = 'bash' if script.endswith('.sh') else sys.executable
-    env = dict(BIMM_CONTOURS='sobel', PORT=free_port())
+    env = dict(PORT=free_port())
     path = ROOT / 'tools' / script
     done = run_command(program, path, *arguments, cwd=cwd, **env)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
@@ -47,7 +47,8 @@ def joint_checkpoint(tmp_path_factory) -> Path:
     data = 'work_dirs/quickstart/data'
     _run('prepare_quickstart_data.py', data, cwd=folder)
     config = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
-    _run('train.py', config, '--cfg-options', *_SHORT, cwd=folder)
+    sobel = ['--contours', 'sobel', '--cfg-options', *_SHORT]
+    _run('train.py', config, *sobel, cwd=folder)
     return folder / 'work_dirs' / 'quickstart' / 'pretrain_joint/epoch_1.pth'
 
 

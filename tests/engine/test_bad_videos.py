@@ -143,7 +143,7 @@ def test_misspelt_dataset_is_named_as_ever(make_runner):
 
 def test_too_large_a_share_stops_the_run(train, tmp_path):
     with pytest.raises(
-        RuntimeError, match=r'max_share=0\.1:(.|\n)*\.jpg(.|\n)*Repair'
+        ValueError, match=r'max_share=0\.1:(.|\n)*\.jpg(.|\n)*Repair'
     ):
         train(max_share=0.1)
     assert list(tmp_path.rglob('undecodable.txt'))
@@ -176,7 +176,7 @@ def test_dropped_batch_does_not_stop_a_run(make_runner, samples, bad, stops):
         hook.before_train_epoch(runner)
         hook.after_train_iter(runner, 0, {'data_samples': batch})
         if stops:
-            with pytest.raises(RuntimeError, match=r'7 of 112 files \(6'):
+            with pytest.raises(ValueError, match=r'7 of 112 files \(6'):
                 hook.after_train_epoch(runner)
         else:
             hook.after_train_epoch(runner)
@@ -198,7 +198,7 @@ def test_ranks_are_added_up(make_runner, monkeypatch):
     hook = BadVideoHook(max_share=0.015)
     hook.after_train_iter(runner, 0, batch)
     with pytest.raises(
-        RuntimeError, match=r'2 of 100 files \(2\.0%\) were undecodable'
+        ValueError, match=r'2 of 100 files \(2\.0%\) were undecodable'
     ):
         hook.after_train_epoch(runner)
     listed = Path(runner.work_dir, 'undecodable.txt').read_text()

@@ -40,6 +40,7 @@ BATCH = 2
 # such as `train_pipeline`: they act through what is built from them.
 READ = {
     *inspect.signature(Runner).parameters,
+    'contours',
     'custom_imports',
     'runner_type',
     'total_batch_size',
@@ -49,7 +50,8 @@ READ = {
 def leaf_configs() -> list[Path]:
     """Every config that can be run, as paths from the root."""
     found = sorted((ROOT / 'configs').rglob('*.py'))
-    return [p.relative_to(ROOT) for p in found if '_base_' not in p.parts]
+    bases = {'_base_', 'data.py'}
+    return [p.relative_to(ROOT) for p in found if not bases & {*p.parts}]
 
 
 def pretraining_configs() -> list[Path]:

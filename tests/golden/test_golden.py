@@ -24,8 +24,7 @@ GRADIENT_TOLERANCE = 2e-3
 @pytest.fixture(autouse=True)
 def _as_written(one_thread, monkeypatch) -> Iterator[None]:
     """The environment in which the golden values were made."""
-    for name in ('BIMM_CONTOURS', 'BIMM_DATA'):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv('BIMM_DATA', raising=False)
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)

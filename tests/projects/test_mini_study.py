@@ -137,8 +137,7 @@ def _is_size(key: str) -> bool:
 
 
 @pytest.mark.parametrize('name', [*PRETRAINED, *STAGES, *OPTIONAL])
-def test_only_sizes_differ_from_the_released_config(name, monkeypatch) -> None:
-    monkeypatch.delenv('BIMM_CONTOURS', raising=False)
+def test_only_sizes_differ_from_the_released_config(name) -> None:
     full, numbers = released(name), read_size('small')
     cfg = pretraining(name, numbers, CLIPS)
     changed = changed_keys(cfg.model, full.model)

@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from bimm_mm.apis.config import load_config
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.registry import MODELS
 from projects.paper_tables import leaderboard, run_table
@@ -267,7 +268,8 @@ def _toy(folder: Path, photos: Path) -> None:
         'stage1': 'bimm/pretrain_ventral_in1k.py',
         'tune': 'downstream/imagenet/finetune_bimm_v_in1k.py',
     }.items():
-        cfg = Config.fromfile(CONFIGS / path)
+        sobel = dict(contours='sobel') if name == 'stage1' else {}
+        cfg = load_config(CONFIGS / path, sobel)
         shrink_model(cfg.model)
         shrink_sizes(cfg._cfg_dict)
         for node in nested_dicts(cfg._cfg_dict):
@@ -293,7 +295,6 @@ def _toy(folder: Path, photos: Path) -> None:
 def test_a_table_at_toy_size_runs_to_the_page(
     data_root, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setenv('BIMM_CONTOURS', 'sobel')
     monkeypatch.chdir(tmp_path)
     _toy(tmp_path, data_root / 'image_mini' / 'hymenoptera')
     toy = ['--tables', 'tables.yml']

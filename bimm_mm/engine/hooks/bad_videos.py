@@ -59,7 +59,7 @@ class BadVideoHook(Hook):
         """Count this rank's batch.
 
         Raises:
-            RuntimeError: If too large a share was undecodable.
+            ValueError: If too large a share was undecodable.
         """
         # With repeated augmentation, one sample of every file has the list.
         lists = [
@@ -86,7 +86,7 @@ class BadVideoHook(Hook):
         """Gather, log and write what all ranks found.
 
         Raises:
-            RuntimeError: If too large a share was undecodable; on all ranks.
+            ValueError: If too large a share was undecodable; on all ranks.
         """
         ranks = all_gather_object((self._seen, self._bad))
         seen = sum(count for count, _ in ranks)
@@ -114,7 +114,7 @@ class BadVideoHook(Hook):
 
     def _stop(self, runner: Runner, seen: int, bad: Mapping[str, str]) -> None:
         self._write(runner, bad)
-        raise RuntimeError(
+        raise ValueError(
             f'{_count(bad, seen)}, more than max_share={self.max_share:g}:\n'
             f'{_listing(bad)}\nAll of them: {_path(runner)}. Repair or '
             'remove these files, or raise max_share of bimm_mm.BadVideoHook'

@@ -88,27 +88,32 @@ def check_train_loop(loop: BaseLoop, processes: int) -> None:
         )
 
 
-def check_schedule(schedulers: Any, loop: BaseLoop) -> None:
+def check_schedule(
+    schedulers: Any, *, epochs: int | None, iters: int | None
+) -> None:
     """Raise a ValueError if a schedule does not fit into the run.
 
     Args:
         schedulers: ``param_scheduler`` of a config.
-        loop: The training loop.
+        epochs: Length of the run; None if it counts iterations.
+        iters: Its length in iterations; None if that is not known yet.
     """
     if isinstance(schedulers, Mapping):
         schedulers = [schedulers]
-    for index, scheduler in enumerate(schedulers):
+    for index, scheduler in enumerate(schedulers or ()):
         if not isinstance(scheduler, Mapping):
             continue
         where = f'param_scheduler.{index} ({scheduler.get("type")})'
         by_epoch = scheduler.get('by_epoch', True)
-        if by_epoch and isinstance(loop, IterBasedTrainLoop):
+        if by_epoch and epochs is None:
             raise ValueError(
                 f'{where} counts epochs, and train_cfg counts iterations: '
                 'set by_epoch=False and give begin and end in iterations'
             )
         unit = 'epochs' if by_epoch else 'iterations'
-        length = loop.max_epochs if by_epoch else loop.max_iters
+        length = epochs if by_epoch else iters
+        if length is None:
+            continue
         begin, end = scheduler.get('begin', 0), scheduler.get('end', length)
         last = max([end, *(scheduler.get('milestones') or [])])
         if begin >= end or last > length:

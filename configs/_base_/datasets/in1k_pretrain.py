@@ -1,8 +1,7 @@
 # Ventral pretraining on ImageNet-1K.
 data_root = 'data/imagenet'
-# 'map': contours from files; 'sobel': computed on the device, no files.
-contours = '{{$BIMM_CONTOURS:map}}'
-contour_root = 'data/imagenet/contours' if contours == 'map' else None
+contours = 'map'  # from files; 'sobel': on the device, see docs/contours.md
+contour_root = 'data/imagenet/contours'
 size = 224  # Sec. A.1
 
 train_pipeline = [

@@ -2,9 +2,7 @@
 _base_ = './ucf101_pretrain.py'
 
 data_root = 'data/kinetics400/videos_train'
-contour_root = (
-    'data/kinetics400/contours' if _base_.contours == 'map' else None
-)
+contour_root = 'data/kinetics400/contours'
 
 train_pipeline = _base_.train_pipeline
 decode, enlarge, load, crop, pack = train_pipeline

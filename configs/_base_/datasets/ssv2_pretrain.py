@@ -2,7 +2,7 @@
 _base_ = './ucf101_pretrain.py'
 
 data_root = 'data/sthv2/videos'
-contour_root = 'data/sthv2/contours' if _base_.contours == 'map' else None
+contour_root = 'data/sthv2/contours'
 
 train_pipeline = _base_.train_pipeline
 decode, enlarge, load, crop, pack = train_pipeline

@@ -1,9 +1,8 @@
 # Joint pretraining on UCF101.
 data_root = 'data/ucf101/videos'
 ann_file = 'data/ucf101/ucf101_train_split_1_videos.txt'
-# 'map': contours from files; 'sobel': computed on the device, no files.
-contours = '{{$BIMM_CONTOURS:map}}'
-contour_root = 'data/ucf101/contours' if contours == 'map' else None
+contours = 'map'  # from files; 'sobel': on the device, see docs/contours.md
+contour_root = 'data/ucf101/contours'
 size = 224  # Sec. A.1
 
 train_pipeline = [

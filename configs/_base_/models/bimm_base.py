@@ -9,8 +9,8 @@ v1 = dict(
     target=dict(type='bimm_mm.GaborTarget'),
 )
 # V2: contours (Sec. 3.2), from files that bimm_mm.LoadContour reads. With
-# BIMM_CONTOURS=sobel in the environment they are computed on the device, a
-# deviation from the paper that its footnote 3 allows.
+# --contours sobel they are computed on the device, a deviation from the paper
+# that its footnote 3 allows.
 v2 = dict(
     name='V2',
     after_block=4,  # Table 7d
@@ -20,7 +20,7 @@ v2 = dict(
         decoder_dims=384,
         num_heads=6,
     ),
-    target=dict(type='bimm_mm.ContourTarget', source='{{$BIMM_CONTOURS:map}}'),
+    target=dict(type='bimm_mm.ContourTarget', source='map'),
 )
 # V4 and MT: after the last block (Table 7d), the baselines' decoder.
 last_decoder = dict(

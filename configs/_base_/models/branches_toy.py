@@ -35,7 +35,7 @@ v2 = dict(
         num_heads=3,
     ),
     # From files, as at full size; see pretrain_joint.py for who makes them.
-    target=dict(type='bimm_mm.ContourTarget', source='{{$BIMM_CONTOURS:map}}'),
+    target=dict(type='bimm_mm.ContourTarget', source='map'),
 )
 
 ventral = dict(

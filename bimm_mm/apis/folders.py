@@ -1,0 +1,180 @@
+"""DATA and RUN, the folders of own videos: read, and checked.
+
+DATA is what ``bimm data scan`` writes: lists of videos and ``data.json``. RUN
+is what a training of :mod:`bimm_mm.apis.own` writes: the resolved
+``config.py``, checkpoints, logs and ``run.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bimm_mm.apis.config import load_config
+from bimm_mm.utils.files import write_json
+from bimm_mm.utils.list_file import read_lines
+
+# What tells one run from another, in run.json.
+_SAME = ('verb', 'method', 'size', 'data', 'run', 'classes')
+
+
+class Videos(NamedTuple):
+    """What a scan found.
+
+    Args:
+        folder: DATA, absolute.
+        root: Folder at which the paths in the lists begin.
+        lists: Paths of the lists ``train`` and, unless all is for training,
+            ``val``.
+        delimiter: Between path and label.
+        classes: Names in the order of the labels; none without classes.
+        interval: Frames from one of a clip to the next.
+        labels: Of each list.
+    """
+
+    folder: Path
+    root: str
+    lists: dict[str, str]
+    delimiter: str
+    classes: list[str]
+    interval: int
+    labels: dict[str, list[int]]
+
+    def names(self) -> dict[str, Any]:
+        """What of it ``configs/own/data.py`` has."""
+        train = self.lists['train']
+        return dict(
+            root=self.root,
+            lists=dict(train=train, val=self.lists.get('val', train)),
+            delimiter=self.delimiter,
+            classes=max(2, len(self.classes)),
+            interval=self.interval,
+        )
+
+
+def read_data(folder: str | Path) -> Videos:
+    """Read DATA, and check it.
+
+    Raises:
+        FileNotFoundError: If it is no folder that was scanned.
+        ValueError: If a file in it is not what a scan writes.
+    """
+    folder = Path(folder).expanduser().absolute()
+    content = _read_json(folder / 'data.json', 'bimm data scan VIDEOS --out')
+    try:
+        delimiter = content.get('delimiter', ' ')
+        lists = {
+            split: str(folder / content['splits'][split])
+            for split in ('train', 'val')
+            if content['splits'].get(split)
+        }
+        train = lists['train']
+        found = (content['root'], content['classes'])
+        interval = int(content['frame_interval'])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f'{folder / "data.json"} is not what bimm data scan writes '
+            f'({type(error).__name__}: {error}): scan the videos again'
+        ) from None
+    lines = {split: read_lines(path) for split, path in lists.items()}
+    if not lines['train']:
+        raise ValueError(
+            f'{train} is empty: there is nothing to train on; scan the '
+            'videos again'
+        )
+    labels: dict[str, list[int]] = {split: [] for split in lines}
+    for split, rows in lines.items():
+        for row in rows:
+            label = row.rpartition(delimiter)[2]
+            labels[split].append(int(label) if label.isdigit() else -1)
+    lists = {split: path for split, path in lists.items() if lines[split]}
+    return Videos(
+        folder, found[0], lists, delimiter, found[1], interval, labels
+    )
+
+
+def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
+    """What ``run.json`` of a run says, and the config of its video encoder.
+
+    Raises:
+        FileNotFoundError: If it is no folder of a run.
+        ValueError: If it has no checkpoint yet, or no encoder of videos.
+    """
+    folder = Path(folder).expanduser().absolute()
+    record = _read_json(folder / 'run.json', 'bimm pretrain DATA --out')
+    if not record.get('checkpoint'):
+        raise ValueError(
+            f'{folder} is not finished: repeat its command, bimm '
+            f'{record.get("verb")}, which goes on where it was'
+        )
+    model = load_config(folder / record['config']).model
+    return record, model.get('dorsal', model).backbone
+
+
+def _read_json(path: Path, command: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text('utf-8'))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f'{path.parent} has no {path.name}: give the folder that '
+            f'"{command} FOLDER" wrote'
+        ) from None
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON file: {error}') from None
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds no JSON object')
+    return content
+
+
+def check_classes(videos: Videos) -> None:
+    """Raise a ValueError unless the labels are those of several classes."""
+    count = len(videos.classes)
+    if count < 2:
+        raise ValueError(
+            f'{videos.folder} has {count} class(es), {videos.classes}: '
+            'finetuning tells two or more apart, for instance a folder of '
+            'videos for each'
+        )
+    for split, labels in videos.labels.items():
+        bad = sorted({n for n in labels if not 0 <= n < count})
+        if bad:
+            raise ValueError(
+                f'{videos.lists[split]} has the label {bad[-1]}, and '
+                f'data.json beside it {count} classes, so labels are 0 to '
+                f'{count - 1}: scan the videos again'
+            )
+
+
+def is_same_run(out: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a folder holds this run, to go on with; False if it is empty.
+
+    Raises:
+        ValueError: If it holds anything else.
+    """
+    if not out.exists():
+        return False
+    if not (out / 'run.json').is_file():
+        if out.is_dir() and not any(out.iterdir()):
+            return False
+        raise ValueError(f'{out} is there and no run: give another --out')
+    before = _read_json(out / 'run.json', '')
+    for key in _SAME:
+        if before.get(key) != record.get(key):
+            raise ValueError(
+                f'{out} holds another run, whose {key} is '
+                f'{before.get(key)!r}, not {record.get(key)!r}: give another '
+                '--out'
+            )
+    return True
+
+
+def write_run(record: Mapping[str, Any], out: Path) -> None:
+    """Write ``run.json``, or raise an OSError that says what to do."""
+    try:
+        write_json(record, out / 'run.json')
+    except OSError as error:
+        raise OSError(
+            f'{out} cannot be written ({error.strerror}): give another --out'
+        ) from None
