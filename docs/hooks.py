@@ -31,10 +31,12 @@ SITE = {source: page for page, source in PAGES.items()}
 # Another page for what is linked but is none itself.
 SITE |= {
     ROOT / 'README.md': 'index.md',
+    ROOT / 'bimm_mm' / '__init__.py': 'api/index.md',
     ROOT / 'configs' / 'README.md': 'methods/index.md',
 } | {source.parent: page for page, source in PAGES.items()}
 # Base classes, of which a subclass needs to see the methods.
 TO_EXTEND = {'Target', 'Decoder', 'Masking', 'Detector'}
+MEMBERS = '\n    options: {members: null, filters: ["!^%s"]}'
 API = {
     'models': 'models',
     'targets': 'targets',
@@ -86,6 +88,44 @@ def configs_table(folder: str) -> str:
     return f'\n\n## All configs\n\n{_table(head, rows)}\n'
 
 
+def paper_rows() -> str:
+    """Every row of the paper's tables that has a config, and its figures."""
+    path = ROOT / 'projects' / 'paper_tables' / 'tables.yml'
+    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    parts = []
+    for table in content['tables']:
+        metrics = table['metrics']
+        rows = []
+        for row in (row for row in table['rows'] if 'pretrain' in row):
+            values = row.get('values', [0] * len(metrics))
+            given = [
+                metric
+                for metric, value in zip(metrics, values, strict=True)
+                if value is not None
+            ]
+            backbone = row.get('backbone', 'ViT-B')
+            finetune = {
+                metric['benchmark']: content['benchmarks'][
+                    metric['benchmark']
+                ]['finetune'][backbone]
+                for metric in given
+            } | row.get('finetune', {})
+            figures = ['' if v is None else f'{v}' for v in values]
+            rows.append(
+                [
+                    f'{row["method"]}, {backbone}',
+                    f'`{row["pretrain"]}`',
+                    ', '.join(f'`{Path(v).name}`' for v in finetune.values()),
+                    *(figures if 'values' in row else [''] * len(metrics)),
+                ]
+            )
+        head = ['row', 'pretrained by', 'finetuned by']
+        head += [metric['title'] for metric in metrics]
+        title = f'### {table["name"]}: {table["title"]}'
+        parts.append(f'{title}\n\n{_table(head, rows)}')
+    return '\n\n'.join(parts)
+
+
 def api_page(name: str) -> str:
     """The classes of a folder that a config can name."""
     blocks = [f'# {name.capitalize()}', "In a config: `type='bimm_mm.NAME'`."]
@@ -95,7 +135,7 @@ def api_page(name: str) -> str:
             kind = match.group(1) or match.group(2)
             block = f'::: {module}.{kind}'
             if kind in TO_EXTEND:
-                block += '\n    options: {members: null, filters: ["!^__"]}'
+                block += MEMBERS % '__'
             blocks.append(block)
     return '\n\n'.join(blocks)
 
@@ -104,10 +144,12 @@ def public_page() -> str:
     """What ``import bimm_mm`` offers."""
     blocks = [
         '# Python API',
-        'Everything here is imported when it is first used.',
+        'Names of `bimm_mm` itself, each imported when it is first used.',
     ]
     for name, module in sorted(bimm_mm._WHERE.items()):
         blocks.append(f'::: bimm_mm.apis.{module}.{name}')
+        if name[0].isupper():
+            blocks[-1] += MEMBERS % '_'
     return '\n\n'.join(blocks)
 
 
@@ -219,6 +261,7 @@ def on_page_markdown(
         there = os.path.relpath(there, os.path.dirname(uri) or '.')
         return f'[{words}]({there}{anchor})'
 
+    markdown = markdown.replace('<!-- rows of tables.yml -->', paper_rows())
     pattern = r'\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*|)\)'
     return re.sub(pattern, link, markdown)
 

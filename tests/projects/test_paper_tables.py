@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from bimm_mm.apis.config import load_config
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.registry import MODELS
+from docs.hooks import paper_rows
 from projects.paper_tables import leaderboard, run_table
 from projects.paper_tables.tables import read_tables
 from tests.toy_configs import WIDTH, nested_dicts, shrink_model, shrink_sizes
@@ -98,6 +99,7 @@ def test_stages_epochs_and_backbones_are_those_of_the_configs():
 def test_the_documents_name_every_config():
     pages = [ROOT / 'docs/reproduce.md', CONFIGS / 'ablations/README.md']
     text = ''.join(page.read_text(encoding='utf-8') for page in pages)
+    text += paper_rows()
     paths = {path for _, row in ROWS for path in row.stages}
     paths |= {path for _, row in ROWS for path in row.finetune.values()}
     for path in paths:
