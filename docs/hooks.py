@@ -11,7 +11,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import typer
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -19,6 +21,7 @@ from mkdocs.structure.pages import Page
 from mmengine.config import Config
 
 import bimm_mm
+from bimm_mm import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / 'docs'
@@ -36,6 +39,7 @@ SITE |= {
 } | {source.parent: page for page, source in PAGES.items()}
 # Base classes, of which a subclass needs to see the methods.
 TO_EXTEND = {'Target', 'Decoder', 'Masking', 'Detector'}
+OWN_VIDEOS = (('scan', 'scan'), ('own', 'pretrain'), ('own', 'finetune'))
 MEMBERS = '\n    options: {members: null, filters: ["!^%s"]}'
 API = {
     'models': 'models',
@@ -150,7 +154,45 @@ def public_page() -> str:
         blocks.append(f'::: bimm_mm.apis.{module}.{name}')
         if name[0].isupper():
             blocks[-1] += MEMBERS % '_'
+    blocks.append('# Own videos')
+    for module, name in OWN_VIDEOS:
+        if (ROOT / 'bimm_mm' / 'apis' / f'{module}.py').is_file():
+            blocks.append(f'::: bimm_mm.apis.{module}.{name}')
     return '\n\n'.join(blocks)
+
+
+def commands_page() -> str:
+    """Every verb of ``bimm`` with its flags, as ``--help`` has them."""
+    parts = ['# Commands', '`bimm VERB --help` says the same in a terminal.']
+    root = typer.main.get_command(cli.app)
+    for name, command in _verbs('bimm', root):
+        rows = [
+            [
+                ', '.join(f'`{flag}`' for flag in param.opts),
+                ''
+                if param.default in (None, ..., False)
+                else f'`{param.default}`',
+                _plain(getattr(param, 'help', None)),
+            ]
+            for param in command.params
+            if param.name != 'help'
+        ]
+        parts += [f'## {name}', _plain(command.help)]
+        if rows:
+            parts.append(_table(['argument', 'default', 'meaning'], rows))
+    return '\n\n'.join(parts)
+
+
+def _plain(text: str | None) -> str:
+    return re.sub(r'([\[|<])', r'\\\1', text or '')
+
+
+def _verbs(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    below = getattr(command, 'commands', None)
+    if below is None:
+        yield name, command
+    for word, verb in sorted((below or {}).items()):
+        yield from _verbs(f'{name} {word}', verb)
 
 
 def notebook_page(path: Path) -> str:
@@ -225,6 +267,7 @@ def _generated() -> Iterator[tuple[str, str]]:
         yield uri, text
     yield 'methods/index.md', methods_page()
     yield 'api/index.md', public_page()
+    yield 'api/commands.md', commands_page()
     for name in API:
         yield f'api/{name}.md', api_page(name)
     for path in sorted((DOCS / 'notebooks').glob('*.ipynb')):
