@@ -121,6 +121,8 @@ class Media:
         self.name, self.array = str(x), None
         if isinstance(x, (str, Path)):
             self.photo = is_image(x)
+            if Path(x).is_dir():
+                raise ValueError(f'{x} is a folder: give a video or an image')
             return
         if hasattr(x, 'convert'):  # of PIL
             from PIL import ImageOps

@@ -143,6 +143,8 @@ def test_what_has_no_areas_or_frames_is_refused(run, tmp_path):
     cv2.imwrite(str(photo), np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match=r'a\.png is an image, .* 4 frames'):
         reconstruct(run, photo, device='cpu')
+    with pytest.raises(ValueError, match='is a folder: give a video or an im'):
+        reconstruct(run, [tmp_path], device='cpu')
     torch.save(dict(state_dict={'a': torch.ones(1)}), tmp_path / 'a.pth')
     with pytest.raises(ValueError, match=r'a\.pth holds no config'):
         reconstruct(tmp_path / 'a.pth', photo)
