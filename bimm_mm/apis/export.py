@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from safetensors import torch as safetensors
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
 from bimm_mm.apis.encoder import Encoder
@@ -69,10 +69,12 @@ def _safetensors(encoder: Encoder) -> bytes:
 
 
 def _program(encoder: Encoder) -> bytes:
+    encoder = _store_positions(encoder)
     batch = {0: Dim('batch')}
     program = torch.export.export(
         encoder, (_example(encoder),), dynamic_shapes=(batch,)
     )
+    program.example_inputs = None  # zeros, which would be written, too
     content = io.BytesIO()
     facts = {'bimm_mm.json': json.dumps(_facts(encoder))}
     torch.export.save(program, content, extra_files=facts)
@@ -95,7 +97,7 @@ def _onnx(encoder: Encoder) -> bytes:
             'GB of weights: write .pt2'
         )
     program = torch.onnx.export(
-        encoder,
+        _store_positions(encoder),
         (_example(encoder),),
         input_names=['clip'],
         output_names=['features'],
@@ -111,6 +113,18 @@ def _onnx(encoder: Encoder) -> bytes:
 
 
 _WRITERS = {'.safetensors': _safetensors, '.pt2': _program, '.onnx': _onnx}
+
+
+def _store_positions(encoder: Encoder) -> Encoder:
+    """Keep the table of positions as weights, in place.
+
+    Its formula has double precision, which onnxruntime has no cosine for.
+    """
+    backbone = encoder.backbone
+    table = backbone._positions(backbone.size)[None].clone()
+    backbone.pos_embed = nn.Parameter(table, requires_grad=False)
+    backbone.interpolate_from = None
+    return encoder
 
 
 def _example(encoder: Encoder) -> Tensor:

@@ -18,8 +18,12 @@ def encoder(run) -> bimm_mm.Encoder:
 
 
 def onnx_runtime(path: Path):
+    import onnx
     import onnxruntime
 
+    # In double precision, which onnxruntime has not, nor anybody wants.
+    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    assert not kinds & {'Sin', 'Cos', 'Pow'}
     session = onnxruntime.InferenceSession(path)
     return lambda x: torch.from_numpy(
         session.run(['features'], {'clip': x.numpy()})[0]
@@ -49,6 +53,8 @@ READERS = {'.onnx': onnx_runtime, '.pt2': program, '.safetensors': weights}
 )
 def test_what_is_written_computes_the_same(run, suffix, branch, tmp_path):
     encoder = bimm_mm.load_encoder(run, branch=branch, device='cpu').train()
+    # So many tokens that no table is computed while it is written.
+    encoder.backbone.size = (*encoder.size[:1], 400, 400)
     path = tmp_path / f'encoder{suffix}'
     assert bimm_mm.export(encoder, path) == path
     assert encoder.training and encoder.mean.device.type == 'cpu'
