@@ -119,23 +119,30 @@ def get_config(name: str) -> Config:
     """Read a released config by the name of its file, without ``.py``.
 
     Args:
-        name: Such as ``'pretrain_joint_k400'``. The file is found in a clone
-            or in what the wheel brings.
+        name: Such as ``'pretrain_joint_k400'``, or with its folder where
+            several are called the same. The file is found in a clone or in
+            what the wheel brings.
 
     Raises:
-        ValueError: If there is no such config; near names are listed.
+        ValueError: If there is no such config, or several; near names are
+            listed.
     """
     home = Path(__file__).resolve().parents[1]
-    folders = (home.parent / 'configs', home / '.mim' / 'configs')
-    paths = {
-        path.stem: path
-        for folder in folders
-        for path in folder.rglob('*.py')
-        if '_base_' not in path.parts
-    }
-    if name not in paths:
-        raise ValueError(f'there is no config {name!r}{_near(name, paths)}')
-    return load_config(paths[name])
+    folder = home / '.mim' / 'configs'
+    if not folder.is_dir():
+        folder = home.parent / 'configs'
+    files = sorted(folder.rglob('*.py'))
+    paths = [x for x in files if '_base_' not in x.parts]
+    names = {f'{path.parent.name}/{path.stem}': path for path in paths}
+    found = [x for x in names if name in (x, names[x].stem)]
+    if len(found) == 1:
+        return load_config(names[found[0]])
+    if found:
+        raise ValueError(
+            f'several configs are called {name!r}: give {" or ".join(found)}'
+        )
+    near = _near(name, [*names, *(path.stem for path in paths)])
+    raise ValueError(f'there is no config {name!r}{near}')
 
 
 def _near(name: str, names: Iterable[str]) -> str:

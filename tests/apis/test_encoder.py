@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 
 import bimm_mm
+from bimm_mm.apis import models
 from bimm_mm.models import BIMMVisionTransformer
 from tests.apis.conftest import ARCH, DOWNSTREAM, write_checkpoint
 
@@ -270,6 +271,19 @@ def test_configs_by_name():
         bimm_mm.get_config('pretrain_join_k400')
     with pytest.raises(ValueError, match='no config'):
         bimm_mm.get_config('default_runtime')
+    toy = bimm_mm.get_config('quickstart/pretrain_joint')
+    assert toy.model.share_blocks == 4
+
+
+def test_a_name_of_several_configs_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, '__file__', str(tmp_path / 'a' / 'b' / 'c.py'))
+    for folder in ('one', 'two'):
+        path = tmp_path / 'configs' / folder / 'same.py'
+        path.parent.mkdir(parents=True)
+        path.write_text(f'work_dir = {folder!r}')
+    with pytest.raises(ValueError, match=r'same.*: give one/same or two/same'):
+        bimm_mm.get_config('same')
+    assert bimm_mm.get_config('two/same').work_dir == 'two'
 
 
 def test_names_are_listed_and_others_refused():
