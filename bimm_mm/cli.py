@@ -357,6 +357,75 @@ def finetune(
     _end('', dry_run)
 
 
+@verb(app)
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar='RUN RUN... DATA',
+            help='What bimm pretrain wrote, two or more, and what bimm data '
+            'scan wrote.',
+        ),
+    ],
+    out: Out,
+    seeds: Annotated[
+        int, typer.Option(help='How many finetunings of each, in each fold.')
+    ] = 1,
+    folds: Annotated[
+        int | None,
+        typer.Option(help='How many folds of DATA; all by default.'),
+    ] = None,
+    epochs: Annotated[
+        int, typer.Option(help='Passes of a finetuning over the videos.')
+    ] = 50,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            '--kind', help='finetune, linear or knn, repeated; default: all.'
+        ),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(help='Stop then; the same command goes on.')
+    ] = float('inf'),
+    batch_size: BatchSize = 16,
+    device: Device = 'auto',
+    settings: Settings = None,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Compare pretrained encoders on your classes; repeated, it goes on.
+
+    Each is finetuned and probed beside random weights, features without
+    learning and the most frequent class. OUT gets report.html, scores.csv and
+    results.json, with intervals of paired differences.
+    """
+    from bimm_mm.apis.compare import KINDS, compare
+    from bimm_mm.apis.config import parse_settings
+
+    *runs, data = paths
+    if len(runs) < 2:
+        raise ValueError(
+            f'{len(runs)} run to compare: give two or more, then the folder '
+            'that bimm data scan wrote'
+        )
+    compare(
+        runs,
+        data,
+        out=out,
+        seeds=range(seeds),
+        folds=None if folds is None else range(folds),
+        epochs=epochs,
+        kinds=kinds or KINDS,
+        minutes=minutes,
+        batch_size=batch_size,
+        device=device,
+        options=parse_settings(settings),
+        dry_run=dry_run,
+        quiet=quiet,
+    )
+    _end('', dry_run)
+
+
 def _end(command: str, dry_run: bool) -> None:
     """Leave the other processes, and say what comes next."""
     from bimm_mm.utils.processes import end_processes

@@ -7,17 +7,19 @@ is what a training of :mod:`bimm_mm.apis.own` writes: the resolved
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bimm_mm.apis.config import load_config
+from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import write_json
 from bimm_mm.utils.list_file import read_lines
 
 # What tells one run from another, in run.json.
-_SAME = ('verb', 'method', 'size', 'data', 'run', 'classes')
+_SAME = ('verb', 'method', 'size', 'data', 'fold', 'run', 'classes')
 
 
 class Videos(NamedTuple):
@@ -32,6 +34,7 @@ class Videos(NamedTuple):
         classes: Names in the order of the labels; none without classes.
         interval: Frames from one of a clip to the next.
         labels: Of each list.
+        folds: How many folds the scan made, 0 or 2 and more.
     """
 
     folder: Path
@@ -41,6 +44,7 @@ class Videos(NamedTuple):
     classes: list[str]
     interval: int
     labels: dict[str, list[int]]
+    folds: int
 
     def names(self) -> dict[str, Any]:
         """What of it ``configs/own/data.py`` has."""
@@ -54,8 +58,8 @@ class Videos(NamedTuple):
         )
 
 
-def read_data(folder: str | Path) -> Videos:
-    """Read DATA, and check it.
+def read_data(folder: str | Path, *, fold: int | None = None) -> Videos:
+    """Read DATA, or one of its folds by number, and check it.
 
     Raises:
         FileNotFoundError: If it is no folder that was scanned.
@@ -63,12 +67,16 @@ def read_data(folder: str | Path) -> Videos:
     """
     folder = Path(folder).expanduser().absolute()
     content = _read_json(folder / 'data.json', 'bimm data scan VIDEOS --out')
+    folds = content.get('folds') or []
+    if fold is not None:
+        check_choice('fold', fold, range(len(folds)))
     try:
         delimiter = content.get('delimiter', ' ')
+        splits = content['splits'] if fold is None else folds[fold]
         lists = {
-            split: str(folder / content['splits'][split])
+            split: str(folder / splits[split])
             for split in ('train', 'val')
-            if content['splits'].get(split)
+            if splits.get(split)
         }
         train = lists['train']
         found = (content['root'], content['classes'])
@@ -91,8 +99,37 @@ def read_data(folder: str | Path) -> Videos:
             labels[split].append(int(label) if label.isdigit() else -1)
     lists = {split: path for split, path in lists.items() if lines[split]}
     return Videos(
-        folder, found[0], lists, delimiter, found[1], interval, labels
+        *(folder, found[0], lists, delimiter, found[1], interval, labels),
+        folds=len(folds),
     )
+
+
+def read_folds(data: str | Path) -> dict[int, Videos]:
+    """Read the folds of DATA by number, or its split as the only one.
+
+    Raises:
+        OSError, ValueError: As :func:`read_data`; also if DATA has no classes
+            or nothing to test on.
+    """
+    videos = read_data(data)
+    check_classes(videos)
+    if 'val' not in videos.lists:
+        raise ValueError(
+            f'{videos.folder} has neither folds nor val.txt to test on: scan '
+            'the videos again'
+        )
+    if not videos.folds:
+        return {0: videos}
+    return {n: read_data(data, fold=n) for n in range(videos.folds)}
+
+
+def hash_lists(folds: Mapping[int, Videos]) -> str:
+    """SHA-256 of all lists of some folds."""
+    digest = hashlib.sha256()
+    for videos in folds.values():
+        for path in videos.lists.values():
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
 
 
 def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
@@ -109,8 +146,13 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
             f'{folder} is not finished: repeat its command, bimm '
             f'{record.get("verb")}, which goes on where it was'
         )
-    model = load_config(folder / record['config']).model
-    return record, model.get('dorsal', model).backbone
+    model = load_config(folder / record['config']).get('model', {})
+    encoder = model.get('dorsal', model).get('backbone', {'type': 'None'})
+    if not str(encoder['type']).startswith('bimm_mm.'):
+        raise ValueError(
+            f'{folder} has the encoder {encoder["type"]!r}, not one of bimm_mm'
+        )
+    return record, encoder
 
 
 def _read_json(path: Path, command: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def pretrain(
         stage1=str(out / 'ventral') if len(stages) > 1 else None,
     )
     configs = {
-        folder: _adapt(
+        folder: adapt_config(
             _read_config(name, names, size, options), folder, device
         )
         for folder, name in stages.items()
@@ -127,7 +127,7 @@ def pretrain(
     if method == 'bimm':
         first = out / 'ventral' / f'epoch_{epochs}.pth'
         configs[out].model.ventral_checkpoint = None if dry_run else str(first)
-    return _run(configs, record, dry_run=dry_run, quiet=quiet)
+    return train_stages(configs, record, dry_run=dry_run, quiet=quiet)
 
 
 def finetune(
@@ -139,6 +139,7 @@ def finetune(
     batch_size: int = 16,
     device: str = 'auto',
     seed: int = 0,
+    fold: int | None = None,
     options: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     quiet: bool = False,
@@ -157,6 +158,7 @@ def finetune(
         batch_size: Videos of a step, on each GPU.
         device: ``'cpu'``, ``'cuda'``, or ``'auto'``: the GPU if there is one.
         seed: Of all randomness.
+        fold: Number of a fold of DATA to train and measure on.
         options: Overrides parts of the config, by dotted key.
         dry_run: Check everything, do one step, and write nothing.
         quiet: Print warnings and results alone.
@@ -169,8 +171,36 @@ def finetune(
         ValueError: If RUN, DATA or an option is wrong, or ``out`` holds
             another run.
     """
+    cfg, record = finetune_config(
+        run,
+        data,
+        out=out,
+        epochs=epochs,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        fold=fold,
+        options=options,
+    )
+    stages = {Path(cfg.work_dir): cfg}
+    return train_stages(stages, record, dry_run=dry_run, quiet=quiet)
+
+
+def finetune_config(
+    run: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path,
+    epochs: int,
+    batch_size: int,
+    device: str = 'auto',
+    seed: int = 0,
+    fold: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Config, dict[str, Any]]:
+    """Config and ``run.json`` of a finetuning; see :func:`finetune`."""
     before, encoder = read_run(run)
-    videos, out = read_data(data), Path(out).absolute()
+    videos, out = read_data(data, fold=fold), Path(out).absolute()
     check_classes(videos)
     frames = encoder.get('num_frames', 1)
     if frames == 1:
@@ -203,12 +233,12 @@ def finetune(
         verb='finetune',
         **{key: before[key] for key in ('method', 'size')},
         data=str(videos.folder),
+        fold=fold,
         run=str(Path(run).absolute()),
         classes=videos.classes,
         stage1=None,
     )
-    cfg = _adapt(cfg, out, device)
-    return _run({out: cfg}, record, dry_run=dry_run, quiet=quiet)
+    return adapt_config(cfg, out, device), record
 
 
 def _contour_files(method: str, contours: str | Path | None) -> str | None:
@@ -280,7 +310,7 @@ def _read_config(
         return load_config(path, options)
 
 
-def _adapt(full: Config, folder: Path, device: str) -> Config:
+def adapt_config(full: Config, folder: Path, device: str) -> Config:
     """What a runner reads of a config, to run on a device in a folder."""
     known = {*known_names(), 'custom_imports', 'runner_type'}
     cfg = Config(
@@ -303,12 +333,12 @@ def _adapt(full: Config, folder: Path, device: str) -> Config:
     return cfg
 
 
-def _run(
+def train_stages(
     configs: Mapping[Path, Config],
     record: dict[str, Any],
     *,
-    dry_run: bool,
-    quiet: bool,
+    dry_run: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Check all stages, then train those that are not finished."""
     out = Path(list(configs)[-1])

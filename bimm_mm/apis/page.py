@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from rich.console import Console
+from rich.table import Table
 
 from bimm_mm.utils.files import show_any_name, write_text
 
@@ -145,6 +147,20 @@ def write_page(page: Page, path: str | Path) -> Path:
 def render_page(page: Page) -> str:
     """Return a page's HTML."""
     return _template().render(page=page)
+
+
+def print_sections(sections: Iterable[Section]) -> None:
+    """Show titles, texts, tables and lists on the screen."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for section in sections:
+        console.print(section.title, style='bold')
+        for line in (*section.text, *section.items):
+            console.print(show_any_name(line))
+        if section.rows:
+            table = Table(*section.rows[0], box=None)
+            for row in section.rows:
+                table.add_row(*map(_show, row.values()))
+            console.print(table)
 
 
 @cache

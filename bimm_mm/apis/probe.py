@@ -171,16 +171,18 @@ def find_folds(train: str, val: str) -> dict[str, tuple[Path, Path]]:
     return folds
 
 
-def select_listed(features: Features, file: Path) -> Features:
+def select_listed(
+    features: Features, file: Path, delimiter: str = ' '
+) -> Features:
     """Features of the samples that a list file names, in its order.
 
-    Its lines are ``path label``; the labels are not read: those of the
-    features count.
+    Its lines are ``path label``, with a delimiter between them; the labels
+    are not read: those of the features count.
     """
     counts = Counter(features.paths)
     rows = {path: row for row, path in enumerate(features.paths)}
     lines = file.read_text(encoding='utf-8').splitlines()
-    paths = [line.strip().rpartition(' ')[0] for line in lines]
+    paths = [line.strip().rpartition(delimiter)[0] for line in lines]
     for path in paths:
         if counts[path] != 1:
             raise ValueError(

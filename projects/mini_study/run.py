@@ -1,9 +1,10 @@
 """Run the study, or any part of it, for as long as there is time.
 
-Each run is a folder below ``--home`` with its config, log and
-``result.json``, made by ``tools/train.py`` or ``tools/probe.py``. What is
-finished is skipped, what was stopped goes on from its last checkpoint. Several
-calls may share the folder: a run that one works on is left to it.
+Each seed and fold is a folder below ``--home``, with a RUN for every
+pretraining, as ``bimm pretrain`` writes it, and ``compare``, as ``bimm
+compare`` does. What is finished is skipped, what was stopped goes on from its
+last checkpoint. Several calls may share the folder: a seed and fold that one
+works on is left to it.
 """
 
 from __future__ import annotations
@@ -11,191 +12,186 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import signal
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
-from mmengine.config import DictAction
-from mmengine.utils import get_git_hash
+from mmengine.config import Config, DictAction
 
-from bimm_mm.apis.curves import read_scalars
-from bimm_mm.engine import newest_checkpoint
-from bimm_mm.models.checkpoints.load import read_state_dict
-from bimm_mm.utils.files import write_json
+import bimm_mm.compat  # noqa: F401  fixes libraries
+from bimm_mm.apis.compare import KINDS, SCRATCH, compare, time_limit
+from bimm_mm.apis.folders import Videos, hash_lists, read_folds
+from bimm_mm.apis.own import adapt_config, train_stages
+from bimm_mm.utils.files import read_json, write_json, write_text
+from bimm_mm.utils.list_file import read_lines
 
-from .build_configs import METHODS, OPTIONAL, ROOT, read_size
-from .folds import fold_names, read_clips
-from .study import PRETRAININGS, RESULT, WEIGHTS, Result, Run, Study
+from .build_configs import (
+    METHODS,
+    OPTIONAL,
+    Clips,
+    pretraining,
+    read_size,
+    ventral_of,
+)
 
-TRAININGS = (*PRETRAININGS, 'finetune')
-LOG, PROBE = 'log.txt', 'probe.json'
-K = 5  # chosen: neighbors of k-NN, fewer than the clips of a class
-POLL = 2.0  # seconds between looks at the runs of other calls
-
-
-def command(study: Study, run: Run) -> list[str]:
-    """Write the config of a run and tell how to run it."""
-    folder = study.folder(run)
-    config = folder / 'config.py'
-    study.config(run).dump(config)
-    tools = ROOT / 'tools'
-    if run.kind in TRAININGS:
-        amp = [] if torch.cuda.is_available() else ['--amp']
-        flags = ['--work-dir', str(folder), '--resume', *amp]
-        return [sys.executable, f'{tools}/train.py', str(config), *flags]
-    before = study.needs(run)
-    weights = str(study.folder(before) / WEIGHTS) if before else 'none'
-    kinds = ['encoder']
-    if run.method == 'scratch':  # once per seed and fold
-        kinds += ['middle-frame', 'motion-energy']
-    return [
-        *(sys.executable, f'{tools}/probe.py', str(config), weights),
-        *('--features', *kinds, '--k', str(K), '--seed', str(run.seed)),
-        *('--out', str(folder / PROBE)),
-    ]
+STUDY, COMPARED = 'study.json', 'compare'
 
 
-def call(arguments: Sequence[str], log: Path, *, end: float) -> int:
-    """Run a command, add what it prints to a log and return its exit code.
+@dataclass(frozen=True)
+class Study:
+    """What is run, in the folder ``home``.
+
+    ``pretrain_on='train'`` pretrains anew on each fold's training clips,
+    ``'all'`` once per seed on all clips, without labels.
+    """
+
+    home: Path
+    data: Path
+    folds: Mapping[int, Videos]
+    numbers: Config
+    pretrain_on: str = 'train'
+
+    def check(self) -> None:
+        """Note what the folder is of, which must stay the same.
+
+        Raises:
+            ValueError: If another study is there.
+        """
+        shared = {
+            'clips': hash_lists(self.folds),
+            'pretrain_on': self.pretrain_on,
+            'numbers': json.loads(json.dumps(self.numbers.to_dict())),
+        }
+        if (self.home / STUDY).is_file():
+            check_same(read_json(self.home / STUDY), shared, str(self.home))
+        write_json(shared, self.home / STUDY)
+
+    def unit(self, seed: int, fold: int) -> Path:
+        """Folder of a seed and fold."""
+        return self.home / f'seed{seed}-fold{fold}'
+
+    def left(self, methods: Sequence[str], seed: int, fold: int) -> list[str]:
+        """Methods that lack a score."""
+        done = self.unit(seed, fold) / COMPARED
+        return [
+            name
+            for name in (*methods, SCRATCH)
+            if not all(
+                (
+                    done / name / f'fold{fold}-seed{seed}' / f'{k}.json'
+                ).is_file()
+                for k in KINDS
+            )
+        ]
+
+    def pretrain(self, method: str, seed: int, fold: int) -> Path:
+        """Pretrain, after the ventral stage that it starts from; its RUN."""
+        stage, weights = ventral_of(method), None
+        if stage:
+            before = self.pretrain(stage, seed, fold)
+            weights = read_json(before / 'run.json')['checkpoint']
+        unit = self.unit(seed, fold)
+        if self.pretrain_on == 'all':
+            unit = self.home / f'seed{seed}-all'
+        # Folds may share it: whoever comes second waits, and finds it done.
+        unit.mkdir(parents=True, exist_ok=True)
+        with FileLock(unit / f'.{method}.lock'):
+            clips = self._clips(unit, fold)
+            cfg = pretraining(method, self.numbers, clips, weights)
+            cfg.randomness = dict(seed=seed)
+            cfg = adapt_config(cfg, unit / method, 'auto')
+            record = dict(
+                verb='pretrain',
+                method=method,
+                size=str(self.numbers.arch.embed_dims),
+                data=str(self.data),
+                stage1=None,
+            )
+            train_stages({unit / method: cfg}, record)
+        return unit / method
+
+    def _clips(self, unit: Path, fold: int) -> Clips:
+        """Write the lists of a pretraining."""
+        folds = list(self.folds.values())
+        parts = [self.folds[fold].lists['train']]
+        if self.pretrain_on == 'all':
+            parts = [path for x in folds for path in x.lists.values()]
+        lines = [*dict.fromkeys(x for path in parts for x in read_lines(path))]
+        # Evenly spread over the list, and so over its classes.
+        watched = lines[:: -(-len(lines) // self.numbers.watched_clips)]
+        for name, part in (('train', lines), ('watched', watched)):
+            write_text('\n'.join(part), unit / f'{name}.txt')
+        return Clips(
+            self.folds[fold],
+            unit / 'train.txt',
+            unit / 'watched.txt',
+            len(lines),
+        )
+
+    def run(self, methods: Sequence[str], seed: int, fold: int) -> bool:
+        """Do a seed and fold; whether it is finished."""
+        recipe = self.numbers.finetune
+        workers = self.numbers.num_workers
+        options: dict[str, Any] = {'optim_wrapper.optimizer.lr': recipe.lr}
+        for part in ('train', 'val', 'test'):
+            options[f'{part}_dataloader.num_workers'] = workers
+            options[f'{part}_dataloader.persistent_workers'] = workers > 0
+        result = compare(
+            [self.pretrain(method, seed, fold) for method in methods],
+            self.data,
+            out=self.unit(seed, fold) / COMPARED,
+            seeds=[seed],
+            folds=[fold],
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            options=options,
+        )
+        return not result['left']
+
+
+def check_same(known: Any, new: Any, where: str) -> None:
+    """Refuse to mix two studies, given what their ``study.json`` say.
 
     Raises:
-        subprocess.TimeoutExpired: If it was stopped at the time ``end``,
-            seconds since 1970.
-        KeyboardInterrupt: If it was stopped by the user.
+        ValueError: If clips or numbers differ; it names the folder ``where``.
     """
-    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    with log.open('ab') as file:
-        # In a session of its own: Ctrl-C is for the caller to pass on.
-        process = subprocess.Popen(
-            arguments,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, 'PYTHONPATH': path},
-            start_new_session=True,
+    differing = [key for key in known if known[key] != new[key]]
+    if differing:
+        raise ValueError(
+            f'{where} is of a study with other {" and ".join(differing)}: '
+            'give each study a --home of its own'
         )
-        seconds = None if math.isinf(end) else end - time.time()
-        try:
-            return process.wait(seconds)
-        except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            raise
 
 
-def execute(study: Study, run: Run, *, end: float) -> str:
-    """Do one run, at most until ``end``; see :func:`call`.
+def run_all(
+    study: Study, methods: Sequence[str], units: Sequence
+) -> list[str]:
+    """Do what is left of all seeds and folds.
 
-    Returns:
-        ``'finished'``, ``'elsewhere'`` if another call works on it, or what
-        went wrong.
+    Returns a sentence for each that failed.
     """
-    folder = study.folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / '.lock', timeout=0):
-            if study.ready(run):  # by another call, meanwhile
-                return 'finished'
-            code = call(command(study, run), folder / LOG, end=end)
-            if code:
-                return f'exit code {code}'
-            if run.kind in PRETRAININGS:
-                keep_weights(folder)
-            write_json(collect(study, run), folder / RESULT)
-            return 'finished'
-    except Timeout:
-        return 'elsewhere'
-    except (KeyError, OSError, ValueError) as error:
-        return f'{type(error).__name__}: {error}'
-
-
-def keep_weights(folder: Path) -> None:
-    """Keep the last checkpoint's weights alone, which need less room."""
-    newest = newest_checkpoint(folder)
-    if newest is None:
-        raise FileNotFoundError(f'{folder} has no checkpoint')
-    draft = folder / f'{WEIGHTS}.tmp'
-    torch.save({'state_dict': read_state_dict(newest)}, draft)
-    draft.rename(folder / WEIGHTS)
-    for path in folder.glob('epoch_*.pth'):
-        path.unlink()
-
-
-def collect(study: Study, run: Run) -> Result:
-    """What a run gave: scores in percent, curves by step, its speed."""
-    gpu = torch.cuda.is_available()
-    train, test = study.split(run.fold)
-    gave: Result = {
-        **asdict(run),
-        'device': torch.cuda.get_device_name() if gpu else 'CPU',
-        'revision': get_git_hash(digits=8),
-        'train': len(train),
-        'test': len(test),
-    }
-    scores: list[tuple[str, str, float]] = []  # method, score, accuracy
-    if run.kind in TRAININGS:
-        log = read_scalars(study.folder(run))
-        measured = {
-            name: values
-            for name, values in log.items()
-            if name == 'acc/top1' or name.endswith('/ratio')
-        }
-        # At the step of a validation it is the validation's.
-        times = log['time'].keys() - {s for m in measured.values() for s in m}
-        gave |= {
-            'steps': max(log['loss']),
-            # What takes place once, such as starting and compiling, says
-            # nothing about a method: hence the median.
-            'seconds_per_step': statistics.median(
-                log['time'][step] for step in times
-            ),
-            'curves': {'loss': log['loss'], **measured},
-        }
-    if run.kind == 'finetune':
-        (accuracy,) = gave['curves'].pop('acc/top1').values()
-        scores.append((run.method, 'finetune', 100 * accuracy))
-    elif run.kind == 'probe':
-        for probe in json.loads((study.folder(run) / PROBE).read_text()):
-            learned = probe['source'] == 'encoder'
-            name = run.method if learned else probe['source']
-            scores.append((name, probe['method'], probe['top1']))
-        if run.method == 'scratch':
-            share = probe['majority']
-            scores.append(('most frequent class', 'finetune', share))
-    names = ('method', 'score', 'top1')
-    gave['scores'] = [dict(zip(names, row, strict=True)) for row in scores]
-    return gave
-
-
-def run_all(study: Study, leaves: Sequence[Run], *, end: float) -> list[str]:
-    """Do all that is left, and wait for what other calls work on.
-
-    Returns a sentence for each run that failed; see :func:`call` for errors.
-    """
-    failed: dict[Run, str] = {}
-    while time.time() < end:
-        left = [run for run in study.left(leaves) if run not in failed]
-        runs = list(filter(study.can_start, left))
-        if not runs:
-            break
-        for run in runs:
-            outcome = execute(study, run, end=end)
-            if outcome != 'elsewhere':
-                break
-        if outcome == 'elsewhere':
-            time.sleep(POLL)
+    failed = []
+    for seed, fold in units:
+        folder = study.unit(seed, fold)
+        if not study.left(methods, seed, fold):
             continue
-        print(f'{run.name}: {outcome}', flush=True)
-        if outcome != 'finished':
-            failed[run] = f'{study.folder(run) / LOG}: {outcome}'
-    return list(failed.values())
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / '.lock', timeout=0):
+                if not study.run(methods, seed, fold):
+                    raise KeyboardInterrupt
+        except Timeout:
+            print(f'{folder.name}: another call works on it', flush=True)
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(f'{folder}: {type(error).__name__}: {error}')
+    return failed
 
 
 def method(text: str) -> str:
@@ -212,8 +208,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog='python -m projects.mini_study.run', description=__doc__
     )
     add = parser.add_argument
-    add('clips', type=Path, help='CSV file of mini_study.folds')
-    add('--videos', type=Path, required=True, help='folder of the clips')
+    add('data', type=Path, help='folder that bimm data scan wrote')
     add('--home', type=Path, help='default: work_dirs/mini_study/<size>')
     add('--size', default='small', help='see configs/; default: small')
     add(
@@ -231,7 +226,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'videomae@2 is pretrained for twice as many steps',
     )
     add('--seeds', type=int, nargs='+', default=[0, 1, 2], help='0 1 2')
-    add('--folds', nargs='+', help='names of folds; default: all')
+    add('--folds', type=int, nargs='+', help='numbers; default: all')
     add(
         '--pretrain-on',
         choices=['train', 'all'],
@@ -246,31 +241,34 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 1 if something failed."""
-    begin, args = time.time(), parse_args(argv)
+    args = parse_args(argv)
     # A scheduler's signal stops as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = Study(
-        args.home or Path('work_dirs/mini_study') / args.size,
-        read_clips(args.clips, args.videos),
-        args.videos,
-        numbers=read_size(args.size, args.set),
-        pretrain_on=args.pretrain_on,
+        (args.home or Path('work_dirs/mini_study') / args.size).resolve(),
+        args.data.resolve(),
+        read_folds(args.data),
+        read_size(args.size, args.set),
+        args.pretrain_on,
     )
-    known = fold_names(study.clips)
-    folds = args.folds or known
-    if not {*folds} <= {*known}:
-        raise ValueError(f'--folds {folds}: {args.clips} has {known}')
-    leaves, failed = study.leaves(args.methods, args.seeds, folds), []
-    if args.dry_run:
-        print('\n'.join(run.name for run in study.left(leaves)))
-    else:
+    folds = [*study.folds] if args.folds is None else args.folds
+    if not {*folds} <= {*study.folds}:
+        raise ValueError(f'--folds {folds}: DATA has {[*study.folds]}')
+    study.check()
+    units, failed = [*product(args.seeds, folds)], []
+    if not args.dry_run:
         try:
-            failed = run_all(study, leaves, end=begin + 60 * args.minutes)
-        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            with time_limit(60 * args.minutes):
+                failed = run_all(study, args.methods, units)
+        except (KeyboardInterrupt, SystemExit):
             print('stopped: the same command goes on from here')
     for sentence in failed:
         print(f'FAILED: {sentence}')
-    print(f'{study.home}: {len(study.left(leaves))} runs to do')
+    left = {unit: study.left(args.methods, *unit) for unit in units}
+    for unit, names in left.items():
+        if names:
+            print(f'{study.unit(*unit).name}: {", ".join(names)} to do')
+    print(f'{study.home}: {sum(map(bool, left.values()))} folds to do')
     return int(bool(failed))
 
 

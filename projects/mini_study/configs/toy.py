@@ -4,12 +4,10 @@ arch = dict(embed_dims=48, depth=12, num_heads=3)
 img_size = 32
 patch_size = 8
 num_frames = 8
-frame_interval = 3
 side = 40
-test_clips = 1
 watched_clips = 4
 num_workers = 0
 compile = False
 
 pretrain = dict(steps=24, epochs=8, batch_size=4, lr=6e-4)
-finetune = dict(steps=4, epochs=2, batch_size=4, lr=5e-4)
+finetune = dict(epochs=1, batch_size=4, lr=5e-4)
