@@ -50,8 +50,8 @@ class ClipFiles:
 
     clips: list[Clip]
     notes: list[str]  # sentences for people
-    # Paths of train and val of each fold, of which the first is the split.
-    folds: list[list[list[str]]] = field(default_factory=list)
+    # Train and val of each fold, of which the first is the split.
+    folds: list[list[list[Clip]]] = field(default_factory=list)
     classes: list[str] | None = None  # in label order; None: sorted
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torchvision.utils import make_grid, save_image
 
+from bimm_mm.apis.clip_files import Clip
 from bimm_mm.utils.files import atomic_path, show_any_name
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
@@ -18,29 +19,25 @@ _WIDTH, _HEIGHT, _LINE = 160, 120, 16  # pixels of a tile, and of its words
 _COLUMNS, _TILES = 6, 48
 
 
-def save_contact_sheet(videos: Sequence[tuple[Path, str]], path: Path) -> None:
-    """Show the middle frames of some videos, a row for each class.
-
-    Args:
-        videos: Files and the names of their classes.
-        path: Of the picture.
-    """
+def save_contact_sheet(clips: Sequence[Clip], root: Path, path: Path) -> None:
+    """Show the middle frames of some clips, a row for each class."""
     of_class = defaultdict(list)
-    for file, label in videos:
-        of_class[label].append(file)
+    for clip in clips:
+        if clip.status == 'ok':
+            of_class[clip.label].append(clip)
     each = _TILES if len(of_class) == 1 else _COLUMNS
     shown = [
-        (files[i], label)
-        for label, files in sorted(of_class.items())
-        for i in np.unique(np.linspace(0, len(files) - 1, each, dtype=int))
+        same[index]
+        for _, same in sorted(of_class.items())
+        for index in np.unique(np.linspace(0, len(same) - 1, each, dtype=int))
     ][:_TILES]
-    tiles = torch.stack([_tile(file, label) for file, label in shown])
+    tiles = [_tile(root / c.file, c.label or c.file) for c in shown]
     with atomic_path(path) as draft:
-        grid = make_grid(tiles, nrow=_COLUMNS, padding=4, pad_value=1.0)
+        grid = make_grid(tiles, nrow=_COLUMNS, pad_value=1.0)
         save_image(grid, draft)
 
 
-def _tile(file: Path, label: str) -> torch.Tensor:
+def _tile(file: Path, text: str) -> torch.Tensor:
     """(3, H, W) in [0, 1]: the frame, whole, above its class."""
     tile = np.full((_HEIGHT + _LINE, _WIDTH, 3), 255, np.uint8)
     try:
@@ -50,12 +47,9 @@ def _tile(file: Path, label: str) -> torch.Tensor:
         frame = np.full((_HEIGHT, _WIDTH, 3), 128, np.uint8)
     scale = min(_HEIGHT / frame.shape[0], _WIDTH / frame.shape[1])
     height, width = (max(1, int(n * scale)) for n in frame.shape[:2])
-    top, left = (_HEIGHT - height) // 2, (_WIDTH - width) // 2
-    tile[top : top + height, left : left + width] = cv2.resize(
+    tile[:height, :width] = cv2.resize(
         frame, (width, height), interpolation=cv2.INTER_AREA
     )
-    text = show_any_name(label or file.stem)
-    cv2.putText(
-        tile, text, (2, _HEIGHT + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0)
-    )
+    place, font = (2, _HEIGHT + 12), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(tile, show_any_name(text), place, font, 0.4, (0, 0, 0))
     return torch.from_numpy(tile).movedim(2, 0) / 255

@@ -41,7 +41,6 @@ def write_data(
     Returns:
         What ``data.json`` says: ``data`` and the names of the lists.
     """
-    usable = [clip for clip in clips if clip.status == 'ok']
     labels = {name: index for index, name in enumerate(data['classes'])}
 
     def write_list(name: str, part: Iterable[Clip], prefix: str = '') -> str:
@@ -49,14 +48,17 @@ def write_data(
             f'{clip.file.removeprefix(prefix)}{data["delimiter"]}'
             f'{labels.get(clip.label, 0)}\n'
             for clip in part
+            if clip.status == 'ok'
         ]
         write_text(''.join(lines), out / name)
         return name
 
     splits = {
-        split: write_list(f'{split}.txt', part)
+        split: write_list(
+            f'{split}.txt', [clip for clip in clips if clip.split == split]
+        )
         for split in SPLITS
-        if (part := [clip for clip in usable if clip.split == split])
+        if split in data['counts']
     }
     pattern = preset.list_name if preset else 'folds/fold{1}_{0}.txt'
     prefix = preset.prefix if preset else ''
@@ -71,10 +73,7 @@ def write_data(
     ]
     data = {**data, 'splits': splits, 'folds': named if len(named) > 1 else []}
     _write_table(clips, out / 'files.csv')
-    save_contact_sheet(
-        [(Path(data['root'], clip.file), clip.label) for clip in usable],
-        out / 'contact_sheet.png',
-    )
+    save_contact_sheet(clips, Path(data['root']), out / 'contact_sheet.png')
     write_json(data, out / 'data.json')
     return data
 

@@ -66,11 +66,11 @@ def read_preset(preset: str, folder: Path, annotations: Path) -> ClipFiles:
         )
     if unlisted := len(videos) - len(clips):
         notes.append(f'{unlisted} videos are in no list and left out.')
-    paths = [
-        [[files[name] for name in part if name in files] for part in fold]
+    parts = [
+        [[clips[name] for name in part if name in clips] for part in fold]
         for fold in folds
     ]
-    return ClipFiles(list(clips.values()), notes + left, paths, classes)
+    return ClipFiles(list(clips.values()), notes + left, parts, classes)
 
 
 def _name(path: str, depth: int) -> str:

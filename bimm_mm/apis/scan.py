@@ -115,13 +115,8 @@ def scan(
     warnings = _left_out(clips, folder)
     usable = _usable(clips)
     found.notes.append(f'{len({c.group for c in usable})} recordings: {rule}.')
-    if given:
-        by_path = {clip.path: clip for clip in usable}
-        folds = [
-            [[by_path[p] for p in part if p in by_path] for part in fold]
-            for fold in found.folds
-        ]
-    else:
+    folds = found.folds
+    if not given:
         folds = _hold_out(usable, val_share, seed, found.notes, warnings)
     interval, reason = _suggest_interval(usable, frames)
     names = found.classes or sorted({clip.label for clip in usable} - {''})
