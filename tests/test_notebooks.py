@@ -36,7 +36,6 @@ def videos(tmp_path) -> Path:
 
 
 def test_notebooks_run_as_they_are_stored(videos, monkeypatch):
-    pytest.importorskip('bimm_mm.apis.own')
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     together = nbformat.v4.new_notebook()
