@@ -64,7 +64,7 @@ def embed_files(
         model_sha256=hashlib.sha256(options.encode()).hexdigest(),
         seed=None,
         blocks=counts,
-        pool='avg' if encoder.backbone.out_type == 'avg' else 'cls',
+        pool=encoder.backbone.out_type,
         amp=False,
         classes=classes,
         folders=[],
