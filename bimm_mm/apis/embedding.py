@@ -60,7 +60,7 @@ def embed_files(
     meta = dict(
         features='encoder',
         checkpoint=encoder.source,
-        checkpoint_sha256=sha256_of_file(encoder.source),
+        checkpoint_sha256=_digest(encoder),
         model_sha256=hashlib.sha256(options.encode()).hexdigest(),
         seed=None,
         blocks=counts,
@@ -77,6 +77,17 @@ def embed_files(
         kept,
         meta,
     )
+
+
+def _digest(encoder: Encoder) -> str:
+    """SHA-256 of the file of weights; without one, of the weights."""
+    path = Path(encoder.source).expanduser()
+    if path.is_file():
+        return sha256_of_file(path)
+    digest = hashlib.sha256()
+    for value in encoder.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _files(path: str | Path) -> list[str]:

@@ -120,6 +120,8 @@ class Encoder(nn.Module):
                 or if an image is given to an encoder of videos.
         """
         check_choice('level', level, LEVELS)
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be 1 or more')
         many = isinstance(x, (list, tuple))
         if isinstance(x, (str, Path)) and Path(x).expanduser().is_dir():
             folder = Path(x).expanduser()

@@ -61,6 +61,21 @@ def test_features_of_a_folder_with_its_classes(
     ]
 
 
+def test_features_of_a_folder_of_transformers(folder, tmp_path):
+    from transformers import VideoMAEConfig, VideoMAEModel
+
+    sizes = dict(hidden_size=24, intermediate_size=48, image_size=32)
+    layers = dict(num_hidden_layers=1, num_attention_heads=2, num_frames=4)
+    config = VideoMAEConfig(**sizes, **layers, use_mean_pooling=False)
+    model = VideoMAEModel(config)
+    model.save_pretrained(tmp_path / 'theirs')
+    clip = min(folder.rglob('*.mp4'))
+    out = tmp_path / 'a.npz'
+    typed('embed', tmp_path / 'theirs', clip, '--out', out, '--device=cpu')
+    meta = read_features(out).meta
+    assert len(meta['checkpoint_sha256']) == 64 and meta['pool'] == 'avg'
+
+
 def test_a_broken_file_is_left_out_on_request(run, folder, tmp_path, capsys):
     bad, out = tmp_path / 'bad.mp4', tmp_path / 'a.npz'
     bad.write_text('no video')
@@ -95,6 +110,10 @@ def test_mistakes_are_one_sentence(run, tmp_path, capsys):
         (('export', tmp_path, '--out', 'a.pt2'), 'holds no whole checkpoint'),
         (('export', run, '--out', '/proc/a.pt2'), '/proc/a.pt2'),
         (('embed', run, clip, '--out', 'a.csv'), 'must end with .npz'),
+        (
+            ('embed', run, clip, '--out', 'a.npz', '--batch-size=0'),
+            'batch_size=0 must be 1 or more',
+        ),
         (
             ('embed', run, tmp_path / 'empty', '--out', tmp_path / 'a.npz'),
             'holds no video and no image',
