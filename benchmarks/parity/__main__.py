@@ -19,7 +19,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from subprocess import run
@@ -222,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if unknown := set(args.methods) - set(METHODS):
         parser.error(f'no method {unknown}: choose of {", ".join(METHODS)}')
-    missing = []
+    missing: dict[str, str] = {}
     print(f'| method | revision | {" | ".join(COLUMNS)} |')
     print('| --- | --- |' + ' ---: |' * len(COLUMNS), flush=True)
     for name in args.methods or METHODS:
@@ -230,13 +232,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clone = args.root / repository.split('/')[1]
         if not clone.is_dir():
             url = f'https://github.com/{repository}'
-            missing.append(f'{name} is missing: git clone {url} {clone}')
+            command = f'git clone {url} {clone}'
+            missing.setdefault(repository, f'{name} is missing: {command}')
             continue
-        row = compare(METHODS[name], clone)
+        # What their code says, and is warned of, is no part of the table.
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            row = compare(METHODS[name], clone)
         cells = ['-' if x is None else f'{x:.1e}' for x in row.values()]
         cells = [name, _revision(clone), *cells]
         print(f'| {" | ".join(cells)} |', flush=True)
-    print(*missing, sep='\n', file=sys.stderr)
+    for line in missing.values():
+        print(line, file=sys.stderr)
     return int(bool(missing))
 
 

@@ -73,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add('work_dirs', nargs='+', type=Path, help='where to look for results')
     add('--out', type=Path, default=Path('figure3.png'), help='a picture')
     args = parser.parse_args(arguments)
+    if args.out.suffix not in ('.png', '.svg', '.pdf'):
+        parser.error(f'--out {args.out} must end with .png, .svg or .pdf')
     for folder in args.work_dirs:
         if not folder.is_dir():
             parser.error(f'there is no folder {folder}')

@@ -30,9 +30,11 @@ from tests.restated import (
     randomized,
     video_table,
 )
+from tests.targets.test_gabor import BANK, strided_by_loops
 
 BASELINES = Path(__file__).resolve().parents[2] / 'configs' / 'baselines'
 HEADS, DEPTH = 4, 12  # of the toy
+LUMA = (0.299, 0.587, 0.114)
 KINDS = ('weight', 'bias')
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1, 1)
@@ -141,14 +143,23 @@ def _motion_target(pixels):
 
 
 def _compare(
-    branch, frames, table, targets, hidden_share, *, decode=_decode, contrast=1
+    branch,
+    frames,
+    table,
+    targets,
+    hidden_share,
+    *,
+    decode=_decode,
+    contrast=1,
+    contour=None,
 ):
     """Losses and one gradient of the branch and of the restatement."""
     pixels = 0.5 + contrast * (torch.rand(2, 3, frames, 64, 64) - 0.5)
     clip = (pixels - MEAN) / STD
     losses = {}
     torch.manual_seed(3)
-    outputs = branch.forward_areas(ClipBatch(clip, pixels))
+    clips = ClipBatch(clip, pixels, contour)
+    outputs = branch.forward_areas(clips)
     indices = next(iter(outputs.values())).indices
     grid = branch.backbone.grid((frames, 64, 64))
     hidden = torch.zeros(2, np.prod(grid), dtype=torch.bool)
@@ -165,7 +176,7 @@ def _compare(
         losses[name] = F.mse_loss(prediction, target)
     assert list(losses) == list(outputs)
     torch.manual_seed(3)
-    ours = branch(ClipBatch(clip, pixels))
+    ours = branch(clips)
     weight = state['backbone.blocks.0.mlp.fc1.weight']
     total, expected = sum(ours.values()), sum(losses.values())
     for name, loss in losses.items():
@@ -174,6 +185,72 @@ def _compare(
         torch.autograd.grad(loss, weight)[0] for loss in (total, expected)
     ]
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+
+
+def _linear_decode(state, name, x, hidden, table, grid):
+    """V1: places of hidden tokens attend once to the visible tokens."""
+    name = f'head.areas.{name}'
+    x = layer_norm(state, f'{name}.norm', x)
+    name = f'{name}.decoder'
+    value, key = (linear(state, f'{name}.{n}', x) for n in ('value', 'key'))
+    place = _take(table(grid, value.shape[-1])[None], hidden)
+    query = linear(state, f'{name}.query', state[f'{name}.mask_token'] + place)
+    q, k, v = (y.unflatten(2, (HEADS, -1)) for y in (query, key, value))
+    weight = torch.einsum('bqhd,bkhd->bhqk', q, k) / q.shape[-1] ** 0.5
+    y = torch.einsum('bhqk,bkhd->bqhd', weight.softmax(-1), v).flatten(2)
+    return linear(state, f'{name}.pred', linear(state, f'{name}.out', y))
+
+
+def _bimm_decode(state, name, *args):
+    decode = _linear_decode if name == 'V1' else _decode
+    return decode(state, name, *args)
+
+
+def _gabor_target(pixels, tubelet):
+    """The bank by loops, one deviation per token."""
+    bank = BANK._replace(stride=4)
+    luma = torch.einsum('c,bcthw->bthw', torch.tensor(LUMA), pixels)
+    maps = [strided_by_loops(x.numpy(), bank) for x in luma.flatten(0, 1)]
+    cells = torch.tensor(np.stack(maps), dtype=torch.float32)
+    cells = cells.unflatten(0, luma.shape[:2])  # (B, T, 32, 8, 8)
+    cells = cells.unflatten(1, (-1, tubelet)).mean(2)
+    tokens = cells.unflatten(4, (-1, 2)).unflatten(3, (-1, 2))
+    tokens = tokens.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).flatten(1, 3)
+    mean, std = tokens.mean(2, keepdim=True), tokens.std(2, keepdim=True)
+    return (tokens - mean) / std
+
+
+@pytest.mark.parametrize(
+    ('name', 'frames', 'count'),
+    [
+        ('bimm/pretrain_ventral_in1k', 1, 12),
+        ('ablations/ablation_dorsal', 4, 28),
+    ],
+)
+def test_bimm(toy_model, name, frames, count):
+    """Both branches: V1, V2 and V4 or MT (Sec. 3.2); eq. 4 sums them up."""
+    branch = toy_model(BASELINES.parent / f'{name}.py')
+    contour = torch.rand(2, 1, frames, 64, 64)
+    deviation = contour.flatten(1).std(1).view(2, 1, 1)
+    tubelet = min(frames, 2)
+    targets = {
+        'V1': lambda pixels, _: _gabor_target(pixels, tubelet),
+        'V2': lambda *_: _patches(contour, tubelet).flatten(2) / deviation,
+    }
+    if frames == 1:
+        targets['V4'] = lambda _, clip: _mae_target(clip, 1)
+    else:
+        targets['MT'] = lambda pixels, _: _motion_target(pixels)
+    table = image_table if frames == 1 else video_table
+    _compare(
+        branch,
+        frames,
+        table,
+        targets,
+        count,
+        decode=_bimm_decode,
+        contour=contour,
+    )
 
 
 @pytest.mark.parametrize(

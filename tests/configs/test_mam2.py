@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 
 from bimm_mm.models import MaskedBranch
@@ -81,6 +82,48 @@ def small_mam2() -> MaskedBranch:
         area.decoder.update(depth=1, decoder_dims=WIDTH, num_heads=4)
     model.areas[0].target.tokenizer.update(TOKENIZER)
     return MODELS.build(dict(model, data_preprocessor=None))
+
+
+@torch.no_grad()
+def test_losses_are_those_of_codes_and_of_motion():
+    """Cross entropy of the nearest codes, squared error of differences."""
+    clip = golden.clips(FRAMES)
+    torch.manual_seed(0)
+    model = small_mam2()
+    tokenizer = model.head.areas['appearance'].target.tokenizer
+    spread_codes(tokenizer, clip)
+    torch.manual_seed(1)
+    outputs = model.forward_areas(clip)
+    torch.manual_seed(1)
+    losses = model(clip)
+    # One code per token: of the first frame of two.
+    frames = clip.pixels[:, :, ::2].transpose(1, 2).flatten(0, 1)
+    latents = tokenizer.quant_conv(tokenizer.encoder(2 * frames - 1))
+    latents = latents.movedim(1, -1).flatten(1, 2)
+    codebook = tokenizer.quantize['embedding'].weight
+    codes = torch.cdist(latents, codebook[None]).argmin(-1)
+    codes = codes.reshape(len(clip.pixels), -1)
+    # Differences of frames, the last one twice, with one deviation per clip.
+    steps = clip.pixels.diff(dim=2)
+    steps = torch.cat([steps, steps[:, :, -1:]], 2)
+    steps = steps / steps.flatten(1).std(1).view(-1, 1, 1, 1, 1)
+    b, c, t, h, w = steps.shape
+    cut = steps.view(b, c, t // 2, 2, h // 16, 16, w // 16, 16)
+    motion = cut.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4).flatten(1, 3)
+    first, second = outputs['appearance'], outputs['motion']
+    hidden = first.indices.hidden
+    assert hidden.shape[1] == 0.75 * codes.shape[1]
+    expected = F.cross_entropy(
+        first.prediction.flatten(0, 1), codes.gather(1, hidden).flatten()
+    )
+    assert losses['loss_appearance'].item() == pytest.approx(
+        expected.item(), rel=1e-4
+    )
+    rows = hidden.unsqueeze(2).expand(-1, -1, motion.shape[2])
+    expected = F.mse_loss(second.prediction, motion.gather(1, rows))
+    assert losses['loss_motion'].item() == pytest.approx(
+        expected.item(), rel=1e-4
+    )
 
 
 def test_overfits_two_clips():

@@ -66,6 +66,9 @@ def test_figure_3_of_a_folder_without_results(tmp_path, capsys):
     with pytest.raises(SystemExit):
         figure3.main([str(tmp_path / 'nowhere')])
     assert 'there is no folder' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figure3.main([str(tmp_path), '--out', str(tmp_path / 'figure3')])
+    assert 'must end with .png, .svg or .pdf' in capsys.readouterr().err
 
 
 @pytest.fixture
