@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -153,11 +150,13 @@ def _parts(
     encoder = MODELS.build(dict(model.backbone, init_cfg=None))
     check_form(encoder, to, decoder=decoder, drop_cls_token=drop_cls_token)
     inner, kept = None, [f'{prefix}backbone.']
-    finetuned = 'areas' not in model
-    pooled = finetuned and encoder.out_type == 'avg'
-    by_token = finetuned and encoder.out_type == 'cls_token'
+    # What a finetuned model classifies: the mean, the class token or a map.
+    read = encoder.out_type if 'areas' not in model else ''
+    pooled = read == 'avg'
     head: dict[str, Tensor] = {}
-    if FORMATS[to].head and (pooled or (by_token and not drop_cls_token)):
+    if FORMATS[to].head and (
+        pooled or (read == 'cls_token' and not drop_cls_token)
+    ):
         state = dict(state)
         head = take_classifier(state, encoder.embed_dims)
     if decoder:
@@ -320,19 +319,10 @@ def _write_folder(
     card: str,
 ) -> Path:
     """A folder appears whole or not at all."""
-    try:
-        if not out.parent.exists():
-            out.parent.mkdir(parents=True)
-        draft = Path(tempfile.mkdtemp(prefix='.', dir=out.parent))
-    except OSError as error:  # it names the draft
-        raise OSError(error.errno, error.strerror, str(out)) from error
-    try:
+    with atomic_path(out) as draft:
+        draft.mkdir()
         content = safetensors.save(weights, {'format': 'pt'})
         write_bytes(content, draft / 'model.safetensors')
         write_json(config, draft / 'config.json')
         write_text(card, draft / 'README.md')
-        draft.chmod(0o755)  # mkdtemp's is private
-        os.rename(draft, out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return out / 'model.safetensors'

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,8 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; move it in place at the end.
 
     Args:
-        path: The final path; its folder is made.
+        path: The final path, of a file or of a new folder; the folder that
+            it lies in is made.
         sync: Whether to wait until the content is on the disk, so that a
             power cut cannot leave an empty file under the final name.
 
@@ -51,6 +53,8 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
         with suppress(NotADirectoryError):  # it would hide the error
             draft.unlink(missing_ok=True)
 
