@@ -19,6 +19,7 @@ from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import MODELS
 from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.safe_load import checkpoint_file
 
 BRANCHES = ('ventral', 'dorsal')
 INTERVAL = 4  # frames, where the config does not say
@@ -52,6 +53,8 @@ def read_source(source: str | Path) -> Source:
     if folder.is_dir():
         if (folder / 'config.json').is_file():
             hints = _read_hints(folder)
+        elif (folder / '.metadata').is_file():
+            checkpoint_file(folder)  # says what to do with parts of processes
         else:
             path = _newest_file(folder)
     content = read_content(path)
