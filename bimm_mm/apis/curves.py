@@ -66,31 +66,6 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
         yield entry
 
 
-def read_progress(work_dir: str | Path) -> list[dict[str, Any]]:
-    """Losses of every area at the first and last validation of a run.
-
-    Rows of ``area``, ``start``, ``end``, ``mean``, the loss of always
-    predicting the target's mean, and ``ratio``, end over mean: below 1, the
-    visible tokens were used.
-    """
-    series = read_scalars(work_dir)
-    progress = []
-    for name, mse in series.items():
-        if name.endswith('/mse') and mse:
-            area = name.removesuffix('/mse')
-            means = series[f'{area}/mean_mse']
-            start, end = mse[min(mse)], mse[max(mse)]
-            mean = means[max(means)]
-            row = dict(area=area, start=start, end=end, mean=mean)
-            progress.append({**row, 'ratio': end / mean})
-    if not progress:
-        raise ValueError(
-            f'{work_dir} logged no validation: use bimm_mm.AreaLoss as '
-            'val_evaluator'
-        )
-    return progress
-
-
 def loss_panels(series: Mapping[str, Series]) -> dict[str, Panel]:
     """Lines to draw, by area, and by name for losses and metrics of no area.
 

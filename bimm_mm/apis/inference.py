@@ -23,7 +23,9 @@ from bimm_mm.apis.clips import load_clips
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.page import data_uri
 from bimm_mm.apis.pictures import save_pictures
+from bimm_mm.apis.samples import seconds_between, titles_of
 from bimm_mm.apis.source import read_source
+from bimm_mm.datasets.transforms.formatting import find_path
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
@@ -39,7 +41,7 @@ class Reconstruction(dict[str, AreaOutput]):
     Args:
         outputs: By area: ``V1``, or ``dorsal_V1`` for a ``BIMM``.
         model: What predicted them.
-        titles: Of every clip, written below its picture.
+        files: Of every clip, as far as known; named below its picture.
     """
 
     def __init__(
@@ -47,11 +49,11 @@ class Reconstruction(dict[str, AreaOutput]):
         outputs: dict[str, AreaOutput],
         *,
         model: BasePretrainer,
-        titles: Sequence[str] = (),
+        files: Sequence[str | None] = (),
     ) -> None:
         super().__init__(outputs)
         self.model = model
-        self.titles = titles
+        self.files = files
 
     def save(self, folder: str | Path, *, frames: int = 6) -> list[Path]:
         """Write a PNG file and an MP4 file of every clip.
@@ -66,8 +68,14 @@ class Reconstruction(dict[str, AreaOutput]):
         Raises:
             OSError: If a file cannot be written.
         """
+        cfg = getattr(self.model, 'cfg', None) or Config()
         return save_pictures(
-            self.model, self, folder, frames=frames, titles=self.titles
+            self.model,
+            self,
+            folder,
+            frames=frames,
+            titles=titles_of(cfg, self.files),
+            seconds=seconds_between(cfg, self.files),
         )
 
     def _repr_html_(self) -> str:
@@ -201,10 +209,15 @@ def reconstruct(
             f'{source} holds a {type(model).__name__}, which has no areas to '
             'reconstruct: give a run of pretraining'
         )
-    titles: list[str] = []
-    if not isinstance(x, (dict, ClipBatch)):
+    files: list[str | None] = []
+    if isinstance(x, dict):
+        files = [find_path(sample) for sample in x['data_samples']]
+    elif not isinstance(x, ClipBatch):
         items = list(x) if isinstance(x, (list, tuple)) else [x]
-        titles = [_title(item) for item in items]
+        files = [
+            str(item) if isinstance(item, (str, Path)) else None
+            for item in items
+        ]
         x = load_clips(model, items)
     model.eval()
     # The caller's own random numbers go on as if nothing had happened.
@@ -214,10 +227,4 @@ def reconstruct(
             outputs = model(inputs=x, mode='predict')[0]
         else:
             outputs = model.val_step(x)[0]
-    return Reconstruction(outputs, model=model, titles=titles)
-
-
-def _title(item: Any) -> str:
-    """The end of a path, which tells enough."""
-    is_path = isinstance(item, (str, Path))
-    return '/'.join(Path(item).parts[-2:]) if is_path else 'a picture'
+    return Reconstruction(outputs, model=model, files=files)

@@ -9,12 +9,17 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import Affine2D
 from torch import Tensor
 
 from bimm_mm.models.pretrainers.area import Area
@@ -23,11 +28,11 @@ from bimm_mm.structures import AreaOutput, token_grid
 from bimm_mm.utils.files import atomic_path, show_any_name
 
 _GRAY = 0.5
-# Brightness of tokens that were given and not predicted.
-_DIM = 0.4
+# How far tokens that were given, not predicted, go towards white.
+_PALE = 0.6
 _CELL = 1.25  # inches per cell
 _TILE = 128  # least side of a clip in a video, in pixels
-_FPS = 6  # of videos: about real time for frames that are 4 apart
+_FPS = 6  # of videos where no times are known
 
 Outputs = Mapping[str, AreaOutput]
 
@@ -39,6 +44,7 @@ def save_pictures(
     *,
     frames: int = 6,
     titles: Sequence[str] = (),
+    seconds: Sequence[float] = (),
 ) -> list[Path]:
     """Draw every branch of a model, as PNG files and videos.
 
@@ -48,6 +54,8 @@ def save_pictures(
         folder: Where the files go.
         frames: How many frames of a clip a PNG file shows, at even distances.
         titles: Of every sample, written below it.
+        seconds: From a frame to the next, of every clip; videos then have
+            their true speed.
 
     Returns:
         ``ventral.png``, ``dorsal_0.png``, ``dorsal_0.mp4``, ...: one file for
@@ -56,13 +64,17 @@ def save_pictures(
     paths = []
     for branch, shown in split_branches(outputs).items():
         rows = picture_rows(model.areas, shown)
+        legend = {
+            x.area: model.areas[name].target.legend()
+            for name, x in shown.items()
+        }
         if rows['input'].shape[1] == 1:
             # All images side by side, like frames of one clip.
             still = {name: x[:, 0].cpu() for name, x in rows.items()}
             notes = [caption(model.areas[n], x) for n, x in shown.items()]
             notes[:0] = [', '.join(titles)] if titles else []
             paths.append(Path(folder) / f'{branch}.png')
-            _save_sheet(still, paths[-1], branch, notes)
+            _save_sheet(still, paths[-1], branch, notes, legend=legend)
             continue
         for index in range(len(rows['input'])):
             clip = {name: x[index].cpu() for name, x in rows.items()}
@@ -73,10 +85,16 @@ def save_pictures(
             path = Path(folder) / f'{branch}_{index}.png'
             length = len(clip['input'])
             columns = torch.linspace(0, length - 1, min(frames, length))
-            still = {n: x[columns.round().long()] for n, x in clip.items()}
-            _save_sheet(still, path, branch, notes)
+            columns = columns.round().long()
+            still = {n: x[columns] for n, x in clip.items()}
+            times = [f'frame {n + 1}' for n in columns.tolist()]
+            if seconds:
+                step = seconds[index]
+                times = [f'{n * step:.2f} s' for n in columns.tolist()]
+            _save_sheet(still, path, branch, notes, times, legend)
             paths += [path, path.with_suffix('.mp4')]
-            _save_video(clip, paths[-1])
+            rate = 1 / seconds[index] if seconds else _FPS
+            _save_video(clip, paths[-1], rate=rate)
     return paths
 
 
@@ -94,13 +112,21 @@ def split_branches(outputs: Outputs) -> dict[str, dict[str, AreaOutput]]:
 
 
 def _save_sheet(
-    rows: Mapping[str, Tensor], path: Path, title: str, notes: Sequence[str]
+    rows: Mapping[str, Tensor],
+    path: Path,
+    title: str,
+    notes: Sequence[str],
+    times: Sequence[str] = (),
+    legend: Mapping[str, Mapping[float, Any]] | None = None,
 ) -> None:
-    """Draw rows (K, H, W, 3) by name, with notes below."""
+    """Draw rows (K, H, W, 3) by name, times above and notes below.
+
+    ``legend`` has colors that mean a direction, by area.
+    """
     # A picture of one column would leave no room for the text below it.
     columns = max(3, len(next(iter(rows.values()))))
     text = '\n'.join(textwrap.fill(note, 24 * columns) for note in notes)
-    height = _CELL * len(rows) + 0.13 * text.count('\n') + 0.7
+    height = _CELL * len(rows) + 0.13 * text.count('\n') + 1
     figure = Figure((_CELL * columns + 1.1, height), layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for (name, pictures), line in zip(rows.items(), axes, strict=True):
@@ -111,7 +137,26 @@ def _save_sheet(
         line[0].set_axis_on()
         line[0].set(xticks=[], yticks=[], frame_on=False)
         line[0].set_ylabel(name, rotation=0, ha='right', va='center')
-    figure.suptitle(title)
+    for axis, when in zip(axes[0], times, strict=False):
+        axis.set_title(when, fontsize=8)
+    figure.suptitle(title, x=0.02, ha='left')
+    for area, colors in (legend or {}).items():
+        directions = [
+            Line2D([], [], ls='', marker=_stripe(turn), mec=c, ms=9, mew=2.5)
+            for turn, c in colors.items()
+        ]
+        if directions:
+            figure.legend(
+                directions,
+                [''] * len(directions),
+                title=f'{area}: direction of edges',
+                title_fontsize=8,
+                loc='outside upper right',
+                ncols=len(directions),
+                handletextpad=0,
+                columnspacing=0.4,
+                frameon=False,
+            )
     # Names of videos are no formulas, whatever dollars are in them.
     style = dict(fontsize=7, x=0.01, ha='left', parse_math=False)
     figure.supxlabel(show_any_name(text), **style)
@@ -119,7 +164,14 @@ def _save_sheet(
         figure.savefig(draft, dpi=120)
 
 
-def _save_video(rows: Mapping[str, Tensor], path: Path) -> None:
+def _stripe(turn: float) -> MarkerStyle:
+    """A short line, turned counterclockwise from upright by degrees."""
+    return MarkerStyle('|', transform=Affine2D().rotate_deg(turn))
+
+
+def _save_video(
+    rows: Mapping[str, Tensor], path: Path, *, rate: float
+) -> None:
     """Write rows (T, H, W, 3) in [0, 1], side by side, as an H.264 video."""
     side = rows['input'].shape[1]
     # Small clips are enlarged, to whole pixels and even sizes.
@@ -128,7 +180,9 @@ def _save_video(rows: Mapping[str, Tensor], path: Path) -> None:
     frames = F.interpolate(wide, scale_factor=zoom, mode='nearest')
     pixels = frames.mul(255).round().byte().movedim(1, 3).contiguous()
     with atomic_path(path) as draft, av.open(str(draft), 'w') as container:
-        stream = container.add_stream('libx264', rate=_FPS)
+        stream = container.add_stream(
+            'libx264', rate=Fraction(rate).limit_denominator(1000)
+        )
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = 'yuv420p'
         for picture in pixels.numpy():
@@ -140,17 +194,20 @@ def _save_video(rows: Mapping[str, Tensor], path: Path) -> None:
 def caption(area: Area, output: AreaOutput, index: int | None = None) -> str:
     """One line: what was scored, how well, and what the picture gives away.
 
-    The loss is that of clip ``index``, or of all.
+    The loss is that of clip ``index``, or of each.
     """
     target = area.target
-    which = slice(None) if index is None else slice(index, index + 1)
-    loss = target.loss(output.prediction[which], output.target[which])
+    which = range(len(output.target)) if index is None else [index]
+    losses = ', '.join(
+        f'{float(target.loss(output.prediction[[i]], output.target[[i]])):.3f}'
+        for i in which
+    )
     scaling = 'as predicted'
     if target.uses_true_stats:
         scaling = f'scaled back with the {target.uses_true_stats}'
     return (
-        f'{output.area}: {type(target).__name__}, loss {float(loss):.3f} '
-        f'on the predicted tokens, shown {scaling}; dark: tokens given'
+        f'{output.area}: {type(target).__name__}, loss {losses} on the '
+        f'predicted tokens, shown {scaling}; pale: tokens given'
     )
 
 
@@ -173,7 +230,7 @@ def area_pictures(area: Area, output: AreaOutput) -> tuple[Tensor, Tensor]:
     """An area's prediction, pasted into the truth, and its target.
 
     Both are (B, T, H, W, 3), in [0, 1]; tokens that were not predicted are
-    dimmed in the first.
+    pale in the first.
     """
     target, clips = area.target, output.clips
     raw = target.raw(clips, output.patch)
@@ -186,7 +243,7 @@ def area_pictures(area: Area, output: AreaOutput) -> tuple[Tensor, Tensor]:
         target.visualize(x, output.patch, clips.size) for x in (pasted, raw)
     )
     predicted = token_map(output, output.scored)
-    return torch.where(predicted, guess, _DIM * guess), truth
+    return torch.where(predicted, guess, guess + _PALE * (1 - guess)), truth
 
 
 def token_map(output: AreaOutput, tokens: Tensor) -> Tensor:

@@ -238,7 +238,9 @@ def _pictures(folder: Path) -> tuple[list[Picture], int]:
         path
         for pattern in ('*', '*/*', '*/*/*')
         for path in folder.glob(pattern)
-        if path.suffix in ('.mp4', '.png') and 'vis_data' not in path.parts
+        if path.suffix in ('.mp4', '.png')
+        and 'vis_data' not in path.parts
+        and path.name != 'curves.png'  # drawn above
     )
     shown: list[Picture] = []
     size = 0

@@ -180,6 +180,14 @@ class Target(nn.Module):
         """Color maps (B, C, t, h, w) as (B, 3, t, h, w), clamped later."""
         raise NotImplementedError
 
+    def legend(self) -> dict[float, list[float]]:
+        """Colors that :meth:`to_rgb` gives to edges, by their direction.
+
+        Directions are in degrees, counterclockwise from upright; colors are
+        R, G, B in [0, 1]. Empty where colors mean no direction.
+        """
+        return {}
+
     def map_patch(self, patch: Size) -> Size:
         """Convert a patch in pixels to entries of the maps."""
         return patch

@@ -80,8 +80,8 @@ class ContourTarget(Target):
         return None, clip_moments(values)[1]
 
     def to_rgb(self, maps: Tensor) -> Tensor:
-        """Show contours in gray, (B, 3, T, H, W)."""
-        return maps.expand(-1, 3, -1, -1, -1)
+        """Show contours in gray, weak ones too, (B, 3, T, H, W)."""
+        return maps.clamp_min(0).sqrt().expand(-1, 3, -1, -1, -1)
 
 
 @lru_cache(maxsize=1)

@@ -114,11 +114,21 @@ class GaborTarget(CellTarget):
         size = (len(self.bank.wavelengths), self.bank.orientations)
         waves = maps.unflatten(1, size).clamp_min(0)
         energy, orientation = waves.square().sum(1).max(1, keepdim=True)
+        return self._color(orientation) * energy.sqrt()
+
+    def legend(self) -> dict[float, list[float]]:
+        """See :meth:`Target.legend`; edges are upright to wave vectors."""
+        order = torch.arange(self.bank.orientations).view(-1, 1, 1, 1, 1)
+        colors = self._color(order).flatten(1).tolist()
+        return {-180 * k / len(colors): c for k, c in enumerate(colors)}
+
+    def _color(self, orientation: Tensor) -> Tensor:
+        """R, G, B (B, 3, T, h, w) of orientations (B, 1, T, h, w)."""
         # Hue in [0, 6): each color is a trapezoid around its own hue.
         hue = orientation * (6 / self.bank.orientations)
-        shift = torch.tensor([0, 4, 2], device=maps.device)
+        shift = torch.tensor([0, 4, 2], device=orientation.device)
         wheel = (hue + shift.view(1, 3, 1, 1, 1)) % 6
-        return (wheel - 3).abs().sub(1).clamp(0, 1) * energy.sqrt()
+        return (wheel - 3).abs().sub(1).clamp(0, 1)
 
 
 class Bank(NamedTuple):

@@ -1,5 +1,6 @@
 # Stage 1 at toy size, by tools/quickstart.sh: eight photographs, seen again
-# and again as they are (no random crops), which the model may learn by heart.
+# and again as they are (no random crops), which the model learns by heart;
+# two that are not trained on validate.
 _base_ = [
     '../_base_/models/branches_toy.py',
     '../_base_/schedules/quickstart.py',
@@ -40,6 +41,7 @@ photos = dict(
     with_label=False,
     pipeline=pipeline,
 )
+held_out = dict(photos, data_root=f'{data_root}/photos_held_out')
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
@@ -51,10 +53,10 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=8,
+    batch_size=2,
     num_workers=0,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    dataset=dict(type='bimm_mm.ResilientDataset', dataset=photos),
+    dataset=dict(type='bimm_mm.ResilientDataset', dataset=held_out),
 )
 train_cfg = dict(by_epoch=True, max_epochs=8)

@@ -9,11 +9,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 
 from bimm_mm.apis.clips import load_clips
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.inference import init_model, reconstruct
 from bimm_mm.apis.pictures import save_pictures as save
+from bimm_mm.apis.samples import seconds_between, titles_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SMALL = {'embed_dims': 24, 'depth': 6, 'num_heads': 2}
@@ -84,15 +86,39 @@ def test_what_is_no_video_is_named(tmp_path):
 def test_pictures_have_titles_losses_and_a_video_of_each_clip(video, tmp_path):
     model = _model('quickstart/pretrain_joint.py', 'ventral.', 'dorsal.')
     outputs = reconstruct(model, load_clips(model, [video, video]))
-    paths = save(model, outputs, tmp_path, titles=['first', 'second'])
+    titles, seconds = ['first', 'second'], [0.16, 0.08]
+    paths = save(model, outputs, tmp_path, titles=titles, seconds=seconds)
     assert [path.name for path in paths] == [
         'ventral.png',
         *('dorsal_0.png', 'dorsal_0.mp4', 'dorsal_1.png', 'dorsal_1.mp4'),
     ]
+    # Below a clip are its title and three areas, in four lines or more.
+    ink = imread(paths[1])[..., :3].min((1, 2)) < 0.5
+    lines = np.diff(ink[-80:].astype(int)) == 1
+    assert lines.sum() >= 4
     with av.open(str(paths[2])) as container:
+        assert container.streams.video[0].average_rate == Fraction(25, 4)
         frames = [f.to_ndarray(format='rgb24') for f in container.decode()]
     # Input, masked, and two pictures for each of three areas.
     assert len(frames) == 8
     assert frames[0].shape == (128, 8 * 128, 3)
     middle = [frame[64, 64] for frame in frames]
     assert middle[7][0] > middle[0][0] + 60  # the red of the input grows
+
+
+def test_titles_say_what_training_saw(video, tmp_path):
+    (tmp_path / 'list.txt').write_text(f'{Path(video).name} 0\n')
+    cfg = load_config(CONFIGS / 'quickstart' / 'pretrain_joint.py')
+    data = cfg.train_dataloader.dataset.dataset.dataset
+    data.ann_file = str(tmp_path / 'list.txt')
+    data.data_prefix.video = str(Path(video).parent)
+    other = str(tmp_path / 'other.mkv')
+    assert titles_of(cfg, [video, other]) == [
+        f'{Path(video).parent.name}/gray.mkv (seen in training)',
+        f'{tmp_path.name}/other.mkv (not seen in training)',
+    ]
+    data.ann_file = str(tmp_path / 'gone.txt')
+    (said,) = titles_of(cfg, [video])
+    assert said.endswith('(not known whether seen in training)')
+    assert seconds_between(cfg, [video]) == [4 / 25]
+    assert seconds_between(cfg, ['a.png']) == []

@@ -45,7 +45,7 @@ def test_exact_prediction_shows_the_target(make_outputs, area, frames):
         for token in range(guess.shape[1]):
             wanted = truth[sample, token]
             if token not in output.indices.hidden[sample]:
-                wanted = 0.4 * wanted
+                wanted = 0.4 * wanted + 0.6  # pale
             assert guess[sample, token] == pytest.approx(wanted, abs=1e-5)
 
 
@@ -94,7 +94,11 @@ def test_caption_tells_loss_and_true_statistics(make_outputs, area):
     output = make_outputs('V4')['V4']
     output.prediction = output.prediction + 2
     text = caption(area, output)
-    assert 'loss 4.000' in text
+    assert 'loss 4.000, 4.000 on' in text
+    # Of each sample its own.
+    output.prediction[1] += 1
+    assert 'loss 4.000, 9.000 on' in caption(area, output)
+    assert 'loss 9.000 on' in caption(area, output, 1)
     assert 'scaled back with the true mean and deviation of every' in text
     area.target = PixelTarget(norm=None)
     assert 'shown as predicted' in caption(area, output)

@@ -96,6 +96,16 @@ def test_picture_shows_the_orientation_as_hue():
     assert colors[4].argmin() == 0  # waves along y are cyan
 
 
+def test_the_legend_has_the_colors_of_stripes():
+    target = GaborTarget()
+    for turn, color in target.legend().items():
+        # Upright stripes, turned counterclockwise on the screen.
+        clips = grating(8, -math.radians(turn))
+        picture = target.visualize(target.raw(clips, PATCH), PATCH, clips.size)
+        shown = picture[0, 0, 32, 32]
+        assert (shown / shown.max()).tolist() == pytest.approx(color, abs=0.01)
+
+
 def test_two_banks_do_not_share_maps(clip):
     first = GaborTarget(orientations=6, wavelengths=[4, 6]).maps(clip)
     assert first.shape == (2, 12, 4, 12, 12)

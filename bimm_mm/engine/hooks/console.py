@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from bimm_mm.registry import HOOKS
 
@@ -72,6 +73,21 @@ def _is_not_displayed(record: logging.LogRecord) -> bool:
     return record.funcName not in _DISPLAYED
 
 
+class _Above:
+    """A stream above a live display; commands in it can be copied."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, text: str) -> None:
+        """Write whole lines, which are left to the terminal to break."""
+        line = Text.from_ansi(text.rstrip('\n'))
+        self._console.print(line, soft_wrap=True)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 @HOOKS.register_module()
 class LiveDisplayHook(Hook):
     """Shows steps, time left, losses and validations of areas in a terminal.
@@ -98,11 +114,12 @@ class LiveDisplayHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Begin to display."""
-        self._live = Live(self._bars)
+        # Drawn by this thread alone: a worker that is forked while another
+        # one draws would wait for it without end.
+        self._live = Live(self._bars, auto_refresh=False)
         self._live.start()
         for handler in screen_handlers(runner.logger):
-            # rich has put a stream there that writes above the display.
-            handler.setStream(sys.stdout)
+            handler.setStream(_Above(self._live.console))
             handler.addFilter(_is_not_displayed)
 
     def close(self, logger: logging.Logger) -> None:
@@ -131,9 +148,7 @@ class LiveDisplayHook(Hook):
             text += f', epoch {runner.epoch + 1}/{runner.max_epochs}'
         done = runner.iter + 1
         self._bars.update(self._training, completed=done, description=text)
-        now = time.monotonic()
-        if now - self._looked > _PAUSE or done == runner.max_iters:
-            self._looked = now
+        if self._due() or done == runner.max_iters:
             self._show(runner)
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -148,6 +163,8 @@ class LiveDisplayHook(Hook):
         """Advance."""
         if self._evaluation is not None:
             self._bars.advance(self._evaluation)
+        if self._live is not None and self._due():
+            self._live.refresh()
 
     after_test_iter = after_val_iter
 
@@ -169,6 +186,12 @@ class LiveDisplayHook(Hook):
     def _begin(self, title: str, batches: int) -> None:
         self._evaluation = self._bars.add_task(title, total=batches)
 
+    def _due(self) -> bool:
+        now = time.monotonic()
+        due = now - self._looked > _PAUSE
+        self._looked = now if due else self._looked
+        return due
+
     def _show(self, runner: Runner) -> None:
         """A line per area or loss; validations behind them, or below."""
         losses = {
@@ -188,4 +211,4 @@ class LiveDisplayHook(Hook):
             for name, value in self._metrics.items():
                 table.add_row(name, f'{value:.4f}')
         if self._live is not None:
-            self._live.update(Group(self._bars, table))
+            self._live.update(Group(self._bars, table), refresh=True)
