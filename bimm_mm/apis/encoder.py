@@ -164,7 +164,7 @@ class Encoder(nn.Module):
                 if not skip_bad:
                     raise ValueError(
                         f'{error}. Repair or remove the file, or leave such '
-                        'files out with skip_bad=True'
+                        'files out with skip_bad=True (--skip-bad)'
                     ) from None
                 print(f'LEFT OUT: {error}', file=sys.stderr)
                 batch.append(None)
