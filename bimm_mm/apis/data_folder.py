@@ -118,4 +118,5 @@ def print_data(
         console.print(
             f'Look at {out / "contact_sheet.png"}. The next command:'
         )
-        console.print(f'  bimm pretrain {shlex.quote(str(out))} --out RUN')
+        command = f'bimm pretrain {shlex.quote(str(out))} --out RUN'
+        console.print(f'  {command} --contours sobel')
