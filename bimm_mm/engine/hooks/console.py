@@ -34,6 +34,7 @@ _FOR_THE_FILE = (
     'Distributed training is not used',
     'Exp name:',
 )
+_SHARED = 'is duplicate. It is skipped since bypass_duplicate=True'
 # Functions of LoggerHook whose lines a live display replaces.
 _DISPLAYED = (
     'after_train_iter',
@@ -66,7 +67,9 @@ def spare_screen(logger: logging.Logger, *, quiet: bool) -> None:
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_FOR_THE_FILE)
+    text = str(record.msg)
+    # That blocks are shared is no mistake, and is said for each layer.
+    return not (text.startswith(_FOR_THE_FILE) or text.endswith(_SHARED))
 
 
 def _is_not_displayed(record: logging.LogRecord) -> bool:
