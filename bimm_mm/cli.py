@@ -7,6 +7,7 @@ at once. A mistake of the user ends with one sentence and exit code 2;
 
 from __future__ import annotations
 
+import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -337,7 +338,7 @@ def pretrain(
         dry_run=dry_run,
         quiet=quiet,
     )
-    _end(f'bimm finetune {out} DATA --out RUN2', dry_run)
+    _end(f'bimm finetune {out} {data} --out {out}_tuned', dry_run)
 
 
 @verb(app)
@@ -445,7 +446,7 @@ def _end(command: str, dry_run: bool) -> None:
     """Leave the other processes, and say what comes next."""
     from bimm_mm.utils.processes import end_processes
 
-    if command and not dry_run:
+    if command and not dry_run and os.environ.get('RANK', '0') == '0':
         print(f'next: {command}')
     end_processes()
 

@@ -55,7 +55,18 @@ def load_config(
             f'{error}'
         ) from error
     check_names(cfg, str(path))
-    options = dict(options or {})
+    override(cfg, options or {})
+    use_contours(cfg)
+    _expand_home(cfg._cfg_dict)
+    return cfg
+
+
+def override(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Override parts of a config, by dotted key.
+
+    Raises:
+        ValueError: If a top-level name is misspelled.
+    """
     known = {*known_names(), *cfg}
     for key in options:
         name = key.partition('.')[0]
@@ -65,10 +76,14 @@ def load_config(
             raise ValueError(
                 f'--cfg-options {key}: the config has no {name!r}: {hint}'
             )
-    cfg.merge_from_dict(options)
-    use_contours(cfg)
-    _expand_home(cfg._cfg_dict)
-    return cfg
+    cfg.merge_from_dict(dict(options))
+
+
+def find_configs() -> Path:
+    """The folder ``configs`` of a clone, or the one that the wheel brings."""
+    home = Path(__file__).resolve().parents[1]
+    folders = (home / '.mim' / 'configs', home.parent / 'configs')
+    return next(folder for folder in folders if folder.is_dir())
 
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:

@@ -146,6 +146,8 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
             f'{folder} is not finished: repeat its command, bimm '
             f'{record.get("verb")}, which goes on where it was'
         )
+    # The folder may have been moved.
+    record['checkpoint'] = str(folder / Path(record['checkpoint']).name)
     model = load_config(folder / record['config']).get('model', {})
     encoder = model.get('dorsal', model).get('backbone', {'type': 'None'})
     if not str(encoder['type']).startswith('bimm_mm.'):

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from bimm_mm.apis.config import load_config
+from bimm_mm.apis.config import find_configs, load_config
 from bimm_mm.apis.encoder import MEAN, STD, Encoder
 from bimm_mm.apis.source import (
     INTERVAL,
@@ -127,11 +127,7 @@ def get_config(name: str) -> Config:
         ValueError: If there is no such config, or several; near names are
             listed.
     """
-    home = Path(__file__).resolve().parents[1]
-    folder = home / '.mim' / 'configs'
-    if not folder.is_dir():
-        folder = home.parent / 'configs'
-    files = sorted(folder.rglob('*.py'))
+    files = sorted(find_configs().rglob('*.py'))
     paths = [x for x in files if '_base_' not in x.parts]
     names = {f'{path.parent.name}/{path.stem}': path for path in paths}
     found = [x for x in names if name in (x, names[x].stem)]

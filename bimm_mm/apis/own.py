@@ -16,7 +16,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from bimm_mm.apis.config import load_config, use_amp
+from bimm_mm.apis.config import (
+    find_configs,
+    load_config,
+    override,
+    use_amp,
+)
 from bimm_mm.apis.folders import (
     check_classes,
     is_same_run,
@@ -28,6 +33,7 @@ from bimm_mm.apis.train import check_training, train
 from bimm_mm.engine.config_check import known_names
 from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.device import find_device
 from bimm_mm.version import __version__
 
 # Config of the last stage by method, in configs/own.
@@ -228,7 +234,7 @@ def finetune_config(
             for kind in ('cfg', 'dataloader', 'evaluator'):
                 cfg[f'{part}_{kind}'] = None
         cfg.default_hooks.checkpoint.pop('save_best')
-    cfg.merge_from_dict(_settings(parts, seed, options))
+    override(cfg, _settings(parts, seed, options))
     record = dict(
         verb='finetune',
         **{key: before[key] for key in ('method', 'size')},
@@ -289,9 +295,7 @@ def _read_config(
     options: Mapping[str, Any],
 ) -> Config:
     """Read a config of ``configs/own`` with other names in its ``data.py``."""
-    home = Path(__file__).resolve().parents[1]
-    folders = (home.parent / 'configs', home / '.mim' / 'configs')
-    configs = next(folder for folder in folders if folder.is_dir())
+    configs = find_configs()
     with TemporaryDirectory() as folder:
         for part in ('_base_', 'own'):
             copytree(
@@ -321,9 +325,7 @@ def adapt_config(full: Config, folder: Path, device: str) -> Config:
     cfg.work_dir = str(folder)
     check_choice('device', device, ('auto', 'cpu', 'cuda'))
     there = torch.cuda.is_available()
-    if device == 'cuda' and not there:
-        raise ValueError("device='cuda': there is no GPU here: leave it out")
-    if device == 'cpu' and there:
+    if find_device(device).type == 'cpu' and there:
         raise ValueError(
             "device='cpu': there is a GPU, which PyTorch takes: put "
             'CUDA_VISIBLE_DEVICES= before the command'
@@ -358,10 +360,11 @@ def train_stages(
     for number, (folder, cfg) in enumerate(configs.items(), 1):
         last = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
         finished = last.is_file() and not dry_run
-        print(
-            f'stage {number} of {len(configs)}, '
-            + (f'finished before: {last}' if finished else f'in {folder}')
-        )
+        if main:
+            print(
+                f'stage {number} of {len(configs)}, '
+                + (f'finished before: {last}' if finished else f'in {folder}')
+            )
         if not finished:
             cfg.resume = resumed and not dry_run
             train(

@@ -144,7 +144,7 @@ def test_a_longer_run_goes_on(data, tmp_path):
 
 
 def test_a_run_is_finetuned_on_classes(run, scanned, tmp_path):
-    out = tmp_path / 'tuned'
+    out, run = tmp_path / 'tuned', shutil.copytree(run, tmp_path / 'moved')
     record = finetune(run, scanned, out=out, epochs=1, options=ALL)
     assert record == json.loads((out / 'run.json').read_text())
     assert record['classes'] == ['hop', 'run']
@@ -153,6 +153,7 @@ def test_a_run_is_finetuned_on_classes(run, scanned, tmp_path):
     backbone, head = cfg.model.backbone, cfg.model.cls_head
     assert (backbone.arch, backbone.img_size) == ('tiny', SIDE)
     assert backbone.num_frames == FRAMES
+    assert backbone.init_cfg.checkpoint == str(run / 'epoch_1.pth')
     assert (head.in_channels, head.num_classes) == (192, 2)
     assert cfg.val_dataloader.dataset.ann_file == str(scanned / 'val.txt')
     assert '149 of 149 tensors' in _log(out) and 'acc/top1' in _log(out)
@@ -250,9 +251,12 @@ def _other_labels(folder: Path) -> None:
 def test_classes_that_do_not_match(
     run, data, tmp_path, capsys, spoil: Callable, words
 ):
-    spoil(data)
     out = tmp_path / 'out'
-    assert words in _say(capsys, 'finetune', run, data, '--out', out)
+    command = ('finetune', run, data, '--out', out)
+    said = _say(capsys, *command, '--set', 'train_cgf.max_epochs=3')
+    assert "mean 'train_cfg'" in said
+    spoil(data)
+    assert words in _say(capsys, *command)
     assert not out.exists()
 
 

@@ -20,6 +20,7 @@ from bimm_mm.apis.launch import resume_command
 ROOT = Path(__file__).resolve().parents[2]
 JOINT = str(ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py')
 VENTRAL = str(ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py')
+VIDEOMAE = str(ROOT / 'configs/baselines/pretrain_videomae_k400.py')
 K400 = str(ROOT / 'configs' / 'bimm' / 'pretrain_joint_k400.py')
 WITH_TEST = f"""
 _base_ = {VENTRAL!r}
@@ -69,6 +70,16 @@ def mistake(call_tool, capsys) -> Callable[..., str]:
             "did you mean 'train_dataloader'",
         ),
         ('train', [JOINT, '--auto-scale-lr'], 'base_batch_size'),
+        (
+            'train',
+            [VIDEOMAE, '--contours', 'sobel'],
+            'no area of this model predicts contours',
+        ),
+        (
+            'train',
+            [VIDEOMAE, '--amp', '--cfg-options', 'train_cfg.max_epochs=9'],
+            'goes from 0 to 40 epochs, and the run has 9',
+        ),
         ('train', [JOINT, '--log-to', 'wandb'], 'pip install wandb'),
         (
             'train',
