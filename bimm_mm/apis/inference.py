@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import (
     DATASETS,
@@ -138,12 +139,15 @@ def init_model(
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
     if found is None:
-        # mmengine would print three lines for every parameter.
-        logging.disable(logging.INFO)
+        # mmengine would print three lines for every parameter. (Its loggers
+        # remember what logging.disable forbids, also when that is over.)
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)
         try:
             model.init_weights()
         finally:
-            logging.disable(logging.NOTSET)
+            logger.setLevel(level)
     else:
         load_model(model, found.state, source=found.path)
     model.cfg = cfg

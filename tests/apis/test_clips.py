@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from mmengine.logging import MMLogger
 
 from bimm_mm.apis.clips import load_clips
 from bimm_mm.apis.config import load_config
@@ -122,3 +124,8 @@ def test_titles_say_what_training_saw(video, tmp_path):
     assert said.endswith('(not known whether seen in training)')
     assert seconds_between(cfg, [video]) == [4 / 25]
     assert seconds_between(cfg, ['a.png']) == []
+
+
+def test_a_new_model_leaves_the_log_as_it_was():
+    _model('quickstart/pretrain_ventral.py')
+    assert MMLogger.get_current_instance().isEnabledFor(logging.INFO)
