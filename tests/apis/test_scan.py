@@ -107,7 +107,10 @@ def test_class_folders_become_lists_that_share_no_recording(videos, capsys):
     assert sheet.std() > 20
     said = capsys.readouterr().out
     assert '5 recordings: names that differ in their last number' in said
-    assert f'bimm pretrain {videos.parent / "data"} --out RUN' in said
+    assert (
+        f'bimm pretrain {videos.parent / "data"} --out RUN --contours sobel'
+        in said
+    )
 
 
 def test_lists_are_read_by_mmaction2(videos):
