@@ -458,9 +458,14 @@ def _read_record(out: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Press Ctrl-C after some time, which a training saves itself for."""
+    """Press Ctrl-C after some time, which a training saves itself for.
+
+    Raises:
+        KeyboardInterrupt: Also in place of what a library made of one.
+    """
     if math.isinf(seconds):
-        yield
+        with plain_interrupts():
+            yield
         return
 
     def press(*_: Any) -> None:
@@ -469,7 +474,23 @@ def time_limit(seconds: float) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, press)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
     try:
-        yield
+        with plain_interrupts():
+            yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def plain_interrupts() -> Iterator[None]:
+    """Let Ctrl-C through as what it is.
+
+    MMEngine says of every error while it lays out a config, this one too, that
+    the config's syntax is wrong (``Config.pretty_text``).
+    """
+    try:
+        yield
+    except SyntaxError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise

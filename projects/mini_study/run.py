@@ -25,7 +25,13 @@ from filelock import FileLock, Timeout
 from mmengine.config import Config, DictAction
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis.compare import KINDS, SCRATCH, compare, time_limit
+from bimm_mm.apis.compare import (
+    KINDS,
+    SCRATCH,
+    compare,
+    plain_interrupts,
+    time_limit,
+)
 from bimm_mm.apis.folders import Videos, hash_lists, read_folds
 from bimm_mm.apis.own import adapt_config, train_stages
 from bimm_mm.utils.files import read_json, write_json, write_text
@@ -183,7 +189,7 @@ def run_all(
             continue
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder / '.lock', timeout=0):
+            with plain_interrupts(), FileLock(folder / '.lock', timeout=0):
                 if not study.run(methods, seed, fold):
                     raise KeyboardInterrupt
         except Timeout:

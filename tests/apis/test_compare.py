@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from mmengine.config import Config
 
+from bimm_mm.apis.compare import time_limit
 from bimm_mm.apis.own import pretrain
 from bimm_mm.cli import main
 
@@ -261,3 +263,10 @@ def test_other_mistakes(runs, scanned, tmp_path, mistake):
     assert not out.exists()
     assert call(*words, '--minutes', 0) == 0
     assert 'with other epochs' in mistake(*words, '--epochs', 2)
+
+
+def test_time_that_is_up_while_a_config_is_laid_out_is_no_syntax_error():
+    cfg = Config(dict(values=[dict(number=n) for n in range(100)]))
+    with pytest.raises(KeyboardInterrupt), time_limit(0.2):
+        while True:
+            assert cfg.pretty_text
