@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -67,7 +67,7 @@ def examine_all(
     while left:
         listed = _size(fatal)
         try:
-            with worker_deaths_named(fatal):
+            with worker_deaths_named(fatal), _one_thread():
                 for task, facts in _loader(list(left), jobs):
                     if 'errno' in facts:
                         raise OSError(*facts['errno'])
@@ -103,14 +103,24 @@ def _loader(tasks: Sequence[Task], jobs: int) -> DataLoader:
         batch_size=None,
         num_workers=min(jobs, len(tasks)),
         collate_fn=tuple,  # as it is
-        worker_init_fn=_one_thread,
         timeout=2 * (_COPY_SECONDS if tasks[0].copy else _SECONDS),
         in_order=False,
     )
 
 
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)  # files are done side by side instead
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let OpenCV use one thread: files are done side by side instead.
+
+    Workers inherit it. Said in a worker, it would wait without end for threads
+    that its parent had, which are not copied.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def examine(task: Task) -> Facts:

@@ -79,6 +79,18 @@ def listed(folder: Path, name: str, mark: str = ' ') -> list[tuple[str, int]]:
     return [(path, int(label)) for path, label in pairs]
 
 
+def test_threads_of_opencv_do_not_stop_the_processes(videos):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        # Its threads start when there is something to do for them.
+        cv2.GaussianBlur(np.zeros((999, 999, 3), np.uint8), (9, 9), 0)
+        assert scan(videos)['counts']['usable'] == 20
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_class_folders_become_lists_that_share_no_recording(videos, capsys):
     data = scan(videos)
     assert data['classes'] == ['jump', 'run'] and data['num_classes'] == 2
