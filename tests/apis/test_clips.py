@@ -127,5 +127,11 @@ def test_titles_say_what_training_saw(video, tmp_path):
 
 
 def test_a_new_model_leaves_the_log_as_it_was():
-    _model('quickstart/pretrain_ventral.py')
-    assert MMLogger.get_current_instance().isEnabledFor(logging.INFO)
+    # Of its own, as tests before may have left one that is quiet.
+    logger = MMLogger.get_instance('of this test', log_level='INFO')
+    try:
+        _model('quickstart/pretrain_ventral.py')
+        assert MMLogger.get_current_instance() is logger
+        assert logger.isEnabledFor(logging.INFO)
+    finally:
+        MMLogger._instance_dict.pop('of this test')

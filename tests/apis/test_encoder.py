@@ -276,7 +276,7 @@ def test_configs_by_name():
 
 
 def test_a_name_of_several_configs_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, '__file__', str(tmp_path / 'a' / 'b' / 'c.py'))
+    monkeypatch.setattr(models, 'find_configs', lambda: tmp_path / 'configs')
     for folder in ('one', 'two'):
         path = tmp_path / 'configs' / folder / 'same.py'
         path.parent.mkdir(parents=True)

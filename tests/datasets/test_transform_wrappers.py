@@ -231,10 +231,11 @@ def test_a_bad_video_is_noted_and_counted_once(repeated, tmp_path):
     runner = SimpleNamespace(
         work_dir=str(tmp_path),
         train_dataloader=SimpleNamespace(dataset=range(2)),
+        val_loop=SimpleNamespace(),
     )
     hook = BadVideoHook(0.34)
     hook.after_train_iter(runner, 0, batch)
-    with pytest.raises(RuntimeError, match=r'1 of 2 files \(50\.0%\)'):
+    with pytest.raises(ValueError, match=r'1 of 2 files \(50\.0%\)'):
         hook.after_train_epoch(runner)
     (line,) = (tmp_path / 'undecodable.txt').read_text().splitlines()
     assert line.startswith(str(tmp_path / 'videos/1.mp4'))
