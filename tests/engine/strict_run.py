@@ -89,6 +89,14 @@ class Size(BaseMetric):
         return dict(size=sum(results))
 
 
+def _tell_handlers() -> None:
+    names = [
+        signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)
+    ]
+    own = [signal.SIG_DFL, signal.default_int_handler]
+    print('a forked process has signals as always:', names == own, flush=True)
+
+
 class Write(Hook):
     """Append what every step did to a file; stop after so many."""
 
@@ -116,6 +124,9 @@ class Write(Hook):
         child.join(20)
         print('a forked process ended with', child.exitcode)
         child.kill()
+        child = context.Process(target=_tell_handlers)
+        child.start()
+        child.join(20)
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs) -> None:
         if runner.rank:

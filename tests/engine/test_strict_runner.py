@@ -125,6 +125,7 @@ def test_signal_saves_within_the_epoch_and_resume_goes_on(
 def test_processes_of_others_end_as_always(tmp_path):
     said, _ = start(tmp_path / 'run', 'fork=True').communicate(timeout=120)
     assert f'a forked process ended with {-signal.SIGTERM}' in said
+    assert 'a forked process has signals as always: True' in said
 
 
 def test_persistent_workers_end_with_the_run(tmp_path):

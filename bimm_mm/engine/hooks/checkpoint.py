@@ -20,6 +20,7 @@ from bimm_mm.registry import HOOKS
 from bimm_mm.utils.files import remove_drafts
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BEFORE: dict[int, Any] = {}  # who had them before the training
 INTERRUPTED = 'interrupted.pth'
 
 
@@ -34,7 +35,6 @@ class CheckpointHook(MMEngineCheckpointHook):
     :func:`bimm_mm.compat.patches.write_files_whole`.
     """
 
-    _handlers: dict[int, Any] = {}
     _signal: int | None = None
     _when = 0.0  # it came first
 
@@ -52,10 +52,10 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process():
             remove_drafts(self.out_dir, '.pth')
         _hold_signals_in_forks()
-        self._signal, self._process = None, os.getpid()
-        self._handlers = {
-            number: signal.signal(number, self._note) for number in _SIGNALS
-        }
+        self._signal = None
+        for number in _SIGNALS:
+            before = signal.signal(number, self._note)
+            _BEFORE.setdefault(number, before)
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loader = loop.dataloader
@@ -118,9 +118,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         """
         first = self._signal is None
         impatient = number == signal.SIGINT and not first
-        # Forked processes, such as a pool's, end on signals as always.
-        forked = os.getpid() != self._process
-        if forked or (impatient and time.monotonic() - self._when > 1):
+        if impatient and time.monotonic() - self._when > 1:
             self.release_signals()
             os.kill(os.getpid(), number)
         # Only the main process saves. Were another one to leave first, the
@@ -134,9 +132,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         :class:`bimm_mm.StrictRunner` calls it when a training ends, whether
         well or with an error: Ctrl-C in a notebook must not go astray.
         """
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+        _release()
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict[str, Any]
@@ -155,15 +151,29 @@ class CheckpointHook(MMEngineCheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
 
 
+def _release() -> None:
+    while _BEFORE:
+        signal.signal(*_BEFORE.popitem())
+
+
 @cache
 def _hold_signals_in_forks() -> None:
-    """Let signals wait while a process is forked; Python would drop them."""
+    """Let signals wait while a process is forked; Python would drop them.
+
+    Forked processes, such as a pool's, end on signals as always, and at once:
+    one that waits for a lock might never come to a handler of Python's.
+    """
     masks: list[set] = []
     mask = signal.pthread_sigmask
+
+    def begin() -> None:
+        _release()
+        mask(signal.SIG_SETMASK, masks.pop())
+
     os.register_at_fork(
         before=lambda: masks.append(mask(signal.SIG_BLOCK, _SIGNALS)),
         after_in_parent=lambda: mask(signal.SIG_SETMASK, masks.pop()),
-        after_in_child=lambda: mask(signal.SIG_SETMASK, masks.pop()),
+        after_in_child=begin,
     )
 
 
