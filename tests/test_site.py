@@ -69,7 +69,8 @@ def test_the_methods_are_those_of_the_configs(site):
         assert f'ablations/{path.name}' in ablations
 
 
-@pytest.fixture(scope='session')
+# Not for the session: two of them in one process are an error.
+@pytest.fixture(scope='module')
 def browser():
     if CHROMIUM is None:
         pytest.skip('needs Chromium')

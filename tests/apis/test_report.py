@@ -124,7 +124,8 @@ def test_a_comparison_lists_the_runs_that_it_cannot_read(run, tmp_path):
     assert '>0.25</td>' in text and '>0.125</td>' in text
 
 
-@pytest.fixture(scope='session')
+# Not for the session: two of them in one process are an error.
+@pytest.fixture(scope='module')
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
     playwright = pytest.importorskip('playwright.sync_api')
