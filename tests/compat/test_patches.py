@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
 from importlib.util import find_spec
 from logging.handlers import BufferingHandler
+from multiprocessing import dummy
 from types import ModuleType
 
 import numpy as np
@@ -104,6 +106,58 @@ def test_ava_metric_without_annotations_of_an_action(monkeypatch, patched):
     else:
         with pytest.raises(AttributeError, match='NAN'):
             metrics.compute_average_precision(*curves)
+
+
+def _ava_files(folder, labels):
+    """Random boxes and detections of 40 frames, as AVA's files have them."""
+    rng = np.random.default_rng(0)
+
+    def write(name, count, scored):
+        rows = []
+        for frame in range(40):
+            # Nearby corners, so that about half of them overlap enough.
+            for _ in range(rng.integers(count)):
+                box = np.add(rng.uniform(0, 0.2, 4), [0, 0, 0.5, 0.5])
+                row = ['video', frame, *box, rng.choice(labels)]
+                rows.append([*row, rng.random()] if scored else row)
+        lines = [','.join(map(str, row)) for row in rows]
+        (folder / name).write_text('\n'.join(lines))
+
+    write('real.csv', 6, scored=False)
+    write('found.csv', 20, scored=True)
+    (folder / 'excluded.csv').write_text('video,3\n')
+    (folder / 'labels.pbtxt').write_text(
+        ''.join(f'  name: "{n}"\n  id: {n}\n' for n in [*labels, 80])
+    )
+
+
+@pytest.mark.parametrize('ignore_empty_frames', [True, False])
+def test_ava_metric_has_mmactions_numbers_in_one_process(
+    tmp_path, monkeypatch, ignore_empty_frames
+):
+    import mmaction.evaluation.functional.ava_utils as patched
+
+    spec = find_spec(patched.__name__)
+    upstream = ModuleType(patched.__name__)
+    upstream.__package__ = patched.__package__
+    exec(spec.loader.get_code(spec.name), vars(upstream))
+    # The pickle of a pool names its function.
+    monkeypatch.setattr(upstream, 'multiprocessing', dummy)
+    _ava_files(tmp_path, [1, 2, 17, 70])
+    monkeypatch.delattr(os, 'fork')
+    results = [
+        module.ava_eval(
+            str(tmp_path / 'found.csv'),
+            'mAP',
+            str(tmp_path / 'labels.pbtxt'),
+            str(tmp_path / 'real.csv'),
+            str(tmp_path / 'excluded.csv'),
+            ignore_empty_frames=ignore_empty_frames,
+        )
+        for module in (patched, upstream)
+    ]
+    assert results[0] == results[1]
+    assert 0.05 < results[0]['overall'] < 0.95
 
 
 FORMAT = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -89,18 +88,6 @@ def _shrink(cfg: Config, data_root: Path, arch: dict) -> None:
             evaluator[key] = cfg.val_dataloader.dataset.dataset[key]
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.param_scheduler = []
-
-
-@pytest.fixture(autouse=True)
-def sigterm_as_always():
-    """mmaction2's metric ends a pool by SIGTERM, which must not be handled.
-
-    The pool would inherit a handler of whoever runs the tests, to which
-    a process that is about to wait for a lock would never come.
-    """
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @pytest.fixture
