@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from bimm_mm.apis.clips import Media
 from bimm_mm.apis.features import guarded
+from bimm_mm.apis.inference import build_model
 from bimm_mm.apis.source import Source, read_source
-from bimm_mm.models.checkpoints.load import load_fully
 from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import atomic_path, show_any_name
 from bimm_mm.utils.media import find_media
@@ -43,7 +43,9 @@ class Classifier(BaseInferencer):
     Args:
         source: Folder of a run that finetuned a classifier of mmaction2 or
             mmpretrain, whose newest whole checkpoint is taken, or a
-            checkpoint.
+            checkpoint; with ``config`` also a finetuned one of VideoMAE, MAE,
+            timm or transformers, whose classes keep their order.
+        config: Its config, or the file of it; None: the one of the run.
         device: None or ``'auto'``: the GPU if there is one.
         classes: Their names; None: those of the run or of its dataset, if
             there are any.
@@ -61,11 +63,12 @@ class Classifier(BaseInferencer):
         self,
         source: str | Path,
         *,
+        config: str | Path | Config | None = None,
         device: str | torch.device | None = None,
         classes: Sequence[str] | None = None,
         show_progress: bool = True,
     ) -> None:
-        self._source = read_source(source)
+        self._source = read_source(source, config)
         cfg = _check(self._source)
         scope = cfg.get('default_scope') or 'mmengine'
         where = str(find_device(device))
@@ -80,11 +83,7 @@ class Classifier(BaseInferencer):
         self, cfg: Config, weights: str | None, device: Any = 'cpu'
     ) -> nn.Module:
         """Build the model and fill all of it."""
-        model = MODELS.build(
-            {'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model}
-        )
-        load_fully(model, self._source.state, source=self._source.path)
-        return model.to(device).eval()
+        return build_model(cfg, self._source).to(device)
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """The transforms of the test, from a path on."""
@@ -196,11 +195,11 @@ class Classifier(BaseInferencer):
 
 
 def _check(found: Source) -> Config:
-    """The config of a classifier, with the checkpoint's weights alone."""
+    """The config, which must be of a classifier."""
     if found.cfg is None:
         raise ValueError(
             f'{found.path} holds no config, nor is there a config.py beside '
-            'it: give a run of finetuning or its checkpoint'
+            'it: give a run of finetuning, or config='
         )
     model = found.cfg.get('model') or Config()
     if 'areas' in model or 'ventral' in model:
@@ -213,9 +212,7 @@ def _check(found: Source) -> Config:
             f'{found.path} holds a {model.get("type")}, no classifier of '
             'mmaction2 or mmpretrain'
         )
-    cfg = Config(found.cfg.to_dict())
-    cfg.model.backbone.init_cfg = None
-    return cfg
+    return found.cfg
 
 
 def _find_classes(found: Source) -> Sequence[str]:

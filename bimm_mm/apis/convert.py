@@ -13,7 +13,6 @@ from mmengine.registry import init_default_scope
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from bimm_mm.apis.config import load_config
 from bimm_mm.apis.launch import find_revision
 from bimm_mm.apis.source import Source, choose_branch, read_source
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -21,13 +20,13 @@ from bimm_mm.models.checkpoints.branch import (
     load_branch,
     load_model,
     pixel_area,
+    take_classifier,
 )
 from bimm_mm.models.checkpoints.export import (
     check_form,
     export_state,
     hf_config,
     losses,
-    take_classifier,
 )
 from bimm_mm.models.checkpoints.formats import FORMATS
 from bimm_mm.models.checkpoints.load import (
@@ -40,7 +39,6 @@ from bimm_mm.registry import MODELS
 from bimm_mm.utils.files import (
     atomic_path,
     sha256_of_file,
-    write_bytes,
     write_json,
     write_text,
 )
@@ -97,56 +95,57 @@ def convert_checkpoint(
     _check_out(out, to)
     if to == OWN and drop_cls_token:
         raise ValueError('--drop-cls-token is for forms of other projects')
-    found = read_source(source)
-    source, state, meta = found.path, found.state, found.meta
-    cfg = _config(found, config)
-    prefix, model = _choose_branch(cfg.get('model'), to, branch)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    found = read_source(source, config)
+    if found.cfg is None:
+        raise ValueError(
+            f'{found.path} holds no config of this project: give it with '
+            '--config'
+        )
+    prefix, model = _choose_branch(found.cfg.get('model'), to, branch)
+    init_default_scope(found.cfg.get('default_scope', 'mmengine'))
     try:
         if to == OWN:
-            weights, notes = _whole(model, state, prefix, source)
-            text = Config(dict(cfg, model=model.to_dict())).pretty_text
-            beside: dict[str, Any] = dict(meta=dict(meta, cfg=text))
+            weights, notes = _whole(model, found, prefix)
+            text = Config(dict(found.cfg, model=model.to_dict())).pretty_text
+            beside: dict[str, Any] = dict(meta=dict(found.meta, cfg=text))
         else:
             weights, notes, beside = _parts(
                 model,
-                state,
+                found,
                 prefix,
-                source,
                 to=to,
                 decoder=decoder,
                 drop_cls_token=drop_cls_token,
             )
     except TypeError as error:  # an option that is not, or is missing
-        raise ValueError(f'model of {config or source}: {error}') from error
-    card = _card(source, to, meta, cfg, model, notes)
-    write = _write_folder if to.startswith('hf-') else _write_file
-    path = write(out, weights, to, beside, card)
+        where = config or found.path
+        raise ValueError(f'model of {where}: {error}') from error
+    path = _write(out, weights, to, beside, _card(found, to, model, notes))
     return Exported(path, sha256_of_file(path), notes)
 
 
 def _whole(
-    model: Any, state: Mapping[str, Tensor], prefix: str, source: str
+    model: Any, found: Source, prefix: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """All weights of the config's model, or of one branch."""
     backbone = dict(model.backbone, init_cfg=None)
     kind = dict(type='bimm_mm.MaskedBranch')
     built = MODELS.build({**kind, **model, 'backbone': backbone})
-    load_model(built, subtree(state, prefix), source=source)
-    return built.state_dict(), _left_out(state, [prefix])
+    load_model(built, subtree(found.state, prefix), source=found.path)
+    return built.state_dict(), _left_out(found.state, [prefix])
 
 
 def _parts(
     model: Any,
-    state: dict[str, Tensor],
+    found: Source,
     prefix: str,
-    source: str,
     *,
     to: str,
     decoder: bool,
     drop_cls_token: bool,
 ) -> tuple[dict[str, Tensor], list[str], dict[str, Any]]:
     """Weights of encoder and decoder or classifier in a form, and notes."""
+    state, source = dict(found.state), found.path
     encoder = MODELS.build(dict(model.backbone, init_cfg=None))
     check_form(encoder, to, decoder=decoder, drop_cls_token=drop_cls_token)
     inner, kept = None, [f'{prefix}backbone.']
@@ -157,7 +156,6 @@ def _parts(
     if FORMATS[to].head and (
         pooled or (read == 'cls_token' and not drop_cls_token)
     ):
-        state = dict(state)
         head = take_classifier(state, encoder.embed_dims)
     if decoder:
         area = _pixel_area(model, encoder, to)
@@ -174,7 +172,6 @@ def _parts(
         decoder=inner,
         head=head,
         pooled=pooled,
-        drop_cls_token=drop_cls_token,
     )
     lost = losses(encoder, to, decoder=decoder, head=bool(head), pooled=pooled)
     beside = {}
@@ -200,18 +197,6 @@ def _check_out(out: Path, to: str) -> None:
                 f'{path} exists: give the name of a new '
                 f'{"folder" if folder else "file, beside which goes its card"}'
             )
-
-
-def _config(found: Source, path: str | Path | None) -> Config:
-    """The config given, or that of the checkpoint, which is not run."""
-    if path is not None:
-        return load_config(path)
-    if found.cfg is None:
-        raise ValueError(
-            f'{found.path} holds no config of this project: give it with '
-            '--config'
-        )
-    return found.cfg
 
 
 def _choose_branch(model: Any, to: str, branch: str | None) -> tuple[str, Any]:
@@ -250,79 +235,59 @@ def _left_out(state: Mapping[str, Tensor], kept: list[str]) -> list[str]:
     return [f'{count} tensors of {part}' for part, count in parts.items()]
 
 
-def _card(
-    source: str | Path,
-    to: str,
-    meta: Mapping[str, Any],
-    cfg: Config,
-    model: Any,
-    notes: list[str],
-) -> str:
+def _card(found: Source, to: str, model: Any, notes: list[str]) -> str:
     """Markdown: where the weights come from and what they can do."""
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:  # of a wrapper
-        dataset = dataset['dataset']
-    where = dataset.get('ann_file') or dataset.get('data_root') or ''
-    pixels = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-    mean, std = ((pixels or {}).get(key) for key in ('mean', 'std'))
+    cfg: Any = found.cfg
+    path = Path(found.path).expanduser()
+    digest = sha256_of_file(path) if path.is_file() else 'unknown'
     areas = [
         f'{area.name} after block {area.after_block} ({area.decoder.type}, '
         f'{area.target.type})'
         for area in model.get('areas', ())
     ]
     rows = {
-        'from': f'{Path(source).name}, SHA-256 {_digest(source)}',
-        'trained': f'epoch {meta.get("epoch")}, {meta.get("time")}',
-        'config': meta.get('experiment_name'),
-        'encoder': model.backbone.to_dict(),
+        'from': f'{path.name}, SHA-256 {digest}',
+        'trained': f'epoch {found.meta.get("epoch")}, '
+        f'{found.meta.get("time")}',
+        'config': found.meta.get('experiment_name'),
         'areas': ', '.join(areas) or 'none, a finetuned model',
-        'dataset': f'{dataset.get("type")} {where}',
-        'pixels in 0..255': f'mean {mean}, deviation {std}'
-        if mean
-        else "ImageNet's mean and deviation",
         'converted by': f'bimm_mm {find_revision()}',
         'not in it': '; '.join(notes) or 'nothing',
     }
-    title = f'# Weights of bimm_mm in the form of {to}\n\n'
-    return title + ''.join(f'- {k}: {v}\n' for k, v in rows.items())
+    # Encoder, normalization of pixels and dataset.
+    parts = ('data_preprocessor', 'train_dataloader')
+    text = Config(
+        {k: cfg[k] for k in parts if cfg.get(k)} | {'model': cfg.model}
+    ).pretty_text
+    listed = ''.join(f'- {k}: {v}\n' for k, v in rows.items())
+    return (
+        f'# Weights of bimm_mm in the form of {to}\n\n{listed}\n'
+        f'```python\n{text}```\n'
+    )
 
 
-def _digest(source: str | Path) -> str:
-    path = Path(source).expanduser()
-    return sha256_of_file(path) if path.is_file() else 'unknown'
-
-
-def _write_file(
+def _write(
     out: Path,
     weights: dict[str, Tensor],
     to: str,
     beside: dict[str, Any],
     card: str,
 ) -> Path:
-    """Without its card, the file does not appear."""
+    """A file, or a folder, with its card; it appears whole or not at all."""
+    folder = to.startswith('hf-')
     container = 'state_dict' if to == OWN else FORMATS[to].container
-    with atomic_path(out) as draft, open(draft, 'wb') as file:
-        if out.suffix == '.safetensors':
-            file.write(safetensors.save(weights, {'format': 'pt'}))
-        else:
-            inside = {container: weights, **beside} if container else weights
-            torch.save(inside, file)
-        write_text(card, out.with_suffix('.md'))
-    return out
-
-
-def _write_folder(
-    out: Path,
-    weights: dict[str, Tensor],
-    to: str,
-    config: dict[str, Any],
-    card: str,
-) -> Path:
-    """A folder appears whole or not at all."""
+    inside = {container: weights, **beside} if container else weights
     with atomic_path(out) as draft:
-        draft.mkdir()
-        content = safetensors.save(weights, {'format': 'pt'})
-        write_bytes(content, draft / 'model.safetensors')
-        write_json(config, draft / 'config.json')
-        write_text(card, draft / 'README.md')
-    return out / 'model.safetensors'
+        if folder:
+            draft.mkdir()
+            write_json(beside, draft / 'config.json')
+        file = draft / 'model.safetensors' if folder else draft
+        with open(file, 'wb') as stream:
+            if file.suffix == '.safetensors':
+                stream.write(safetensors.save(weights, {'format': 'pt'}))
+            else:
+                torch.save(inside, stream)
+        write_text(
+            card, draft / 'README.md' if folder else out.with_suffix('.md')
+        )
+    return out / 'model.safetensors' if folder else out

@@ -7,7 +7,7 @@ first, if there is one), D width; N files, V views of a file, K blocks.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from bimm_mm.utils.progress import track
 # ImageNet's, of R, G, B in 0..255.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 LEVELS = ('clip', 'token')
+# Of a config's backbone: what training, or another task, has it for.
+_LEFT = ('type', 'init_cfg', 'out_indices', 'single_output', 'with_cp')
 
 
 class Encoder(nn.Module):
@@ -33,8 +35,8 @@ class Encoder(nn.Module):
     :func:`bimm_mm.load_encoder` and :func:`bimm_mm.get_model` make it.
 
     Args:
-        backbone: The encoder itself, with ``single_output``, whose
-            ``out_type`` is ``'cls_token'`` or ``'avg'``.
+        options: Of :class:`bimm_mm.models.BIMMVisionTransformer`. Whatever
+            ``out_type`` is, there is one feature for each input.
         mean: Of R, G, B in 0..255.
         std: Likewise.
         frame_interval: Frames from one of a clip to the next; None spreads a
@@ -46,14 +48,20 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        backbone: BIMMVisionTransformer,
+        options: Mapping[str, Any],
         *,
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
         frame_interval: int | None = INTERVAL,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.options = {k: v for k, v in options.items() if k not in _LEFT}
+        token = options.get('with_cls_token', True)
+        pooled = options.get('out_type') == 'avg' or not token
+        self.options['out_type'] = 'avg' if pooled else 'cls_token'
+        self.backbone = BIMMVisionTransformer(
+            **self.options, single_output=True
+        )
         self.frame_interval = frame_interval
         self.source = ''  # the file of its weights, if they are from one
         for name, value in (('mean', mean), ('std', std)):
@@ -138,17 +146,17 @@ class Encoder(nn.Module):
             )
         before = self.training
         self.eval()
+        found: list[Tensor | None] = []
         try:
-            found = [
-                row
-                for batch in batches
-                for row in self._encode(batch, batch_size, counts, kind)
-            ]
+            for batch in batches:
+                clips = [clip for clip in batch if clip is not None]
+                rows = iter(self.encode(clips, counts, kind, batch_size))
+                found += [None if x is None else next(rows) for x in batch]
         finally:
             self.train(before)
-        rows = _stack(found, items)
-        rows = rows if many else rows[:, 0]
-        return rows if blocks else rows[0]
+        table = _stack(found, items)
+        table = table if many else table[:, 0]
+        return table if blocks else table[0]
 
     def _batches(
         self, items: Sequence[Any], size: int, skip_bad: bool
@@ -175,39 +183,66 @@ class Encoder(nn.Module):
             yield batch
 
     @torch.no_grad()
-    def _encode(
+    def encode(
         self,
-        batch: Sequence[Tensor | None],
-        size: int,
-        counts: Sequence[int],
-        out_type: str,
-    ) -> list[Tensor | None]:
-        """Features (K, ...) of every item, the mean over its views."""
-        clips = [x for x in batch if x is not None]
+        clips: Sequence[Tensor],
+        blocks: Sequence[int],
+        kind: str,
+        batch_size: int,
+    ) -> list[Tensor]:
+        """Features (K, ...) of every clip, float32, the mean over its views.
+
+        Args:
+            clips: Normalized, (V, 3, T, H, W) each.
+            blocks: After how many blocks, K numbers in 1..depth.
+            kind: An ``out_type`` of the backbone; or ``'mean'``, that of the
+                patch tokens, of the last block behind the final norm.
+            batch_size: How many views are encoded at a time.
+        """
         if not clips:
-            return [None] * len(batch)
-        parts = [
-            torch.stack(self.backbone.read(part, counts, out_type), 1)
-            for part in torch.cat(clips).split(size)
-        ]
-        views = torch.cat(parts).float().cpu().split([len(x) for x in clips])
-        means = (part.mean(0) for part in views)
-        return [None if x is None else next(means) for x in batch]
+            return []
+        parts = []
+        for x in torch.cat(list(clips)).split(batch_size):
+            out_type = 'raw' if kind == 'mean' else kind
+            rows = torch.stack(self.backbone.read(x, blocks, out_type), 1)
+            if kind == 'mean':
+                # The patches stand behind the class token, if there is one.
+                first = int(self.backbone.cls_token is not None)
+                rows = rows[:, :, first:].float().mean(2)
+            parts.append(rows.float().cpu())
+        views = torch.cat(parts).split([len(x) for x in clips])
+        return [x.mean(0) for x in views]
+
+
+def report_left_out(left: int, total: int) -> None:
+    """Count files that cannot be read; that is an error if there is no other.
+
+    Each was named before.
+    """
+    if left == total:
+        raise ValueError(f'none of {total} files can be read')
+    if left:
+        print(
+            f'LEFT OUT: {left} of {total} files cannot be read',
+            file=sys.stderr,
+        )
+
+
+def check_finite(row: Tensor, name: Any) -> None:
+    """Refuse features that are NaN or infinite."""
+    if not row.isfinite().all():
+        raise ValueError(
+            f'the features of {name} are not finite: the checkpoint or the '
+            'file is broken'
+        )
 
 
 def _stack(found: Sequence[Tensor | None], items: Sequence[Any]) -> Tensor:
     """(K, N, ...), with NaN where a file was left out."""
     good = [row for row in found if row is not None]
-    if not good:
-        raise ValueError(f'none of {len(found)} files can be read')
-    if len(good) < len(found):
-        counts = f'{len(found) - len(good)} of {len(found)} files'
-        print(f'LEFT OUT: {counts} cannot be read', file=sys.stderr)
+    report_left_out(len(found) - len(good), len(found))
     for row, item in zip(found, items, strict=True):
-        if row is not None and not row.isfinite().all():
-            raise ValueError(
-                f'the features of {item} are not finite: the checkpoint or '
-                'the file is broken'
-            )
+        if row is not None:
+            check_finite(row, item)
     blank = torch.full_like(good[0], torch.nan)
     return torch.stack([blank if x is None else x for x in found], 1)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from bimm_mm.apis.encoder import Encoder
-from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.utils.files import write_bytes
 
 # Protocol buffers, which ONNX files are, hold no more.
@@ -59,7 +58,7 @@ def _safetensors(encoder: Encoder) -> bytes:
     backbone = {'type': 'bimm_mm.BIMMVisionTransformer'}
     cfg = Config(
         dict(
-            model=dict(backbone=backbone | _options(encoder.backbone)),
+            model=dict(backbone=backbone | encoder.options),
             data_preprocessor=dict(mean=facts['mean'], std=facts['std']),
             frame_interval=facts['frame_interval'],
         )
@@ -140,35 +139,4 @@ def _facts(encoder: Encoder) -> dict[str, Any]:
         mean=encoder.mean.flatten().tolist(),
         std=encoder.std.flatten().tolist(),
         frame_interval=encoder.frame_interval,
-    )
-
-
-def _options(backbone: BIMMVisionTransformer) -> dict[str, Any]:
-    """Arguments that make the same encoder."""
-    frames, *sides = backbone.size
-    tubelet, patch, _ = backbone.patch
-    hidden = backbone.state_dict()['blocks.0.mlp.fc1.bias'].shape[0]
-    return dict(
-        arch=dict(
-            embed_dims=backbone.embed_dims,
-            depth=backbone.depth,
-            num_heads=backbone.num_heads,
-            mlp_ratio=hidden / backbone.embed_dims,
-        ),
-        img_size=tuple(sides),
-        patch_size=patch,
-        num_frames=frames,
-        tubelet_size=tubelet,
-        in_channels=backbone.patch_embed.in_channels,
-        with_cls_token=backbone.cls_token is not None,
-        key_bias=backbone.key_bias,
-        out_type=backbone.out_type,
-        interpolate_from=backbone.interpolate_from,
-        learned_positions=backbone.pos_embed is not None,
-        window_size=backbone.window_size,
-        global_blocks=[
-            index
-            for index in range(backbone.depth)
-            if backbone.window_size and index not in backbone.windowed_blocks
-        ],
     )

@@ -50,6 +50,16 @@ class Features:
         )
 
 
+def by_block(
+    table: np.ndarray, counts: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Arrays of (K, N, D) by name, as a feature file has them."""
+    if len(counts) == 1:
+        return {'features': table[0]}
+    names = [f'features_block{count}' for count in counts]
+    return dict(zip(names, table, strict=True))
+
+
 def write_features(features: Features, path: str | Path) -> None:
     """Write a feature file, which must end with ``.npz``, in one piece."""
     if Path(path).suffix != '.npz':

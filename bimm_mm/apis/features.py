@@ -6,12 +6,11 @@ pixels; D width.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -28,7 +27,8 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from bimm_mm.apis.feature_file import Features
+from bimm_mm.apis.encoder import Encoder, check_finite, report_left_out
+from bimm_mm.apis.feature_file import Features, by_block
 from bimm_mm.datasets import SafeDecode
 from bimm_mm.datasets.transforms.formatting import find_label, find_path
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
@@ -47,10 +47,12 @@ TRIVIAL = ('motion-energy', 'middle-frame')
 KINDS = ('encoder', 'random', *TRIVIAL)
 # They repeat samples or replace them, and each is wanted once.
 _WRAPPERS = ('RepeatDataset', 'ResilientDataset', 'ClassBalancedDataset')
+# From inputs as the pipeline packs them to features (K, D) of each sample.
+Extractor = Callable[[Tensor], Iterable[Tensor]]
 
 
 class _Sample(NamedTuple):
-    """One sample; ``value`` is its input, later its features by name."""
+    """One sample; ``value`` is its input, later its features (K, D)."""
 
     row: int
     path: str
@@ -107,11 +109,11 @@ def extract_features(
     views = pipeline or ('test' if split == 'test' else 'val')
     dataset = _Samples(cfg, split=split, pipeline=views)
     meta: dict[str, Any] = {'features': kind}
-    extract: Callable[[Tensor], dict[str, np.ndarray]]
+    extract: Extractor
     if kind in TRIVIAL:
         extract = partial(trivial_features, kind)
     else:
-        extract = encoder = EncoderFeatures(
+        extract, meta = _encoder_features(
             cfg,
             checkpoint if kind == 'encoder' else None,
             blocks=blocks,
@@ -120,7 +122,6 @@ def extract_features(
             amp=amp,
             seed=seed,
         )
-        meta = encoder.meta
     rank, processes = get_dist_info()
     loader = DataLoader(
         Subset(dataset, range(rank, len(dataset), processes)),
@@ -136,6 +137,12 @@ def extract_features(
         for samples in track_iter_progress(batches, file=sys.stderr):
             found += _extract(samples, extract, skip_bad)
     shares = all_gather_object(found)
+    samples = sorted(chain(*shares), key=lambda each: each.row)
+    good = [sample for sample in samples if not sample.fault]
+    skipped = [(each.path, each.fault) for each in samples if each.fault]
+    for _, fault in skipped:
+        print(f'LEFT OUT: {fault}', file=sys.stderr)
+    report_left_out(len(skipped), len(samples))
     meta |= {
         'split': split,
         'pipeline': views,
@@ -143,8 +150,15 @@ def extract_features(
         'config': cfg.filename,
         'config_text': json.dumps(cfg.to_dict(), default=str),
         'software': f'bimm_mm {__version__}, torch {torch.__version__}',
+        'skipped': skipped,
     }
-    return _join(sorted(chain(*shares), key=lambda each: each.row), meta)
+    table = torch.stack([each.value for each in good], 1).numpy()
+    return Features(
+        by_block(table, meta.get('blocks', [0])),
+        np.asarray([each.label for each in good], dtype=np.int64),
+        [each.path for each in good],
+        meta,
+    )
 
 
 class _Samples(Dataset[_Sample]):
@@ -212,9 +226,7 @@ def _innermost(cfg: Config, split: str) -> Mapping[str, Any]:
 
 
 def _extract(
-    samples: Sequence[_Sample],
-    extract: Callable[[Tensor], dict[str, np.ndarray]],
-    skip_bad: bool,
+    samples: Sequence[_Sample], extract: Extractor, skip_bad: bool
 ) -> list[_Sample]:
     """A batch with features in place of inputs, bad files as they are."""
     good = [sample for sample in samples if not sample.fault]
@@ -224,162 +236,111 @@ def _extract(
             f'{found[0].fault}. Repair or remove the file, or leave such '
             'files out with --skip-bad'
         )
-    if not good:
-        return found
-    # The libraries would pad what does not stack, so that the others of a
-    # batch would matter.
-    arrays = extract(torch.stack([sample.value for sample in good]))
-    for row, sample in enumerate(good):
-        value = {name: array[row] for name, array in arrays.items()}
-        if not all(np.isfinite(x).all() for x in value.values()):
-            raise ValueError(
-                f'the features of {sample.path} are not finite: the '
-                'checkpoint or the file is broken'
-            )
-        found.append(sample._replace(value=value))
+    if good:
+        # The libraries would pad what does not stack, so that the others of
+        # a batch would matter.
+        rows = extract(torch.stack([sample.value for sample in good]))
+        for sample, row in zip(good, rows, strict=True):
+            check_finite(row, sample.path)
+            found.append(sample._replace(value=row))
     return found
 
 
-def _join(samples: Sequence[_Sample], meta: Mapping[str, Any]) -> Features:
-    """The samples with features; the others are told and listed."""
-    good = [sample for sample in samples if not sample.fault]
-    skipped = [(each.path, each.fault) for each in samples if each.fault]
-    for _, fault in skipped:
-        print(f'LEFT OUT: {fault}', file=sys.stderr)
-    if skipped:
-        counts = f'{len(skipped)} of {len(samples)} files'
-        print(f'LEFT OUT: {counts} cannot be read', file=sys.stderr)
-    if not good:
-        raise ValueError(f'none of {len(samples)} files can be read')
-    return Features(
-        {n: np.stack([each.value[n] for each in good]) for n in good[0].value},
-        np.asarray([each.label for each in good], dtype=np.int64),
-        [each.path for each in good],
-        {**meta, 'skipped': skipped},
-    )
+def _encoder_features(
+    cfg: Config,
+    checkpoint: str | None,
+    *,
+    blocks: Sequence[int],
+    pool: str | None,
+    device: str | None,
+    amp: bool,
+    seed: int,
+) -> tuple[Extractor, dict[str, Any]]:
+    """Features after any block of an encoder, and where they come from."""
+    where = find_device(device)
+    encoder, preprocessor = _build(cfg, seed)
+    backbone = encoder.backbone
+    counts = list(blocks) or [backbone.depth]
+    with_token = backbone.cls_token is not None
+    pool = pool or POOLS[not with_token]
+    if pool == 'cls' and not with_token:
+        raise ValueError('the encoder has no class token: use pool=avg')
+    if checkpoint is None:
+        print_log(
+            f'NO CHECKPOINT: features of random weights, seed {seed}',
+            'current',
+            logging.WARNING,
+        )
+    else:
+        load_pretrained(backbone, checkpoint)
+    encoder.to(where).eval()
+    preprocessor.to(where)
+    kind = {'cls': 'cls_token', 'avg': 'mean'}[pool]
 
-
-class EncoderFeatures:
-    """From packed inputs to pooled features after any block of an encoder.
-
-    Arguments are those of :func:`extract_features`.
-    """
-
-    def __init__(
-        self,
-        cfg: Config,
-        checkpoint: str | None,
-        *,
-        blocks: Sequence[int],
-        pool: str | None,
-        device: str | None,
-        amp: bool,
-        seed: int,
-    ) -> None:
-        self.device = find_device(device)
-        model = _build(cfg, seed)
-        self.backbone: BIMMVisionTransformer = model.backbone
-        self.blocks = list(blocks) or [self.backbone.depth]
-        self.prefix_tokens = int(self.backbone.cls_token is not None)
-        self.pool = pool or POOLS[not self.prefix_tokens]
-        if self.pool == 'cls' and not self.prefix_tokens:
-            raise ValueError('the encoder has no class token: use pool=avg')
-        if checkpoint is None:
-            print_log(
-                f'NO CHECKPOINT: features of random weights, seed {seed}',
-                'current',
-                logging.WARNING,
-            )
-        else:
-            load_pretrained(self.backbone, checkpoint)
-        self.amp = amp
-        self.backbone.to(self.device).eval()
-        self.preprocessor = model.data_preprocessor.to(self.device)
-        text = json.dumps(cfg.model.to_dict(), default=str)
-        self.meta: dict[str, Any] = {
-            'features': 'encoder' if checkpoint else 'random',
-            'checkpoint': checkpoint,
-            'checkpoint_sha256': checkpoint and sha256_of_file(checkpoint),
-            'model_sha256': hashlib.sha256(text.encode()).hexdigest(),
-            'seed': None if checkpoint else seed,
-            'blocks': self.blocks,
-            'pool': self.pool,
-            'amp': amp,
-        }
-
-    @torch.no_grad()
-    def __call__(self, inputs: Tensor) -> dict[str, np.ndarray]:
-        """Features of B samples as the pipeline packs them.
-
-        By name, ``'features'``, or ``'features_block<K>'`` where there are
-        several blocks: float32 (B, D), the mean over the views.
-        """
+    def extract(inputs: Tensor) -> Iterable[Tensor]:
         batch = {'inputs': list(inputs), 'data_samples': None}
-        x = self._views(self.preprocessor(batch)['inputs'])
+        x = _views(preprocessor(batch)['inputs'], video=backbone.video)
         # As many clips at a time as there are samples, whatever the views.
-        parts = [self._encode(part) for part in x.split(len(inputs))]
-        found = {}
-        for index, block in enumerate(self.blocks):
-            views = torch.cat([part[index] for part in parts])
-            mean = views.unflatten(0, (len(inputs), -1)).mean(1)
-            name = f'features_block{block}' if self.blocks[1:] else 'features'
-            found[name] = mean.cpu().numpy()
-        return found
+        count = len(inputs)
+        with torch.autocast(where.type, torch.bfloat16, enabled=amp):
+            views = x.unflatten(0, (count, -1))
+            return encoder.encode(list(views), counts, kind, count)
 
-    def _views(self, x: Tensor) -> Tensor:
-        """A batch of any shape -> (B M, C, T, H, W)."""
-        video = self.backbone.video
-        if x.ndim == 6 or (x.ndim == 5 and not video):
-            x = x.flatten(0, 1)
-        if x.ndim == 4 and not video:
-            x = x.unsqueeze(2)
-        if x.ndim != 5 or (not video and x.shape[2] > 1):
-            raise ValueError(
-                f'the pipeline gives {tuple(x.shape)}, which '
-                f'{"a video" if video else "an image"} encoder does not take: '
-                'pack videos with FormatShape(NCTHW) for a video encoder, '
-                'and with FormatShape(NCHW) for the mean of an image '
-                "encoder's features over the frames"
-            )
-        return x
-
-    def _encode(self, x: Tensor) -> list[Tensor]:
-        """(b, C, T, H, W) -> pooled features (b, D) of every block, fp32."""
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.amp
-        ):
-            tokens = self.backbone.encode(x, None, self.blocks)
-        found = [tokens[block].float() for block in self.blocks]
-        if self.pool == 'cls':
-            return [x[:, 0] for x in found]
-        # The patches stand behind the class token, if there is one.
-        return [x[:, self.prefix_tokens :].mean(1) for x in found]
+    text = json.dumps(cfg.model.to_dict(), default=str)
+    return extract, {
+        'features': 'encoder' if checkpoint else 'random',
+        'checkpoint': checkpoint,
+        'checkpoint_sha256': checkpoint and sha256_of_file(checkpoint),
+        'model_sha256': hashlib.sha256(text.encode()).hexdigest(),
+        'seed': None if checkpoint else seed,
+        'blocks': counts,
+        'pool': pool,
+        'amp': amp,
+    }
 
 
-def _build(cfg: Config, seed: int) -> Any:
-    """The classifier of a config, with random weights of the seed."""
-    config = copy.deepcopy(cfg.get('model', {}))
-    encoder = config.get('backbone') or {'type': 'None'}
-    known = type_name(encoder) == BIMMVisionTransformer.__name__
-    if not known or not ('cls_head' in config or 'head' in config):
+def _views(x: Tensor, *, video: bool) -> Tensor:
+    """A batch of any shape -> (B M, C, T, H, W)."""
+    if x.ndim == 6 or (x.ndim == 5 and not video):
+        x = x.flatten(0, 1)
+    if x.ndim == 4 and not video:
+        x = x.unsqueeze(2)
+    if x.ndim != 5 or (not video and x.shape[2] > 1):
         raise ValueError(
-            f'model {config.get("type")} with backbone {encoder["type"]}: '
+            f'the pipeline gives {tuple(x.shape)}, which '
+            f'{"a video" if video else "an image"} encoder does not take: '
+            'pack videos with FormatShape(NCTHW) for a video encoder, and '
+            "with FormatShape(NCHW) for the mean of an image encoder's "
+            'features over the frames'
+        )
+    return x
+
+
+def _build(cfg: Config, seed: int) -> tuple[Encoder, Any]:
+    """The encoder of a config, random weights of the seed, and its input."""
+    model = cfg.get('model', {})
+    given = model.get('backbone') or {'type': 'None'}
+    known = type_name(given) == BIMMVisionTransformer.__name__
+    if not known or not ('cls_head' in model or 'head' in model):
+        raise ValueError(
+            f'model {model.get("type")} with backbone {given["type"]}: '
             "features are extracted with a config of mmaction2's "
             "Recognizer3D or mmpretrain's ImageClassifier whose backbone is "
             'bimm_mm.BIMMVisionTransformer, such as '
             'configs/downstream/*/finetune_*.py'
         )
-    # The checkpoint is the caller's, not the config's.
-    config.backbone.init_cfg = None
+    kind = 'Action' if 'cls_head' in model else 'Cls'
+    pixels = model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    preprocessor = MODELS.build(
+        {'type': f'{kind}DataPreprocessor', **(pixels or {})}
+    )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        # As the runner hands it to the model.
-        preprocessor = cfg.get('data_preprocessor')
-        return MODELS.build({'data_preprocessor': preprocessor, **config})
+        return Encoder(given), preprocessor
 
 
-def trivial_features(kind: str, inputs: Tensor) -> dict[str, np.ndarray]:
-    """One of ``TRIVIAL``, as float32 (B, D), the mean over the views.
+def trivial_features(kind: str, inputs: Tensor) -> Tensor:
+    """One of ``TRIVIAL``, as float32 (B, 1, D), the mean over the views.
 
     ``'motion-energy'``: how much every cell of an 8x8 grid changes from frame
     to frame, the absolute difference of gray frames (mean of the channels),
@@ -405,5 +366,5 @@ def trivial_features(kind: str, inputs: Tensor) -> dict[str, np.ndarray]:
         else:
             maps, side = views[:, :, views.shape[2] // 2], 16
         pooled = F.adaptive_avg_pool2d(maps, side)
-        rows.append(pooled.flatten(1).mean(0))
-    return {'features': torch.stack(rows).numpy()}
+        rows.append(pooled.flatten(1).mean(0, keepdim=True))
+    return torch.stack(rows)

@@ -25,7 +25,7 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.page import data_uri
 from bimm_mm.apis.pictures import save_pictures
 from bimm_mm.apis.samples import seconds_between, titles_of
-from bimm_mm.apis.source import read_source
+from bimm_mm.apis.source import Source, read_source
 from bimm_mm.datasets.transforms.formatting import find_path
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.models.checkpoints.branch import load_model
@@ -119,12 +119,10 @@ def init_model(
             there is no such device.
     """
     where = find_device(device)
-    found = None if checkpoint is None else read_source(checkpoint)
-    cfg: Any = config
     if isinstance(config, (str, Path)):
-        cfg = load_config(config)
-    elif config is None and found is not None:
-        cfg = found.cfg
+        config = load_config(config)
+    found = None if checkpoint is None else read_source(checkpoint, config)
+    cfg = config if found is None else found.cfg
     if cfg is None:
         raise ValueError(
             f'{checkpoint} holds no config: give the folder of a pretraining '
@@ -132,6 +130,14 @@ def init_model(
         )
     if found is not None:
         use_contours(cfg, checkpoint=found.path)
+    return build_model(cfg, found).to(where)
+
+
+def build_model(cfg: Config, found: Source | None) -> BaseModel:
+    """Build a config's model, with all weights of a source, or random ones.
+
+    In evaluation mode, with its config as ``model.cfg``.
+    """
     # Where the runner takes it from.
     preprocessor = cfg.get('data_preprocessor')
     scope = cfg.get('default_scope') or 'mmengine'
@@ -151,7 +157,7 @@ def init_model(
     else:
         load_model(model, found.state, source=found.path)
     model.cfg = cfg
-    return model.to(where).eval()
+    return model.eval()
 
 
 def load_batch(cfg: Config, *, num: int = 2, split: str = 'val') -> dict:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
 
 from bimm_mm.apis.config import find_configs, load_config
 from bimm_mm.apis.encoder import MEAN, STD, Encoder
@@ -23,8 +22,8 @@ from bimm_mm.apis.source import (
     intervals,
     read_source,
 )
-from bimm_mm.models.backbones.vit import ARCHS, BIMMVisionTransformer
-from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.models.backbones.vit import ARCHS
+from bimm_mm.models.checkpoints.convert import PATCH, to_bimm
 from bimm_mm.models.checkpoints.load import load_converted
 from bimm_mm.utils.device import find_device
 
@@ -32,8 +31,6 @@ _KINDS = {'image': {}, 'video': dict(num_frames=16, tubelet_size=2)}
 _BRANCHES = {'image': 'ventral', 'video': 'dorsal'}
 # What peers train with, where a file says neither of the two.
 _SIDE, _FRAMES = 224, 16
-# Of a config's backbone: what training, or another task, has it for.
-_LEFT = ('type', 'init_cfg', 'out_indices', 'single_output', 'with_cp')
 
 
 def load_encoder(
@@ -92,8 +89,7 @@ def get_model(
         )
     _, arch, kind = name.split('-')
     if pretrained is None:
-        options: dict[str, Any] = dict(arch=arch, **_KINDS[kind])
-        return _place(Encoder(_backbone(options)), device)
+        return _place(Encoder(dict(arch=arch, **_KINDS[kind])), device)
     found = read_source(pretrained)
     wanted = _BRANCHES[kind]
     joint = any(key.startswith(f'{wanted}.') for key in found.state)
@@ -149,37 +145,36 @@ def _near(name: str, names: Iterable[str]) -> str:
 def _load(
     found: Source, branch: str | None, device: str | torch.device | None
 ) -> Encoder:
-    if found.cfg is None or not branches(found.cfg.get('model')):
-        return _place(_load_peer(found, branch), device, found.path)
-    model, preprocessor = found.cfg.model, found.cfg.get('data_preprocessor')
-    prefix, part = choose_branch(model, branch)
-    backbone = _backbone(part.backbone)
+    """An encoder by the config, or by what weights without one tell."""
+    cfg = found.cfg
+    if cfg is not None and branches(cfg.get('model')):
+        start, part = choose_branch(cfg.model, branch)
+        prefix = f'{start}backbone.' if start else None
+        pixels = cfg.model.get('data_preprocessor')
+        pixels = pixels or cfg.get('data_preprocessor') or {}
+        encoder = Encoder(
+            part.backbone,
+            mean=pixels.get('mean') or MEAN,
+            std=pixels.get('std') or STD,
+            frame_interval=next(
+                intervals(cfg.get('train_dataloader')),
+                cfg.get('frame_interval', INTERVAL),
+            ),
+        )
+    else:
+        prefix = _find_prefix(found, branch)
+        try:
+            options = _infer(found, prefix)
+        except ValueError as error:
+            raise ValueError(f'{found.path}: {error}') from error
+        hints = found.hints.get('pixels', {})
+        kinds = ('image_mean', 'image_std') if hints else ()
+        mean, std = [[255 * x for x in hints[k]] for k in kinds] or (MEAN, STD)
+        encoder = Encoder(options, mean=mean, std=std)
     load_converted(
-        backbone,
-        found.state,
-        source=found.path,
-        prefix=f'{prefix}backbone.' if prefix else None,
-    )
-    pixels = model.get('data_preprocessor') or preprocessor or {}
-    encoder = Encoder(
-        backbone,
-        mean=pixels.get('mean') or MEAN,
-        std=pixels.get('std') or STD,
-        frame_interval=next(
-            intervals(found.cfg.get('train_dataloader')),
-            found.cfg.get('frame_interval', INTERVAL),
-        ),
+        encoder.backbone, found.state, source=found.path, prefix=prefix
     )
     return _place(encoder, device, found.path)
-
-
-def _backbone(options: Mapping[str, Any]) -> BIMMVisionTransformer:
-    """Build an encoder that gives one feature for each input."""
-    options = {k: v for k, v in options.items() if k not in _LEFT}
-    token = options.get('with_cls_token', True)
-    pooled = options.get('out_type') == 'avg' or not token
-    options['out_type'] = 'avg' if pooled else 'cls_token'
-    return BIMMVisionTransformer(**options, single_output=True)
 
 
 def _place(
@@ -189,47 +184,31 @@ def _place(
     return encoder.to(find_device(device)).eval()
 
 
-def _load_peer(found: Source, branch: str | None) -> Encoder:
-    """An encoder of another project, or weights that lost their config."""
-    prefix: str | None = f'{branch or "dorsal"}.backbone.'
-    if not any(key.startswith(str(prefix)) for key in found.state):
-        if branch is not None:
-            raise ValueError(
-                f'branch {branch!r}: {found.path} has one encoder, leave it '
-                'out'
-            )
-        prefix = None
-    try:
-        options = _infer(found, prefix)
-    except ValueError as error:
-        raise ValueError(f'{found.path}: {error}') from error
-    backbone = _backbone(options)
-    load_converted(backbone, found.state, source=found.path, prefix=prefix)
-    pixels = found.hints.get('pixels', {})
-    return Encoder(
-        backbone,
-        mean=[255 * x for x in pixels['image_mean']] if pixels else MEAN,
-        std=[255 * x for x in pixels['image_std']] if pixels else STD,
-    )
+def _find_prefix(found: Source, branch: str | None) -> str | None:
+    """What precedes the encoder's keys where no config tells."""
+    prefix = f'{branch or "dorsal"}.backbone.'
+    if any(key.startswith(prefix) for key in found.state):
+        return prefix
+    if branch is not None:
+        raise ValueError(
+            f'branch {branch!r}: {found.path} has one encoder, leave it out'
+        )
+    return None
 
 
 def _infer(found: Source, prefix: str | None) -> dict[str, Any]:
     """Options of an encoder from the shapes of its weights."""
-    kept = to_bimm(found.state, prefix=prefix, learned_positions=True)
-    state = kept.state_dict
-    try:
-        to_bimm(found.state, prefix=prefix)
-        learned = False
-    except ValueError:  # the table was trained
-        learned = True
-    weight = state['patch_embed.proj.weight']
+    converted = to_bimm(found.state, prefix=prefix, learned_positions=None)
+    state = converted.state_dict
+    weight = state[PATCH]
     video, side = weight.ndim == 5, weight.shape[-1]
     tubelet = weight.shape[2] if video else 1
     width = weight.shape[0]
     depth = sum(key.endswith('.norm1.weight') for key in state)
+    learned = 'pos_embed' in state
     steps, sides = _grid(
         found.hints,
-        state.get('pos_embed'),
+        converted.tokens,
         side=side,
         tubelet=tubelet if video else 0,
         learned=learned,
@@ -248,7 +227,7 @@ def _infer(found: Source, prefix: str | None) -> dict[str, Any]:
         in_channels=weight.shape[1],
         with_cls_token='cls_token' in state,
         learned_positions=learned,
-        out_type='avg' if any('fc_norm.' in k for k in found.state) else None,
+        out_type='avg' if 'fc_norm' in converted.norms else None,
     )
 
 
@@ -268,17 +247,20 @@ def _heads(hints: Mapping[str, Any], width: int, depth: int) -> int:
 
 def _grid(
     hints: Mapping[str, Any],
-    positions: Tensor | None,
+    stored: int | None,
     *,
     side: int,
     tubelet: int,
     learned: bool,
 ) -> tuple[int, int]:
-    """Tokens in time and along a side; ``tubelet`` is 0 for images."""
+    """Tokens in time and along a side, of ``stored`` ones or as usual.
+
+    ``tubelet`` is 0 for images.
+    """
     pixels = hints.get('image_size')
     usual = (pixels if isinstance(pixels, int) else _SIDE) // side
     steps = hints.get('num_frames', _FRAMES) // tubelet if tubelet else 1
-    count = steps * usual**2 if positions is None else positions.shape[1]
+    count = stored or steps * usual**2
     if not tubelet:
         usual = math.isqrt(count)
     elif count % usual**2 == 0:

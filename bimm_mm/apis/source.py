@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from torch import Tensor
 
+from bimm_mm.apis.config import load_config
 from bimm_mm.engine.resume import whole_checkpoints
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import find_weights, read_content
@@ -35,13 +36,16 @@ class Source(NamedTuple):
     hints: Mapping[str, Any]  # config.json of transformers
 
 
-def read_source(source: str | Path) -> Source:
+def read_source(
+    source: str | Path, config: str | Path | Config | None = None
+) -> Source:
     """Read weights and their config.
 
     Args:
         source: A run folder, whose newest whole checkpoint is taken; a
             ``.pth`` or ``.safetensors`` file; or a folder that transformers'
-            ``save_pretrained`` wrote. The config is that of the checkpoint,
+            ``save_pretrained`` wrote.
+        config: Its config, or the file of it; None: that of the checkpoint,
             or ``config.py`` beside it.
 
     Raises:
@@ -63,7 +67,9 @@ def read_source(source: str | Path) -> Source:
         meta = _safetensors_meta(path)
     meta = meta if isinstance(meta, Mapping) else {}
     state = find_weights(content, source=path)
-    return Source(path, state, meta, _config(meta, path), hints)
+    if isinstance(config, (str, Path)):
+        config = load_config(config)
+    return Source(path, state, meta, config or _config(meta, path), hints)
 
 
 def _newest_file(folder: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 import bimm_mm
+from bimm_mm.apis.convert import convert_checkpoint
 from tests.apis.conftest import write_checkpoint
 
 NAMES = ['shake', 'hug', 'kick', 'point', 'punch', 'push']
@@ -99,6 +100,23 @@ def test_photos(image_run, image_config):
         assert ours['name'] == ['ant', 'bee'][ours['label']]
     samples = classifier(files[0], return_datasamples=True)['predictions']
     assert samples[0].pred_label.tolist() == [found['predictions'][0]['label']]
+
+
+def test_an_official_file_goes_with_a_config(video_run, cfg, folder, tmp_path):
+    cfg.model.backbone.update(with_cls_token=False, out_type='avg')
+    run, official = video_run / 'epoch_2.pth', tmp_path / 'official.pth'
+    write_checkpoint(run, cfg)
+    convert_checkpoint(run, official, to='videomae')
+    assert 'head.weight' in torch.load(official)['model']
+    file = clip_files(folder)[0]
+    with pytest.raises(
+        ValueError, match=r'official.*holds no config.*config='
+    ):
+        bimm_mm.Classifier(official)
+    found = bimm_mm.Classifier(official, config=cfg, device='cpu')(file)
+    wanted = bimm_mm.Classifier(run, device='cpu')(file)
+    scores = [x['predictions'][0]['scores'] for x in (found, wanted)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
 def test_a_run_says_its_classes_and_needs_no_test(video_run, cfg, folder):

@@ -16,7 +16,6 @@ from PIL import Image
 
 import bimm_mm
 from bimm_mm.apis import models
-from bimm_mm.models import BIMMVisionTransformer
 from tests.apis.conftest import ARCH, DOWNSTREAM, write_checkpoint
 
 
@@ -185,7 +184,7 @@ def test_photos_are_those_of_the_validation(data_root, tmp_path):
     )
     preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor')
     expected = inputs(cfg, preprocessor)
-    encoder = bimm_mm.Encoder(BIMMVisionTransformer(ARCH, single_output=True))
+    encoder = bimm_mm.Encoder(dict(arch=ARCH))
     for file, image in zip(files, expected, strict=True):
         x = bimm_mm.load_clip(file, encoder)
         torch.testing.assert_close(x[0, :, 0], image)

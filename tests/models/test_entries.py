@@ -23,6 +23,15 @@ from torch import Tensor, nn
 from bimm_mm.apis.inference import init_model
 from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import MODELS
+from tests.official_forms import (
+    DIM,
+    HEADS,
+    Form,
+    mae_finetuned,
+    timm,
+    videomae_finetuned,
+)
+from tests.restated import encode, layer_norm, linear
 
 pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
 CLASSES = 3
@@ -112,13 +121,13 @@ def files(folder) -> dict[str, State | None]:
     return held | {'wrapped': own, 'own.safetensors': own}
 
 
-def by_runner(path: str, folder: Path) -> nn.Module:
+def by_runner(path: str, folder: Path, cfg: Config | None = None) -> nn.Module:
     runner = StrictRunner(
-        model=classifier(),
+        model=cfg.model if cfg else classifier(),
         work_dir=str(folder / 'work'),
         experiment_name=Path(path).name,
         default_hooks=dict(checkpoint=None),
-        default_scope='mmpretrain',
+        default_scope=cfg.default_scope if cfg else 'mmpretrain',
         cfg=dict(),
     )
     runner.load_checkpoint(path)
@@ -194,3 +203,59 @@ def test_every_tensor_is_filled_or_the_file_is_refused(
                 continue
             name = name if name in held else name.removeprefix('backbone.')
         assert torch.equal(value, held[name]), name
+
+
+def finetuning(form: Form, **options) -> Config:
+    """A classifier of nine, of mmaction2 for videos, else of mmpretrain."""
+    backbone = dict(type='bimm_mm.BIMMVisionTransformer', **form.options)
+    backbone.update(options)
+    if 'num_frames' not in form.options:
+        head = dict(CLASSIFIER['head'], num_classes=9, in_channels=DIM)
+        model = dict(CLASSIFIER, backbone=backbone, head=head)
+        return Config(dict(model=model, default_scope='mmpretrain'))
+    model = dict(
+        type='Recognizer3D',
+        backbone=dict(backbone, single_output=True),
+        cls_head=dict(type='TimeSformerHead', num_classes=9, in_channels=DIM),
+        data_preprocessor=dict(type='ActionDataPreprocessor'),
+    )
+    return Config(dict(model=model, default_scope='mmaction'))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('build', 'other', 'remedy'),
+    [
+        (mae_finetuned, 'cls_token', 'avg'),
+        (videomae_finetuned, 'featmap', 'avg'),
+        (timm, 'avg', 'cls_token'),
+    ],
+)
+def test_official_finetuned_files_keep_their_classes(
+    build, other, remedy, tmp_path
+):
+    torch.manual_seed(0)
+    form = build()
+    path = tmp_path / 'official.pth'
+    torch.save({'model': form.state, 'args': argparse.Namespace()}, path)
+    model = init_model(finetuning(form), path)
+    video = 'num_frames' in form.options
+    x = torch.randn(2, 3, *((4,) if video else ()), 32, 32)
+    y = encode(form.state, x, form.table, heads=HEADS)
+    pooled = form.norm == 'fc_norm'
+    y = y[:, 0] if not pooled else y[:, not video :].mean(1)
+    theirs = linear(form.state, 'head', layer_norm(form.state, form.norm, y))
+    head = model.cls_head if video else model.head
+    found = head(model.eval().backbone(x))
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(found, theirs, atol=1e-5, rtol=0)
+    # The runner's way into the same model, of tools/test.py and load_from.
+    again = by_runner(str(path), tmp_path, finetuning(form))
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    with pytest.raises(ValueError, match=f'official.*set it to {remedy!r}'):
+        init_model(finetuning(form, out_type=other), path)
+    form.state['head.weight'] = torch.randn(5, DIM)
+    torch.save({'model': form.state}, path)
+    with pytest.raises(ValueError, match=r'official.* does not fit the last'):
+        init_model(finetuning(form), path)

@@ -1,4 +1,4 @@
-"""Whole branches, of this project or with the decoder of another one."""
+"""Whole models, of this project or with decoder or head of another one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.checkpoints.formats import PIXEL_NORM
+from bimm_mm.models.checkpoints.convert import PATCH
+from bimm_mm.models.checkpoints.formats import FORMATS, PIXEL_NORM
 from bimm_mm.models.checkpoints.load import (
     load_converted,
     load_fully,
@@ -19,23 +20,36 @@ from bimm_mm.models.pretrainers.masked_branch import MaskedBranch
 from bimm_mm.targets.pixel import PixelTarget
 
 _AREAS = 'head.areas.'
+# What a finetuned model classifies, by its last norm.
+_READ: dict[tuple[str, ...], str] = {
+    ('norm',): 'cls_token',
+    ('fc_norm',): 'avg',
+}
 
 
 def load_model(
     model: nn.Module, state: Mapping[str, Tensor], *, source: str
 ) -> None:
-    """Fill a whole model from a checkpoint of it.
+    """Fill a whole model from a checkpoint of it, or of another project.
 
-    A :class:`MaskedBranch` of one area that predicts pixels, as MAE and
-    VideoMAE do, is filled from a checkpoint of theirs, too.
+    Of others, a :class:`MaskedBranch` of one area that predicts pixels, as
+    MAE and VideoMAE do, is filled with their decoder, and a classifier of
+    mmaction2 or mmpretrain with their finetuned one; its classes keep their
+    order.
 
     Raises:
         ValueError: It does not fit, see :func:`load_fully`, or there is no
             such area.
     """
-    if not isinstance(model, MaskedBranch) or is_own(state):
+    if isinstance(model, MaskedBranch) and not is_own(state):
+        _load_others_branch(model, state, source)
+    elif not _load_others_classifier(model, state, source):
         load_fully(model, state, source=source)
-        return
+
+
+def _load_others_branch(
+    model: MaskedBranch, state: Mapping[str, Tensor], source: str
+) -> None:
     areas = list(model.areas.values())
     try:
         if len(areas) > 1:
@@ -48,6 +62,51 @@ def load_model(
             'alone, give it as model.backbone.init_cfg.checkpoint'
         ) from None
     load_branch(model.backbone, area, state, source=source)
+
+
+def _load_others_classifier(
+    model: nn.Module, state: Mapping[str, Tensor], source: str
+) -> bool:
+    """Fill encoder and last layer, where the file has both by other names."""
+    encoder = getattr(model, 'backbone', None)
+    head = getattr(model, 'cls_head', getattr(model, 'head', None))
+    if f'backbone.{PATCH}' in state or not (
+        isinstance(encoder, BIMMVisionTransformer)
+        and isinstance(head, nn.Module)
+    ):
+        return False
+    rest = dict(state)
+    found = take_classifier(rest, encoder.embed_dims)
+    linear = [x for x in head.modules() if isinstance(x, nn.Linear)]
+    if not found or len(linear) != 1:
+        return False
+    converted = load_converted(encoder, rest, source=source)
+    wanted = _READ.get(converted.norms)
+    if encoder.out_type != wanted:
+        remedy = 'use its encoder alone, as model.backbone.init_cfg.checkpoint'
+        raise ValueError(
+            f'{source} was finetuned with {" and ".join(converted.norms)} '
+            f'last, which model.backbone.out_type={encoder.out_type!r} is not '
+            f'for: {f"set it to {wanted!r}" if wanted else remedy}'
+        )
+    load_fully(linear[0], found, source=source, what='the last layer')
+    return True
+
+
+def take_classifier(state: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+    """Take a linear classifier on features of a width out of weights.
+
+    Returns:
+        ``weight`` and ``bias``; nothing if there is none.
+    """
+    for name in {form.head for form in FORMATS.values()}:
+        weight = state.get(f'{name}.weight')
+        if weight is not None and weight.shape[1:] == (width,):
+            found = subtree(state, f'{name}.')
+            for key in found:
+                del state[f'{name}.{key}']
+            return found
+    return {}
 
 
 def load_branch(

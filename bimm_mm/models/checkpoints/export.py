@@ -18,7 +18,6 @@ from bimm_mm.models.checkpoints.formats import (
     Format,
     rename,
 )
-from bimm_mm.models.checkpoints.load import subtree
 from bimm_mm.models.layers.transformer import position_table
 
 if TYPE_CHECKING:
@@ -35,9 +34,10 @@ def export_state(
     decoder: TransformerDecoder | None = None,
     head: Mapping[str, Tensor] | None = None,
     pooled: bool = False,
-    drop_cls_token: bool = False,
 ) -> dict[str, Tensor]:
     """Weights under the names of a form, positions included if it has them.
+
+    A class token is left out of a form without one, see :func:`check_form`.
 
     Args:
         encoder: What to write.
@@ -47,15 +47,12 @@ def export_state(
             have a name for it.
         pooled: Whether the final norm was finetuned on the mean of the
             tokens: forms that tell the two apart get it as ``fc_norm``.
-        drop_cls_token: Leave the class token out of a form without one. The
-            other tokens then compute other features, as they attended to it.
 
     Raises:
-        ValueError: The form cannot hold this encoder or decoder; it says why
-            and what can be done.
+        ValueError: The form cannot hold this decoder; it says why and what
+            can be done.
     """
     form = FORMATS[to]
-    check_form(encoder, to, drop_cls_token=drop_cls_token)
     state = dict(encoder.state_dict())
     state.pop('pos_embed', None)
     # The token for hidden patches of MaskTokenViT is for pretraining only.
@@ -85,22 +82,6 @@ def export_state(
     named = {_theirs(key, form): value for key, value in state.items()}
     named |= {f'{form.head}.{key}': x for key, x in (head or {}).items()}
     return {key: value.detach().clone() for key, value in named.items()}
-
-
-def take_classifier(state: dict[str, Tensor], width: int) -> dict[str, Tensor]:
-    """Take a linear classifier on features of a width out of weights.
-
-    Returns:
-        ``weight`` and ``bias``; nothing if there is none.
-    """
-    for name in {form.head for form in FORMATS.values()}:
-        weight = state.get(f'{name}.weight')
-        if weight is not None and weight.shape[1:] == (width,):
-            found = subtree(state, f'{name}.')
-            for key in found:
-                del state[f'{name}.{key}']
-            return found
-    return {}
 
 
 def _theirs(key: str, form: Format) -> str:

@@ -21,7 +21,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
-from bimm_mm.models.checkpoints.convert import to_bimm
+from bimm_mm.models.checkpoints.convert import PATCH, Converted, to_bimm
 from bimm_mm.utils.safe_load import PARTS, read_checkpoint
 
 if TYPE_CHECKING:
@@ -37,18 +37,10 @@ _WRAPPERS = re.compile(
 )
 _BRANCHES = {True: 'dorsal', False: 'ventral'}
 _KINDS = {True: 'a video encoder', False: 'an image encoder'}
-_PATCH = 'patch_embed.proj.weight'
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint file, tensors only, onto the CPU.
-
-    It is a file of MMEngine, MAE or VideoMAE, or a bare state dict.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint or holds no weights.
-    """
+    """Read the weights of a checkpoint file, tensors only, onto the CPU."""
     return find_weights(read_content(path), source=str(path))
 
 
@@ -63,10 +55,7 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
     """The weights in what a checkpoint file holds, by plain names.
 
     What DDP (``module.``), torch.compile (``_orig_mod.``) and FSDP put into
-    names is taken off. ``source`` names the file in errors.
-
-    Raises:
-        ValueError: If there are none.
+    names is taken off. If there are none, a ValueError names ``source``.
     """
     state = content
     if isinstance(content, Mapping):
@@ -218,7 +207,7 @@ def load_pretrained(
         return
     state = read_state_dict(checkpoint)
     branch = f'{_BRANCHES[backbone.video]}.backbone.'
-    if prefix is None and branch + _PATCH in state:
+    if prefix is None and branch + PATCH in state:
         prefix = branch
     load_converted(backbone, state, source=checkpoint, prefix=prefix)
 
@@ -230,7 +219,7 @@ def load_converted(
     source: str,
     prefix: str | None = None,
     decoder: nn.Module | None = None,
-) -> None:
+) -> Converted:
     """Fill an encoder, and a decoder, from weights by anybody's names.
 
     Arguments are those of :func:`load_pretrained` and :func:`load_fully`;
@@ -264,8 +253,10 @@ def load_converted(
     named = f'{source} ({prefix or ""}*, names of {converted.scheme})'
     _check_fits(encoder, backbone, named)
     report = _positions(backbone)
-    if backbone.cls_token is None and 'cls_token' in encoder:
-        del encoder['cls_token']
+    if (
+        backbone.cls_token is None
+        and encoder.pop('cls_token', None) is not None
+    ):
         report += '; the class token of the checkpoint is not used'
     load_fully(
         backbone,
@@ -284,6 +275,7 @@ def load_converted(
             f'{", ".join(parts)}'
         )
     print_log(report, 'current')
+    return converted
 
 
 def _check_fits(
@@ -293,7 +285,7 @@ def _check_fits(
 ) -> None:
     """Refuse an encoder of another kind."""
     # A Conv3d's weight has five dimensions, a Conv2d's four.
-    video = encoder[_PATCH].ndim == 5
+    video = encoder[PATCH].ndim == 5
     if video != backbone.video:
         raise ValueError(
             f'{source} is {_KINDS[video]}, and the config has '
