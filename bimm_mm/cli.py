@@ -84,6 +84,10 @@ def scan_videos(
     classes: Annotated[
         bool, typer.Option(help='Whether folders are classes.')
     ] = True,
+    class_level: Annotated[
+        int | None,
+        typer.Option(help='Which folder above a video is its class, from 1.'),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(help='Official lists of k400, ssv2, ucf101 or hmdb51.'),
@@ -121,6 +125,7 @@ def scan_videos(
         out,
         labels=labels,
         classes=classes,
+        class_level=class_level,
         preset=preset,
         annotations=annotations,
         groups=groups,

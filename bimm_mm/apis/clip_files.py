@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bimm_mm.utils.list_file import (
-    check_readable,
-    describe_left_out,
-    files_below,
-)
-from bimm_mm.utils.media import VIDEOS
+from bimm_mm.utils.list_file import check_readable
+from bimm_mm.utils.media import VIDEOS, find_files
 
 SPLITS = ('train', 'val', 'test')
 # Names of folders, and words in tables, that mean a split.
@@ -69,66 +66,74 @@ def find_videos(folder: Path) -> tuple[list[str], list[str]]:
         FileNotFoundError: If there is no such folder.
         ValueError: If there is no video below it.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f'{folder} is no folder: give the one that your videos are in'
-        )
-    files = {
-        os.path.relpath(path, folder): path
-        for path in files_below(str(folder))
-    }
-    videos = sorted(
-        path
-        for path in files
-        # Hidden ones are the system's, such as ._name.mp4 of macOS.
-        if os.path.splitext(path)[1].lower() in VIDEOS
-        and not any(part.startswith('.') for part in path.split('/'))
-    )
-    left = describe_left_out(files.values(), [files[path] for path in videos])
-    if not videos:
-        raise ValueError(
-            f'{folder} holds no video: looked for files ending in '
-            f'{" ".join(sorted(VIDEOS))}' + (f'; {left}' if left else '')
-        )
-    return videos, [f'{left}.'] if left else []
+    videos, left = find_files(folder, VIDEOS)
+    paths = [os.path.relpath(path, folder) for path in videos]
+    return paths, [f'{left}.'] if left else []
 
 
-def read_folders(folder: Path, *, classes: bool) -> ClipFiles:
+def read_folders(
+    folder: Path, *, classes: bool, level: int | None
+) -> ClipFiles:
     """Take classes, and splits if there are any, from the folders' names.
 
     Args:
         folder: That of the class folders, or one above it.
         classes: False: there are none, however deep the videos lie.
+        level: Which folder of a path below ``folder``, from 1, is the class;
+            needed where videos lie in folders of folders.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it has no video, or some beside class folders.
+        ValueError: If it has no video, or it is not clear what the class is.
     """
     paths, notes = find_videos(folder)
     clips = [Clip(path) for path in paths]
-    # Folders above each video that are still to be explained.
     above = [path.split('/')[:-1] for path in paths]
-    while all(above) and len({names[0] for names in above}) == 1:
-        above = [names[1:] for names in above]
-    if all(names and _SPLIT.fullmatch(names[0]) for names in above):
+    shallow = min(above, key=len)
+    top = 0  # folders that are explained
+    while top < len(shallow) and len({names[top] for names in above}) == 1:
+        top += 1
+    if top < len(shallow) and all(split_name(names[top]) for names in above):
         for clip, names in zip(clips, above, strict=True):
-            clip.split = split_name(names[0])
-        above = [names[1:] for names in above]
+            clip.split = split_name(names[top])
+        top += 1
         notes.append('Splits are those of the folders.')
-    lone = [c.path for c, names in zip(clips, above, strict=True) if not names]
-    if not classes or len(lone) == len(clips):
+    deep = max(above, key=len)
+    if not classes or (level is None and len(deep) == top):
         notes.append('No classes: all videos are of one kind.')
         return ClipFiles(clips, notes)
-    if lone:
+    if level is None and len(shallow) < len(deep):
+        lone = paths[above.index(shallow)]
         raise ValueError(
-            f'{folder}: {len(clips) - len(lone)} videos lie in class folders, '
-            f'and {len(lone)} beside these, {lone[0]} for instance: move them '
-            'into folders, give a table with --labels, or --no-classes'
+            f'{folder} has videos at several depths, {lone} and '
+            f'{paths[above.index(deep)]} for instance: {_REMEDY}'
+        )
+    if level is None and len(deep) > top + 1:
+        each = ', '.join(f'{n}: {x}' for n, x in enumerate(deep, 1))
+        raise ValueError(
+            f'{folder} has videos in folders of folders, '
+            f'{paths[above.index(deep)]} for instance ({each}): {_REMEDY}'
+        )
+    level = level or top + 1
+    if not 0 < level <= len(shallow):
+        lone = paths[above.index(shallow)]
+        raise ValueError(
+            f'--class-level {level}: there is no such folder above {lone}, '
+            f'levels are 1 to {len(shallow)}'
         )
     for clip, names in zip(clips, above, strict=True):
-        clip.label = names[0]
-    notes.append(f'{len({c.label for c in clips})} classes, one per folder.')
+        clip.label = names[level - 1]
+    notes.append(
+        f'{len({c.label for c in clips})} classes, one per folder: '
+        f'{paths[0]} is of {clips[0].label!r}.'
+    )
     return ClipFiles(clips, notes)
+
+
+_REMEDY = (
+    'say with --class-level N which of the folders in a path is the class, '
+    'counted from 1, give a table with --labels, or --no-classes'
+)
 
 
 def split_name(text: str) -> str:
@@ -143,16 +148,15 @@ def read_table(table: Path, folder: Path) -> ClipFiles:
     Paths are relative to ``folder``; a byte order mark does no harm.
 
     Raises:
-        FileNotFoundError: If table, folder or a video does not exist.
+        FileNotFoundError: If the table or a video does not exist.
         ValueError: If something is wrong in the table; names the row.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f'{folder} is no folder: give that of the videos in {table}'
-        )
     try:
-        text = table.read_text(encoding='utf-8-sig')
-        header, *rows = [*csv.reader(text.splitlines(), strict=True)] or [[]]
+        lines = table.read_text(encoding='utf-8-sig').splitlines()
+        reader = csv.DictReader(lines, strict=True)
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        rows = list(reader)
     except UnicodeDecodeError as error:
         raise ValueError(
             f'{table} is not in UTF-8 (byte 0x{error.object[error.start]:02x} '
@@ -160,7 +164,6 @@ def read_table(table: Path, folder: Path) -> ClipFiles:
         ) from None
     except csv.Error as error:
         raise ValueError(f'{table} is no CSV file: {error}') from None
-    header = [name.strip() for name in header]
     if lacking := [name for name in _COLUMNS[:2] if name not in header]:
         raise ValueError(
             f'{table} lacks the column {" and ".join(lacking)}: its first '
@@ -170,8 +173,14 @@ def read_table(table: Path, folder: Path) -> ClipFiles:
     clips: dict[str, Clip] = {}
     for number, row in enumerate(rows, 2):
         try:
-            if row:
-                _add_row([text.strip() for text in row], header, folder, clips)
+            clip = _read_row(row, folder)
+            first = next(iter(clips.values()), clip)
+            for name in ('label', 'group', 'split'):
+                if bool(getattr(clip, name)) != bool(getattr(first, name)):
+                    what = name.replace('label', 'class')
+                    raise ValueError(f'name a {what} in every row or none')
+            if clips.setdefault(clip.path, clip) is not clip:
+                raise ValueError(f'{clip.path} has a row before this one')
         except ValueError as error:
             raise ValueError(f'{table}, row {number}: {error}') from None
     if not clips:
@@ -187,31 +196,15 @@ def read_table(table: Path, folder: Path) -> ClipFiles:
     return ClipFiles(list(clips.values()), notes)
 
 
-def _add_row(
-    row: list[str], header: list[str], folder: Path, clips: dict[str, Clip]
-) -> None:
-    if len(row) != len(header):
-        raise ValueError(f'it has {len(row)} fields, the first {len(header)}')
-    values = dict(zip(header, row, strict=True))
+def _read_row(row: Mapping[Any, Any], folder: Path) -> Clip:
+    # csv has None for fields, or names of fields, that are not there.
+    if None in (*row, *row.values()):
+        raise ValueError('it has another number of fields than the first')
+    path, label, group, split = (row.get(n, '').strip() for n in _COLUMNS)
     # An absolute path below the folder will do.
-    path = os.path.relpath(folder / values['path'], folder)
-    if not values['path'] or path.split('/')[0] in '..':
-        raise ValueError(f'the path {values["path"]!r} is not below {folder}')
-    split = values.get('split', '')
+    below = os.path.relpath(folder / path, folder)
+    if not path or below.split('/')[0] in '..':
+        raise ValueError(f'the path {path!r} is not below {folder}')
     if split and not split_name(split):
         raise ValueError(f'the split {split!r} is not train, val or test')
-    clip = Clip(
-        path,
-        values['class'],
-        values.get('group', ''),
-        split_name(split),
-    )
-    if clip.path in clips:
-        raise ValueError(f'{clip.path} has a row before this one')
-    first = next(iter(clips.values()), clip)
-    for name in ('label', 'group', 'split'):
-        if bool(getattr(clip, name)) != bool(getattr(first, name)):
-            raise ValueError(
-                f'name a {name.replace("label", "class")} in every row or none'
-            )
-    clips[clip.path] = clip
+    return Clip(below, label, group, split_name(split))

@@ -5,21 +5,34 @@ from __future__ import annotations
 import csv
 import io
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
+from torchvision.utils import make_grid, save_image
 
 from bimm_mm.apis.clip_files import SPLITS, Clip
-from bimm_mm.apis.contact_sheet import save_contact_sheet
 from bimm_mm.apis.presets import Preset
-from bimm_mm.utils.files import show_any_name, write_json, write_text
+from bimm_mm.utils.files import (
+    atomic_path,
+    show_any_name,
+    write_json,
+    write_text,
+)
+from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
 _COLUMNS = ('path', 'class', 'group', 'split')
 _FACTS = ('seconds', 'fps', 'frames', 'width', 'height')
+# Of the contact sheet: pixels of a tile and of its words; tiles.
+_WIDTH, _HEIGHT, _LINE = 160, 120, 16
+_IN_A_ROW, _TILES = 6, 48
 
 
 def write_data(
@@ -73,7 +86,7 @@ def write_data(
     ]
     data = {**data, 'splits': splits, 'folds': named if len(named) > 1 else []}
     _write_table(clips, out / 'files.csv')
-    save_contact_sheet(clips, Path(data['root']), out / 'contact_sheet.png')
+    _save_contact_sheet(clips, Path(data['root']), out / 'contact_sheet.png')
     write_json(data, out / 'data.json')
     return data
 
@@ -90,6 +103,41 @@ def _write_table(clips: Sequence[Clip], path: Path) -> None:
             + [clip.status, clip.reason]
         )
     write_text(table.getvalue(), path)
+
+
+def _save_contact_sheet(clips: Sequence[Clip], root: Path, path: Path) -> None:
+    """Show the middle frames of some clips, a row for each class."""
+    of_class = defaultdict(list)
+    for clip in clips:
+        if clip.status == 'ok':
+            of_class[clip.label].append(clip)
+    each = _TILES if len(of_class) == 1 else _IN_A_ROW
+    shown = [
+        same[index]
+        for _, same in sorted(of_class.items())
+        for index in np.unique(np.linspace(0, len(same) - 1, each, dtype=int))
+    ][:_TILES]
+    tiles = [_tile(root / c.file, c.label or c.file) for c in shown]
+    with atomic_path(path) as draft:
+        save_image(make_grid(tiles, nrow=_IN_A_ROW, pad_value=1.0), draft)
+
+
+def _tile(file: Path, text: str) -> torch.Tensor:
+    """(3, H, W) in [0, 1]: the frame, whole, above its class."""
+    tile = np.full((_HEIGHT + _LINE, _WIDTH, 3), 255, np.uint8)
+    try:
+        with VideoReader(str(file)) as reader:
+            (frame,) = reader.get_batch([len(reader) // 2])
+    except UndecodableVideoError:  # it was read before: since removed
+        frame = np.full((_HEIGHT, _WIDTH, 3), 128, np.uint8)
+    scale = min(_HEIGHT / frame.shape[0], _WIDTH / frame.shape[1])
+    height, width = (max(1, int(n * scale)) for n in frame.shape[:2])
+    tile[:height, :width] = cv2.resize(
+        frame, (width, height), interpolation=cv2.INTER_AREA
+    )
+    place, font = (2, _HEIGHT + 12), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(tile, show_any_name(text), place, font, 0.4, (0, 0, 0))
+    return torch.from_numpy(tile).movedim(2, 0) / 255
 
 
 def print_data(

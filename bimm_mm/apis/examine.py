@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -48,13 +48,10 @@ class Task(NamedTuple):
 def examine_all(
     tasks: Sequence[Task], *, jobs: int, fatal: Path | None
 ) -> Generator[tuple[Task, Facts], None, None]:
-    """Look at videos in parallel.
+    """Look at videos in ``jobs`` processes.
 
-    Args:
-        tasks: What to do.
-        jobs: Processes.
-        fatal: Text file of files at which a process died; they are not read
-            again, and new ones are added. None: a death ends the work.
+    ``fatal`` is a text file of files at which a process died; they are not
+    read again, and new ones are added. Without it a death ends the work.
 
     Yields:
         Tasks as they are done, and what :func:`examine` returns.
@@ -64,18 +61,26 @@ def examine_all(
         WorkerDiedError: If a process dies, but not because of a file.
     """
     left = dict.fromkeys(tasks)
-    while left:
-        listed = _size(fatal)
-        try:
-            with worker_deaths_named(fatal), _one_thread():
-                for task, facts in _loader(list(left), jobs):
-                    if 'errno' in facts:
-                        raise OSError(*facts['errno'])
-                    del left[task]
-                    yield task, facts
-        except WorkerDiedError:
-            if _size(fatal) == listed:
-                raise
+    # Files are done side by side instead. Workers inherit it; said in a
+    # worker, it would wait without end for threads that its parent had, which
+    # are not copied.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        while left:
+            listed = _size(fatal)
+            try:
+                with worker_deaths_named(fatal):
+                    for task, facts in _loader(list(left), jobs):
+                        if 'errno' in facts:
+                            raise OSError(*facts['errno'])
+                        del left[task]
+                        yield task, facts
+            except WorkerDiedError:
+                if _size(fatal) == listed:
+                    raise
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _size(path: Path | None) -> int:
@@ -108,21 +113,6 @@ def _loader(tasks: Sequence[Task], jobs: int) -> DataLoader:
     )
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let OpenCV use one thread: files are done side by side instead.
-
-    Workers inherit it. Said in a worker, it would wait without end for threads
-    that its parent had, which are not copied.
-    """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
 def examine(task: Task) -> Facts:
     """Look at a video, and copy it if the task says so.
 
@@ -145,17 +135,16 @@ def examine(task: Task) -> Facts:
                 size = frame.shape[:2]
             if task.copy:
                 size = _write_copy(reader, Path(task.copy), task.side, size)
-            fps, sha256 = reader.fps, sha256_of_file(task.source)
+            return {
+                'frames': shown,
+                'fps': round(reader.fps, 3),
+                'height': size[0],
+                'width': size[1],
+                'sha256': sha256_of_file(task.source),
+                'look': look.hexdigest(),
+            }
     except UndecodableVideoError as error:
         return {'reason': error.reason}
-    return {
-        'frames': shown,
-        'fps': round(fps, 3),
-        'height': size[0],
-        'width': size[1],
-        'sha256': sha256,
-        'look': look.hexdigest(),
-    }
 
 
 def _write_copy(

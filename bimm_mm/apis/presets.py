@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from mmengine.fileio import load
 
 from bimm_mm.apis.clip_files import Clip, ClipFiles, find_videos
 from bimm_mm.utils.list_file import read_lines
@@ -38,7 +39,9 @@ def read_preset(preset: str, folder: Path, annotations: Path) -> ClipFiles:
     files = {_name(path, layout.depth): path for path in videos}
     try:
         classes, folds = layout.read(annotations)
-    except (LookupError, TypeError, AttributeError) as error:
+    except FileNotFoundError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f'{annotations}: the lists are not those of {preset}: '
             f'{type(error).__name__} {error}'
@@ -58,19 +61,20 @@ def read_preset(preset: str, folder: Path, annotations: Path) -> ClipFiles:
     for split, part in zip(('train', 'val'), folds[0], strict=True):
         for name in part.keys() & clips.keys():
             clips[name].split = split
-    notes = [f'The lists of {preset} give {len(classes)} classes.']
+    notes = [f'The lists of {preset} give {len(classes)} classes.', *left]
     if absent:
         notes.append(
             f'{len(absent)} of the {len(labels)} videos of the lists are not '
             f'in {folder}, {absent[0]} for instance.'
         )
-    if unlisted := len(videos) - len(clips):
-        notes.append(f'{unlisted} videos are in no list and left out.')
-    parts = [
+    if more := len(videos) - len(clips):
+        notes.append(f'{more} videos are in no list, and left out.')
+    notes.append(layout.places())
+    there = [
         [[clips[name] for name in part if name in clips] for part in fold]
         for fold in folds
     ]
-    return ClipFiles(list(clips.values()), notes + left, parts, classes)
+    return ClipFiles(list(clips.values()), notes, there, classes)
 
 
 def _name(path: str, depth: int) -> str:
@@ -78,32 +82,22 @@ def _name(path: str, depth: int) -> str:
     return '/'.join(path.rsplit('.', 1)[0].split('/')[-depth:])
 
 
-def _read_json(folder: Path, *names: str) -> Any:
-    """One of several names, which changed between releases."""
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        raise FileNotFoundError(f'{folder} has no {" or ".join(names)}')
-    try:
-        return json.loads(found[0].read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{found[0]} is no JSON: {error}') from None
+def _rows(path: Path) -> list[list[str]]:
+    """Words of the lines of a list."""
+    return [line.split() for line in read_lines(str(path)) if line.strip()]
 
 
 def _ucf101(folder: Path) -> tuple[list[str], Folds]:
     """``classInd.txt``, ``trainlist01.txt``, ``testlist01.txt`` to 03."""
 
     def part(name: str) -> Part:
-        lines = read_lines(str(folder / name))
-        paths = [line.split()[0] for line in lines if line.strip()]
+        paths = [row[0] for row in _rows(folder / name)]
         return {_name(path, 2): path.split('/')[-2] for path in paths}
 
-    indexed = [
-        line.split() for line in read_lines(str(folder / 'classInd.txt'))
-    ]
-    classes = [fields[1] for fields in indexed if fields]
-    numbers = '01', '02', '03'
+    classes = [row[1] for row in _rows(folder / 'classInd.txt')]
     return classes, [
-        (part(f'trainlist{n}.txt'), part(f'testlist{n}.txt')) for n in numbers
+        (part(f'trainlist0{n}.txt'), part(f'testlist0{n}.txt'))
+        for n in (1, 2, 3)
     ]
 
 
@@ -117,10 +111,8 @@ def _hmdb51(folder: Path) -> tuple[list[str], Folds]:
         for path in sorted(folder.glob(f'*{ending}')):
             label = path.name.removesuffix(ending)
             classes[label] = None
-            for line in read_lines(str(path)):
-                if line.strip():
-                    name, which = line.split()
-                    parts[which][f'{label}/{_name(name, 1)}'] = label
+            for name, which in _rows(path):
+                parts[which][f'{label}/{_name(name, 1)}'] = label
         if not parts['1'] or not parts['2']:
             raise FileNotFoundError(f'{folder} has no CLASS{ending}')
         folds.append((parts['1'], parts['2']))
@@ -131,7 +123,9 @@ def _ssv2(folder: Path) -> tuple[list[str], Folds]:
     """``labels.json``, ``train.json``, ``validation.json``."""
 
     def read(name: str) -> Any:
-        return _read_json(folder, name, f'something-something-v2-{name}')
+        """Its name changed between releases."""
+        path = folder / f'something-something-v2-{name}'
+        return load(path if path.is_file() else folder / name)
 
     def part(name: str) -> Part:
         templates = {
@@ -165,7 +159,8 @@ def _k400(folder: Path) -> tuple[list[str], Folds]:
 class Preset(NamedTuple):
     """How a data set is distributed, and where its configs look for it."""
 
-    read: Any  # folder of the lists -> classes in label order, and folds
+    # Folder of the lists -> classes in label order, and folds.
+    read: Callable[[Path], tuple[list[str], Folds]]
     depth: int  # parts of a path that name a video
     home: str
     list_name: str  # of part {0}, split {1}
@@ -182,12 +177,10 @@ class Preset(NamedTuple):
         )
 
 
+# fmt: off
 PRESETS = {
     'k400': Preset(
-        _k400,
-        1,
-        'data/kinetics400',
-        'kinetics400_{0}_list_videos.txt',
+        _k400, 1, 'data/kinetics400', 'kinetics400_{0}_list_videos.txt',
         'videos_{0}/',
     ),
     'ssv2': Preset(_ssv2, 1, 'data/sthv2', 'sthv2_{0}_list_videos.txt'),
@@ -198,3 +191,4 @@ PRESETS = {
         _hmdb51, 2, 'data/hmdb51', 'hmdb51_{0}_split_{1}_videos.txt'
     ),
 }
+# fmt: on

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any
+
+from joblib import cpu_count
 
 from bimm_mm.apis.clip_files import (
     SPLITS,
@@ -40,6 +42,7 @@ def scan(
     *,
     labels: str | Path | None = None,
     classes: bool = True,
+    class_level: int | None = None,
     preset: str | None = None,
     annotations: str | Path | None = None,
     groups: str = 'auto',
@@ -67,6 +70,8 @@ def scan(
             and, last, ``data.json``.
         labels: A CSV file ``path,class[,group][,split]``.
         classes: False: there are none, however deep videos lie.
+        class_level: Which folder of a path below ``folder``, from 1, is the
+            class; needed where videos lie in folders of folders.
         preset: ``'k400'``, ``'ssv2'``, ``'ucf101'`` or ``'hmdb51'``: read the
             official lists of that data set.
         annotations: Folder of these lists; by default ``folder``.
@@ -95,37 +100,53 @@ def scan(
     if preset:
         lists = Path(annotations or folder).expanduser()
         found = read_preset(preset, folder, lists)
-        found.notes.append(PRESETS[preset].places())
     elif labels:
         found = read_table(Path(labels).expanduser(), folder)
     else:
-        found = read_folders(folder, classes=classes)
-    clips = found.clips
+        found = read_folders(folder, classes=classes, level=class_level)
+    clips, notes = found.clips, found.notes
     side = 0 if dry_run else short_side or 0
-    rule = _name_groups(clips, groups)
+    rule = 'as the table says'
+    if not any(clip.group for clip in clips):
+        paths, names = [c.path for c in clips], [c.label for c in clips]
+        of_recording, rule = find_groups(paths, names, groups)
+        for clip, name in zip(clips, of_recording, strict=True):
+            clip.group = name
     tasks = _tasks(clips, folder, root, side)
-    place = None if dry_run else out
     try:
-        _look_at(tasks, place, jobs or _cores(), quiet=quiet)
+        place = None if dry_run else out
+        _look_at(tasks, place, jobs or cpu_count(), quiet=quiet)
     except KeyboardInterrupt:
         print('\nstopped: the same command goes on from here', file=sys.stderr)
         raise
     given = {'train', 'val'} <= {clip.split for clip in _usable(clips)}
-    same = _same_frames(clips, leave_out=not given)
+    duplicates, doubts = _find_copies(clips, leave_out=not given)
     warnings = _left_out(clips, folder)
     usable = _usable(clips)
-    found.notes.append(f'{len({c.group for c in usable})} recordings: {rule}.')
+    notes.append(f'{len({c.group for c in usable})} recordings: {rule}.')
     folds = found.folds
     if not given:
-        folds = _hold_out(usable, val_share, seed, found.notes, warnings)
+        folds, told = _hold_out(usable, val_share, seed)
+        warnings += told
+        share = f'{len(folds[0][1]) / len(usable):.0%}' if folds else 'none'
+        notes.append(
+            f'{len(folds)} folds; val is that of the first, {share} of the '
+            'videos.'
+        )
     interval, reason = _suggest_interval(usable, frames)
-    names = found.classes or sorted({clip.label for clip in usable} - {''})
-    duplicates = [_describe_same(copies) for copies in same]
-    warnings += _lacking_classes(usable, names) + _doubtful(duplicates)
+    classes_ = found.classes or sorted({clip.label for clip in usable} - {''})
+    there = {(clip.split, clip.label) for clip in usable}
+    for split in ('train', 'val'):
+        lacking = [name for name in classes_ if (split, name) not in there]
+        if lacking and any(clip.split == split for clip in usable):
+            warnings.append(
+                f'{split} has no video of {len(lacking)} classes: '
+                f'{_some(lacking)}'
+            )
     data = {
         'root': str(root.resolve()),
-        'classes': names,
-        'num_classes': len(names),
+        'classes': classes_,
+        'num_classes': len(classes_),
         'delimiter': '\t' if any(' ' in c.file for c in usable) else ' ',
         'frame_interval': interval,
         'short_side': short_side,
@@ -136,19 +157,13 @@ def scan(
             if clip.status == 'broken'
         ],
         'duplicates': duplicates,
-        'notes': [*found.notes, reason],
-        'warnings': warnings,
+        'notes': [*notes, reason],
+        'warnings': warnings + doubts,
     }
     if dry_run:
         return {**data, 'splits': {}, 'folds': []}
     layout = PRESETS[preset] if preset and given else None
     return write_data(data, out, clips, folds, layout)
-
-
-def _cores() -> int:
-    if hasattr(os, 'sched_getaffinity'):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_arguments(
@@ -186,15 +201,15 @@ def _tasks(
     for clip in clips:
         name, _ = os.path.splitext(clip.path)
         clip.file = f'{name}.mp4' if side else clip.path
-        if reason := _unlistable(clip.path):
-            clip.status, clip.reason = 'broken', reason
-        elif clip.file in taken:
-            clip.status = 'broken'
+        clip.reason = _unlistable(clip.path)
+        if not clip.reason and clip.file in taken:
             clip.reason = f'its copy is that of {taken[clip.file]}: rename it'
-        else:
-            taken[clip.file] = clip.path
-            copy = str(root / clip.file) if side else ''
-            tasks[Task(str(folder / clip.path), copy, side)] = clip
+        if clip.reason:
+            clip.status = 'broken'
+            continue
+        taken[clip.file] = clip.path
+        copy = str(root / clip.file) if side else ''
+        tasks[Task(str(folder / clip.path), copy, side)] = clip
     return tasks
 
 
@@ -217,10 +232,23 @@ def _look_at(
 ) -> None:
     """Fill in what is in the files; keep it in ``out`` for the next time."""
     with ExitStack() as stack:
-        known = {}
+        known, notes = {}, None
         if out:
-            file = stack.enter_context(_open_notes(out / _EXAMINED))
-            known = _read_notes(out / _EXAMINED)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                notes = stack.enter_context(
+                    open(out / _EXAMINED, 'a+', encoding='utf-8')
+                )
+            except OSError as error:
+                raise OSError(
+                    f'{out} cannot be written: {error.strerror}: choose '
+                    'another folder'
+                ) from None
+            notes.seek(0)
+            for line in notes:
+                with suppress(ValueError):  # cut off by a kill, or empty
+                    *identity, facts = json.loads(line)
+                    known[tuple(identity)] = facts
         left = []
         for task, clip in tasks.items():
             clip.facts = known.get(_identity(task), {})
@@ -238,21 +266,10 @@ def _look_at(
                 clip.status, clip.reason = 'broken', facts['reason']
                 continue
             clip.facts = facts
-            if out:
+            if notes:
                 # A line that a kill cut off ends here.
-                file.write('\n' + json.dumps([*_identity(task), facts]))
-                file.flush()
-
-
-def _open_notes(path: Path) -> TextIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, 'a', encoding='utf-8')
-    except OSError as error:
-        raise OSError(
-            f'{path.parent} cannot be written: {error.strerror}: choose '
-            'another folder'
-        ) from None
+                notes.write('\n' + json.dumps([*_identity(task), facts]))
+                notes.flush()
 
 
 def _identity(task: Task) -> tuple[str, int, int, int]:
@@ -263,23 +280,14 @@ def _identity(task: Task) -> tuple[str, int, int, int]:
     return task.source, 0, 0, task.side
 
 
-def _read_notes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    known = {}
-    for line in path.read_text(encoding='utf-8').splitlines():
-        with suppress(ValueError):  # cut off, or empty
-            *identity, facts = json.loads(line)
-            known[tuple(identity)] = facts
-    return known
-
-
 def _usable(clips: Sequence[Clip]) -> list[Clip]:
     return [clip for clip in clips if clip.status == 'ok']
 
 
-def _same_frames(
+def _find_copies(
     clips: Sequence[Clip], *, leave_out: bool
-) -> list[list[Clip]]:
-    """Clips that are alike in their first, middle and last frame.
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Clips that are alike in three frames, and warnings of doubtful ones.
 
     Of equal files all but the first are left out, if so asked.
     """
@@ -289,30 +297,25 @@ def _same_frames(
         first = files.setdefault(clip.facts['sha256'], clip.path)
         if leave_out and first != clip.path:
             clip.status, clip.reason = 'duplicate', f'the same file as {first}'
-    return [copies for copies in alike.values() if len(copies) > 1]
-
-
-def _describe_same(copies: Sequence[Clip]) -> dict[str, Any]:
-    one_file = len({clip.facts['sha256'] for clip in copies}) == 1
-    return {
-        'paths': [clip.path for clip in copies],
-        'same': 'file' if one_file else 'frames',
-        'classes': sorted({clip.label for clip in copies}),
-        'splits': sorted({clip.split for clip in copies} - {''}),
-    }
-
-
-def _doubtful(duplicates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Warnings of clips that are alike and should not be."""
+    found: list[dict[str, Any]] = []
+    for same in alike.values():
+        if len(same) > 1:
+            one_file = len({clip.facts['sha256'] for clip in same}) == 1
+            entry = {
+                'paths': [clip.path for clip in same],
+                'same': 'file' if one_file else 'frames',
+                'classes': sorted({clip.label for clip in same}),
+                'splits': sorted({clip.split for clip in same} - {''}),
+            }
+            found.append(entry)
     told = []
     for key, words in (
         ('classes', 'of two classes, one of which is wrong'),
         ('splits', 'in train and val, so that results will be too good'),
     ):
-        if bad := [entry for entry in duplicates if len(entry[key]) > 1]:
-            named = _some([' = '.join(entry['paths']) for entry in bad])
-            told.append(f'Videos that are alike are {words}: {named}')
-    return told
+        if bad := [' = '.join(e['paths']) for e in found if len(e[key]) > 1]:
+            told.append(f'Videos that are alike are {words}: {_some(bad)}')
+    return found, told
 
 
 def _some(names: Sequence[str]) -> str:
@@ -335,57 +338,24 @@ def _left_out(clips: Sequence[Clip], folder: Path) -> list[str]:
     return [told] if count else []
 
 
-def _name_groups(clips: Sequence[Clip], rule: str) -> str:
-    """Name the recording of every clip; return how, in words."""
-    if any(clip.group for clip in clips):
-        return 'as the table says'
-    paths, labels = zip(*((c.path, c.label) for c in clips), strict=True)
-    names, words = find_groups(paths, labels, rule)
-    for clip, name in zip(clips, names, strict=True):
-        clip.group = name
-    return words
-
-
 def _hold_out(
-    clips: Sequence[Clip],
-    share: float,
-    seed: int,
-    notes: list[str],
-    warnings: list[str],
-) -> list[list[list[Clip]]]:
-    """Choose each clip's split; return train and val of all folds."""
+    clips: Sequence[Clip], share: float, seed: int
+) -> tuple[list[list[list[Clip]]], list[str]]:
+    """Choose each clip's split; train and val of all folds, and warnings."""
     numbers, told = make_folds(
         [clip.label for clip in clips],
         [clip.group for clip in clips],
         share=share,
         seed=seed,
     )
-    warnings += told
-    folds = [
-        [
-            [c for c, n in zip(clips, numbers, strict=True) if n != fold],
-            [c for c, n in zip(clips, numbers, strict=True) if n == fold],
-        ]
-        for fold in range(numbers.max() + 1)
-    ]
-    for split, part in zip(('train', 'val'), folds[0], strict=True):
-        for clip in part:
-            clip.split = split
-    notes.append(
-        f'{len(folds)} folds; val is that of the first, '
-        f'{len(folds[0][1]) / len(clips):.0%} of the videos.'
-    )
-    return folds
-
-
-def _lacking_classes(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
-    """Warnings of classes of which a split has no video."""
-    there = {(clip.split, clip.label) for clip in clips}
-    return [
-        f'{split} has no video of {len(lacking)} classes: {_some(lacking)}'
-        for split in ('train', 'val')
-        if (lacking := [name for name in names if (split, name) not in there])
-    ]
+    for clip, number in zip(clips, numbers, strict=True):
+        clip.split = 'train' if number else 'val'
+    folds = []
+    for fold in range(numbers.max() + 1):
+        pairs = list(zip(clips, numbers, strict=True))
+        train = [clip for clip, number in pairs if number != fold]
+        folds.append([train, [clip for clip, n in pairs if n == fold]])
+    return folds, told
 
 
 def _suggest_interval(clips: Sequence[Clip], frames: int) -> tuple[int, str]:

@@ -1,13 +1,10 @@
-"""Training and validation sets that share no recording.
-
-Shapes: N clips.
-"""
+"""Training and validation sets that share no recording; N is of clips."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -29,14 +26,11 @@ _RULES = (
 def find_groups(
     paths: Sequence[str], labels: Sequence[str], rule: str
 ) -> tuple[list[str], str]:
-    """Name the recording that each clip is a part of.
+    """Name the recording that each of N clips is a part of.
 
-    Args:
-        paths: N paths.
-        labels: Their classes.
-        rule: ``'auto'`` or a regular expression: of one recording are paths
-            in which it, or its first group, matches the same text (``'.+'``:
-            every file is a recording of its own).
+    ``rule`` is ``'auto'`` or a regular expression: of one recording are paths
+    in which it, or its first group, matches the same text (``'.+'``: every
+    file is a recording of its own).
 
     Returns:
         N names, and how they were found.
@@ -50,7 +44,11 @@ def find_groups(
     for name, pattern in _RULES:
         found = [re.fullmatch(pattern, stem, re.DOTALL) for stem in stems]
         groups = [match[1] for match in found if match]
-        if len(groups) == len(paths) and _tells(groups, labels):
+        if len(groups) < len(paths) or len({*groups}) == len(groups):
+            continue
+        # Most classes must be left some recordings.
+        several = [len(x) > 1 for x in _recordings(groups, labels).values()]
+        if 2 * sum(several) >= len(several):
             return groups, name
     return list(paths), (
         'each file is a recording of its own, as names tell none (if some '
@@ -73,13 +71,6 @@ def _match(rule: str, path: str) -> str:
     return match[1] if match.re.groups else match[0]
 
 
-def _tells(groups: Sequence[str], labels: Sequence[str]) -> bool:
-    """Whether a rule joins files, and leaves most classes some recordings."""
-    of_class = _recordings(groups, labels)
-    several = sum(len(names) > 1 for names in of_class.values())
-    return len({*groups}) < len(groups) and 2 * several >= len(of_class)
-
-
 def _recordings(
     groups: Sequence[str], labels: Sequence[str]
 ) -> dict[str, set[str]]:
@@ -96,27 +87,17 @@ def make_folds(
     share: float,
     seed: int,
 ) -> tuple[np.ndarray, list[str]]:
-    """Assign clips to folds that are like each other, recordings whole.
-
-    Args:
-        labels: Classes of N clips.
-        groups: Their recordings.
-        share: Of the clips in a fold.
-        seed: Of the order.
+    """Assign N clips to folds that are like each other, recordings whole.
 
     Returns:
         (N,) number of the fold that tests a clip, -1 if none does; fold 0 is
-        that whose size is nearest to ``share``. And warnings, a sentence
-        each.
-
-    Raises:
-        ValueError: If nothing can be held out.
+        that whose size is nearest to ``share`` of the clips. And warnings, a
+        sentence each.
     """
-    recordings = _recordings(groups, labels)
     # All of a class in the test leaves nothing to learn it from.
     lone = {
         label: next(iter(names))
-        for label, names in recordings.items()
+        for label, names in _recordings(groups, labels).items()
         if len(names) == 1
     }
     told = [
@@ -125,25 +106,29 @@ def make_folds(
         for label, group in sorted(lone.items())
         if label
     ]
-    free = np.array([group not in lone.values() for group in groups])
-    names = np.array(groups, object)[free]
-    number = min(round(1 / share), len({*names}))
-    if number < 2:
-        raise ValueError(
-            f'{len({*groups})} recording(s) of {len(groups)} usable videos '
-            'leave none to hold out, as each class needs two: add videos, or '
-            'say with --groups which belong together'
-        )
-    classes = np.unique(np.array(labels, object)[free], return_inverse=True)[1]
-    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     folds = np.full(len(groups), -1)
+    free = np.flatnonzero([group not in lone.values() for group in groups])
+    names = [groups[index] for index in free]
+    classes = [labels[index] for index in free]
+    number = min(
+        round(1 / share),
+        len({*names}),
+        max(Counter(classes).values(), default=0),
+    )
+    if number < 2:
+        told.append(
+            f'Nothing is held out: {len({*groups})} recording(s) of '
+            f'{len(groups)} usable videos are too few, as a class needs two '
+            '(add videos, or say with --groups which belong together).'
+        )
+        return folds, told
+    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Of classes with fewer clips than folds.
         warnings.simplefilter('ignore', UserWarning)
-        halves = splitter.split(classes, classes, names)
-        for fold, (_, test) in enumerate(halves):
-            folds[np.flatnonzero(free)[test]] = fold
-    sizes = np.bincount(folds[free], minlength=number)
-    order = np.argsort(abs(sizes - share * len(groups)), kind='stable')
-    folds[free] = np.argsort(order)[folds[free]]
+        parts = [test for _, test in splitter.split(classes, classes, names)]
+    parts = [test for test in parts if len(test)]
+    parts.sort(key=lambda test: abs(len(test) - share * len(groups)))
+    for fold, test in enumerate(parts):
+        folds[free[test]] = fold
     return folds, told

@@ -5,7 +5,6 @@ configs, so that mmaction2 is needed only where videos are.
 """
 
 from bimm_mm.datasets.ava import AVAKeyframeDataset
-from bimm_mm.datasets.in_memory import InMemoryVideoDataset
 from bimm_mm.datasets.samplers import (
     EndlessSampler,
     EpochSampler,
@@ -46,7 +45,6 @@ __all__ = [
     'EnsureMinSize',
     'EpochSampler',
     'GTBoxesOnly',
-    'InMemoryVideoDataset',
     'LoadContour',
     'MixedBatchSampler',
     'MixedDataset',

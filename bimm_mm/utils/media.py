@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from bimm_mm.utils.list_file import (
@@ -19,8 +20,6 @@ VIDEOS = frozenset((
     '.ogv', '.ts', '.webm', '.wmv',
 ))
 # fmt: on
-# In a folder; others can be named.
-_SEARCHED = FOLDER_IMAGES | VIDEOS
 
 
 def is_image(path: str | Path) -> bool:
@@ -32,37 +31,45 @@ def check_folder(folder: str | Path) -> None:
     """Raise a FileNotFoundError unless it is a folder."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f'{folder} is no folder: give the folder of the videos or images'
+            f'{folder} is no folder: give the one that your files are in'
         )
 
 
-def find_media(folder: str | Path, *, others: str) -> list[str]:
-    """Find the videos and images below a folder, sorted by path.
-
-    Files of other kinds are counted on standard error.
-
-    Args:
-        folder: Searched with all folders in it.
-        others: How files with other endings can be named, for messages.
+def find_files(
+    folder: str | Path, endings: Collection[str]
+) -> tuple[list[str], str]:
+    """Paths of files below a folder, sorted, and what else lies there.
 
     Raises:
         FileNotFoundError: If it is no folder.
-        ValueError: If there is no video and no image.
+        ValueError: If there is no such file.
     """
     check_folder(folder)
     files = files_below(str(folder))
     found = sorted(
         os.path.normpath(path)
         for path in files
+        if os.path.splitext(path)[1].lower() in endings
         # macOS leaves ._name.mp4 beside name.mp4.
-        if os.path.splitext(path)[1].lower() in _SEARCHED
-        and not os.path.basename(path).startswith('.')
+        and '/.' not in path[len(str(folder)) :]
     )
+    left = describe_left_out(files, found)
     if not found:
         raise ValueError(
-            f'{folder} holds no video and no image: looked for files ending '
-            f'in {" ".join(sorted(_SEARCHED))}; {others}'
-        )
-    if left := describe_left_out(files, found):
+            f'{folder} holds no video' + ' and no image' * ('.png' in endings)
+            + f': looked for files ending in {" ".join(sorted(endings))}'
+            + (f'; {left}' if left else '')
+        )  # fmt: skip
+    return found, left
+
+
+def find_media(folder: str | Path, *, others: str) -> list[str]:
+    """Find videos and images with :func:`find_files`.
+
+    Files of other kinds are counted on standard error; ``others`` says how
+    they can be named.
+    """
+    found, left = find_files(folder, FOLDER_IMAGES | VIDEOS)
+    if left:
         print(f'{left}; {others}', file=sys.stderr)
     return found

@@ -121,7 +121,7 @@ def pretraining(
 
     All but the model's size, the data and the schedule's length is as
     released, and the data are the same for all methods: random crops and
-    flips of frames in memory. Before the first and after every epoch each
+    flips. Before the first and after every epoch each
     area's loss relative to predicting the mean is measured on
     ``clips.watched``: ``<area>/ratio`` in the log. ``'bimm@2'`` is ``'bimm'``,
     trained for twice as many steps; ``weights`` are those of its ventral
@@ -249,7 +249,7 @@ def _dataset(
         *crop,
         dict(type='bimm_mm.PackClipInputs'),
     ]
-    videos = dict(
+    return dict(
         # Without the scope RandomResizedCrop would be mmpretrain's.
         _scope_='mmaction',
         type='VideoDataset',
@@ -258,11 +258,6 @@ def _dataset(
         data_prefix=dict(video=clips.videos.root),
         pipeline=pipeline,
         test_mode=not train,
-    )
-    return dict(
-        type='bimm_mm.InMemoryVideoDataset',
-        side=numbers.side,
-        dataset=videos,
     )
 
 

@@ -20,6 +20,7 @@ from bimm_mm.apis.feature_file import Features
 from bimm_mm.apis.features import extract_features
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import PixelTarget
+from tests.apis.scanned import record
 from tests.toy_configs import shrink_model, shrink_sizes
 
 CLIPS = 5
@@ -84,6 +85,23 @@ def run(tmp_path_factory) -> Path:
     content = (folder / 'epoch_1.pth').read_bytes()
     (folder / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
     return folder
+
+
+@pytest.fixture(scope='session')
+def recorded(tmp_path_factory) -> Path:
+    """Two classes, five recordings of two clips in each of them."""
+    folder = tmp_path_factory.mktemp('recorded')
+    for index in range(20):
+        part, group = index % 2, index // 2 % 5
+        label = ('jump', 'run')[index // 10]
+        record(folder / label / f'day{group}_{part}.mp4', index)
+    return folder
+
+
+@pytest.fixture
+def videos(recorded, tmp_path) -> Path:
+    """A copy of these to change."""
+    return Path(shutil.copytree(recorded, tmp_path / 'my videos'))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from bimm_mm.apis.presets import PRESETS
 from bimm_mm.apis.scan import scan
-from tests.apis.test_scan import record
+from tests.apis.scanned import record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -175,19 +175,11 @@ def test_the_lists_are_those_that_the_configs_name(preset, config):
 
 def test_wrong_lists_are_told(tmp_path):
     lists = ucf101(tmp_path)
-    (lists / 'classInd.txt').write_text('Biking\n')
-    with pytest.raises(ValueError, match='lists are not those of ucf101'):
-        scan(
-            tmp_path / 'videos',
-            tmp_path / 'out',
-            preset='ucf101',
-            annotations=lists,
-        )
-    (lists / 'labels.json').write_text('{')
-    with pytest.raises(ValueError, match='is no JSON'):
-        scan(
-            tmp_path / 'videos',
-            tmp_path / 'out',
-            preset='ssv2',
-            annotations=lists,
-        )
+    for name, text, preset in (
+        ('classInd.txt', 'Biking\n', 'ucf101'),
+        ('labels.json', '{', 'ssv2'),
+    ):
+        (lists / name).write_text(text)
+        place = dict(out=tmp_path / 'out', annotations=lists)
+        with pytest.raises(ValueError, match=f'are not those of {preset}'):
+            scan(tmp_path / 'videos', **place, preset=preset)

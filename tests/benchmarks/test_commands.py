@@ -96,7 +96,7 @@ def test_loader(run, data_root, tmp_path):
     for path in sorted(source.rglob('*.mp4'))[:2]:
         shutil.copyfile(path, videos / path.name)
     found = run(
-        loader, str(videos), '--size', '32', '--side', '36', '--workers', '0',
+        loader, str(videos), '--size', '32', '--crops', '2', '--workers', '0',
         '--samples', '2', '--batch', '1',
     )  # fmt: skip
     assert found['videos'] == 2

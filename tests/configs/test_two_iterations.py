@@ -17,7 +17,6 @@ from mmengine.runner import Runner
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import read_scalars
-from bimm_mm.datasets import InMemoryVideoDataset
 from bimm_mm.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -98,36 +97,6 @@ def test_omnimae_mixes_and_resumes(train, tmp_path):
     resumed, _ = _omnimae_losses(train, tmp_path, 'cut', 2, resume=True)
     assert len(whole) == 4
     assert resumed[-2:] == whole[2:]
-
-
-# What docs/benchmarks.md tells users to write.
-IN_MEMORY = """
-_base_ = '{base}'
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(
-            _delete_=True,
-            type='bimm_mm.InMemoryVideoDataset',
-            side=1000,
-            dataset={{{{_base_.train_dataloader.dataset.dataset}}}},
-        ),
-    ),
-)
-"""
-
-
-def test_training_from_memory_has_the_same_losses(train, tmp_path):
-    base = CONFIGS / 'bimm' / 'pretrain_ventral_ucf101.py'
-    leaf = tmp_path / 'memory.py'
-    leaf.write_text(IN_MEMORY.format(base=base))
-    runs = [train(path, randomness={'seed': 0}) for path in (leaf, base)]
-    dataset = runs[0].train_dataloader.dataset.dataset
-    assert isinstance(dataset, InMemoryVideoDataset)
-    memory, plain = (
-        run.message_hub.get_scalar('train/loss').data[0].tolist()
-        for run in runs
-    )
-    assert memory == plain and len(plain) >= 2
 
 
 @pytest.mark.slow

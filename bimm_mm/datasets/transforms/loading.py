@@ -373,8 +373,7 @@ def _check_stride(
 def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
     """Contours and frames differ in size perhaps, not in proportions."""
     height, width = file.size
-    # Rounding the long side of either can cost a pixel of that one, and
-    # frames may be the smaller ones (bimm_mm.InMemoryVideoDataset).
+    # Rounding the long side of either can cost a pixel of that one.
     if abs(width - size[1] * height / size[0]) > max(1, height / size[0]):
         raise ContourError(
             f'{file.path} holds contours of {height} x {width} px (height x '
