@@ -208,6 +208,13 @@ def notebook_page(path: Path) -> str:
     )
 
 
+def snippets() -> str:
+    """How the README shows the encoder in libraries and in PyTorch."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    section = text.partition('## Use the encoder')[2].partition('\n## ')[0]
+    return '\n\n'.join(re.findall('```python.*?```', section, re.DOTALL))
+
+
 def _metafile(folder: str) -> dict:
     path = ROOT / 'configs' / folder / 'metafile.yml'
     return yaml.safe_load(path.read_text(encoding='utf-8'))
@@ -303,6 +310,11 @@ def on_page_markdown(
         return f'[{words}]({there}{anchor})'
 
     markdown = markdown.replace('<!-- rows of tables.yml -->', paper_rows())
+    markdown = re.sub(
+        r'\[README\].*\n\n<!-- snippets of the README -->',
+        lambda _: snippets(),
+        markdown,
+    )
     pattern = r'\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*|)\)'
     return re.sub(pattern, link, markdown)
 

@@ -100,8 +100,8 @@ def test_notebook_snippet_reads_the_checkpoint(
 @pytest.mark.parametrize('library', PACKAGES)
 def test_config_snippets_build_in_their_library(library, tmp_path):
     """At full size, on the meta device: no memory and no checkpoint."""
-    (code,) = re.findall(rf'```python\n(# {library}.*?)```', USE, re.DOTALL)
-    assert all(b == code for b in BLOCKS if b.startswith(f'# {library}'))
+    pages = README + USE
+    (code,) = re.findall(rf'```python\n(# {library}.*?)```', pages, re.DOTALL)
     path = tmp_path / 'mine.py'
     path.write_text(code)
     cfg = Config.fromfile(path)

@@ -69,6 +69,12 @@ def test_the_methods_are_those_of_the_configs(site):
         assert f'ablations/{path.name}' in ablations
 
 
+def test_the_snippets_of_the_readme_are_there(site):
+    text = _text(site / 'use.html')
+    for name in ('Recognizer3D', 'SimpleFPN', 'bimm_mm.load_encoder'):
+        assert name in text
+
+
 # Not for the session: two of them in one process are an error.
 @pytest.fixture(scope='module')
 def browser():
