@@ -187,7 +187,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
     def _pixels(self, clips: Tensor) -> Tensor:
         """Bytes (B, C, T, H, W) as R, G, B in [0, 1]."""
         # A copy in either case: a view would carry the contour's bytes along.
-        rgb = clips[:, [2, 1, 0]] if self.to_rgb else clips[:, :3]
+        rgb = clips[:, :3].flip(1) if self.to_rgb else clips[:, :3]
         return rgb.float().div_(255)
 
 

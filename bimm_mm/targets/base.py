@@ -77,15 +77,9 @@ def _smooth(x: Tensor, dim: int) -> Tensor:
 
 
 def moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance over ``dims``, which are kept as ones.
-
-    Two plain passes: as accurate as ``torch.var_mean`` and ten times as fast
-    on the CPU.
-    """
-    mean = x.mean(dims, keepdim=True)
-    centered = (x - mean).square_()
-    count = x.numel() // mean.numel()
-    return mean, centered.sum(dims, keepdim=True).div_(max(count - 1, 1))
+    """Mean and unbiased variance over ``dims``, which are kept as ones."""
+    var, mean = torch.var_mean(x, dims, keepdim=True)
+    return mean, var
 
 
 def clip_moments(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,11 +104,8 @@ def patchify(maps: Tensor, patch: Size) -> Tensor:
     batch, channels, frames, height, width = maps.shape
     t, h, w = token_grid((frames, height, width), patch)
     pt, ph, pw = patch
-    # Channels go last before the cut: runs of pw * C neighbors are then
-    # copied at once, four times faster than one permutation (CPU).
-    maps = torch.stack(maps.unbind(1), -1)
-    maps = maps.view(batch, t, pt, h, ph, w, pw * channels)
-    maps = maps.permute(0, 1, 3, 5, 2, 4, 6)  # (B, t, h, w, pt, ph, pw * C)
+    maps = maps.reshape(batch, channels, t, pt, h, ph, w, pw)
+    maps = maps.permute(0, 2, 4, 6, 3, 5, 7, 1)  # (B, t, h, w, pt, ph, pw, C)
     return maps.reshape(batch, t * h * w, pt * ph * pw * channels)
 
 

@@ -215,11 +215,8 @@ class MotionTarget(Target):
                 'MotionTarget needs at least 2 frames, the clip has 1: a '
                 'still image has no motion, give this branch another target'
             )
-        # In place: concatenating would copy the whole clip once more.
-        step = torch.empty_like(now)
-        torch.sub(now[:, :, 1:], now[:, :, :-1], out=step[:, :, :-1])
-        step[:, :, -1] = step[:, :, -2]
-        return step
+        step = now.diff(dim=2)
+        return torch.cat([step, step[:, :, -1:]], dim=2)
 
     @staticmethod
     def _to_decoded(clips: ClipBatch) -> Tensor:

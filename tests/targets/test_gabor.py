@@ -266,5 +266,5 @@ def test_matrices_survive_inference_mode():
     with torch.inference_mode():
         gabor(torch.rand(1, 1, 1, 16, 16), BANK)
     picture = torch.rand(1, 1, 1, 16, 16, requires_grad=True)
-    matrices = _matrices(BANK, 16, 16, picture.device)
+    matrices = _matrices(BANK, 16, 16, picture.device, torch.float32)
     assert not matrices[0].along_x.is_inference()
