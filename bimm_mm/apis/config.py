@@ -212,7 +212,8 @@ def use_amp(cfg: Config) -> None:
         bf16 = torch.cuda.is_bf16_supported()
         wrapper.type = 'AmpOptimWrapper'
         wrapper.dtype = 'bfloat16' if bf16 else 'float16'
-        wrapper.setdefault('loss_scale', 'dynamic')
+        if not bf16:
+            wrapper.setdefault('loss_scale', 'dynamic')
     else:
         wrapper.type = 'bimm_mm.CPUAmpOptimWrapper'
         wrapper.pop('dtype', None)

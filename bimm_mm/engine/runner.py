@@ -316,6 +316,50 @@ class StrictRunner(Runner):
             check_train_loop(built, self.world_size)
         return built
 
+    def wrap_model(
+        self, model_wrapper_cfg: dict | None, model: nn.Module
+    ) -> nn.Module:
+        """Wrap the model for several processes; see MMEngine.
+
+        Gradients are views of what is sent, which saves a copy of them all.
+        """
+        given = dict(model_wrapper_cfg or {})
+        kind = given.setdefault('type', 'MMDistributedDataParallel')
+        if kind == 'MMDistributedDataParallel':
+            given = (
+                dict(
+                    broadcast_buffers=False,
+                    find_unused_parameters=self.cfg.get(
+                        'find_unused_parameters', False
+                    ),
+                    gradient_as_bucket_view=True,
+                )
+                | given
+            )
+        wrapped = is_model_wrapper(model)
+        return super().wrap_model(None if wrapped else given, model)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        """Build it; bfloat16, unlike float16, has no use for loss scaling."""
+        given = isinstance(optim_wrapper, Mapping) and optim_wrapper
+        if given and given.get('type') == 'AmpOptimWrapper':
+            if given.get('dtype') == 'bfloat16':
+                given = {'loss_scale': dict(enabled=False), **given}
+            optim_wrapper = given
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the loss, if the config has ``compile``.
+
+        MMEngine compiles a whole step, which its optimizer cuts into pieces.
+        """
+        options = self.cfg.get('compile')
+        if options and target == 'train_step':
+            model = self.model
+            model = model.module if is_model_wrapper(model) else model
+            options = options if isinstance(options, Mapping) else {}
+            model.loss = torch.compile(model.loss, **options)
+
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedules, if they fit into the run."""
         loop = self._train_loop

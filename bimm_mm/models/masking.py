@@ -128,6 +128,7 @@ class BlockMasking(Masking):
         super().__init__(ratio)
         self.min_tokens = min_tokens
 
+    @torch.compiler.disable  # on the host, by code of mmpretrain
     def forward(
         self, batch: int, grid: Size, *, device: torch.device | None = None
     ) -> TokenIndices:

@@ -202,7 +202,7 @@ def gabor(
 
 
 def _cells(columns: Tensor, m: Matrices) -> Tensor:
-    """Mean magnitude per cell, (2F, cells of a strip, K * N, cells along y)."""
+    """Mean magnitude per cell, (2F, strip's cells, K * N, cells along y)."""
     pairs, height, _ = m.along_y.shape
     strips = columns.index_select(0, m.columns)
     strips = strips.view(m.along_x.shape[1], -1)  # (taps, K * N * H)
@@ -337,8 +337,7 @@ def _strips(
     count = math.ceil(width / STRIP)
     strip = math.ceil(width / bank.cell / count) * bank.cell
     index = _positions(strip, stride, offsets)
-    first, last = index[0, 0], index[-1, -1]  # in ascending order
-    # What the indices say, without reading a tensor.
+    first = index[0, 0]  # they ascend
     size = strip - stride + len(offsets)
     columns = torch.arange(size)[:, None] + torch.arange(count) * strip + first
     return _reflect(columns, width), _place(taps, index - first, size)

@@ -56,11 +56,5 @@ def prepare_cpu_processes(cfg: Any) -> None:
         )
     if not dist.is_initialized():
         dist.init_process_group('gloo')
-    wrapper = dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    wrapper.update(cfg.get('model_wrapper_cfg') or {})
-    wrapper['device_ids'] = None
-    cfg.model_wrapper_cfg = wrapper
+    given = cfg.get('model_wrapper_cfg') or {}
+    cfg.model_wrapper_cfg = dict(given, device_ids=None)

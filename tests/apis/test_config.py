@@ -89,7 +89,7 @@ def test_resume_auto_path_and_none(config, tmp_path):
 @pytest.mark.parametrize(
     ('kind', 'dtype', 'scale'),
     [
-        ('AmpOptimWrapper', 'bfloat16', 'dynamic'),
+        ('AmpOptimWrapper', 'bfloat16', None),
         ('AmpOptimWrapper', 'float16', 'dynamic'),
         ('bimm_mm.CPUAmpOptimWrapper', None, None),
     ],

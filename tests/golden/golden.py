@@ -40,6 +40,7 @@ BATCH = 2
 # such as `train_pipeline`: they act through what is built from them.
 READ = {
     *inspect.signature(Runner).parameters,
+    'compile',
     'contours',
     'custom_imports',
     'runner_type',
@@ -73,16 +74,21 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def toy_model(path: Path) -> nn.Module:
-    """The model of a pretraining config at toy width, seeded."""
+def toy_config(path: Path) -> dict[str, Any]:
+    """The model's config of a pretraining config, at toy width."""
     model = Config.fromfile(ROOT / path).model
     if 'quickstart' not in path.parts:
         shrink_sizes(model)
         shrink_model(model)
     if 'ventral_checkpoint' in model:
         model['ventral_checkpoint'] = None
+    return dict(model, data_preprocessor=None)
+
+
+def toy_model(path: Path) -> nn.Module:
+    """The model of a pretraining config at toy width, seeded."""
     torch.manual_seed(0)
-    built = MODELS.build(dict(model, data_preprocessor=None))
+    built = MODELS.build(toy_config(path))
     built.init_weights()
     return built
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -55,6 +56,14 @@ def test_stride_as_accurate_as_documented(clip):
     for stride, error in ((4, 0.0035), (2, 0.0002)):
         found = GaborTarget(stride=stride)(clip, PATCH)
         assert (found - exact).square().mean() < error
+
+
+def test_half_precision_as_accurate_as_documented(clip, monkeypatch):
+    exact = GaborTarget()(clip, PATCH)
+    monkeypatch.setattr(GaborTarget, 'half_on', ('cpu',))
+    half = GaborTarget()(replace(clip, _maps={}), PATCH)
+    assert half.dtype == torch.float32
+    assert 0 < (half - exact).square().mean() < 1e-4
 
 
 def test_order_of_a_token_and_mean_over_the_tubelet(clip):

@@ -76,6 +76,15 @@ class FrozenTokenizer(nn.Module):
             )
         self._loaded = True
 
+    def prepare(self, device: torch.device) -> None:
+        """Read the checkpoint and go to the pictures' device, once.
+
+        No training module has the tokenizer as a part, and would move it.
+        """
+        self.load()
+        if self.codebook().device != device:
+            self.to(device)
+
     def colors(self) -> Tensor:
         """Give each code a color, (K, 3) in [0, 1], for pictures.
 

@@ -70,9 +70,7 @@ class DALLETokenizer(FrozenTokenizer):
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
         """Find the codes (B, h, w), int64, of RGB (B, 3, H, W) in [0, 1]."""
-        self.load()
-        # Not a part of any training module: it follows the pictures.
-        self.to(pictures.device)
+        self.prepare(pictures.device)
         half = F.interpolate(
             pictures.float(), scale_factor=0.5, mode='bicubic', antialias=True
         )

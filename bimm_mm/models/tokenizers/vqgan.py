@@ -102,9 +102,7 @@ class VQGANTokenizer(FrozenTokenizer):
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
         """Find the codes (B, h, w), int64, of RGB (B, 3, H, W) in [0, 1]."""
-        self.load()
-        # Not a part of any training module: it follows the pictures.
-        self.to(pictures.device)
+        self.prepare(pictures.device)
         # The encoder was trained on pictures in [-1, 1].
         with torch.autocast(
             pictures.device.type,
