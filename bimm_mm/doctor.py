@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from functools import partial
 from importlib import import_module
 from importlib.metadata import (
     PackageNotFoundError,
@@ -75,14 +74,6 @@ PACKAGES = {
     'mmcv': 'mmcv-lite',
     'mmseg': 'mmsegmentation',
 }
-
-
-def installed(name: str) -> str:
-    """Version of a distribution, ``'missing'`` if it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return 'missing'
 
 
 def check_python() -> str:
@@ -151,10 +142,9 @@ def check_ops() -> str:
     return f'{mmcv.__version__}, {kind}; nms ran on {" and ".join(devices)}'
 
 
-def check_import(module: str) -> str:
-    """Part of a library that imports all of its models, or its core."""
-    import_module(module)
-    return 'imports'
+def importing(module: str) -> Callable[[], str]:
+    """A check of the part of a library that imports its models, or core."""
+    return lambda: f'{import_module(module).__name__} imports'
 
 
 def check_video() -> str:
@@ -180,15 +170,11 @@ def check_package() -> str:
 
 
 class Check(NamedTuple):
-    """One thing tried.
-
-    ``run`` says what it saw or raises; then ``remedy`` is shown unless the
-    error has one in ``REMEDIES``.
-    """
+    """One thing tried."""
 
     name: str
-    run: Callable[[], str]
-    remedy: str = SETUP
+    run: Callable[[], str]  # says what it saw, or raises
+    remedy: str = SETUP  # unless the error has one in REMEDIES
     needed: bool = True  # by pretraining
 
 
@@ -202,14 +188,12 @@ CHECKS = (
         'the CUDA version of torch, or install a torch for the older one',
     ),
     Check('OpenCV', check_opencv, HEADLESS),
-    Check('mmengine', partial(check_import, 'mmengine.runner')),
+    Check('mmengine', importing('mmengine.runner')),
     Check('mmcv.ops', check_ops),
-    Check('mmpretrain', partial(check_import, 'mmpretrain.models')),
-    Check('mmaction2', partial(check_import, 'mmaction.models')),
-    Check('mmdet', partial(check_import, 'mmdet.models'), needed=False),
-    Check(
-        'mmsegmentation', partial(check_import, 'mmseg.models'), needed=False
-    ),
+    Check('mmpretrain', importing('mmpretrain.models')),
+    Check('mmaction2', importing('mmaction.models')),
+    Check('mmdet', importing('mmdet.models'), needed=False),
+    Check('mmsegmentation', importing('mmseg.models'), needed=False),
     Check('av', check_video),
     Check('bimm_mm', check_package, 'run "pip install --no-deps ."'),
 )
@@ -249,8 +233,11 @@ def main() -> None:
     for check in CHECKS:
         print(f'{check.name:<16}', end='', flush=True)
         status, text, remedy = attempt(check)
-        if check.name in tested:
-            have, wanted = installed(check.name), tested[check.name]
+        if wanted := tested.get(check.name):
+            try:
+                have = version(check.name)
+            except PackageNotFoundError:
+                have = 'missing'
             # A build for another device calls itself 2.11.0+cpu.
             same = have.partition('+')[0] == wanted
             text = f'{have}{"" if same else f" (tested: {wanted})"}, {text}'

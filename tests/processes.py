@@ -1,14 +1,90 @@
-"""Commands of this checkout, as processes of their own."""
+"""Commands and calls of this checkout, as processes of their own."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bimm_mm.utils.processes import end_processes
 
 ROOT = Path(__file__).resolve().parent.parent
+# Its server has imported what most calls need, and nothing else has happened
+# in it: a process is there at once and is as new as one of its own command.
+_FORKS = multiprocessing.get_context('forkserver')
+_FORKS.set_forkserver_preload(['bimm_mm.compat', 'bimm_mm.engine'])
+
+
+def call_script(cwd: Path, script: str, *arguments: object) -> None:
+    """Run a Python script of tools/ in this process, in a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', [script, *map(str, arguments)])
+        patch.chdir(cwd)
+        runpy.run_path(str(ROOT / 'tools' / script), run_name='__main__')
+
+
+class Started:
+    """A call in processes of its own, one for each rank, on the CPU.
+
+    Each has a session of its own; what they say goes to one file.
+    """
+
+    def __init__(
+        self, call: Callable, *given: Any, log: Path, ranks: int = 1
+    ) -> None:
+        self.log = log
+        port = free_port()
+        self.processes = []
+        for rank in range(ranks):
+            env = {'CUDA_VISIBLE_DEVICES': '-1'}
+            if ranks > 1:  # as torchrun has it
+                env |= dict(RANK=str(rank), LOCAL_RANK=str(rank))
+                env |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+                env['WORLD_SIZE'] = str(ranks)
+            process = _FORKS.Process(
+                target=_work, args=(log, env, call, given)
+            )
+            process.start()
+            self.processes.append(process)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of them and to their children."""
+        for process in self.processes:
+            os.killpg(process.pid, number)
+
+    def wait(self, seconds: float = 120) -> list[int]:
+        """Wait for their ends; gives their exit codes."""
+        for process in self.processes:
+            process.join(seconds)
+        codes = [process.exitcode for process in self.processes]
+        assert None not in codes, self.said
+        return codes
+
+    @property
+    def said(self) -> str:
+        """All that they printed and logged so far."""
+        return self.log.read_text()
+
+
+def _work(log: Path, env: dict[str, str], call: Callable, given: Any) -> None:
+    os.setsid()
+    os.environ.update(env)
+    with open(log, 'ab') as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.stdout.reconfigure(line_buffering=True)
+    torch.set_num_threads(1)
+    call(*given)
+    end_processes()
 
 
 def run_command(

@@ -7,7 +7,6 @@ Interrupted or killed, it goes on where it was when run again.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
 import shlex
@@ -17,7 +16,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from glob import escape, glob
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,9 +63,7 @@ def parse_args() -> argparse.Namespace:
     )
     add('--stride', type=int, default=4, help='default: one of 4 frames')
     add('--side', type=int, default=256, help='short side, px; default: 256')
-    add(
-        '--density', type=float, default=0.04, help='kept share; default: 0.04'
-    )
+    add('--density', type=float, default=0.04, help='share; default: 0.04')
     add('--levels', type=int, default=4, help='gray levels; default: 4')
     add('--no-thin', action='store_true', help='leave lines as wide as found')
 
@@ -192,24 +188,17 @@ def estimate(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
 
 def extract(args: argparse.Namespace, jobs: Sequence[Job]) -> Stats:
     """Make what is missing, here or on a Ray cluster."""
+    given = dict(config=args.config, jobs=jobs, threads=args.threads)
     if args.ray is None:
-        return extract_contours(
-            args.config, jobs, device=args.device, threads=args.threads
-        )
+        return extract_contours(**given, device=args.device)
     # Imported here, for it need not be installed.
     from bimm_mm.contours.ray_extract import extract_with_ray
 
     gpus = args.gpus_per_worker
     if gpus is None:
         gpus = args.device.startswith('cuda')
-    return extract_with_ray(
-        args.config,
-        jobs,
-        workers=args.workers,
-        gpus_per_worker=gpus,
-        threads=args.threads,
-        address=args.ray,
-    )
+    options = dict(workers=args.workers, gpus_per_worker=gpus)
+    return extract_with_ray(**given, **options, address=args.ray)
 
 
 def report(stats: Stats, seconds: float, args: argparse.Namespace) -> None:
@@ -236,20 +225,18 @@ def report(stats: Stats, seconds: float, args: argparse.Namespace) -> None:
 
 def write_failures(
     failed: Sequence[tuple[str, str]], out: str, part: tuple[int, int]
-) -> str:
+) -> Path:
     """Write path and reason of each, or remove the list of an earlier run.
 
     A run over everything also removes the lists of earlier shards.
     """
     index, count = part
     name = 'failed.txt' if count == 1 else f'failed-{index}-of-{count}.txt'
-    stale = 'failed*.txt' if count == 1 else name
-    for old in glob(os.path.join(escape(out), stale)):
-        os.remove(old)
-    path = os.path.join(out, name)
+    for old in Path(out).glob('failed*.txt' if count == 1 else name):
+        old.unlink()
     if failed:
-        write_reasons(dict(failed), path)
-    return path
+        write_reasons(dict(failed), Path(out, name))
+    return Path(out, name)
 
 
 def _rates(stats: Stats, seconds: float) -> str:

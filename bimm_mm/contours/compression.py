@@ -49,12 +49,9 @@ class Compression:
 
     @torch.no_grad()
     def __call__(self, strength: Tensor, *, thinned: bool = False) -> Tensor:
-        """Compress strength (N, H, W) fp32, on its device.
+        """Compress strength (N, H, W) fp32 to uint8, 255 for the strongest.
 
         ``thinned`` says that lines are one pixel wide already.
-
-        Returns:
-            (N, H, W) uint8, 255 for the strongest.
         """
         if self.thin and not thinned:
             strength = nms(strength)
@@ -65,13 +62,10 @@ class Compression:
 
 
 def strongest(strength: Tensor, density: float) -> Tensor:
-    """Find the strongest pixels of each frame of (N, H, W).
+    """Say which ``floor(density * H * W)`` pixels of each frame are strongest.
 
     Of pixels that tie at the weakest kept value as many are kept as fit,
     spread evenly over the frame in a fixed order; zeros never.
-
-    Returns:
-        (N, H, W) bool; at most ``floor(density * H * W)`` of a frame.
     """
     flat = strength.flatten(1)
     size = flat.shape[1]
@@ -104,10 +98,7 @@ def nms(strength: Tensor) -> Tensor:
     neither neighbor one pixel across the line, read bilinearly, is stronger.
     Of a tie one side wins, so that a plateau leaves one line. One pass of
     Guo and Hall's thinning then turns the stairs of diagonal lines into
-    chains of pixels that touch by corners.
-
-    Returns:
-        (N, H, W): the strength on ridges, 0 elsewhere.
+    chains of pixels that touch by corners. All else becomes 0.
     """
     smoothed = _smooth(_smooth(strength, _KERNEL, 1), _KERNEL, 2)
     dx, dy = normals(smoothed)
@@ -118,11 +109,7 @@ def nms(strength: Tensor) -> Tensor:
 
 
 def normals(smoothed: Tensor) -> tuple[Tensor, Tensor]:
-    """Find directions across lines: where a map (N, H, W) curves down most.
-
-    Returns:
-        Unit vectors, (N, H, W) each for x and y; y >= 0.
-    """
+    """Unit vectors x, y >= 0 across lines: where a map curves down most."""
     x = _margin(smoothed)
     double = 2 * smoothed
     xx = _around(x, -1, 0) + _around(x, 1, 0) - double

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,8 @@ class ExtractionConfig:
 
     def __post_init__(self) -> None:
         for name in ('stride', 'side', 'batch'):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f'{name} must be at least 1, got {getattr(self, name)}'
-                )
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f'{name} must be at least 1, got {value}')
 
     def contour_path(self, path: str) -> str:
         """Say where the contours of a video or image lie."""
@@ -116,15 +115,11 @@ class Stats:
 
 
 class Extractor:
-    """Makes contour files; several threads may share one.
+    """Makes contour files by a detector on ``device``, for several threads.
 
     Reading and writing go on in the thread that calls :meth:`extract`, the
     detector in one thread of its own: threads that each extract a job keep
     the device busy.
-
-    Args:
-        config: What to make.
-        device: Where the detector works, such as ``'cuda:0'``.
     """
 
     def __init__(self, config: ExtractionConfig, *, device: str) -> None:
@@ -135,13 +130,13 @@ class Extractor:
             device=device,
             options=config.options,
         )
-        settings = {
-            **self.detector.settings(),
+        settings = dict(
+            self.detector.settings(),
             # The key of the file format, older than the class' name.
-            'packing': asdict(config.compression),
-            'stride': config.stride,
-            'side': config.side,
-        }
+            packing=asdict(config.compression),
+            stride=config.stride,
+            side=config.side,
+        )
         self.manifest = Manifest(settings=settings, command=config.command)
         # Of threads that come and go each would get OpenMP threads.
         self._device = futures.ThreadPoolExecutor(1, 'detector')
@@ -251,8 +246,9 @@ class Extractor:
             ) from error
 
     def _compute(self, frames: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        strength = self.detector.detect(pixels)
+        strength = self.detector.detect(
+            torch.from_numpy(frames).permute(0, 3, 1, 2)
+        )
         thinned = self.detector.thinned
         return self.config.compression(strength, thinned=thinned).cpu().numpy()
 
@@ -293,15 +289,14 @@ def extract_contours(
 ) -> Stats:
     """Make the missing contours of many jobs in this process.
 
+    The manifest is written first. Raises what :meth:`Extractor.extract` does.
+
     Args:
-        config: What to make; its manifest is written first.
+        config: What to make.
         jobs: All that this process is to do.
         device: Where the detector works.
         threads: Jobs that are read and written at once. None: as many as
             there are cores, at most 16.
-
-    Raises:
-        ExtractionError: See :meth:`Extractor.extract`.
     """
     extractor = Extractor(config, device=device)
     extractor.manifest.write(config.contour_root)
@@ -341,12 +336,8 @@ def extract_all(
 
 def sum_of(results: Iterable[Stats], jobs: Iterable[Job]) -> Stats:
     """Add up results of jobs as they come, and show how far they are."""
-    shown = track(
-        results,
-        total=sum(len(job.paths) for job in jobs),
-        title='contours',
-        amount=lambda stats: stats.total,
-    )
+    total, count = sum(len(job.paths) for job in jobs), attrgetter('total')
+    shown = track(results, total=total, title='contours', amount=count)
     return sum(shown, Stats())
 
 

@@ -116,41 +116,38 @@ class Manifest:
             text = json.dumps(content, indent=2, sort_keys=True)
             write_text(f'{text}\n', os.path.join(contour_root, MANIFEST))
             return
-        if changes := _differences(there.settings, self.settings):
-            lines = '\n  '.join(changes)
-            raise ContourError(
-                f'{contour_root} has contours of other settings (old != '
-                f'new):\n  {lines}\nwrite the new ones to another folder '
-                '(--out), or delete this one'
-            )
+        self._compare(
+            there.settings,
+            f'{contour_root} has contours of other settings (old != new)',
+            'write the new ones to another folder (--out), or delete this one',
+        )
 
     def check(self, file: ContourFile) -> None:
         """Refuse a contour file of other settings, with a ContourError."""
-        if changes := _differences(file.settings, self.settings):
+        self._compare(
+            file.settings,
+            f'{file.path} was made with other settings than its manifest has '
+            '(file != manifest)',
+            f'delete it and make it again: {self.command}',
+        )
+
+    def _compare(self, there: dict[str, Any], said: str, remedy: str) -> None:
+        if changes := _differences(there, self.settings):
             lines = '\n  '.join(changes)
-            raise ContourError(
-                f'{file.path} was made with other settings than its manifest '
-                f'has (file != manifest):\n  {lines}\ndelete it and make it '
-                f'again: {self.command}'
-            )
+            raise ContourError(f'{said}:\n  {lines}\n{remedy}')
 
 
 class ContourFile:
     """Random access to one contour file. Use it in a ``with`` statement.
-
-    Attributes:
-        settings: How the contours were made, the same for a dataset.
-        source: Fingerprint of the video or image they were made from.
-        size: Height and width of the stored contours, in pixels.
 
     Raises:
         FileNotFoundError: If there is none.
         ContourError: If it is no contour file, or of another format.
     """
 
-    settings: dict[str, Any]
-    source: dict[str, Any]
-    size: tuple[int, int]
+    settings: dict[str, Any]  # how they were made, the same for a dataset
+    source: dict[str, Any]  # fingerprint of what they were made from
+    size: tuple[int, int]  # height and width of the contours, in pixels
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -185,10 +182,7 @@ class ContourFile:
         return _name(index) in self._archive.NameToInfo
 
     def read(self, index: int) -> np.ndarray:
-        """Read the contour of a frame, by its index in the video.
-
-        Returns:
-            (h, w) uint8.
+        """Read the contour (h, w) uint8 of a frame, by its index in the video.
 
         Raises:
             ContourError: If that frame has none, or it cannot be read.
@@ -204,10 +198,7 @@ class ContourFile:
         return contour
 
     def nearest(self, index: int) -> int:
-        """Find the frame with a contour that is nearest to a frame.
-
-        Returns:
-            An index for :meth:`read`; of two equally near, the lower.
+        """Find the frame with a contour nearest to a frame, or the lower one.
 
         Raises:
             ContourError: If none less than ``stride`` frames away has one.
@@ -298,12 +289,11 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Describe a video or image (1 frame) of (H, W) pixels, to know it again.
 
-    Returns:
-        ``bytes``, ``crc32`` of the first and last 64 KiB, ``size`` [height,
-        width] and ``frame_count``.
+    By its length, and ``crc32`` of its first and last 64 KiB.
     """
-    numbers = _length_and_checksum(path)
-    return {**numbers, 'size': list(size), 'frame_count': frame_count}
+    return dict(
+        _length_and_checksum(path), size=list(size), frame_count=frame_count
+    )
 
 
 def write_contours(
@@ -327,9 +317,7 @@ def write_contours(
         settings: How they were made, see :class:`Manifest`.
         source: What they were made from, see :func:`fingerprint`.
 
-    Raises:
-        ValueError: If there is no frame, or something is not as above.
-        OSError: If the file cannot be written; names it.
+    Raises ValueError if there is no frame, or something is not as above.
     """
     settings = _plain(settings)
     stride = settings['stride']

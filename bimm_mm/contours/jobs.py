@@ -29,7 +29,7 @@ def find_jobs(
     folder: str = '',
     group: int = 32,
 ) -> list[Job]:
-    """Find the videos and images of a dataset.
+    """Find the videos and images of a dataset, each once.
 
     Which images share a job depends on the dataset alone, not on what is
     finished or on shards, so that every way of running it gives equal files.
@@ -41,9 +41,6 @@ def find_jobs(
         folder: Below ``data_root``, where the dataset lies.
         group: Images per job, at most.
 
-    Returns:
-        In the order of the list; a file listed twice is there once.
-
     Raises:
         FileNotFoundError: If the folder or the list file does not exist.
         ValueError: If the list is malformed or leads out of ``data_root``, or
@@ -52,7 +49,9 @@ def find_jobs(
     base = os.path.join(data_root, folder)
     if list_file:
         check_folder(base)
-        paths = _listed(list_file, base)
+        # As mmpretrain reads it: all before the last blank is the path.
+        names = read_list(list_file, ROWS['CustomDataset'], {})
+        paths = [os.path.normpath(os.path.join(base, n)) for n in names]
     else:
         paths = find_media(base, others='name others in a --list')
     root = os.path.join(os.path.abspath(data_root), '')
@@ -63,12 +62,6 @@ def find_jobs(
                 'contours would have no place: give a folder above all files'
             )
     return list(_grouped(dict.fromkeys(paths), group))
-
-
-def _listed(list_file: str, base: str) -> list[str]:
-    # As mmpretrain reads it: all before the last blank is the path.
-    names = read_list(list_file, ROWS['CustomDataset'], {})
-    return [os.path.normpath(os.path.join(base, name)) for name in names]
 
 
 def _grouped(paths: Iterable[str], group: int) -> Iterator[Job]:

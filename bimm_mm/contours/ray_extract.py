@@ -81,7 +81,6 @@ def extract_with_ray(
     try:
         if started_here:
             _connect(address)
-        threads = _threads(workers, gpus_per_worker, threads)
         results = _map(config, pending, workers, gpus_per_worker, threads)
         stats += sum_of(results, pending)
     finally:
@@ -163,40 +162,37 @@ def _connect(address: str) -> None:
     )
 
 
-def _threads(workers: int, gpus: float, threads: int | None) -> int:
-    """Cores for each worker; Ray would wait for ever for what is not there."""
+def _map(
+    config: ExtractionConfig,
+    jobs: Sequence[Job],
+    workers: int,
+    gpus: float,
+    threads: int | None,
+) -> Iterator[Stats]:
+    """Results of jobs, in blocks of as many as a worker does at once."""
     there = ray.cluster_resources()
     cores, all_gpus = there.get('CPU', 0), there.get('GPU', 0)
     threads = threads or min(16, int(cores // workers)) or 1
+    # Ray would wait for ever for what is not there.
     if workers * threads > cores or workers * gpus > all_gpus:
         raise ValueError(
             f'{workers} workers with {threads} CPUs and {gpus:g} GPUs each do '
             f'not fit into a Ray cluster of {cores:g} CPUs and {all_gpus:g} '
             'GPUs: ask for fewer workers'
         )
-    return threads
-
-
-def _map(
-    config: ExtractionConfig,
-    jobs: Sequence[Job],
-    workers: int,
-    gpus: float,
-    threads: int,
-) -> Iterator[Stats]:
-    """Results of jobs, in blocks of as many as a worker does at once."""
     logging.getLogger('ray.data').setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    context.enable_progress_bars = context.print_on_execution_start = False
     # Jobs whose workers died shall not end the run.
     context.max_errored_blocks = -1
     blocks = -(-len(jobs) // threads)
-    device = 'cuda' if gpus else 'cpu'
-    items = [{'job': job} for job in jobs]
-    rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+    items = ray.data.from_items(
+        [{'job': job} for job in jobs], override_num_blocks=blocks
+    )
+    worker = config, 'cuda' if gpus else 'cpu', threads, os.getcwd()
+    rows = items.map_batches(
         Worker,
-        fn_constructor_args=(config, device, threads, os.getcwd()),
+        fn_constructor_args=worker,
         # One block at a time: a second would fall with the first.
         compute=ray.data.ActorPoolStrategy(
             size=min(workers, blocks), max_tasks_in_flight_per_actor=1

@@ -130,40 +130,27 @@ _TYPED = ('bimm_mm', 'torch', 'mmengine.optim.optimizer', 'mmengine.runner')
 # Types that are judged.
 _NUMBERS = {float: 'a number', int: 'a whole number', bool: 'True or False'}
 _PIXELS = 'must be of pixels in 0..255: multiply by 255'
+_WORSE = 'would reward worse predictions: give 0 or more'
 # Numbers by their key, what is wrong with the least or the greatest, and why.
 _RULES: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (
-    (
-        # mmdet's pos_weight is -1 where there is none.
-        r'(^|[._])(?<!pos_)weight$',
-        lambda low, top: low < 0,
-        'would make the loss better where the prediction is worse: give 0 or '
-        'more',
-    ),
+    # mmdet's pos_weight is -1 where there is none.
+    (r'(^|[._])(?<!pos_)weight$', lambda low, top: low < 0, _WORSE),
     (
         '(prob|crop_ratio_range|area_range|flip_ratio)$',
         lambda low, top: low < 0 or top > 1,
         'must lie in [0, 1]: it is a share, no percentage',
     ),
-    (
-        r'data_preprocessor.*\.std$',
-        lambda low, top: low <= 0 or top < 1,
-        _PIXELS,
-    ),
-    (r'data_preprocessor.*\.mean$', lambda low, top: 0 < top <= 1, _PIXELS),
+    (r'preprocessor.*\.std$', lambda low, top: low <= 0 or top < 1, _PIXELS),
+    (r'preprocessor.*\.mean$', lambda low, top: 0 < top <= 1, _PIXELS),
 )
 
 
 class _Options(NamedTuple):
-    """What a class or a function takes.
+    """What a class or a function takes."""
 
-    Args:
-        hints: Its arguments, with their types where these are known.
-        strict: Whether both are all that there is to know: other libraries'
-            classes may ignore options, and take more types than they say.
-        name: What it is called.
-    """
-
-    hints: Mapping[str, Any]
+    hints: Mapping[str, Any]  # its arguments, with their types where known
+    # Whether these are all that there is to know: other libraries' classes
+    # may ignore options, and take more types than they say.
     strict: bool
     name: str
 
@@ -199,13 +186,8 @@ def check_names(cfg: Mapping[str, Any], source: str = 'the config') -> None:
 
 
 def _unused_variables(text: str) -> set[str]:
-    """Names that files of a config set, and none of them uses.
-
-    Args:
-        text: Of a ``Config``: every file after its own path.
-    """
-    stored: set[str] = set()
-    used: set[str] = set()
+    """Names that a config's files, each after its path, set and never use."""
+    stored, used = set[str](), set[str]()
     parts = re.split(r'^(/.*\.py)$', text, flags=re.MULTILINE)
     for path, source in zip(parts[1::2], parts[2::2], strict=True):
         if f'{os.sep}.mim{os.sep}' in path:  # a library's
@@ -224,9 +206,6 @@ def check_config(cfg: Mapping[str, Any]) -> None:
 
     Many classes of the libraries take any option and ignore what they do not
     know; others fail when they use a value, hours later.
-
-    Args:
-        cfg: A full config.
 
     Raises:
         ValueError: Names the key, the value and what would be right.
@@ -361,14 +340,11 @@ def _check_options(
         cutoff = 0.5 if options.strict else 0.88
         near = difflib.get_close_matches(name, options.hints, 1, cutoff=cutoff)
         if near or options.strict:
-            listed = ', '.join(sorted(options.hints)) or 'none'
+            remedy = f'it has {", ".join(sorted(options.hints)) or "none"}'
+            if near:
+                remedy = f'did you mean {near[0]!r}?'
             raise ValueError(
-                f'{key}.{name}: {options.name} has no such option: '
-                + (
-                    f'did you mean {near[0]!r}?'
-                    if near
-                    else f'it has {listed}'
-                )
+                f'{key}.{name}: {options.name} has no such option: {remedy}'
             )
 
 
@@ -391,11 +367,8 @@ def _options(kind: Callable, **extra: Any) -> _Options:
             types = {}  # that exist for type checkers only
         parameters = inspect.signature(maker).parameters.values()
         for each in parameters:
-            named = each.kind in (
-                each.KEYWORD_ONLY,
-                each.POSITIONAL_OR_KEYWORD,
-            )
-            if named and each.name != 'self':
+            named = each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD
+            if each.kind in named and each.name != 'self':
                 hints.setdefault(each.name, types.get(each.name))
         passes_on = any(each.kind is each.VAR_KEYWORD for each in parameters)
         if not passes_on:
@@ -419,9 +392,7 @@ def _check_type(key: str, value: Any, hint: Any, strict: bool) -> None:
         text = isinstance(value, str)
         fits = not (text and re.fullmatch(number, value.lower()))
     if not fits:
-        words = ' or '.join(
-            _NUMBERS[kind] for kind in _NUMBERS if kind in kinds
-        )
+        words = ' or '.join(x for kind, x in _NUMBERS.items() if kind in kinds)
         raise ValueError(
             f'{key}={value!r} must be {words}, not {type(value).__name__}'
         )

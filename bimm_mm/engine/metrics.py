@@ -96,13 +96,7 @@ class AreaLoss(BaseMetric):
         self._sums: dict[str, Sums] = {}
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Add one batch.
-
-        Args:
-            data_batch: Not used.
-            data_samples: What the model returned with ``mode='predict'``:
-                outputs by area name.
-        """
+        """Add one batch: outputs by area, which ``mode='predict'`` gives."""
         for outputs in data_samples:
             sums = {name: _sums(output) for name, output in outputs.items()}
             self._sums = _added(self._sums, sums)
@@ -121,10 +115,8 @@ class AreaLoss(BaseMetric):
         """Collect the sums of all ranks and compute.
 
         mmengine's own would gather a list with one entry per sample and cut
-        it to ``size``; one entry per rank is all that is needed here.
-
-        Raises:
-            ValueError: If no batch was processed.
+        it to ``size``; one entry per rank is all that is needed here. Raises
+        a ValueError if no batch was processed.
         """
         mine = {
             name: {key: value.cpu() for key, value in sums.items()}

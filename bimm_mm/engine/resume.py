@@ -23,16 +23,13 @@ def newest_checkpoint(
 ) -> str | None:
     """Find the newest whole checkpoint that a run can go on from.
 
+    That is the file that was written last, whatever ``last_checkpoint`` says.
     Damaged files, and a run of which nothing is left, are said.
 
     Args:
         folder: The work directory of the run.
         out_dir: That of its checkpoint hook, which writes into a folder there
             that is named like ``folder``.
-
-    Returns:
-        Path of the file that was written last, whatever ``last_checkpoint``
-        says; None if there is none.
     """
     folders = [Path(folder)]
     if out_dir is not None:
@@ -53,17 +50,10 @@ def newest_checkpoint(
 def whole_checkpoints(
     folders: Iterable[str | Path], *, weights_only: bool = False
 ) -> Iterator[tuple[int, Path]]:
-    """Find the checkpoints of a run that are whole, the newest first.
+    """Give step and path of whole checkpoints in folders, the newest first.
 
-    Damaged files are said.
-
-    Args:
-        folders: Where to look.
-        weights_only: Whether those without optimizer state, from which a run
-            cannot go on, come as well, after all others.
-
-    Yields:
-        Their steps and paths.
+    Damaged files are said. With ``weights_only`` those without optimizer
+    state, from which a run cannot go on, come as well, after all others.
     """
     written = []
     for path in [path for folder in folders for path in _files(folder)]:

@@ -186,10 +186,7 @@ class StrictRunner(Runner):
         strict: bool = True,
         revise_keys: list | None = None,
     ) -> dict:
-        """Fill the whole model from a checkpoint of it.
-
-        Arguments are those of MMEngine; the last two are to be left alone:
-        all weights are loaded, and prefixes of wrappers are taken off.
+        """Fill the whole model; the last two arguments are to be left alone.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -213,14 +210,11 @@ class StrictRunner(Runner):
         """Initialize, unless every weight comes from a resumed checkpoint."""
         self.description = describe(self)
         if self._resume and self._load_from is None:
-            places = [
-                hook.out_dir
-                for hook in self.hooks
-                if isinstance(hook, MMEngineCheckpointHook)
-            ]
-            self._load_from = newest_checkpoint(
-                self.work_dir, out_dir=next(iter(places), None)
+            hooks = (
+                x for x in self.hooks if isinstance(x, MMEngineCheckpointHook)
             )
+            place = getattr(next(hooks, None), 'out_dir', None)
+            self._load_from = newest_checkpoint(self.work_dir, out_dir=place)
             self._resume = self._load_from is not None
         if not self._resume:
             super()._init_model_weights()
@@ -310,7 +304,11 @@ class StrictRunner(Runner):
             self._train_dataloader = {**loader, 'dataset': dataset}
         built = super().build_train_loop(loop)
         check_train_loop(built, self.world_size)
-        count = _accumulated(self.optim_wrapper)
+        optim: Any = self.optim_wrapper  # or its config
+        if isinstance(optim, Mapping):
+            count = optim.get('accumulative_counts', 1)
+        else:
+            count = getattr(optim, '_accumulative_counts', 1)
         if count > 1:
             accumulate(built, count)
             check_train_loop(built, self.world_size)
@@ -376,10 +374,8 @@ class StrictRunner(Runner):
     ) -> None:
         """Scale learning rates with all samples of an update.
 
-        MMEngine's own counts no accumulated steps.
-
-        Raises:
-            ValueError: If the batch size to start from is not given.
+        MMEngine's own counts no accumulated steps. Raises a ValueError if the
+        batch size to start from is not given.
         """
         given = auto_scale_lr or {}
         base, enabled = given.get('base_batch_size', 0), given.get('enable')
@@ -398,10 +394,3 @@ class StrictRunner(Runner):
         if base and not enabled:
             said += f' (written for {base}; --auto-scale-lr adapts it)'
         self.logger.info(f'total batch size {total}; {said}')
-
-
-def _accumulated(wrapper: OptimWrapper | Mapping) -> int:
-    """How many batches make an update, of a wrapper or its config."""
-    if isinstance(wrapper, Mapping):
-        return wrapper.get('accumulative_counts', 1)
-    return getattr(wrapper, '_accumulative_counts', 1)

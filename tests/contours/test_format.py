@@ -6,8 +6,7 @@ import errno
 import json
 import math
 import os
-import subprocess
-import sys
+import resource
 import zipfile
 import zlib
 from pathlib import Path
@@ -114,32 +113,20 @@ def test_path_of_a_contour_file():
         contour_path('data/ucf101/a.mp4', **roots)
 
 
-FULL_DISK = """
-import resource, sys
-import numpy as np
-from bimm_mm.contours.format import write_contours
-# The system refuses to write more than 4000 bytes, as on a full disk.
-resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
-settings = {'detector': 'test', 'stride': 1}
-try:
-    write_contours(
-        sys.argv[1], frames, range(3), settings=settings, source={}
-    )
-except OSError as error:
-    print(error.errno, error.filename)
-"""
-
-
-def test_full_disk_is_told_and_leaves_nothing(stored):
+def test_full_disk_is_told_and_leaves_nothing(stored, made):
     before = Path(stored).read_bytes()
-    run = subprocess.run(
-        [sys.executable, '-c', FULL_DISK, stored],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.split() == [str(errno.EFBIG), stored]
+    made['settings']['stride'] = 1
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
+    # The system refuses to write more, as on a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            write_contours(stored, frames, range(3), **made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
+    assert error.value.filename == stored
     assert Path(stored).read_bytes() == before
     assert os.listdir(os.path.dirname(stored)) == [os.path.basename(stored)]
 

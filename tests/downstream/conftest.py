@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import runpy
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-from tests.processes import ROOT, free_port, run_command
+from tests.processes import ROOT, call_script
 
 # A few steps of stage 2 alone instead of some hundred of both.
 _SHORT = (
@@ -29,26 +28,16 @@ _SHORT = (
 )
 
 
-def _run(script: str, *arguments, cwd: Path) -> subprocess.CompletedProcess:
-    """Run a script of tools/ with this test's Python; it must succeed."""
-    program = 'bash' if script.endswith('.sh') else sys.executable
-    env = dict(PORT=free_port())
-    path = ROOT / 'tools' / script
-    done = run_command(program, path, *arguments, cwd=cwd, **env)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done
-
-
 @pytest.fixture(scope='session')
 def joint_checkpoint(tmp_path_factory) -> Path:
-    """Checkpoint of the quickstart's joint stage, trained for a few steps."""
+    """Checkpoint of the quickstart's joint stage, trained for two steps."""
     folder = tmp_path_factory.mktemp('pretrained')
     (folder / 'work_dirs' / 'quickstart').mkdir(parents=True)
     data = 'work_dirs/quickstart/data'
-    _run('prepare_quickstart_data.py', data, cwd=folder)
+    call_script(folder, 'prepare_quickstart_data.py', data)
     config = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
     sobel = ['--contours', 'sobel', '--cfg-options', *_SHORT]
-    _run('train.py', config, *sobel, cwd=folder)
+    call_script(folder, 'train.py', config, *sobel)
     return folder / 'work_dirs' / 'quickstart' / 'pretrain_joint/epoch_1.pth'
 
 
@@ -63,6 +52,23 @@ def toy_arch(joint_checkpoint) -> dict:
     )
 
 
+@cache
+def _read(path: Path) -> Config:
+    return Config.fromfile(path)
+
+
+@pytest.fixture
+def full_config() -> Callable[[Path], Config]:
+    """A config as it is, which a test may change, and its scope."""
+
+    def load(path: Path) -> Config:
+        cfg = copy.deepcopy(_read(path))
+        init_default_scope(cfg.default_scope)
+        return cfg
+
+    return load
+
+
 @pytest.fixture
 def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
     """Write a full-size config after ``change`` has shrunk it.
@@ -71,7 +77,7 @@ def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
     """
 
     def write(path: Path, change: Callable[[Config], None]) -> Path:
-        cfg = Config.fromfile(path)
+        cfg = copy.deepcopy(_read(path))
         cfg.pop('total_batch_size')
         change(cfg)
         for part in ('train', 'val', 'test'):
@@ -87,27 +93,27 @@ def toy_config(tmp_path) -> Callable[[Path, Callable[[Config], None]], Path]:
 
 
 @pytest.fixture
-def run_script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run a script of tools/ in the test's folder; it must succeed."""
-    return partial(_run, cwd=tmp_path)
+def train(tmp_path) -> Callable[..., str]:
+    """Train with tools/train.py into ``work/``; gives the log."""
+
+    def run(config: Path, *options: str) -> str:
+        work = tmp_path / 'work'
+        flags = ('--work-dir', work, *options)
+        call_script(tmp_path, 'train.py', config, *flags)
+        (log,) = work.glob('*/*.log')
+        return log.read_text()
+
+    return run
 
 
 @pytest.fixture
-def evaluate(tmp_path, monkeypatch) -> Callable[..., dict[str, float]]:
-    """Test a checkpoint with tools/test.py; returns the metrics.
-
-    It runs in this process, whose libraries are imported already. As a
-    process of its own it is run by ``test_action.py``.
-    """
+def evaluate(tmp_path) -> Callable[..., dict[str, float]]:
+    """Test a checkpoint with tools/test.py; gives the metrics."""
 
     def run(config: Path, checkpoint: Path, *options: str) -> dict:
         out = tmp_path / 'result.json'
         given = (config, checkpoint, '--out', out, '--work-dir', 'test')
-        monkeypatch.setattr(
-            sys, 'argv', list(map(str, ('', *given, *options)))
-        )
-        monkeypatch.chdir(tmp_path)
-        runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+        call_script(tmp_path, 'test.py', *given, *options)
         return json.loads(out.read_text())
 
     return run

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.datasets import SampleKey
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
 from tests import official_forms
+from tests.processes import Started, call_script
 from tests.toy_configs import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,12 +48,11 @@ def clips(data_root: Path) -> Path:
 
 
 @pytest.fixture
-def load(clips: Path) -> Callable[[str], Config]:
+def load(full_config, clips: Path) -> Callable[[str], Config]:
     """A config over real clips that are no squares."""
 
     def load_config(name: str) -> Config:
-        cfg = Config.fromfile(_path(name))
-        init_default_scope(cfg.default_scope)
+        cfg = full_config(_path(name))
         for dataset in _datasets(cfg).values():
             dataset.ann_file = str(clips / 'val.txt')
             dataset.data_prefix.video = str(clips / 'videos')
@@ -96,10 +95,9 @@ def test_corrupt_video_stops_the_evaluation_by_name(load, tmp_path):
 
 
 @pytest.fixture
-def small(clips: Path) -> Config:
+def small(full_config, clips: Path) -> Config:
     """The config of HMDB51 over clips of 6 classes, with a tiny model."""
-    cfg = Config.fromfile(_path('hmdb51'))
-    init_default_scope(cfg.default_scope)
+    cfg = full_config(_path('hmdb51'))
     dataset = _datasets(cfg)['train']
     dataset.ann_file = str(clips / 'train.txt')
     dataset.data_prefix.video = str(clips / 'videos_sq')
@@ -153,12 +151,11 @@ def shrink(clips, toy_arch, tmp_path) -> Callable[[Config], None]:
     return change
 
 
-def _losses(folder: Path) -> list[float]:
+def _losses(folder: Path, log: str) -> list[float]:
     """Losses of all steps, of a training that loaded the dorsal encoder."""
-    (log,) = folder.glob('*/*.log')
     assert re.search(
         r'blocks: (\d+) of \1 tensors from .*pth \(dorsal\.backbone\.\*',
-        log.read_text(),
+        log,
     )
     logged = read_scalars(folder)
     assert len(logged['acc/top1']) == 2
@@ -176,18 +173,17 @@ def _check_result(result: dict[str, float]) -> None:
 
 @pytest.mark.slow
 def test_uniform_sampling_trains_and_tests(
-    shrink, toy_config, run_script, evaluate, tmp_path
+    shrink, toy_config, train, evaluate, tmp_path
 ):
     config = toy_config(_path('ssv2'), shrink)
-    run_script('train.py', config, '--work-dir=work', '--amp')
-    work = tmp_path / 'work'
-    assert len(_losses(work)) == 8
+    log, work = train(config, '--amp'), tmp_path / 'work'
+    assert len(_losses(work, log)) == 8
     _check_result(evaluate(config, work / 'epoch_2.pth'))
 
 
 @pytest.mark.slow
 def test_a_file_of_videomae_is_finetuned_as_it_is(
-    shrink, toy_config, run_script, tmp_path
+    shrink, toy_config, train, tmp_path
 ):
     """As its script writes it, with its arguments, by the config of K400."""
     form = official_forms.videomae()
@@ -207,22 +203,17 @@ def test_a_file_of_videomae_is_finetuned_as_it_is(
         f'{model}with_cls_token=False',
         f'{model}out_type=avg',
     )
-    run_script(
-        'train.py', config, '--work-dir=w', '--amp', '--cfg-options', *options
-    )
-    work = tmp_path / 'w'
-    (log,) = work.glob('*/*.log')
-    said = log.read_text()
+    said = train(config, '--amp', '--cfg-options', *options)
     assert 'blocks: 52 of 52 tensors from' in said
     assert 'left out: decoder.blocks, decoder.head, decoder.norm, enc' in said
-    losses = list(read_scalars(work)['loss_cls'].values())
+    losses = list(read_scalars(tmp_path / 'work')['loss_cls'].values())
     assert len(losses) == 8
     assert losses[0] == pytest.approx(math.log(CLASSES), abs=0.01)
 
 
 @pytest.mark.slow
 def test_dense_sampling_trains_and_tests_in_two_processes(
-    shrink, toy_config, run_script, tmp_path
+    shrink, toy_config, tmp_path
 ):
     def change(cfg: Config) -> None:
         shrink(cfg)
@@ -230,12 +221,18 @@ def test_dense_sampling_trains_and_tests_in_two_processes(
         cfg.optim_wrapper.type = 'OptimWrapper'
         del cfg.optim_wrapper['dtype']
 
+    def run(script: str, *arguments: object) -> str:
+        given = (script, config, *arguments, '--launcher=pytorch')
+        log = tmp_path / f'{script}.log'
+        two = Started(call_script, tmp_path, *given, log=log, ranks=2)
+        assert two.wait() == [0, 0], two.said
+        return two.said
+
     config = toy_config(_path('ucf101'), change)
-    said = run_script('dist_train.sh', config, 2, '--work-dir=work').stdout
+    said = run('train.py', '--work-dir=work')
     assert 'total batch size 4 = 2 process(es) x 2' in said
     work = tmp_path / 'work'
-    losses = _losses(work)
+    losses = _losses(work, said)
     assert len(losses) == len(set(losses)) == 4
-    last = work / 'epoch_2.pth'
-    run_script('dist_test.sh', config, last, 2, '--out=result.json')
+    run('test.py', work / 'epoch_2.pth', '--out=result.json')
     _check_result(json.loads((tmp_path / 'result.json').read_text()))

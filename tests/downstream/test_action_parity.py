@@ -12,7 +12,6 @@ import pytest
 import torch
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from bimm_mm.registry import MODELS
@@ -28,13 +27,6 @@ DIM, DEPTH, HEADS, FRAMES, SIDE = 48, 4, 3, 8, 64
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def _config() -> Config:
-    cfg = Config.fromfile(K400)
-    init_default_scope(cfg.default_scope)
-    cfg.model.cls_head.in_channels = DIM
-    return cfg
 
 
 def _theirs(cfg: Config) -> nn.Module:
@@ -75,9 +67,10 @@ def _ours(cfg: Config, checkpoint: Path) -> nn.Module:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[nn.Module, nn.Module]:
+def pair(full_config, tmp_path: Path) -> tuple[nn.Module, nn.Module]:
     """Their classifier, and ours with its weights."""
-    cfg = _config()
+    cfg = full_config(K400)
+    cfg.model.cls_head.in_channels = DIM
     theirs = _theirs(cfg)
     checkpoint = tmp_path / 'theirs.pth'
     torch.save({'state_dict': theirs.state_dict()}, checkpoint)

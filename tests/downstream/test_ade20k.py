@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 from torch import nn
 
 from bimm_mm.apis.curves import read_scalars
@@ -46,10 +46,8 @@ def _shrink(cfg: Config, backbone: dict) -> None:
 
 
 @pytest.fixture
-def cfg() -> Config:
-    cfg = Config.fromfile(CONFIG)
-    init_default_scope(cfg.default_scope)
-    return cfg
+def cfg(full_config) -> Config:
+    return full_config(CONFIG)
 
 
 @pytest.fixture
@@ -195,7 +193,7 @@ def test_toy_run(
     joint_checkpoint,
     toy_arch,
     toy_config,
-    run_script,
+    train,
     evaluate,
     tmp_path,
 ):
@@ -231,16 +229,15 @@ def test_toy_run(
         cfg.default_hooks.checkpoint.interval = 4
 
     config = toy_config(CONFIG, shrink)
-    run_script('train.py', config, '--amp', '--work-dir', 'run')
-    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    log = train(config, '--amp')
     assert f'tensors from {joint_checkpoint} (ventral.backbone.*' in log
     assert 'positions of 1 x 8 x 8 tokens interpolated to 1 x 12 x 12' in log
-    assert list((tmp_path / 'run').glob('best_mIoU_iter_*.pth'))
+    assert list((tmp_path / 'work').glob('best_mIoU_iter_*.pth'))
 
-    result = evaluate(config, tmp_path / 'run/iter_4.pth')
+    result = evaluate(config, tmp_path / 'work/iter_4.pth')
     assert set(result) == {'aAcc', 'mIoU', 'mAcc'}
     assert all(0 <= value <= 100 for value in result.values())
     # The last validation in training is this test.
-    logged = read_scalars(tmp_path / 'run')
+    logged = read_scalars(tmp_path / 'work')
     last = {key: [*logged[key].values()][-1] for key in result}
     assert last == pytest.approx(result)

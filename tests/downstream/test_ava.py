@@ -11,7 +11,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.fileio import load
-from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
@@ -91,22 +90,18 @@ def _shrink(cfg: Config, data_root: Path, arch: dict) -> None:
 
 
 @pytest.fixture
-def toy_cfg(data_root) -> Config:
-    """The toy config, not pretrained, and mmaction2's scope."""
-    init_default_scope('mmaction')
-    cfg = Config.fromfile(CONFIG)
+def toy_cfg(full_config, data_root) -> Config:
+    """The toy config, not pretrained."""
+    cfg = full_config(CONFIG)
     arch = dict(arch=_TOY, img_size=64, patch_size=8)
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=None)
     _shrink(cfg, data_root, arch)
     return cfg
 
 
-def test_toy_run(
-    toy_config, toy_arch, run_script, evaluate, data_root, tmp_path
-):
+def test_toy_run(toy_config, toy_arch, train, evaluate, data_root, tmp_path):
     path = toy_config(CONFIG, lambda cfg: _shrink(cfg, data_root, toy_arch))
-    trained = run_script('train.py', path, '--work-dir', 'work', '--amp')
-    said = trained.stdout + trained.stderr
+    said = train(path, '--amp')
     assert 'dorsal.backbone' in said
     assert 'loss_action_cls' in said
     result = evaluate(path, tmp_path / 'work/epoch_1.pth', '--amp')

@@ -8,8 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -25,12 +23,11 @@ _PAINTED = (
 
 
 @pytest.fixture
-def painted(tmp_path) -> Callable[[str], Dataset]:
+def painted(full_config, tmp_path) -> Callable[[str], Dataset]:
     """The full-size config on frames whose persons are red and green.
 
     The blue behind them tells the number of the frame: 4 per frame.
     """
-    init_default_scope('mmaction')
     height, width = 240, 427
     persons = np.zeros((height, width, 3), np.uint8)
     rows = []
@@ -49,7 +46,7 @@ def painted(tmp_path) -> Callable[[str], Dataset]:
     (tmp_path / 'truth.csv').write_text('\n'.join(rows))
 
     def build(loader: str) -> Dataset:
-        config = Config.fromfile(CONFIG)[loader].dataset
+        config = full_config(CONFIG)[loader].dataset
         config.dataset.update(
             ann_file=str(tmp_path / 'truth.csv'),
             exclude_file=None,

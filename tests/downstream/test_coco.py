@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.registry import DATASETS, HOOKS, MODELS
-from tests.toy_configs import transforms
+from tests.toy_configs import nested_dicts, transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'downstream' / 'coco' / 'finetune_coco.py'
@@ -51,7 +51,12 @@ def shrink(pictures: Path, toy_arch: dict) -> Callable[[Config], None]:
             window_size=4,
             global_blocks=[2, 5],
         )
-        cfg.model.neck.in_channels = 192
+        for node in nested_dicts(cfg.model):
+            widths = {'in_channels', 'feat_channels', 'out_channels'}
+            for key in (widths | {'conv_out_channels'}) & {*node}:
+                node[key] = 32  # of 256
+        cfg.model.roi_head.bbox_head.fc_out_channels = 64
+        cfg.model.neck.update(in_channels=192, out_channels=32)
         # Patches of 8 pixels instead of 16 halve every stride.
         cfg.model.rpn_head.anchor_generator.strides = [2, 4, 8, 16, 32]
         for name in ('bbox_roi_extractor', 'mask_roi_extractor'):
@@ -95,12 +100,10 @@ def use_data(cfg: Config, folder: Path) -> None:
 
 
 def test_trains_and_tests_from_the_joint_checkpoint(
-    toy_config, run_script, evaluate, shrink, joint_checkpoint, tmp_path
+    toy_config, train, evaluate, shrink, joint_checkpoint, tmp_path
 ):
-    path = str(toy_config(CONFIG, shrink))
-    work = tmp_path / 'work'
-    done = run_script('train.py', path, '--amp', '--work-dir', str(work))
-    log = done.stdout + done.stderr
+    path = toy_config(CONFIG, shrink)
+    log, work = train(path, '--amp'), tmp_path / 'work'
     assert str(joint_checkpoint) in log
     assert 'ventral.backbone.' in log
     check_losses(work)
@@ -149,10 +152,9 @@ def test_multi_scale_crops_train_one_step(shrink, tmp_path):
 
 
 @pytest.fixture
-def config(pictures: Path) -> Config:
+def config(full_config, pictures: Path) -> Config:
     """The config at full size on the photographs."""
-    cfg = Config.fromfile(CONFIG)
-    init_default_scope(cfg.default_scope)
+    cfg = full_config(CONFIG)
     use_data(cfg, pictures)
     return cfg
 
@@ -161,6 +163,7 @@ def config(pictures: Path) -> Config:
 def test_all_batches_are_squares_of_1024(config: Config, part: str) -> None:
     loader = config[f'{part}_dataloader']
     loader.update(batch_size=3, num_workers=0, persistent_workers=False)
+    loader.dataset.indices = 5
     preprocess = MODELS.build(config.model.data_preprocessor)
     torch.manual_seed(0)
     for batch in Runner.build_dataloader(loader, seed=0):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import Tensor
@@ -22,10 +21,8 @@ BIMM = ROOT / 'configs/downstream/imagenet/finetune_bimm_in1k.py'
 
 
 @pytest.fixture
-def cfg() -> Config:
-    cfg = Config.fromfile(BIMM)
-    init_default_scope(cfg.default_scope)
-    return cfg
+def cfg(full_config) -> Config:
+    return full_config(BIMM)
 
 
 def _without(pipeline: list[dict], *types: str) -> list[dict]:
@@ -125,7 +122,7 @@ def test_toy_run(
     joint_checkpoint,
     toy_arch,
     toy_config,
-    run_script,
+    train,
     evaluate,
     tmp_path,
 ):
@@ -158,14 +155,13 @@ def test_toy_run(
         cfg.train_cfg.max_epochs = 2
 
     config = toy_config(BIMM, shrink)
-    run_script('train.py', config, '--amp', '--work-dir', 'run')
-    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    log = train(config, '--amp')
     assert f'tensors from {joint_checkpoint} (ventral.backbone.*' in log
 
-    result = evaluate(config, tmp_path / 'run/epoch_2.pth')
+    result = evaluate(config, tmp_path / 'work/epoch_2.pth')
     assert set(result) == {'accuracy/top1', 'accuracy/top5'}
     assert 0 <= result['accuracy/top1'] <= result['accuracy/top5'] <= 100
     # The validation in training is this test.
-    logged = read_scalars(tmp_path / 'run')
+    logged = read_scalars(tmp_path / 'work')
     last = {key: [*logged[key].values()][-1] for key in result}
     assert last == pytest.approx(result)

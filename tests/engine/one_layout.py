@@ -1,13 +1,8 @@
-"""Trains layouts of a total batch of 8; see test_total_batch.py.
-
-Usage: torchrun ... one_layout.py OUT. Writes the loss and the learning rate
-of every step, over all samples of the step, and the weights at the end.
-"""
+"""Trains layouts of a total batch of 8; see test_total_batch.py."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -19,7 +14,7 @@ from mmengine.model import BaseModel
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.engine.runner import StrictRunner
-from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
+from bimm_mm.utils.processes import prepare_cpu_processes
 
 
 class Line(BaseModel):
@@ -97,8 +92,8 @@ def train(folder: Path, batch: int, accumulated: int, by_iter: bool) -> dict:
     return dict(steps=note.steps, weights=model.linear.weight.detach())
 
 
-if __name__ == '__main__':
-    out = Path(sys.argv[1])
+def train_on_two(out: Path) -> None:
+    """Train four layouts on two processes; writes what :func:`train` gives."""
     runs = [
         train(out.parent, batch, accumulated, by_iter)
         for batch, accumulated in ((4, 1), (2, 2))
@@ -106,4 +101,3 @@ if __name__ == '__main__':
     ]
     if os.environ['RANK'] == '0':
         torch.save(runs, out)
-    end_processes()

@@ -1,19 +1,16 @@
-"""A small run that can be stopped and continued, as a program.
+"""A small run that can be stopped and continued, here or in processes.
 
-    python -m tests.engine.strict_run FOLDER [key=value ...]
-
-Started by test_strict_runner.py; not a test itself. Appends the loss of every
-step to FOLDER/losses.txt, as step, loss and learning rate.
+Appends the loss of every step to FOLDER/losses.txt, as step, loss and
+learning rate.
 """
 
 from __future__ import annotations
 
-import ast
 import multiprocessing
 import os
 import signal
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ from torch.utils.data import Dataset
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.datasets import SampleKey
 from bimm_mm.engine import StrictRunner
-from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
+from bimm_mm.utils.processes import prepare_cpu_processes
 
 # Stands for a file of init_cfg or of an earlier stage.
 PRETRAINED = Path(__file__)
@@ -235,9 +232,8 @@ def build(
     )
 
 
-if __name__ == '__main__':
-    where = Path(sys.argv[1])
-    where.mkdir(parents=True, exist_ok=True)
-    given = (argument.split('=') for argument in sys.argv[2:])
-    build(where, **{k: ast.literal_eval(v) for k, v in given}).train()
-    end_processes()
+def run(folder: Path, options: Mapping[str, Any]) -> str:
+    """Train; what was trained."""
+    folder.mkdir(exist_ok=True)
+    build(folder, **options).train()
+    return (folder / 'losses.txt').read_text()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm.engine.config_check import check_config
+from tests.processes import Started
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 FINETUNE = 'downstream/imagenet/finetune_bimm_in1k'
@@ -103,22 +101,14 @@ def test_a_mistake_names_its_key_and_the_remedy(name, key, value, words):
     assert key.rpartition('.')[2] in str(error.value)
 
 
-def test_functions_of_a_library_are_found_without_its_import():
+def _check(path: Path) -> None:
+    check_config(Config.fromfile(path))
+
+
+def test_functions_of_a_library_are_found_without_its_import(tmp_path):
     """In a process of its own: tests import mmaction2's datasets."""
-    code = (
-        'from mmengine.config import Config\n'
-        'from bimm_mm.engine.config_check import check_config\n'
-        f"check_config(Config.fromfile('{UCF101}'))"
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        env={**os.environ, 'PYTHONPATH': str(CONFIGS.parent)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = Started(_check, UCF101, log=tmp_path / 'said.txt')
+    assert process.wait() == [0], process.said
 
 
 def test_parts_of_a_model_may_have_like_names():

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,42 +19,18 @@ from mmengine.hooks import Hook
 from bimm_mm.engine import newest_checkpoint
 from tests.engine import strict_run
 from tests.engine.strict_run import build
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import Started
 
 
 def run(folder: Path, **options) -> str:
     """Train in this process; what was trained."""
-    folder.mkdir(exist_ok=True)
-    build(folder, **options).train()
-    return (folder / 'losses.txt').read_text()
+    return strict_run.run(folder, options)
 
 
-def start(folder: Path, *options: str, processes: int = 1) -> subprocess.Popen:
+def start(folder: Path, *, ranks: int = 1, **options) -> Started:
     """Train in another process, or in two."""
-    launcher = [
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        f'--nproc_per_node={processes}',
-    ]
-    return subprocess.Popen(
-        [
-            sys.executable,
-            *(launcher if processes > 1 else []),
-            '-m',
-            'tests.engine.strict_run',
-            str(folder),
-            *options,
-        ],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Signals reach all processes of the run, as Ctrl-C and slurm do.
-        start_new_session=True,
-    )
+    log = folder.parent / 'said.txt'
+    return Started(strict_run.run, folder, options, log=log, ranks=ranks)
 
 
 def wait_for_step(folder: Path, step: int) -> None:
@@ -110,11 +83,11 @@ def test_signal_saves_within_the_epoch_and_resume_goes_on(
     tmp_path, uninterrupted, number
 ):
     folder = tmp_path / 'run'
-    process = start(folder, 'pause=0.1', 'workers=2')
+    process = start(folder, pause=0.1, workers=2)
     wait_for_step(folder, 17)
-    os.killpg(process.pid, number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    process.signal(number)
+    assert process.wait() == [128 + number]
+    said = process.said
     step = int(re.search(r'saved .*interrupted.pth after step (\d+)', said)[1])
     assert 17 <= step < 24, said
     assert run(folder, resume=True, workers=2) == uninterrupted
@@ -123,36 +96,35 @@ def test_signal_saves_within_the_epoch_and_resume_goes_on(
 
 
 def test_processes_of_others_end_as_always(tmp_path):
-    said, _ = start(tmp_path / 'run', 'fork=True').communicate(timeout=120)
+    process = start(tmp_path / 'run', fork=True, epochs=1)
+    process.wait()
+    said = process.said
     assert f'a forked process ended with {-signal.SIGTERM}' in said
     assert 'a forked process has signals as always: True' in said
 
 
 def test_persistent_workers_end_with_the_run(tmp_path):
-    process = start(tmp_path / 'run', 'workers=2', 'persistent=True')
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    process = start(tmp_path / 'run', workers=2, persistent=True, epochs=1)
+    assert process.wait() == [0]
 
 
 def test_two_processes_save_and_go_on(tmp_path):
     whole, folder = tmp_path / 'whole', tmp_path / 'run'
     # Each process has statistics of its own; those of the first are saved.
-    options = ['workers=1', 'val=True', 'bn=True']
-    start(whole, *options, processes=2).communicate(timeout=120)
-    process = start(folder, *options, 'pause=0.2', processes=2)
-    wait_for_step(folder, 9)
+    options = dict(ranks=2, workers=1, val=True, bn=True, batch=4)
+    assert start(whole, **options).wait() == [0, 0]
+    process = start(folder, **options, pause=0.2)
+    wait_for_step(folder, 5)
     # Slurm signals every process, and torchrun passes on what it gets.
-    children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
-    for pid in [*map(int, children.read_text().split()), process.pid]:
-        os.kill(pid, signal.SIGTERM)
-    said, _ = process.communicate(timeout=120)
-    assert 'SIGTERM: saved' in said
-    start(folder, *options, 'resume=True', processes=2).communicate(
-        timeout=120
-    )
+    for _ in range(2):
+        process.signal(signal.SIGTERM)
+    # The other is left without its partner, and ended by a launcher.
+    assert process.wait()[0] == 128 + signal.SIGTERM
+    assert 'SIGTERM: saved' in process.said
+    assert start(folder, **options, resume=True).wait() == [0, 0]
     losses = (folder / 'losses.txt').read_text()
     assert losses == (whole / 'losses.txt').read_text()
-    assert losses.count('\n') == 18 + 3
+    assert losses.count('\n') == 9 + 3
 
 
 def test_another_number_of_processes_goes_on_within_the_epoch(tmp_path):
@@ -160,11 +132,8 @@ def test_another_number_of_processes_goes_on_within_the_epoch(tmp_path):
     rates = run(whole, batch=4, noise=False)
     with pytest.raises(SystemExit):
         run(folder, batch=4, noise=False, signaled=8)
-    start(
-        folder,
-        *('batch=2', 'noise=False', 'signaled=14', 'resume=True'),
-        processes=2,
-    ).communicate(timeout=120)
+    options = dict(batch=2, noise=False, signaled=14, resume=True)
+    assert start(folder, ranks=2, **options).wait()[0] == 143
     found = run(folder, batch=4, noise=False, resume=True)
     # One process writes the loss of its half.
     assert re.sub(r' \S+ ', ' ', found) == re.sub(r' \S+ ', ' ', rates)
@@ -174,10 +143,10 @@ def test_another_number_of_processes_goes_on_within_the_epoch(tmp_path):
 
 def test_killed_run_repeats_what_was_not_saved(tmp_path, uninterrupted):
     folder = tmp_path / 'run'
-    process = start(folder, 'pause=0.1', 'workers=2')
+    process = start(folder, pause=0.1, workers=2)
     wait_for_step(folder, 17)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.signal(signal.SIGKILL)
+    assert process.wait() == [-signal.SIGKILL]
     lines = run(folder, resume=True).splitlines(keepends=True)
     steps = {int(line.split()[0]): line for line in lines}
     assert ''.join(steps.values()) == uninterrupted
@@ -240,14 +209,15 @@ def test_signals_are_given_back_after_an_error(tmp_path):
     assert after == before
 
 
-def test_another_run_is_told_with_both_values(tmp_path):
+def test_another_run_or_model_is_told_with_both_values(tmp_path):
     run(tmp_path, epochs=1)
     for options, words in (
-        (dict(samples=26), r'size of the training set was 24 and is 26'),
-        (dict(images='b'), r'sample 0 .* a/0\.png .* and is b/0\.png'),
-        (dict(optimizer='SGD'), r'type of the optimizer was AdamW and is SGD'),
+        (dict(samples=26), r'is of .*size of the training set was 24 and is'),
+        (dict(images='b'), r'is of .*sample 0 .* a/0\.png .* and is b/0\.png'),
+        (dict(optimizer='SGD'), r'is of .*the optimizer was AdamW and is SGD'),
+        (dict(width=4), r'does not fit .*linear\.weight'),
     ):
-        with pytest.raises(ValueError, match=rf'epoch_1\.pth is of .*{words}'):
+        with pytest.raises(ValueError, match=rf'epoch_1\.pth {words}'):
             run(tmp_path, resume=True, **options)
 
 
@@ -295,14 +265,6 @@ def test_averaged_weights_go_on(tmp_path):
             assert torch.equal(ours[part][key], value), key
 
 
-def test_other_model_is_named(tmp_path):
-    run(tmp_path, epochs=1)
-    with pytest.raises(
-        ValueError, match=r'epoch_1\.pth does not fit .*linear\.weight'
-    ):
-        run(tmp_path, width=4, resume=True)
-
-
 @pytest.mark.parametrize('damage', ['cut', 'flip', 'empty', 'text'])
 def test_damaged_checkpoint_is_passed_over_for_the_one_before(
     tmp_path, uninterrupted, damage
@@ -342,12 +304,11 @@ def test_no_room_for_a_checkpoint_leaves_the_one_before(tmp_path):
     assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
 
 
-def test_checkpoints_elsewhere_are_resumed(tmp_path):
-    whole = run(tmp_path / 'whole')
+def test_checkpoints_elsewhere_are_resumed(tmp_path, uninterrupted):
     folder, elsewhere = tmp_path / 'run', str(tmp_path / 'elsewhere')
     run(folder, stop=1, out_dir=elsewhere)
     assert not [*folder.glob('*.pth')]
-    assert run(folder, resume=True, out_dir=elsewhere) == whole
+    assert run(folder, resume=True, out_dir=elsewhere) == uninterrupted
 
 
 def change(path: Path, to: Path | None = None, **parts: Any) -> None:
@@ -377,18 +338,18 @@ def test_weights_alone_are_not_resumed(tmp_path, capsys):
         weights.unlink()
 
 
-@pytest.mark.parametrize('text', [b'', b'/gone/epoch_9.pth', b'\xff\xfe'])
-def test_the_newest_whole_one_is_taken(tmp_path, text):
+def test_the_newest_whole_one_is_taken(tmp_path):
     run(tmp_path, epochs=3)
     # An older run, of which there were more steps.
     change(tmp_path / 'epoch_3.pth', time='20200101_000000')
     run(tmp_path, stop=1)
     newest = tmp_path / 'epoch_1.pth'
-    (tmp_path / 'last_checkpoint').write_bytes(text)
     # What a kill left of a checkpoint is neither read nor kept.
     draft = tmp_path / '.123-0a1b2c3d_epoch_2.pth'
     draft.write_bytes(newest.read_bytes()[:1000])
-    assert newest_checkpoint(tmp_path) == str(newest)
+    for text in (b'', b'/gone/epoch_9.pth', b'\xff\xfe'):
+        (tmp_path / 'last_checkpoint').write_bytes(text)
+        assert newest_checkpoint(tmp_path) == str(newest)
     run(tmp_path, resume=True)
     assert not draft.exists()
 

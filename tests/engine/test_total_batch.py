@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,26 +9,17 @@ import torch
 from mmengine.config import Config
 
 from bimm_mm.apis.config import keep_total_batch
-from tests.engine.one_layout import train
-
-SCRIPT = Path(__file__).with_name('one_layout.py')
+from tests.engine.one_layout import train, train_on_two
+from tests.processes import Started
 
 
 def test_layouts_of_a_total_batch_train_the_same(tmp_path, one_thread):
     """8 samples an update: one process, two (gloo), and accumulated ones."""
     out = tmp_path / 'two.pth'
-    launcher = ['-m', 'torch.distributed.run', '--standalone']
-    done = subprocess.run(
-        [sys.executable, *launcher, '--nproc-per-node=2', SCRIPT, out],
-        env={**os.environ, 'PYTHONPATH': str(SCRIPT.parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    two = Started(train_on_two, out, log=tmp_path / 'said.txt', ranks=2)
+    assert two.wait() == [0, 0]
     said = 'total batch size 8 = 2 process(es) x 2 per process x 2 accumulated'
-    assert said in done.stdout + done.stderr
+    assert said in two.said
     runs = torch.load(out, weights_only=True)
     for batch, accumulated in ((8, 1), (2, 4)):
         for by_iter in (False, True):

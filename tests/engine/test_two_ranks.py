@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+
+from tests.engine import one_rank
+from tests.processes import Started
 
 
 @pytest.fixture(scope='module')
 def answers(tmp_path_factory) -> list[dict]:
     """What one_rank.py says on either rank."""
-    store = tmp_path_factory.mktemp('ranks') / 'store'
-    here = Path(__file__).resolve().parent
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(here / 'one_rank.py'), str(store), str(rank)],
-            stdout=subprocess.PIPE,
-            env={
-                **os.environ,
-                'PYTHONPATH': str(here.parents[1]),
-                'LOCAL_RANK': str(rank),
-            },
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    return [json.loads(output.splitlines()[-1]) for output in outputs]
+    folder = tmp_path_factory.mktemp('ranks')
+    two = Started(one_rank.answer, folder, log=folder / 'said.txt', ranks=2)
+    assert two.wait() == [0, 0], two.said
+    paths = [folder / f'{rank}.json' for rank in range(2)]
+    return [json.loads(path.read_text()) for path in paths]
 
 
 def test_every_rank_stops_and_names_the_guilty_one(answers):

@@ -34,22 +34,18 @@ class Detector(ABC):
 
     @abstractmethod
     def detect(self, frames: Tensor) -> Tensor:
-        """Find contour strength, without gradient.
+        """Find contour strength (N, H, W) fp32 in [0, 1], without gradient.
 
-        Args:
-            frames: (N, 3, H, W) uint8 RGB, on any device.
-
-        Returns:
-            (N, H, W) fp32 in [0, 1], on the detector's device.
+        ``frames`` are (N, 3, H, W) uint8 RGB, on any device; the result is on
+        the detector's.
         """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return all that changes the result, for JSON.
 
-        Returns:
-            ``detector``, the options and, with weights, ``weights``: the
-            SHA-256 of the file. No path and no device.
+        ``detector``, the options and, with weights, ``weights``: the SHA-256
+        of the file. No path and no device.
         """
 
 
@@ -60,7 +56,7 @@ def build_detector(
     device: str = 'cpu',
     options: Mapping[str, Any] | None = None,
 ) -> Detector:
-    """Build a detector.
+    """Build a detector, if its name, options and file of weights are right.
 
     Args:
         name: A name in ``DETECTORS``, or the dotted path of a
@@ -68,12 +64,6 @@ def build_detector(
         weights: Its file of weights, if it needs one.
         device: Where it computes.
         options: Its other arguments.
-
-    Raises:
-        ValueError: If the name or an option is unknown or wrong, or weights
-            are missing or not needed.
-        FileNotFoundError: If there is no file of weights.
-        ImportError: If a package that it needs is not installed.
     """
     detector = DETECTORS.get(name)
     if not (isinstance(detector, type) and issubclass(detector, Detector)):

@@ -129,10 +129,6 @@ class StructuredDetector(OpenCVDetector):
         nms: Thin lines by OpenCV's ``edgesNms`` (radius 2), in place of the
             thinning of :class:`~bimm_mm.contours.compression.Compression`.
         device: Where the result is moved.
-
-    Raises:
-        ValueError: If the file is no such forest.
-        ImportError: If OpenCV lacks ``ximgproc``.
     """
 
     hint = (

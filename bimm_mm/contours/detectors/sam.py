@@ -81,9 +81,5 @@ class SamDetector(Detector):
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Detector.settings`."""
-        return {
-            'detector': 'sam',
-            'weights': self.sha256,
-            'size': self.size,
-            **asdict(self.options),
-        }
+        about = dict(detector='sam', weights=self.sha256, size=self.size)
+        return {**about, **asdict(self.options)}

@@ -34,17 +34,8 @@ def to_input(
     go (as torchvision does for tensors) one pixel in six is off by a level;
     so it is less than one in a hundred.
 
-    Args:
-        frames: (N, 3, H, W) uint8.
-        side: S.
-        mean: (3, 1, 1), of pixels in 0 to 255.
-        std: (3, 1, 1).
-
-    Returns:
-        (N, 3, S, S) fp32.
-
-    Raises:
-        ValueError: If a frame is so narrow that nothing would be left of it.
+    (N, 3, H, W) uint8 become (N, 3, S, S) fp32; ``mean`` and ``std``
+    (3, 1, 1) are of pixels in 0 to 255.
     """
     size = (frames.shape[-2], frames.shape[-1])
     height, width = input_size(size, side)

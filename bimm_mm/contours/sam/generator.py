@@ -74,10 +74,9 @@ class MaskOptions:
         # A negative offset would make a score above 1, which keeps all.
         limits = {'points_per_side': 1, 'stability_score_offset': 0}
         for name, least in limits.items():
-            if getattr(self, name) < least:
+            if (value := getattr(self, name)) < least:
                 raise ValueError(
-                    f'{name} must be at least {least}, got '
-                    f'{getattr(self, name)}'
+                    f'{name} must be at least {least}, got {value}'
                 )
 
 
@@ -155,11 +154,7 @@ class MaskGenerator:
 
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Masks:
-        """Masks of frames (N, 3, H, W) uint8 RGB, on any device.
-
-        Returns:
-            Of all frames; of each in the order of falling IoU.
-        """
+        """Masks of frames (N, 3, H, W) uint8 RGB; of each by falling IoU."""
         size = (frames.shape[-2], frames.shape[-1])
         embedding = self.encode(frames.to(self.device))
         found = self.candidates(embedding, self.tokens(size))
@@ -193,11 +188,7 @@ class MaskGenerator:
     def decode(
         self, embedding: Tensor, points: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode the prompt encoder's tokens (P, 2, D) for every frame.
-
-        Args:
-            embedding: (N, D, G, G), of :meth:`encode`.
-            points: P prompts, the same for all frames.
+        """Decode prompts (P, 2, D) for every frame's embedding (N, D, G, G).
 
         Returns:
             For B = N * P prompts, frame by frame: the IoUs (B, 3) that masks
@@ -236,14 +227,10 @@ class MaskGenerator:
     def candidates(
         self, embedding: Tensor, tokens: Tensor
     ) -> tuple[Tensor, ...]:
-        """Masks of good predicted IoU.
+        """Masks of good predicted IoU, of all prompts (prompts, 2, D).
 
         Memory: the prompts decoded at a time, and all logits that are kept:
         at most 3 L L numbers for a prompt of a frame.
-
-        Args:
-            embedding: (N, D, G, G), of :meth:`encode`.
-            tokens: (all prompts, 2, D).
 
         Returns:
             Logits (M, L, L), frame, prompt and predicted IoU (M,).
@@ -281,11 +268,9 @@ class MaskGenerator:
 
     @torch.no_grad()
     def contours(self, masks: Masks, count: int, size: Size) -> Tensor:
-        """Contour strength of N frames: the maximum over their masks.
+        """Contour strength (N, H, W) fp32: the maximum over a frame's masks.
 
-        Returns:
-            (N, H, W) fp32 in [0, 1]; 1 for the strongest pixel of a
-            frame, all 0 where it has no mask.
+        1 for the strongest pixel of a frame, all 0 where it has no mask.
         """
         boundary = BOUNDARIES[self.options.boundary]
         maps = torch.zeros(count, *size, device=self.device)

@@ -28,13 +28,7 @@ class LoadedSam(NamedTuple):
 
 
 def load_sam(path: str) -> LoadedSam:
-    """Load a SAM of any size from a state dict as Meta publishes it.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ImportError: If segment-anything is not installed.
-        ValueError: If it holds no SAM.
-    """
+    """Load a SAM of any size from a state dict as Meta publishes it."""
     try:
         from segment_anything import sam_model_registry
     except ImportError as error:

@@ -39,10 +39,10 @@ Gradient = Sequence[Tensor | None]
 class DiagnosisHook(Hook):
     """Logs how areas pull at the blocks that they share.
 
-    Before the first step, every ``interval`` steps and at the end it measures
-    on a few samples of the training set, always with the same samples, frames
-    and masks, without drop path and in fp32. Scalars and one picture,
-    ``diagnosis``, go to the visualizer:
+    Before the first step, every ``interval`` iterations and at the end it
+    measures on a few samples of the training set, always with the same
+    samples, frames and masks, without drop path and in fp32. Scalars and one
+    picture, ``diagnosis``, go to the visualizer:
 
     - ``diagnosis/<area>/relative_error``: error over that of predicting the
       target's mean (see :class:`bimm_mm.AreaLoss`; not for codes);
@@ -56,12 +56,8 @@ class DiagnosisHook(Hook):
     The training goes on as if nothing had happened: random state, gradients
     and modes of the modules are as before. With several processes rank 0
     measures on its own replica; the others wait for it at their next step.
-
-    Args:
-        interval: Iterations from one measurement to the next, at least 1.
-        batch_size: Samples, chosen without replacement; all, if there are
-            fewer.
-        seed: Of samples, augmentations, frames and masks, at least 0.
+    ``batch_size`` samples are chosen without replacement; ``seed`` is that of
+    samples, augmentations, frames and masks.
     """
 
     # After validation, curves and checkpoints of the same step.
@@ -129,11 +125,9 @@ class DiagnosisHook(Hook):
                 scalars[f'{name}/relative_error'] = metrics['ratio']
         for name, gradient in gradients.items():
             scalars[f'{name}/gradient_norm'] = gradient_norm(gradient)
-        pairs = itertools.combinations(names, 2)
-        upper = cosines[np.triu_indices(len(names), 1)].tolist()
-        for (one, other), cosine in zip(pairs, upper, strict=True):
-            if not math.isnan(cosine):
-                scalars[f'cosine/{one}__{other}'] = cosine
+        for i, j in itertools.combinations(range(len(names)), 2):
+            if not np.isnan(cosines[i, j]):
+                scalars[f'cosine/{names[i]}__{names[j]}'] = cosines[i, j]
         scalars = {f'diagnosis/{key}': x for key, x in scalars.items()}
         runner.visualizer.add_scalars(scalars, step=step)
         picture = plot(names, cosines, ranks)
@@ -176,22 +170,18 @@ def shared_blocks(model: Pretrainer) -> list[nn.Module]:
 
 
 def cosine_matrix(gradients: Sequence[Gradient]) -> np.ndarray:
-    """Cosines between gradients, at the parameters that both reach.
+    """Cosines (A, A) between gradients, at the parameters that both reach.
 
     Where only one of two losses reaches a parameter, the other has no say
-    there: counting it would only make every cosine smaller.
-
-    Returns:
-        (A, A), in [-1, 1]; NaN where two reach no parameter in common, or one
-        of them is zero there.
+    there: counting it would only make every cosine smaller. NaN where two
+    reach no parameter in common, or one of them is zero there.
     """
     matrix = np.full((len(gradients), len(gradients)), np.nan)
     for i, one in enumerate(gradients):
         for j, other in enumerate(gradients[: i + 1]):
+            pairs = zip(one, other, strict=True)
             both = [
-                (a, b)
-                for a, b in zip(one, other, strict=True)
-                if a is not None and b is not None
+                (a, b) for a, b in pairs if a is not None and b is not None
             ]
             norms = [gradient_norm(part) for part in zip(*both, strict=True)]
             if not norms or not all(norms):
@@ -209,13 +199,10 @@ def gradient_norm(gradient: Gradient) -> float:
 
 
 def block_features(model: Pretrainer, clips: ClipBatch) -> dict[str, Tensor]:
-    """Features of all patch tokens after every block, nothing masked.
+    """Patch tokens (B, N, D) fp32 after every block, nothing masked.
 
-    BIMM's ventral branch sees the middle frame.
-
-    Returns:
-        By ``<branch>block<i>``, i from 1, (B, N, D), fp32; those of the last
-        block have passed the encoder's final norm.
+    By ``<branch>block<i>``, i from 1; those of the last block have passed the
+    encoder's final norm. BIMM's ventral branch sees the middle frame.
     """
     found = {}
     for prefix, branch in _branches(model).items():
@@ -240,10 +227,7 @@ def effective_rank(features: Tensor) -> float:
     Vetterli, EUSIPCO 2007, Definition 1): r for r equal singular values, less
     where some are small. Unlike there, the mean vector is taken off first: by
     far the largest direction of a residual stream, and the one that does not
-    tell tokens apart.
-
-    Returns:
-        Between 1 and min(n - 1, D) for (n, D); 0 if all vectors are equal.
+    tell tokens apart. 0 if all vectors are equal.
     """
     features = features.double()
     centered = features - features.mean(0)

@@ -34,14 +34,10 @@ class LayerDecay:
     of kernel launches per step.
 
     Args:
-        optim_wrapper_cfg: Config of the optimizer wrapper, with
-            ``optimizer``.
+        optim_wrapper_cfg: Config of the optimizer wrapper, with an
+            ``optimizer`` that has ``lr`` and ``weight_decay``.
         paramwise_cfg: ``layer_decay`` in (0, 1], and nothing else; 1.0 gives
             all parameters the same learning rate.
-
-    Raises:
-        ValueError: A key of ``paramwise_cfg`` is missing, unknown or out of
-            range, or the optimizer has no ``lr`` or ``weight_decay``.
     """
 
     def __init__(
@@ -68,12 +64,7 @@ class LayerDecay:
                 raise ValueError(f'optim_wrapper.optimizer has no {key}')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer wrapper of a model.
-
-        Args:
-            model: With a ``backbone`` that has ``get_layer_depth``, wrapped
-                for several processes or not.
-        """
+        """Build the wrapper for a model, wrapped for processes or not."""
         inner: Any = model.module if is_model_wrapper(model) else model
         groups = self.groups(inner)
         print_log(_describe(groups, self.optimizer['lr']), 'current')
