@@ -17,43 +17,24 @@ from bimm_mm.apis.launch import add_cfg_options, add_launcher
 from bimm_mm.utils.files import write_any_name
 from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
 
+SPLITS = ('train', 'val', 'test')
+
 
 def add_feature_arguments(parser: argparse._ActionsContainer) -> None:
     """Flags that ``tools/probe.py`` has as well."""
     add = parser.add_argument
-    add(
-        '--pipeline',
-        choices=('val', 'test'),
-        help="whose transforms and batch size; default: the test set's for "
-        "the test set, else the validation set's, for training samples too",
-    )
-    add(
-        '--pool',
-        choices=('cls', 'avg'),
-        help='class token or mean of the patch tokens; default: the class '
-        'token if there is one',
-    )
-    add(
-        '--block',
-        type=int,
-        nargs='+',
-        default=[],
-        dest='blocks',
-        help='after how many blocks, one or several; default: after the last',
-    )
+    pipeline = "default: the test set's for the test set, else validation's"
+    add('--pipeline', choices=('val', 'test'), help=pipeline)
+    pool = 'class token or mean of the patch tokens; default: cls if there is'
+    add('--pool', choices=('cls', 'avg'), help=pool)
+    blocks = 'after how many blocks, one or several; default: after the last'
+    add('--block', type=int, nargs='+', default=[], dest='blocks', help=blocks)
     add('--device', help='default: the GPU if there is one')
     add('--amp', action='store_true', help='run the encoder in bfloat16')
-    add(
-        '--skip-bad',
-        action='store_true',
-        help='leave out, and list, files that cannot be read',
-    )
-    add(
-        '--seed',
-        type=int,
-        default=0,
-        help='of random weights and of the inner folds; default: 0',
-    )
+    skip = 'leave out, and list, files that cannot be read'
+    add('--skip-bad', action='store_true', help=skip)
+    seed = 'of random weights and of the inner folds; default: 0'
+    add('--seed', type=int, default=0, help=seed)
     add_cfg_options(parser, example='val_dataloader.batch_size=4')
 
 
@@ -70,18 +51,10 @@ def parse_args() -> argparse.Namespace:
     add('config', help='a classification config, as for finetuning')
     add('checkpoint', help="of pretraining or finetuning; 'none': random")
     add('--out', required=True, help='the .npz file')
-    add(
-        '--features',
-        choices=KINDS,
-        default='encoder',
-        help='trivial features are to be compared with; default: encoder',
-    )
-    add(
-        '--split',
-        choices=('train', 'val', 'test'),
-        default='val',
-        help='which dataset of the config; default: val',
-    )
+    kind = 'trivial features are to be compared with; default: encoder'
+    add('--features', choices=KINDS, default='encoder', help=kind)
+    split = 'which dataset of the config; default: val'
+    add('--split', choices=SPLITS, default='val', help=split)
     add_feature_arguments(parser)
     add_launcher(parser)
     args = parser.parse_args()

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from extract_features import add_feature_arguments, feature_options
+from extract_features import SPLITS, add_feature_arguments, feature_options
 from tabulate import tabulate
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
@@ -39,48 +39,24 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        'sources',
-        nargs='+',
-        help="feature files, or a config and a checkpoint ('none': random)",
-    )
-    add(
-        '--folds',
-        nargs=2,
-        metavar=('TRAIN', 'VAL'),
-        help="list files, {} for the number of the fold: 'fold{}_train.txt' "
-        "'fold{}_val.txt'",
-    )
-    add(
-        '--method',
-        nargs='+',
-        choices=METHODS,
-        default=list(METHODS),
-        help='default: both',
-    )
+    given = "feature files, or a config and a checkpoint ('none': random)"
+    add('sources', nargs='+', help=given)
+    folds = "list files, {} for the number of the fold: 'fold{}_train.txt' ..."
+    add('--folds', nargs=2, metavar=('TRAIN', 'VAL'), help=folds)
+    add('--method', nargs='+', choices=METHODS, default=list(METHODS))
     add('--out', help='JSON file of all results')
-    add(
-        '--c',
-        type=float,
-        help="inverse strength of the linear probe's L2 penalty; default: "
-        'chosen by cross-validation inside the training set',
-    )
+    c = 'inverse L2 penalty of the linear probe; default: of the best in folds'
+    add('--c', type=float, help=c)
     add('--jobs', type=int, default=1, help='processes that fit; default: 1')
     add('--k', type=int, default=20, help='neighbors of k-NN; default: 20')
     group = parser.add_argument_group('with a config and a checkpoint')
-    group.add_argument(
-        '--features',
-        nargs='+',
-        choices=KINDS,
-        default=['encoder'],
-        help='what to compare; default: encoder',
-    )
-    group.add_argument(
-        '--split',
-        choices=('train', 'val', 'test'),
-        default='val',
-        help='which dataset to test on after training on train, or which has '
-        'all samples of the folds; default: val',
+    add = group.add_argument
+    kinds = 'what to compare; default: encoder'
+    default = ['encoder']
+    add('--features', nargs='+', choices=KINDS, default=default, help=kinds)
+    split = 'to test on after train, or with all samples of the folds'
+    add(
+        '--split', choices=SPLITS, default='val', help=f'{split}; default: val'
     )
     add_feature_arguments(group)
     return parser.parse_args()
@@ -158,9 +134,7 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
         spread = '' if std is None else f' +- {std:.1f}'
         rows.append(
             {
-                'features': result['source'],
-                'array': result['array'],
-                'method': result['method'],
+                **{key: result[key] for key in ('source', 'array', 'method')},
                 'top-1': f'{result["top1"]:.1f}{spread}',
                 '95 %': f'{low:.1f} to {high:.1f}',
                 'top-5': '' if top5 is None else f'{top5:.1f}',
@@ -168,13 +142,13 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
             }
         )
     folds = results[0]['folds']
-    samples = sum(fold['val'] for fold in folds)
     table = tabulate(rows, 'keys', 'plain', disable_numparse=True)
     return (
         f'{table}\nchance {100 / folds[0]["classes"]:.1f} %, always the most '
         f'frequent training class {results[0]["majority"]:.1f} %\n'
-        f'95 %: interval for other samples, from {samples} validation '
-        'samples; +-: standard deviation over folds'
+        '95 %: interval for other samples, from '
+        f'{sum(fold["val"] for fold in folds)} validation samples; +-: '
+        'standard deviation over folds'
     )
 
 

@@ -52,7 +52,6 @@ class Classifier(BaseInferencer):
         show_progress: Whether to show how far it is.
 
     Raises:
-        FileNotFoundError: If there is no such source.
         ValueError: If it is no finetuned classifier, or does not fill the
             model.
     """
@@ -128,11 +127,7 @@ class Classifier(BaseInferencer):
     ) -> list[np.ndarray] | None:
         """Draw the middle frame and the best classes of every file.
 
-        Args:
-            inputs: Paths.
-            preds: What the model says of them.
-            out_dir: Folder for a PNG file each.
-            return_vis: Whether to return pictures (H, W, 3) uint8.
+        To a PNG file each in ``out_dir``; returns pictures (H, W, 3), uint8.
         """
         if out_dir is None and not return_vis:
             return None
@@ -174,10 +169,8 @@ class Classifier(BaseInferencer):
     ) -> dict[str, Any]:
         """Numbers and names, or the samples of the library.
 
-        Returns:
-            ``predictions``, for every file ``label``, ``name`` (None if
-            classes have no names), ``score`` and all ``scores``; and
-            ``visualization``.
+        ``predictions`` has for every file ``label``, ``name`` (None if
+        classes have no names), ``score`` and all ``scores``.
         """
         found: Any = preds
         if not return_datasamples:

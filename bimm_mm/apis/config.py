@@ -26,10 +26,8 @@ def load_config(
 ) -> Config:
     """Read a config file and override parts of it.
 
-    Args:
-        path: The config file.
-        options: Values by dotted key, such as
-            ``{'train_dataloader.batch_size': 2}``.
+    ``options`` are values by dotted key, such as
+    ``{'train_dataloader.batch_size': 2}``.
 
     Raises:
         FileNotFoundError: If there is no such file, or a base is missing.
@@ -62,11 +60,7 @@ def load_config(
 
 
 def override(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Override parts of a config, by dotted key.
-
-    Raises:
-        ValueError: If a top-level name is misspelled.
-    """
+    """Override parts of a config; a misspelled top-level name is told."""
     known = {*known_names(), *cfg}
     for key in options:
         name = key.partition('.')[0]
@@ -87,11 +81,7 @@ def find_configs() -> Path:
 
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
-    """Read ``key=value`` as ``--cfg-options`` does, for :func:`load_config`.
-
-    Raises:
-        ValueError: If one has no ``=``, or no key before it.
-    """
+    """Read ``key=value`` as ``--cfg-options`` does."""
     options = {}
     for setting in settings or ():
         key, equals, value = setting.partition('=')
@@ -105,10 +95,7 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _expand_home(node: Any) -> None:
-    """Write the home directory in place of ``~`` in every path of a config.
-
-    Some of the libraries' datasets do so, others look for a folder ``~``.
-    """
+    """Expand ``~``, which only some of the libraries' datasets do."""
     for key, value in list(items(node)):
         if isinstance(value, str) and value.startswith('~'):
             node[key] = expanduser(value)
@@ -162,31 +149,21 @@ def set_work_dir(
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Continue from a checkpoint: ``'auto'``, the last one, a path, or None.
-
-    The newest whole one is that of the work directory, if there is one.
-    """
+    """Go on from a path, or, ``'auto'``, the newest whole checkpoint."""
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
 
 
 def check_checkpoint(path: str) -> str:
-    """Return the path of a file that exists, or an address with ``://``.
-
-    A missing file is found out now, not after everything is built.
-    """
+    """Return the path of a file that exists, or an address with ``://``."""
     if '://' in path:
         return path
     return str(checkpoint_file(path))
 
 
 def starts_from_scratch(cfg: Config) -> bool:
-    """Whether a downstream model is given no weights at all.
-
-    Nothing is resumed, loaded or named in ``init_cfg``. Pretraining starts
-    like that, and is not meant.
-    """
+    """Whether a downstream model is given no weights at all."""
     model = cfg.get('model', {})
     if 'backbone' not in model or 'areas' in model:
         return False
@@ -269,13 +246,7 @@ def keep_total_batch(cfg: Config, processes: int) -> None:
 
 
 def log_to(cfg: Config, service: str) -> None:
-    """Send losses and pictures to a service as well as to the local log.
-
-    ``service`` is ``'tensorboard'`` or ``'wandb'``.
-
-    Raises:
-        ValueError: If its package is not installed.
-    """
+    """Send the log to ``'tensorboard'`` or ``'wandb'``, too."""
     if find_spec(service) is None:
         raise ValueError(
             f'--log-to {service} needs a package that is not installed: pip '

@@ -22,12 +22,7 @@ from bimm_mm.models.checkpoints.branch import (
     pixel_area,
     take_classifier,
 )
-from bimm_mm.models.checkpoints.export import (
-    check_form,
-    export_state,
-    hf_config,
-    losses,
-)
+from bimm_mm.models.checkpoints.export import check_form, export_form
 from bimm_mm.models.checkpoints.formats import FORMATS
 from bimm_mm.models.checkpoints.load import (
     load_converted,
@@ -86,8 +81,6 @@ def convert_checkpoint(
             not; features then differ.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint or config.
-        OSError: It cannot be written.
         ValueError: The form cannot hold the model, or an argument is wrong,
             or ``out`` or its card exists.
     """
@@ -166,18 +159,9 @@ def _parts(
         # It may be of another project, whose names are found out.
         start = f'{prefix}backbone.' if prefix else None
         load_converted(encoder, state, source=source, prefix=start)
-    weights = export_state(
-        encoder,
-        to,
-        decoder=inner,
-        head=head,
-        pooled=pooled,
+    weights, lost, beside = export_form(
+        encoder, to, decoder=inner, head=head, pooled=pooled
     )
-    lost = losses(encoder, to, decoder=decoder, head=bool(head), pooled=pooled)
-    beside = {}
-    if to.startswith('hf-'):
-        count = len(head['weight']) if head else 0
-        beside = hf_config(encoder, to, decoder=inner, num_classes=count)
     return weights, [*_left_out(state, kept), *lost], beside
 
 

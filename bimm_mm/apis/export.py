@@ -38,7 +38,6 @@ def export(encoder: Encoder, path: str | Path) -> Path:
 
     Raises:
         ImportError: If onnx is not installed.
-        OSError: If the file cannot be written; nothing of it is left.
         ValueError: If the ending is another, or ONNX cannot hold the model.
     """
     path = Path(path)

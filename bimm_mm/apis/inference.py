@@ -37,12 +37,8 @@ from bimm_mm.utils.device import find_device
 class Reconstruction(dict[str, AreaOutput]):
     """What every area predicts, by its name; shows itself in a notebook.
 
-    :func:`reconstruct` makes it.
-
-    Args:
-        outputs: By area: ``V1``, or ``dorsal_V1`` for a ``BIMM``.
-        model: What predicted them.
-        files: Of every clip, as far as known; named below its picture.
+    :func:`reconstruct` makes it. ``files`` of the clips, as far as known, are
+    named below their pictures.
     """
 
     def __init__(
@@ -57,17 +53,9 @@ class Reconstruction(dict[str, AreaOutput]):
         self.files = files
 
     def save(self, folder: str | Path, *, frames: int = 6) -> list[Path]:
-        """Write a PNG file and an MP4 file of every clip.
+        """Write a PNG file, of some frames, and an MP4 file of every clip.
 
-        Args:
-            folder: Where they go; it is made.
-            frames: How many frames a PNG file shows.
-
-        Returns:
-            Their paths.
-
-        Raises:
-            OSError: If a file cannot be written.
+        Returns their paths in the folder, which is made.
         """
         cfg = getattr(self.model, 'cfg', None) or Config()
         return save_pictures(

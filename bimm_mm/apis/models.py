@@ -79,7 +79,6 @@ def get_model(
         device: None or ``'auto'``: the GPU if there is one.
 
     Raises:
-        FileNotFoundError: If there is no such source.
         ValueError: If there is no such name, or the weights are of another
             encoder.
     """

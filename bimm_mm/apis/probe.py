@@ -43,7 +43,7 @@ def probe_features(
 
     Args:
         train: N samples.
-        val: M samples, with features of the same kind.
+        val: M samples.
         method: ``'linear'``, logistic regression on standardized features,
             or ``'knn'``, by cosine similarity.
         name: Which array.
@@ -70,14 +70,15 @@ def probe_features(
         )
     # Numbers of one machine are those of another: no sum in single precision.
     x, y = train.arrays[name].astype(np.float64), train.labels
+    settings: dict[str, float]
     if method == 'linear':
         model = _linear(x, y, c=c, seed=seed, jobs=jobs)
         settings = {'C': float(model['logisticregression'].C)}
     else:
-        k = min(k, len(x))
-        model = KNeighborsClassifier(k, metric='cosine', n_jobs=jobs)
-        model.fit(x, y)
-        settings = {'k': k}
+        settings = {'k': min(k, len(x))}
+        model = KNeighborsClassifier(
+            settings['k'], metric='cosine', n_jobs=jobs
+        ).fit(x, y)
     scores = model.predict_proba(val.arrays[name].astype(np.float64))
     # Of equal scores the lower class is first.
     order = model.classes_[np.argsort(-scores, axis=1, kind='stable')]
@@ -121,11 +122,9 @@ def _linear(
 def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean over folds, results of :func:`probe_features`, and how sure it is.
 
-    Returns:
-        In percent: ``top1``; ``top1_std``, the sample standard deviation over
-        folds (None for one fold); ``top1_interval``, 95 % (Wilson) for the
-        accuracy of these classifiers on other samples, from all validation
-        samples together; ``top5``; ``majority``. And the ``folds``.
+    In percent; ``top1_std`` is the sample standard deviation over folds (None
+    for one), ``top1_interval`` the 95 % (Wilson) for the accuracy on other
+    samples, from all validation samples together.
     """
     top1 = [score['top1'] for score in scores]
     top5 = [score['top5'] for score in scores if score['top5'] is not None]
@@ -143,10 +142,9 @@ def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_folds(train: str, val: str) -> dict[str, tuple[Path, Path]]:
-    """Find the list files of all folds, such as ``splits/fold{}_train.txt``.
+    """Training and validation list of all folds, by their number or name.
 
-    In both paths ``{}`` stands for the number or name of the fold; returns
-    training and validation list by that name.
+    ``{}`` stands for it in both paths, such as ``splits/fold{}_train.txt``.
     """
     for pattern in (train, val):
         if pattern.count('{}') != 1:

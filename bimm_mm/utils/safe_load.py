@@ -39,11 +39,8 @@ def checkpoint_file(
     """The path of a checkpoint that is there; ``~`` is the home directory.
 
     Of a folder of transformers it is the weights or, where these are in
-    parts, their index.
-
-    Raises:
-        FileNotFoundError: There is none; ``remedy`` says what to do.
-        ValueError: It is another folder; a file in it is named.
+    parts, their index. Otherwise ``remedy`` says what to do, or a file in the
+    folder is named.
     """
     path = Path(path).expanduser()
     if path.is_dir():

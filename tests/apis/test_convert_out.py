@@ -26,7 +26,6 @@ from tests.apis.convert_cases import (
     assert_same,
     branch,
     picture,
-    predict,
     save,
     shapes,
     tokens_of,
@@ -36,7 +35,6 @@ from tests.official_forms import (
     DEPTH,
     DIM,
     HEADS,
-    WIDE,
     layer,
     mae,
     videomae,
@@ -45,8 +43,6 @@ from tests.restated import (
     encode,
     layer_norm,
     linear,
-    predict_mae,
-    predict_videomae,
     randomized,
     video_table,
 )
@@ -158,67 +154,6 @@ def test_round_trip(to, tmp_path):
     else:
         for key, value in model.backbone.state_dict().items():
             assert torch.equal(again.state_dict()[key], value), key
-
-
-@torch.no_grad()
-@pytest.mark.parametrize('to', ['mae', 'hf-vitmae', 'mmpretrain'])
-def test_decoder_of_images(to, tmp_path):
-    model, path = save(branch(False), tmp_path)
-    file = write(path, to, decoder=True)
-    x, visible = picture(False), torch.tensor([[1, 2], [1, 2]])
-    hidden, restore = [0, 3], torch.tensor([2, 0, 1, 3]).expand(2, -1)
-    latent = model.backbone.encode(x.unsqueeze(2), visible, [DEPTH])[DEPTH]
-    if to == 'mae':
-        state = load_file(file)
-        assert shapes(state) == shapes(mae().state)
-        theirs = predict_mae(state, x, visible[0], heads=(HEADS, 2))
-    elif to == 'hf-vitmae':
-        transformers = pytest.importorskip('transformers')
-        whole, told = transformers.ViTMAEForPreTraining.from_pretrained(
-            file.parent, output_loading_info=True
-        )
-        assert not any(told[kind] for kind in told), told
-        assert whole.config.norm_pix_loss
-        theirs = whole.decoder(latent, restore).logits[:, hidden]
-    else:
-        from mmpretrain.models.necks import MAEPretrainDecoder
-
-        neck = MAEPretrainDecoder(
-            num_patches=4,
-            embed_dim=DIM,
-            decoder_embed_dim=WIDE,
-            decoder_depth=1,
-            decoder_num_heads=2,
-            norm_cfg=dict(type='LN', eps=1e-6),
-        )
-        state = load_file(file)
-        neck.load_state_dict(
-            {k[5:]: v for k, v in state.items() if k.startswith('neck.')}
-        )
-        theirs = neck(latent, restore)[:, hidden]
-    assert_same(predict(model, x, visible), theirs)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize('to', ['videomae', 'hf-videomae'])
-def test_decoder_of_videos(to, tmp_path):
-    model, path = save(branch(True), tmp_path)
-    file = write(path, to, decoder=True)
-    x, visible = picture(True), torch.tensor([[1, 2, 5, 6]] * 2)
-    mask = torch.ones(2, 8, dtype=torch.bool).scatter(1, visible, False)
-    if to == 'videomae':
-        state = load_file(file)
-        assert shapes(state) == shapes(videomae().state)
-        theirs = predict_videomae(state, x, visible[0], heads=(HEADS, 2))
-    else:
-        transformers = pytest.importorskip('transformers')
-        whole, told = transformers.VideoMAEForPreTraining.from_pretrained(
-            file.parent, output_loading_info=True
-        )
-        assert not any(told[kind] for kind in told), told
-        whole.decoder.norm.eps = 1e-6  # theirs is torch's own, the note says
-        theirs = whole(x.transpose(1, 2), bool_masked_pos=mask).logits
-    assert_same(predict(model, x, visible), theirs)
 
 
 REFUSED = {

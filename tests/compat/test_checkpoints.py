@@ -154,10 +154,14 @@ def test_code_in_a_file_of_the_web_is_not_run(
     ],
 )
 def test_safe_loading_stays_safe(tmp_path, call, says):
-    torch.save({'state_dict': call}, tmp_path / 'bad.pth')
-    with pytest.raises(ValueError, match=rf'bad\.pth.*{says}') as caught:
-        load_checkpoint(Toy(), str(tmp_path / 'bad.pth'))
-    assert len(str(caught.value).splitlines()) == 1
+    path = tmp_path / 'bad.pth'
+    for new in (True, False):  # a ZIP archive, and as before torch 1.6
+        torch.save(
+            {'state_dict': call}, path, _use_new_zipfile_serialization=new
+        )
+        with pytest.raises(ValueError, match=rf'bad\.pth.*{says}') as caught:
+            load_checkpoint(Toy(), str(path))
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_what_scripts_of_peers_save_is_read(tmp_path):

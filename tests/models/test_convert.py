@@ -1,8 +1,6 @@
-"""Key conversion, beside test_vit_parity.py.
+"""Key conversion: what libraries and official forms do not have.
 
-There, checkpoints of mmpretrain, mmaction2, mmsegmentation and transformers,
-as installed, give the same outputs, and in test_official_forms.py those of
-official codes; here stands what they do not have.
+Those stand in test_vit_parity.py and test_official_forms.py.
 """
 
 import pytest
@@ -10,31 +8,14 @@ import torch
 
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.models.layers.transformer import position_table
-
-ARCH = {'embed_dims': 24, 'depth': 2, 'num_heads': 3}
-DIM = 24
+from tests.official_forms import DIM, IMAGE, NO_TOKEN, VIDEO
+from tests.restated import image_table
 
 
 def weights_of(**options):
     """Random weights of an encoder under our names, which are MAE's."""
-    state = BIMMVisionTransformer(ARCH, **options).state_dict()
+    state = BIMMVisionTransformer(**options).state_dict()
     return {key: torch.randn_like(value) for key, value in state.items()}
-
-
-def image_weights():
-    return weights_of(img_size=48)
-
-
-def video_weights():
-    return weights_of(
-        img_size=32,
-        num_frames=4,
-        tubelet_size=2,
-        with_cls_token=False,
-        key_bias=False,
-        out_type='avg',
-    )
 
 
 def assert_equal(state, expected):
@@ -43,20 +24,19 @@ def assert_equal(state, expected):
         assert torch.equal(state[key], value), key
 
 
-def mae_table(side=3):
-    table = position_table((1, side, side), DIM, video=False)
+def mae_table(side):
+    table = image_table((1, side, side), DIM)
     return torch.cat([torch.zeros(1, DIM), table])[None]
 
 
 def test_query_and_value_bias_become_one_bias_and_back():
-    weights = video_weights()
+    weights = weights_of(**VIDEO, **NO_TOKEN, key_bias=False)
+    before = {key: value.clone() for key, value in weights.items()}
     joined = to_bimm(weights, key_bias=True).state_dict
-    for n in range(2):
-        bias = joined[f'blocks.{n}.attn.qkv.bias']
-        assert torch.equal(bias[:DIM], weights[f'blocks.{n}.attn.q_bias'])
-        assert not bias[DIM : 2 * DIM].any()
-        assert torch.equal(bias[2 * DIM :], weights[f'blocks.{n}.attn.v_bias'])
-        assert f'blocks.{n}.attn.q_bias' not in joined
+    assert_equal(weights, before)  # left as it was
+    q, k, v = joined['blocks.1.attn.qkv.bias'].chunk(3)
+    assert q.equal(weights['blocks.1.attn.q_bias'])
+    assert v.equal(weights['blocks.1.attn.v_bias']) and not k.any()
     assert_equal(to_bimm(joined, key_bias=False).state_dict, weights)
     # Attention without any bias gets the bias zero.
     for key in [key for key in weights if key.endswith(('q_bias', 'v_bias'))]:
@@ -65,68 +45,29 @@ def test_query_and_value_bias_become_one_bias_and_back():
     assert not joined['blocks.1.attn.qkv.bias'].any()
 
 
-def test_input_is_left_as_it_is():
-    state = video_weights()
-    keys, copies = list(state), [value.clone() for value in state.values()]
-    to_bimm(state, key_bias=True)
-    assert list(state) == keys
-    assert all(map(torch.equal, state.values(), copies))
+RELATIVE = 'blocks.0.attn.relative_position_bias_table'
+REFUSED = [
+    ({}, 'backbone.', "prefix='backbone.' chooses none"),
+    ({'reg_token': torch.ones(1, 4, DIM)}, None, '1 keys.*reg_token'),
+    ({RELATIVE: torch.ones(28, 3)}, None, 'position_bias_table is trained'),
+    # 8 patches make no square; a position for the class.
+    ({'pos_embed': mae_table(3)[:, 1:]}, None, 'set learned_positions=True'),
+    ({'pos_embed': mae_table(3) + 0.1}, None, 'set learned_positions=True'),
+]
 
 
-def test_one_of_several_encoders_is_chosen_by_prefix():
-    image, video = image_weights(), video_weights()
-    state = {f'ventral.backbone.{k}': v for k, v in image.items()}
-    state |= {f'dorsal.backbone.{k}': v for k, v in video.items()}
-    with pytest.raises(ValueError, match=r"chooses none of.*'ventral\.backb"):
-        to_bimm(state)
-    chosen = to_bimm(state, prefix='ventral.backbone.')
-    assert_equal(chosen.state_dict, image)
-
-
-@pytest.mark.parametrize(
-    ('extra', 'prefix', 'message'),
-    [
-        ({}, 'backbone.', "prefix='backbone.' chooses none"),
-        (
-            {'reg_token': torch.ones(1, 4, DIM)},
-            None,
-            r'1 keys.*reg_token',
-        ),
-        (
-            {'blocks.0.attn.relative_position_bias_table': torch.ones(28, 3)},
-            None,
-            'relative_position_bias_table is tr',
-        ),
-    ],
-    ids=['no encoder', 'leftover key', 'trained relative positions'],
-)
+@pytest.mark.parametrize(('extra', 'prefix', 'message'), REFUSED)
 def test_what_the_encoder_has_not_is_refused(extra, prefix, message):
     with pytest.raises(ValueError, match=message):
-        to_bimm({**image_weights(), **extra}, prefix=prefix)
+        to_bimm({**weights_of(**IMAGE), **extra}, prefix=prefix)
 
 
-@pytest.mark.parametrize(
-    'table',
-    [
-        torch.randn(1, 10, DIM),  # trained
-        torch.randn(1, 9, DIM),  # 8 patches make no square
-        mae_table() + torch.eye(10)[0, :, None],  # a position for the class
-    ],
-)
-def test_trained_positions_are_refused(table):
-    state = {**image_weights(), 'pos_embed': table}
-    with pytest.raises(ValueError, match='set learned_positions=True'):
-        to_bimm(state)
-
-
-def test_layer_scale_of_timm_is_folded_in():
-    weights, scale = image_weights(), torch.randn(DIM)
-    converted = to_bimm({**weights, 'blocks.1.ls2.gamma': scale}).state_dict
-    expected = scale[:, None] * weights['blocks.1.mlp.fc2.weight']
-    assert torch.equal(converted['blocks.1.mlp.fc2.weight'], expected)
-
-
-def test_table_of_another_size_is_recognized():
-    weights = image_weights()
-    converted = to_bimm({**weights, 'pos_embed': mae_table(side=14)})
+def test_layer_scale_and_a_table_of_another_size():
+    weights, scale = weights_of(**IMAGE), torch.randn(DIM)
+    extra = {'blocks.1.ls2.gamma': scale, 'pos_embed': mae_table(14)}
+    converted = to_bimm({**weights, **extra})
+    for part in ('weight', 'bias'):
+        name = f'blocks.1.mlp.fc2.{part}'
+        weights[name] = torch.einsum('i,i...->i...', scale, weights[name])
     assert_equal(converted.state_dict, weights)
+    assert converted.tokens == 14 * 14

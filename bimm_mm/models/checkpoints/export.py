@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _KINDS = {True: 'videos', False: 'images'}
 
 
-def export_state(
+def export_form(
     encoder: BIMMVisionTransformer,
     to: str,
     *,
-    decoder: TransformerDecoder | None = None,
-    head: Mapping[str, Tensor] | None = None,
-    pooled: bool = False,
-) -> dict[str, Tensor]:
+    decoder: TransformerDecoder | None,
+    head: Mapping[str, Tensor],
+    pooled: bool,
+) -> tuple[dict[str, Tensor], list[str], dict[str, Any]]:
     """Weights under the names of a form, positions included if it has them.
 
     A class token is left out of a form without one, see :func:`check_form`.
@@ -43,10 +43,14 @@ def export_state(
         encoder: What to write.
         to: Key of :data:`FORMATS`.
         decoder: Its decoder of pixels, if it goes along.
-        head: ``weight`` and ``bias`` of a linear classifier; the form must
-            have a name for it.
+        head: ``weight`` and ``bias`` of a linear classifier, or nothing; the
+            form must have a name for it.
         pooled: Whether the final norm was finetuned on the mean of the
             tokens: forms that tell the two apart get it as ``fc_norm``.
+
+    Returns:
+        Weights; what the form does not hold, or computes a little
+        differently; and, for transformers, its ``config.json``.
 
     Raises:
         ValueError: The form cannot hold this decoder; it says why and what
@@ -60,7 +64,12 @@ def export_state(
     if form.video:
         state.pop('cls_token', None)
     if decoder is not None:
-        _check_bias(decoder, to)
+        if form.video and decoder.embed.bias is not None:
+            raise ValueError(
+                f'{to} cannot hold the decoder, as its map from encoder to '
+                'decoder has no bias, and this one has (embed_bias=True): '
+                'leave out --decoder'
+            )
         inner = decoder.state_dict()
         state |= {f'decoder.{key}': value for key, value in inner.items()}
     if form.table:
@@ -80,8 +89,26 @@ def export_state(
         if to == 'videomae':  # an encoder without a prefix
             form = form._replace(prefix='')
     named = {_theirs(key, form): value for key, value in state.items()}
-    named |= {f'{form.head}.{key}': x for key, x in (head or {}).items()}
-    return {key: value.detach().clone() for key, value in named.items()}
+    named |= {f'{form.head}.{key}': x for key, x in head.items()}
+    weights = {key: value.detach().clone() for key, value in named.items()}
+    hf = form.split_qkv
+    eps = {'decoder': decoder is not None, 'classifier': head and pooled}
+    notes = {
+        'the class token, to which the other tokens attended: their features '
+        'differ': form.video and encoder.cls_token is not None,
+        'the mask token of the encoder': encoder.with_mask_token,
+        'the order of norm and mean: the norm was finetuned after the mean '
+        'and comes before it here': pooled and hf and not head,
+        **{
+            f'the last eps of the {part}, 1e-6, which is 1e-5 here': (
+                hf and form.video and there
+            )
+            for part, there in eps.items()
+        },
+    }
+    lost = [note for note, applies in notes.items() if applies]
+    classes = len(head['weight']) if head else 0
+    return weights, lost, _hf_config(encoder, decoder, classes) if hf else {}
 
 
 def _theirs(key: str, form: Format) -> str:
@@ -98,16 +125,13 @@ def _table(positions: Tensor, cls_token: bool) -> Tensor:
     return torch.cat([row, positions])[None]
 
 
-def _split_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One layer (3D, D) of queries, keys and values to three (D, D)."""
     split = {}
     for key, value in state.items():
-        stem, found, kind = key.rpartition('attn.qkv.')
-        if found:
-            for part, piece in zip('qkv', value.chunk(3), strict=True):
-                split[f'{stem}attn.{part}.{kind}'] = piece
-        else:
-            split[key] = value
+        parts = 'qkv' if '.attn.qkv.' in key else ' '
+        for part, piece in zip(parts, value.chunk(len(parts)), strict=True):
+            split[key.replace('.qkv.', f'.{part}.')] = piece
     return split
 
 
@@ -120,92 +144,47 @@ def check_form(
 ) -> None:
     """Raise a ValueError if a form cannot hold an encoder, or any decoder."""
     form, (_, height, width) = FORMATS[to], encoder.size
-    has_token = encoder.cls_token is not None
+    token = encoder.cls_token is not None
     computed = encoder.pos_embed is None and encoder.interpolate_from is None
-    reason = None
-    if encoder.video != form.video:
-        reason = (
-            f'it reads {_KINDS[form.video]}, and the encoder '
-            f'{_KINDS[encoder.video]}: choose another form, or --branch'
-        )
-    elif encoder.window_size:
-        reason = 'the encoder attends within windows, which no form has'
-    elif form.video and has_token and not drop_cls_token:
-        reason = (
-            'it has no class token; --drop-cls-token leaves it out, and '
-            'features then differ, as the other tokens attended to it'
-        )
-    elif form.mae and (not has_token or height != width):
-        reason = (
-            'it has a class token and square pictures, and the encoder '
-            f'{"one" if has_token else "none"} and {height} x {width} '
-            'pixels; timm and mmpretrain do without'
-        )
-    elif not form.table and not computed:
-        reason = (
-            'it computes positions for its input, and those of the encoder '
-            'are learned or interpolated'
-        )
-    elif drop_cls_token and not (form.video and has_token):
-        reason = (
-            '--drop-cls-token is for an encoder with a class token and a form '
-            'without one: leave it out'
-        )
-    elif decoder and not form.decoder:
-        reason = 'it has no decoder: leave out --decoder'
-    if reason:
-        raise ValueError(f'{to} cannot hold it: {reason}')
-
-
-def _check_bias(decoder: TransformerDecoder, to: str) -> None:
-    if FORMATS[to].video and decoder.embed.bias is not None:
-        raise ValueError(
-            f'{to} cannot hold the decoder, as its map from encoder to '
-            'decoder has no bias, and this one has (embed_bias=True): leave '
-            'out --decoder'
-        )
-
-
-def losses(
-    encoder: BIMMVisionTransformer,
-    to: str,
-    *,
-    decoder: bool,
-    head: bool,
-    pooled: bool,
-) -> list[str]:
-    """What the form does not hold, or computes a little differently."""
-    form = FORMATS[to]
-    hf_video = to == 'hf-videomae'
-    notes = {
-        'the class token, to which the other tokens attended: their features '
-        'differ': form.video and encoder.cls_token is not None,
-        'the mask token of the encoder': encoder.with_mask_token,
-        'the order of norm and mean: the norm was finetuned after the mean '
-        'and comes before it here': pooled and form.split_qkv and not head,
-        "the decoder's last eps of 1e-6, which is 1e-5 here": (
-            hf_video and decoder
+    dropped = form.video and token
+    reasons = {
+        f'it reads {_KINDS[form.video]}, and the encoder '
+        f'{_KINDS[encoder.video]}: choose another form, or --branch': (
+            encoder.video != form.video
         ),
-        "the last norm's eps of 1e-6, which is 1e-5 here": (
-            hf_video and head and pooled
+        'the encoder attends within windows, which no form has': (
+            encoder.window_size
         ),
+        'it has no class token; --drop-cls-token leaves it out, and features '
+        'then differ, as the other tokens attended to it': (
+            dropped and not drop_cls_token
+        ),
+        'it has a class token and square pictures, and the encoder '
+        f'{"one" if token else "none"} and {height} x {width} pixels; timm '
+        'and mmpretrain do without': (
+            form.mae and not (token and height == width)
+        ),
+        'it computes positions for its input, and those of the encoder are '
+        'learned or interpolated': not (form.table or computed),
+        '--drop-cls-token is for an encoder with a class token and a form '
+        'without one: leave it out': drop_cls_token and not dropped,
+        'it has no decoder: leave out --decoder': decoder and not form.decoder,
     }
-    return [note for note, applies in notes.items() if applies]
+    for reason, applies in reasons.items():
+        if applies:
+            raise ValueError(f'{to} cannot hold it: {reason}')
 
 
-def hf_config(
+def _hf_config(
     encoder: BIMMVisionTransformer,
-    to: str,
-    *,
-    decoder: TransformerDecoder | None = None,
-    num_classes: int = 0,
+    decoder: TransformerDecoder | None,
+    classes: int,
 ) -> dict[str, Any]:
     """What transformers' ``config.json`` says of the model.
 
-    Without a decoder ViTMAE hides no tokens (``mask_ratio`` 0); a classifier
-    of ``num_classes`` makes it one of videos.
+    Without a decoder ViTMAE hides no tokens (``mask_ratio`` 0).
     """
-    video = FORMATS[to].video
+    video = encoder.video
     frames, height, width = encoder.size
     tubelet, side, _ = encoder.patch
     config: dict[str, Any] = dict(
@@ -220,32 +199,28 @@ def hf_config(
         layer_norm_eps=encoder.norm.eps,
         qkv_bias=True,
     )
+    kind = 'Model' if decoder is None else 'ForPreTraining'
     if video:
         config |= dict(
             num_frames=frames,
             tubelet_size=tubelet,
-            use_mean_pooling=bool(num_classes),
+            use_mean_pooling=bool(classes),
         )
-    kind = 'VideoMAE' if video else 'ViTMAE'
-    if num_classes:
-        return dict(
-            config,
-            architectures=['VideoMAEForVideoClassification'],
-            num_labels=num_classes,
+    elif decoder is None:
+        config['mask_ratio'] = 0.0
+    if classes:
+        kind, config['num_labels'] = 'ForVideoClassification', classes
+    if decoder is not None:
+        block: Any = decoder.blocks[0]
+        config |= dict(
+            norm_pix_loss=True,
+            decoder_hidden_size=decoder.decoder_dims,
+            decoder_num_hidden_layers=len(decoder.blocks),
+            decoder_num_attention_heads=block.attn.num_heads,
+            decoder_intermediate_size=_hidden(decoder),
         )
-    if decoder is None:
-        unmasked = {} if video else dict(mask_ratio=0.0)
-        return dict(config, architectures=[f'{kind}Model'], **unmasked)
-    block: Any = decoder.blocks[0]
-    return dict(
-        config,
-        architectures=[f'{kind}ForPreTraining'],
-        norm_pix_loss=True,
-        decoder_hidden_size=decoder.decoder_dims,
-        decoder_num_hidden_layers=len(decoder.blocks),
-        decoder_num_attention_heads=block.attn.num_heads,
-        decoder_intermediate_size=_hidden(decoder),
-    )
+    name = 'VideoMAE' if video else 'ViTMAE'
+    return dict(config, architectures=[f'{name}{kind}'])
 
 
 def _hidden(model: nn.Module) -> int:

@@ -161,8 +161,7 @@ class StrictPretrainedInit(PretrainedInit):
     """``init_cfg`` of any module: it is filled, or the run ends.
 
     MMEngine's leaves the tensors that a file lacks at random values. Files
-    may hold more than the module, such as another head. Arguments are those
-    of its ``PretrainedInit``.
+    may hold more than the module, such as another head.
     """
 
     def __call__(self, module: nn.Module) -> None:
@@ -180,13 +179,11 @@ def load_pretrained(
 ) -> None:
     """Fill an encoder from a checkpoint, completely, and log what was done.
 
-    Understood are checkpoints of this project, of pretraining (both stages)
-    and of finetuning, and those of :func:`to_bimm`. Position tables are
-    computed and hence fit every resolution; with ``learned_positions`` the
-    encoder keeps a stored one.
+    Understood are checkpoints of this project, of pretraining and finetuning,
+    and those of :func:`to_bimm`.
 
     Args:
-        backbone: The encoder to fill, in place.
+        backbone: Filled in place.
         checkpoint: A file; None leaves the initial weights and says so.
         prefix: What precedes the encoder's keys. If None, of a joint
             checkpoint ``'dorsal.backbone.'`` for a video encoder and
