@@ -50,9 +50,9 @@ def load_clip(x: Any, encoder: Encoder) -> Tensor:
         encoder: From :func:`bimm_mm.load_encoder`.
 
     Returns:
-        (1, 3, T, H, W), normalized, on the encoder's device. For an encoder
-        of images T is 1, and a video becomes 16 frames, evenly spread:
-        (16, 3, 1, H, W).
+        (1, 3, T, H, W), normalized, on the encoder's device. For an encoder of
+        images T is 1, and a video becomes 16 frames, evenly spread: (16, 3, 1,
+        H, W).
 
     Raises:
         ValueError: If the file cannot be read, or is an image and the encoder
@@ -86,10 +86,8 @@ def load_clips(model: BasePretrainer, items: Sequence[Any]) -> ClipBatch:
     trained with.
 
     Args:
-        model: From :func:`bimm_mm.apis.inference.init_model`; its config
-            says how many frames lie between two of a clip.
-        items: What :func:`load_clip` takes. Of a video that is too short, the
-            last frame is repeated.
+        model: From :func:`bimm_mm.apis.inference.init_model`.
+        items: What :func:`load_clip` takes.
 
     Returns:
         B clips on the model's device; of a model of images alone, T = 1.
@@ -143,9 +141,7 @@ class Media:
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Frames (h, w, 3), R, G, B; with ``pairs`` each and the one after it.
 
-        Raises:
-            ValueError: If the file cannot be read, or is an image and more
-                than one frame is asked for.
+        A ValueError if they cannot be read, or are asked of an image.
         """
         if self.photo and count > 1:
             raise ValueError(
@@ -159,29 +155,27 @@ class Media:
                 frames = self.array[None] if self.photo else self.array
                 if len(frames) == count and not pairs:
                     return frames
-                return frames[_choose(len(frames), count, interval, pairs)]
+                return frames[sample(len(frames), count, interval, pairs)]
             with VideoReader(self.name) as reader:
-                numbers = _choose(len(reader), count, interval, pairs)
+                numbers = sample(len(reader), count, interval, pairs)
                 return reader.get_batch(numbers)
         except UndecodableVideoError as error:
             raise ValueError(str(error)) from None
 
 
-def _choose(
-    total: int, count: int, interval: int | None, pairs: bool
+def sample(
+    total: int, count: int, interval: int | None, pairs: bool = False
 ) -> np.ndarray:
-    numbers = sample(total, count, interval)
-    if not pairs:
-        return numbers
-    return np.stack([numbers, np.minimum(numbers + 1, total - 1)], 1).ravel()
-
-
-def sample(total: int, count: int, interval: int | None) -> np.ndarray:
     """Numbers of ``count`` frames of ``total``, as mmaction2's validation.
 
     ``SampleFrames`` takes them from the middle, ``interval`` apart; without
-    an interval ``UniformSample`` spreads them over the video.
+    an interval ``UniformSample`` spreads them over the video. With ``pairs``
+    each is followed by the next one of the video.
     """
+    if pairs:
+        numbers = sample(total, count, interval)
+        after = np.minimum(numbers + 1, total - 1)
+        return np.stack([numbers, after], 1).ravel()
     if interval is None:
         part = (total - 1) / count
         return np.round(part * np.arange(count)).astype(int) + int(part / 2)

@@ -28,9 +28,9 @@ Node = tuple[str, dict[str, Any]]
 def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
     """Refuse a config whose lists, data or contours are missing or malformed.
 
-    The libraries find out one after the other, the validation set's after
-    the training set was read, and some end in an empty dataset. The test set
-    may be missing while a model is trained, but its list not be malformed.
+    The libraries find out one after the other, the validation set's after the
+    training set was read, and some end in an empty dataset. The test set may
+    be missing while a model is trained, but its list not be malformed.
 
     Args:
         cfg: A full config.
@@ -38,8 +38,8 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: If something is missing; names the keys to change.
-        ValueError: If a list is malformed, or if a metric and its dataset
-            are about different files or classes.
+        ValueError: If a list is malformed, or if a metric and its dataset are
+            about different files or classes.
     """
     nodes = {
         name: _nodes(cfg.get(name), name)
@@ -112,9 +112,9 @@ def _paths(key: str, items: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     named = {name: items.get(name) for name in ('data_root', *_FILES)}
     for name, path in items.get('data_prefix', {}).items():
         named[f'data_prefix.{name}'.rstrip('.')] = path
-    for name, path in named.items():
-        if path:
-            yield f'{key}.{name}', path
+    yield from (
+        (f'{key}.{name}', path) for name, path in named.items() if path
+    )
 
 
 def _check_list(key: str, items: Mapping[str, Any], *, files: bool) -> None:

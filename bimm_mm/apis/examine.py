@@ -7,11 +7,8 @@ a file kills one, :mod:`bimm_mm.utils.reading` knows which.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import suppress
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +26,8 @@ KEY_FRAMES = 16  # frames between two at which decoding can start
 _SECONDS = 60.0  # that looking at a file may take
 _COPY_SECONDS = 3600.0  # that copying one may
 _FPS = 25  # of copies of files that do not say
-# By preference. mpeg4 has no index that allows to start anywhere.
-_ENCODERS = {
-    'libx264': {'crf': '18', 'preset': 'veryfast', 'bf': '0'},
-    'libopenh264': {},
-    'mpeg4': {'qscale': '3', 'bf': '0'},
-}
+# Of libx264.
+_OPTIONS = {'crf': '18', 'preset': 'veryfast', 'bf': '0', 'g': str(KEY_FRAMES)}
 
 
 class Task(NamedTuple):
@@ -166,7 +159,7 @@ def _write_copy(
     )
     rate = Fraction(reader.fps or _FPS).limit_denominator(1001)
     with atomic_path(path) as draft:
-        _encode(str(draft), frames, encoder(), rate=rate)
+        _encode(str(draft), frames, rate=rate)
         with VideoReader(str(draft)) as written:
             if len(written) != count:
                 raise UndecodableVideoError(
@@ -176,11 +169,10 @@ def _write_copy(
 
 
 def _encode(
-    file: Any, frames: Iterable[np.ndarray], name: str, *, rate: Fraction
+    path: str, frames: Iterable[np.ndarray], *, rate: Fraction
 ) -> None:
-    options = {**_ENCODERS[name], 'g': str(KEY_FRAMES)}
-    with av.open(file, 'w', format='mp4') as container:
-        stream: Any = container.add_stream(name, rate=rate, options=options)
+    with av.open(path, 'w', format='mp4') as container:
+        stream: Any = container.add_stream('libx264', rate, _OPTIONS)
         stream.codec_context.thread_count = 1
         stream.pix_fmt = 'yuv420p'
         for image in frames:
@@ -188,14 +180,3 @@ def _encode(
             frame = av.VideoFrame.from_ndarray(image, format='rgb24')
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-@lru_cache
-def encoder() -> str:
-    """The first of some encoders that works here; an OSError if none does."""
-    black = np.zeros((64, 64, 3), np.uint8)
-    for name in _ENCODERS:
-        with suppress(av.FFmpegError, ValueError):
-            _encode(io.BytesIO(), [black], name, rate=Fraction(_FPS))
-            return name
-    raise OSError(f'this PyAV has none of the encoders {[*_ENCODERS]}')

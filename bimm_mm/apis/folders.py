@@ -8,14 +8,13 @@ is what a training of :mod:`bimm_mm.apis.own` writes: the resolved
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.files import write_json
+from bimm_mm.utils.files import read_json, write_json
 from bimm_mm.utils.list_file import read_lines
 
 # What tells one run from another, in run.json.
@@ -23,28 +22,17 @@ _SAME = ('verb', 'method', 'size', 'data', 'fold', 'run', 'classes')
 
 
 class Videos(NamedTuple):
-    """What a scan found.
+    """What a scan found."""
 
-    Args:
-        folder: DATA, absolute.
-        root: Folder at which the paths in the lists begin.
-        lists: Paths of the lists ``train`` and, unless all is for training,
-            ``val``.
-        delimiter: Between path and label.
-        classes: Names in the order of the labels; none without classes.
-        interval: Frames from one of a clip to the next.
-        labels: Of each list.
-        folds: How many folds the scan made, 0 or 2 and more.
-    """
-
-    folder: Path
-    root: str
+    folder: Path  # DATA, absolute
+    root: str  # folder at which the paths in the lists begin
+    # Paths of the lists train and, unless all is for training, val.
     lists: dict[str, str]
-    delimiter: str
-    classes: list[str]
-    interval: int
-    labels: dict[str, list[int]]
-    folds: int
+    delimiter: str  # between path and label
+    classes: list[str]  # names in the order of the labels
+    interval: int  # frames from one of a clip to the next
+    labels: dict[str, list[int]]  # of each list
+    folds: int  # how many the scan made, 0 or 2 and more
 
     def names(self) -> dict[str, Any]:
         """What of it ``configs/own/data.py`` has."""
@@ -66,7 +54,7 @@ def read_data(folder: str | Path, *, fold: int | None = None) -> Videos:
         ValueError: If a file in it is not what a scan writes.
     """
     folder = Path(folder).expanduser().absolute()
-    content = _read_json(folder / 'data.json', 'bimm data scan VIDEOS --out')
+    content = _read(folder / 'data.json', 'bimm data scan VIDEOS --out')
     folds = content.get('folds') or []
     if fold is not None:
         check_choice('fold', fold, range(len(folds)))
@@ -92,16 +80,20 @@ def read_data(folder: str | Path, *, fold: int | None = None) -> Videos:
             f'{train} is empty: there is nothing to train on; scan the '
             'videos again'
         )
-    labels: dict[str, list[int]] = {split: [] for split in lines}
-    for split, rows in lines.items():
-        for row in rows:
-            label = row.rpartition(delimiter)[2]
-            labels[split].append(int(label) if label.isdigit() else -1)
+    labels = {
+        split: [_label(row, delimiter) for row in rows]
+        for split, rows in lines.items()
+    }
     lists = {split: path for split, path in lists.items() if lines[split]}
     return Videos(
         *(folder, found[0], lists, delimiter, found[1], interval, labels),
         folds=len(folds),
     )
+
+
+def _label(row: str, delimiter: str) -> int:
+    label = row.rpartition(delimiter)[2]
+    return int(label) if label.isdigit() else -1
 
 
 def read_folds(data: str | Path) -> dict[int, Videos]:
@@ -140,7 +132,7 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
         ValueError: If it has no checkpoint yet, or no encoder of videos.
     """
     folder = Path(folder).expanduser().absolute()
-    record = _read_json(folder / 'run.json', 'bimm pretrain DATA --out')
+    record = _read(folder / 'run.json', 'bimm pretrain DATA --out')
     if not record.get('checkpoint'):
         raise ValueError(
             f'{folder} is not finished: repeat its command, bimm '
@@ -157,19 +149,14 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
     return record, encoder
 
 
-def _read_json(path: Path, command: str) -> dict[str, Any]:
+def _read(path: Path, command: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text('utf-8'))
+        return read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f'{path.parent} has no {path.name}: give the folder that '
             f'"{command} FOLDER" wrote'
         ) from None
-    except ValueError as error:
-        raise ValueError(f'{path} is no JSON file: {error}') from None
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} holds no JSON object')
-    return content
 
 
 def check_classes(videos: Videos) -> None:
@@ -203,7 +190,7 @@ def is_same_run(out: Path, record: Mapping[str, Any]) -> bool:
         if out.is_dir() and not any(out.iterdir()):
             return False
         raise ValueError(f'{out} is there and no run: give another --out')
-    before = _read_json(out / 'run.json', '')
+    before = read_json(out / 'run.json')
     for key in _SAME:
         if before.get(key) != record.get(key):
             raise ValueError(

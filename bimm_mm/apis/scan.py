@@ -96,7 +96,11 @@ def scan(
     """
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
     root = out / f'videos_{short_side}' if short_side else folder
-    _check_arguments(folder, out, root, preset, val_share, short_side)
+    _check_places(folder, out, root, copies=bool(short_side), preset=preset)
+    if not 0 < val_share <= 0.5:
+        raise ValueError(f'val_share={val_share} is not in (0, 0.5]')
+    if short_side is not None and short_side < 16:
+        raise ValueError(f'short_side={short_side} is less than one patch, 16')
     if preset:
         lists = Path(annotations or folder).expanduser()
         found = read_preset(preset, folder, lists)
@@ -105,14 +109,8 @@ def scan(
     else:
         found = read_folders(folder, classes=classes, level=class_level)
     clips, notes = found.clips, found.notes
-    side = 0 if dry_run else short_side or 0
-    rule = 'as the table says'
-    if not any(clip.group for clip in clips):
-        paths, names = [c.path for c in clips], [c.label for c in clips]
-        of_recording, rule = find_groups(paths, names, groups)
-        for clip, name in zip(clips, of_recording, strict=True):
-            clip.group = name
-    tasks = _tasks(clips, folder, root, side)
+    rule = _name_groups(clips, groups)
+    tasks = _tasks(clips, folder, root, 0 if dry_run else short_side or 0)
     try:
         place = None if dry_run else out
         _look_at(tasks, place, jobs or cpu_count(), quiet=quiet)
@@ -128,25 +126,13 @@ def scan(
     if not given:
         folds, told = _hold_out(usable, val_share, seed)
         warnings += told
-        share = f'{len(folds[0][1]) / len(usable):.0%}' if folds else 'none'
-        notes.append(
-            f'{len(folds)} folds; val is that of the first, {share} of the '
-            'videos.'
-        )
+        notes.append(f'{len(folds)} folds; val is that of the first.')
     interval, reason = _suggest_interval(usable, frames)
-    classes_ = found.classes or sorted({clip.label for clip in usable} - {''})
-    there = {(clip.split, clip.label) for clip in usable}
-    for split in ('train', 'val'):
-        lacking = [name for name in classes_ if (split, name) not in there]
-        if lacking and any(clip.split == split for clip in usable):
-            warnings.append(
-                f'{split} has no video of {len(lacking)} classes: '
-                f'{_some(lacking)}'
-            )
+    names = found.classes or sorted({clip.label for clip in usable} - {''})
     data = {
         'root': str(root.resolve()),
-        'classes': classes_,
-        'num_classes': len(classes_),
+        'classes': names,
+        'num_classes': len(names),
         'delimiter': '\t' if any(' ' in c.file for c in usable) else ' ',
         'frame_interval': interval,
         'short_side': short_side,
@@ -158,7 +144,7 @@ def scan(
         ],
         'duplicates': duplicates,
         'notes': [*notes, reason],
-        'warnings': warnings + doubts,
+        'warnings': warnings + _lacking_classes(usable, names) + doubts,
     }
     if dry_run:
         return {**data, 'splits': {}, 'folds': []}
@@ -166,30 +152,32 @@ def scan(
     return write_data(data, out, clips, folds, layout)
 
 
-def _check_arguments(
-    folder: Path,
-    out: Path,
-    root: Path,
-    preset: str | None,
-    val_share: float,
-    short_side: int | None,
+def _check_places(
+    folder: Path, out: Path, root: Path, *, copies: bool, preset: str | None
 ) -> None:
     if preset:
         check_choice('preset', preset, PRESETS)
-    if not 0 < val_share <= 0.5:
-        raise ValueError(f'val_share={val_share} is not in (0, 0.5]')
-    if short_side is not None and short_side < 16:
-        raise ValueError(f'short_side={short_side} is less than one patch, 16')
     above = folder.resolve()
     if above in (out.resolve(), *out.resolve().parents) and (
-        short_side or not preset  # whose lists name the videos
+        copies or not preset  # whose lists name the videos
     ):
         raise ValueError(
             f'{out} lies in {folder}, so that the next scan would find what '
             'this one writes: choose a folder beside it'
         )
-    if short_side and root.resolve() in (above, *above.parents):
+    if copies and root.resolve() in (above, *above.parents):
         raise ValueError(f'copies in {root} would replace the videos there')
+
+
+def _name_groups(clips: Sequence[Clip], rule: str) -> str:
+    """Name the recording of every clip; return how, in words."""
+    if any(clip.group for clip in clips):
+        return 'as the table says'
+    paths, labels = [c.path for c in clips], [c.label for c in clips]
+    names, words = find_groups(paths, labels, rule)
+    for clip, name in zip(clips, names, strict=True):
+        clip.group = name
+    return words
 
 
 def _tasks(
@@ -350,12 +338,27 @@ def _hold_out(
     )
     for clip, number in zip(clips, numbers, strict=True):
         clip.split = 'train' if number else 'val'
-    folds = []
-    for fold in range(numbers.max() + 1):
-        pairs = list(zip(clips, numbers, strict=True))
-        train = [clip for clip, number in pairs if number != fold]
-        folds.append([train, [clip for clip, n in pairs if n == fold]])
-    return folds, told
+
+    def part(fold: int, *, test: bool) -> list[Clip]:
+        pairs = zip(clips, numbers, strict=True)
+        return [clip for clip, n in pairs if (n == fold) == test]
+
+    return [
+        [part(n, test=False), part(n, test=True)]
+        for n in range(numbers.max() + 1)
+    ], told
+
+
+def _lacking_classes(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
+    """Warnings of classes of which a split has no video."""
+    there = {(clip.split, clip.label) for clip in clips}
+    told = []
+    for split in ('train', 'val'):
+        lacking = [name for name in names if (split, name) not in there]
+        if lacking and any(clip.split == split for clip in clips):
+            words = f'{len(lacking)} classes: {_some(lacking)}'
+            told.append(f'{split} has no video of {words}')
+    return told
 
 
 def _suggest_interval(clips: Sequence[Clip], frames: int) -> tuple[int, str]:

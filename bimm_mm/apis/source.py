@@ -170,9 +170,9 @@ def choose_branch(
 
     Args:
         model: Config of a model with one or two of our encoders.
-        branch: ``'ventral'`` or ``'dorsal'`` of a joint model; ``otherwise``
-            if None.
-        otherwise: That of a joint model which is meant by None.
+        branch: ``'ventral'`` or ``'dorsal'`` of a joint model; None means
+            ``otherwise`` there.
+        otherwise: See ``branch``.
 
     Raises:
         ValueError: If there is no such branch, or no encoder of ours.

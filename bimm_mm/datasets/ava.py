@@ -27,14 +27,11 @@ class AVAKeyframeDataset(DatasetWrapper):
     With a ``proposal_file`` only detections whose score is *above*
     ``person_det_score_thr`` remain, and key frames without any are left out:
     nothing is predicted there, so that their actions count as missed, as in
-    SlowFast and AIA. The bare dataset takes the best detection however low
-    its score, and where there is none the whole frame as a person of score 1.
-
-    Args:
-        dataset: Config of the ``AVADataset``.
+    SlowFast and AIA. The bare dataset takes the best detection however low its
+    score, and where there is none the whole frame as a person of score 1.
+    ``dataset`` is the config of the ``AVADataset``.
 
     Raises:
-        FileNotFoundError: If one of the first clips does not exist.
         ValueError: If a label file or a file of detections does not fit.
     """
 
@@ -46,7 +43,6 @@ class AVAKeyframeDataset(DatasetWrapper):
             _check_actions(self.dataset, known)
         if self.dataset.proposals is not None:
             _keep_confident(self.dataset)
-        self._check_first_paths()
 
 
 def _read_label_file(path: str) -> set[int]:
@@ -91,8 +87,8 @@ def _check_detections(
 ) -> None:
     """Check detected persons, (n, 5) by key frame, against the key frames.
 
-    mmaction2 takes the whole frame for a person where a key frame is not in
-    the file, hence everywhere if the names are written differently.
+    mmaction2 takes the whole frame for a person where the file lacks a key
+    frame, hence everywhere if the names are written differently.
     """
     for frame, boxes in detections.items():
         boxes = np.asarray(boxes)

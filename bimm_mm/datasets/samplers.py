@@ -37,12 +37,8 @@ class EpochSampler(DefaultSampler):
 
     With it, a sample's augmentations are a function of (seed, epoch, index):
     the same for any number of workers and processes, and after resuming the
-    same as without an interruption. The wrappers of this package see to it
-    (:class:`bimm_mm.DatasetWrapper`), into which
-    :class:`bimm_mm.StrictRunner` puts the datasets of the libraries.
-
-    Arguments are those of ``DefaultSampler``; the runner passes the seed of
-    ``randomness`` in the config.
+    same as without an interruption, if the dataset is in a
+    :class:`bimm_mm.DatasetWrapper` (:class:`bimm_mm.StrictRunner` sees to it).
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -56,8 +52,7 @@ class EpochSampler(DefaultSampler):
 class EndlessSampler(InfiniteSampler):
     """MMEngine's ``InfiniteSampler``, which also passes on round and seed.
 
-    For training by iterations, as :class:`bimm_mm.EpochSampler` is for
-    epochs. Arguments are those of ``InfiniteSampler``.
+    For training by iterations, as :class:`bimm_mm.EpochSampler` is for epochs.
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -75,11 +70,11 @@ class EndlessSampler(InfiniteSampler):
 class MixedBatchSampler(Sampler):
     """Batches of either part of a :class:`bimm_mm.MixedDataset` (OmniMAE).
 
-    Every step of an epoch is of one part, and which one is drawn: the order
-    of steps, and that of samples, follow from (seed, epoch), so that a
-    resumed run loads what an uninterrupted one does, and all ranks load from
-    the same part at the same step. Batches that are accumulated into one
-    update are of one part, too.
+    Every step of an epoch is of one part, and which one is drawn: the order of
+    steps, and that of samples, follow from (seed, epoch), so that a resumed
+    run loads what an uninterrupted one does, and all ranks load from the same
+    part at the same step. Batches that are accumulated into one update are of
+    one part.
 
     Args:
         sampler: A :class:`bimm_mm.EpochSampler` of the dataset; MMEngine
@@ -89,10 +84,6 @@ class MixedBatchSampler(Sampler):
             ``batch_size / crops`` files.
         passes: Which share of each part an epoch shows, in (0, 1]; another
             random share in every epoch.
-
-    Raises:
-        ValueError: If the numbers do not fit the dataset, or a part gives not
-            even one batch per rank.
     """
 
     def __init__(
@@ -127,11 +118,7 @@ class MixedBatchSampler(Sampler):
         self.join(1)
 
     def join(self, count: int) -> None:
-        """Let ``count`` batches in a row be of one part: those of an update.
-
-        Raises:
-            ValueError: If a part gives not even one update.
-        """
+        """Let ``count`` batches in a row, of one update, be of one part."""
         self.joined = count
         self.updates = [
             int(len(part) // (files * count) * share)

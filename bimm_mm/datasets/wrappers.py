@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import exists
 from torch.utils.data import ConcatDataset, Dataset
 
-from bimm_mm.datasets.transforms.formatting import find_path
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.random_state import SampleKey, seeded
-from bimm_mm.utils.video import UndecodableVideoError, media_name
+from bimm_mm.utils.video import UndecodableVideoError
 
-# Enough to notice a wrong folder, cheap on a network file system.
-_PATHS_TO_CHECK = 3
 # Samples to try before giving up.
 _MAX_TRIES = 10
 
@@ -28,11 +24,8 @@ class DatasetWrapper(Dataset):
 
     Given a :class:`bimm_mm.datasets.SampleKey` (see
     :class:`bimm_mm.EpochSampler`) instead of an index, a sample and its
-    augmentations depend on nothing else. Given an index, the sample's
-    randomness is that of the process.
-
-    Args:
-        dataset: The dataset or its config.
+    augmentations depend on nothing else. ``dataset`` is the dataset or its
+    config.
     """
 
     def __init__(self, dataset: Mapping[str, Any] | BaseDataset) -> None:
@@ -66,22 +59,6 @@ class DatasetWrapper(Dataset):
     def _load(self, index: int) -> Any:
         return self.dataset[index]
 
-    def _check_first_paths(self) -> None:
-        """Notice a wrong folder before the workers do."""
-        for index in range(min(_PATHS_TO_CHECK, len(self))):
-            path = find_path(self.dataset.get_data_info(index))
-            if path and not (exists(path) or exists(media_name(path))):
-                raise self._missing(f'{path} does not exist')
-
-    def _missing(self, reason: object) -> FileNotFoundError:
-        ann_file = getattr(innermost(self), 'ann_file', '')
-        listed = f', listed in {ann_file}' if ann_file else ''
-        return FileNotFoundError(
-            f'{reason}{listed}: set data_root or '
-            'data_prefix of the dataset to the folder to which its paths '
-            'are relative, or correct the list'
-        )
-
 
 def innermost(dataset: Any) -> Any:
     """The dataset inside all wrappers of one."""
@@ -95,24 +72,15 @@ class ResilientDataset(DatasetWrapper):
     """Wraps a dataset: replaces samples that cannot be decoded.
 
     Another sample, chosen at random, takes the place; its data sample's
-    ``replaced`` lists (path, reason) of the files it stands in for, from
-    which :class:`bimm_mm.BadVideoHook` counts. Where one file gives several
-    samples (:class:`bimm_mm.RepeatSamples`), the first one has the list.
-    Wrong paths are errors at once.
+    ``replaced`` lists (path, reason) of the files it stands in for, from which
+    :class:`bimm_mm.BadVideoHook` counts. Where one file gives several samples
+    (:class:`bimm_mm.RepeatSamples`), the first one has the list. Wrong paths
+    are errors at once.
 
     Args:
         dataset: The dataset or its config. It decodes inside
-            :class:`bimm_mm.SafeDecode` and ends in packing: in
-            :class:`bimm_mm.PackClipInputs`, :class:`bimm_mm.RepeatSamples` or
-            the library's own transform.
-
-    Raises:
-        FileNotFoundError: If one of the first files does not exist.
+            :class:`bimm_mm.SafeDecode` and ends in packing.
     """
-
-    def __init__(self, dataset: Mapping[str, Any] | BaseDataset) -> None:
-        super().__init__(dataset)
-        self._check_first_paths()
 
     def _load(self, index: int) -> dict | list[dict]:
         """The sample, or the first of those chosen after it that decodes."""
@@ -124,9 +92,19 @@ class ResilientDataset(DatasetWrapper):
                 replaced.append((error.path, error.reason))
                 index = int(np.random.randint(len(self)))
             except FileNotFoundError as error:
-                raise self._missing(error) from error
+                listed = getattr(innermost(self), 'ann_file', '')
+                raise FileNotFoundError(
+                    f'{error}{listed and f", listed in {listed}"}: set '
+                    'data_root or data_prefix of the dataset to the folder '
+                    'to which its paths are relative, or correct the list'
+                ) from error
             else:
-                _note_origin(packed, index, replaced)
+                samples = packed if isinstance(packed, list) else [packed]
+                for sample in samples:
+                    sample['data_samples'].set_metainfo({'index': index})
+                # Once per loaded file, which is what BadVideoHook counts.
+                found = {'replaced': replaced}
+                samples[0]['data_samples'].set_metainfo(found)
                 return packed
         files = '\n  '.join(f'{path}: {reason}' for path, reason in replaced)
         raise RuntimeError(
@@ -135,31 +113,17 @@ class ResilientDataset(DatasetWrapper):
         )
 
 
-def _note_origin(
-    packed: dict | list[dict], index: int, replaced: list[tuple[str, str]]
-) -> None:
-    """Write into the data samples of one file where they come from."""
-    samples = packed if isinstance(packed, list) else [packed]
-    for sample in samples:
-        sample['data_samples'].set_metainfo({'index': index})
-    # Once per loaded file, which is what BadVideoHook counts.
-    samples[0]['data_samples'].set_metainfo({'replaced': replaced})
-
-
 @DATASETS.register_module()
 class MixedDataset(ConcatDataset):
     """Images and videos in one dataset, in batches of either: OmniMAE.
 
     Unlike MMEngine's ``ConcatDataset`` it hands on a
     :class:`bimm_mm.datasets.SampleKey`, and no sample is replaced by one of
-    another part. Every part is a :class:`bimm_mm.ResilientDataset`;
-    :class:`bimm_mm.MixedBatchSampler` decides the order.
+    another part. :class:`bimm_mm.MixedBatchSampler` decides the order.
 
     Args:
-        datasets: Configs of the parts.
-
-    Raises:
-        ValueError: If there are fewer than two, or one is empty.
+        datasets: Configs of two parts or more, each a
+            :class:`bimm_mm.ResilientDataset`.
     """
 
     def __init__(self, datasets: Sequence[Mapping[str, Any]]) -> None:
@@ -180,9 +144,8 @@ class MixedDataset(ConcatDataset):
 
     def __getitem__(self, key: SampleKey | int) -> dict:
         """One sample; see :class:`bimm_mm.ResilientDataset`."""
-        index = key.sample if isinstance(key, SampleKey) else key
-        part = self.part_of(index)
-        index -= [0, *self.cumulative_sizes][part]
+        part = self.part_of(_index(key))
+        index = _index(key) - [0, *self.cumulative_sizes][part]
         if isinstance(key, SampleKey):
             # Without the part in the seed, the n-th image and the n-th video
             # would have equal random numbers.
@@ -191,15 +154,8 @@ class MixedDataset(ConcatDataset):
         return self.datasets[part][index]
 
     def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[dict]:
-        """A whole batch; PyTorch's loader calls this where it exists.
-
-        Raises:
-            ValueError: If the batch is of several parts.
-        """
-        parts = {
-            self.part_of(key.sample if isinstance(key, SampleKey) else key)
-            for key in keys
-        }
+        """A whole batch, of one part; PyTorch's loader calls this."""
+        parts = {self.part_of(_index(key)) for key in keys}
         if len(parts) > 1:
             raise ValueError(
                 f'a batch of {len(keys)} has samples of several datasets, '
@@ -207,3 +163,7 @@ class MixedDataset(ConcatDataset):
                 "'bimm_mm.MixedBatchSampler', crops=..., passes=...)"
             )
         return [self[key] for key in keys]
+
+
+def _index(key: SampleKey | int) -> int:
+    return key.sample if isinstance(key, SampleKey) else key

@@ -45,21 +45,15 @@ def check_annotations(dataset: Any, where: str, *, all_used: bool) -> None:
         _check_masks(dataset, where, all_used)
 
 
-def _check_files(dataset: Any, where: str, key: str) -> None:
-    """All pictures or masks exist."""
-    infos = map(dataset.get_data_info, range(len(dataset)))
+def _some(dataset: Any, where: str, key: str) -> list[dict[str, Any]]:
+    """What is known of samples, evenly over the dataset; all files exist."""
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     check_readable(
         [info[key] for info in infos],
         source=f'{where} ({key})',
         remedy='put them there, or change data_prefix of the dataset',
     )
-
-
-def _some(dataset: Any) -> Iterator[dict[str, Any]]:
-    """What is known of some samples, evenly over the dataset."""
-    last = len(dataset) - 1
-    for index in np.unique(np.linspace(0, last, _LOOKED_AT).astype(int)):
-        yield dataset.get_data_info(int(index))
+    return infos[:: max(1, len(infos) // _LOOKED_AT)]
 
 
 def _check_size(path: str, size: tuple[int, int], source: str) -> None:
@@ -81,7 +75,7 @@ def _check_size(path: str, size: tuple[int, int], source: str) -> None:
 
 def _check_coco(dataset: Any, where: str) -> None:
     """Categories, boxes and outlines of a file in COCO's format."""
-    _check_files(dataset, where, 'img_path')
+    some = _some(dataset, where, 'img_path')
     content = load(dataset.ann_file)
     file = f'{where}: {dataset.ann_file}'
     wanted = list(dataset.metainfo['classes'])
@@ -92,7 +86,7 @@ def _check_coco(dataset: Any, where: str) -> None:
             f'numbers them, and metainfo.classes is {wanted}: give '
             'metainfo.classes in the order of the file'
         )
-    for info in _some(dataset):
+    for info in some:
         size = info['width'], info['height']
         _check_size(info['img_path'], size, file)
     sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
@@ -169,11 +163,10 @@ def _check_masks(dataset: Any, where: str, all_used: bool) -> None:
     reader = next((s for s in steps if hasattr(s, 'reduce_zero_label')), None)
     if reader is None or not len(dataset):
         return
-    _check_files(dataset, where, 'seg_map_path')
+    samples = _some(dataset, where, 'seg_map_path')
     count, shift = len(dataset.metainfo['classes']), dataset.reduce_zero_label
     last = count - 1 + shift  # in the file
     found: set[int] = set()
-    samples = list(_some(dataset))
     for info in samples:
         path = info['seg_map_path']
         try:

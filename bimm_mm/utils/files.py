@@ -116,7 +116,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text('utf-8'))
     except ValueError as error:
-        raise ValueError(f'{path} is no JSON: {error}') from error
+        raise ValueError(f'{path} is no JSON file: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path} is no JSON object, which starts with {{')
     return content

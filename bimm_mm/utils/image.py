@@ -7,10 +7,6 @@ an animation.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from tempfile import TemporaryFile
-from threading import Lock
 
 import cv2
 import numpy as np
@@ -29,22 +25,17 @@ _CHECK = {'err_detect': 'explode', 'lowres': '3'}
 # Values of 16 bits are divided by 256. Cameras and scanners fill 10, 12 or 14
 # of them, and the picture would be next to black.
 _DARK = 2**14
-_STDERR = Lock()
 
 
 def read_image(path: str) -> np.ndarray:
-    """Read an image.
-
-    Returns:
-        (H, W, 3) uint8 BGR.
+    """Read an image, (H, W, 3) uint8 BGR.
 
     Raises:
         UndecodableVideoError: If it is missing, no regular file, empty, no
             image, damaged, too large, or of 16 bits that are hardly used.
     """
     content = np.frombuffer(image_bytes(path), np.uint8)
-    with _remarks_named(path):
-        image = _decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    image = _decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is not None and image.dtype != np.uint8:
         if image.dtype == np.uint16 and image.max() < _DARK:
             raise UndecodableVideoError(
@@ -57,33 +48,6 @@ def read_image(path: str) -> np.ndarray:
         raise UndecodableVideoError(path, 'it is damaged')
     note_reading()
     return image
-
-
-@contextmanager
-def _remarks_named(path: str) -> Iterator[None]:
-    """Put the file's name before what libjpeg prints, which does not say it.
-
-    It is of damage that the check of JPEG files does not notice.
-    """
-    try:
-        stderr = os.dup(2)
-    except OSError:  # a process without it
-        yield
-        return
-    # One picture at a time, for all threads have one standard error.
-    with _STDERR, TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-        file.seek(0)
-        text = file.read()
-        # Other threads may have written, too, progress for instance.
-        name = os.fsencode(path) + b': ' if b'JPEG' in text else b''
-        with suppress(OSError):
-            os.write(2, name + text)
 
 
 def _decode(content: np.ndarray, flags: int) -> np.ndarray | None:
@@ -100,25 +64,14 @@ def _decode(content: np.ndarray, flags: int) -> np.ndarray | None:
 def read_small_image(
     path: str, side: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read an image and :func:`shrink` it.
-
-    Returns:
-        The image, (h, w, 3) uint8 RGB, and its size (H, W) before.
-
-    Raises:
-        UndecodableVideoError: See :func:`read_image`.
-    """
+    """Read an image and :func:`shrink` it: (h, w, 3) uint8 RGB, and (H, W)."""
     image = read_image(path)
     frame = shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), side)
     return frame, image.shape[:2]
 
 
 def image_bytes(path: str) -> bytes:
-    """The content of an image file that is worth decoding.
-
-    Raises:
-        UndecodableVideoError: See :func:`read_image`.
-    """
+    """The content of an image file that is worth decoding, or an error."""
     from PIL import Image
 
     file = media_file(path)

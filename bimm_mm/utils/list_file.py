@@ -69,18 +69,13 @@ def read_lines(path: str) -> list[str]:
             f'{path}, line {number}: byte 0x{content[error.start]:02x} is not '
             f'UTF-8 (Latin-1?): {_ENCODING}'
         ) from None
-    if lines == ['']:
-        return []
-    return [line.rstrip('\r') for line in lines]
+    return [] if lines == [''] else [line.rstrip('\r') for line in lines]
 
 
 def read_list(path: str, row: Row, options: Mapping[str, Any]) -> list[str]:
-    """The path in every line of a list.
+    """The path in every line of a list, read by ``row``.
 
-    Args:
-        path: The list.
-        row: Reads a line.
-        options: Arguments of the dataset.
+    ``options`` are the arguments of the dataset.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -153,13 +148,9 @@ def unreadable(paths: Sequence[str]) -> list[str]:
 def check_readable(paths: Sequence[str], *, source: str, remedy: str) -> None:
     """Raise a FileNotFoundError that counts unreadable files, with reasons.
 
-    Args:
-        paths: Files that must be there.
-        source: What names them.
-        remedy: What to do.
+    ``source`` is what names them, ``remedy`` what to do.
     """
-    bad = unreadable(paths)
-    if bad:
+    if bad := unreadable(paths):
         named = ', '.join(f'{path} ({_reason(path)})' for path in bad[:_NAMED])
         raise FileNotFoundError(
             f'{source}: {len(bad)} of the {len(paths)} files that it names '
@@ -193,7 +184,14 @@ def describe_left_out(files: Iterable[str], read: Iterable[str]) -> str:
     left = sorted(set(map(osp.normpath, files)) - known)
     if not left:
         return ''
-    kinds = Counter(_kind(path) for path in left)
+    kinds = Counter(
+        'hidden'
+        if osp.basename(path).startswith('.')
+        else 'dangling link'
+        if not osp.isfile(path)
+        else osp.splitext(path)[1] or 'without an ending'
+        for path in left
+    )
     named = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common(5))
     return (
         f'{len(left)} files beside the {len(known)} that are read are left '
@@ -201,30 +199,16 @@ def describe_left_out(files: Iterable[str], read: Iterable[str]) -> str:
     )
 
 
-def _kind(path: str) -> str:
-    if osp.basename(path).startswith('.'):
-        return 'hidden'
-    if not osp.isfile(path):
-        return 'dangling link'
-    return osp.splitext(path)[1] or 'without an ending'
-
-
 def _video(line: str, options: Mapping[str, Any]) -> str:
     """Every delimiter is one for VideoDataset (mmaction2)."""
     delimiter = options.get('delimiter', ' ')
-    several, count = options.get('multi_class'), options.get('num_classes')
     path, *labels = line.split(delimiter)
-    if len(labels) > 1 and not several:
+    if len(labels) > 1 and not options.get('multi_class'):
         raise ValueError(
             f'{delimiter!r} inside the path, or twice; rename the file, or '
             "use another delimiter in the list and set the dataset's"
         )
     _check_labels(labels, line, delimiter)
-    if several and count and (last := max(map(int, labels))) >= count:
-        raise ValueError(
-            f'the label {last} is beyond num_classes={count} of the dataset, '
-            f'so labels are 0..{count - 1}'
-        )
     return path
 
 
@@ -265,18 +249,6 @@ def _check_folders(options: Mapping[str, Any]) -> None:
             f'{sorted(found - names)[:5]}, without a folder: '
             f'{sorted(names - found)[:5]}'
         )
-
-
-def _frames(line: str, options: Mapping[str, Any]) -> str:
-    """RawframeDataset (mmaction2): folder, number of frames, labels."""
-    path, *numbers = line.split()
-    needed = 3 if options.get('with_offset') else 2
-    if len(numbers) < needed or not all(map(str.isdigit, numbers)):
-        raise ValueError(
-            f'expected a folder without a blank and {needed} numbers (of '
-            'frames, and the class)'
-        )
-    return path
 
 
 def _ava(line: str, options: Mapping[str, Any]) -> str:
@@ -325,7 +297,6 @@ def _exclusion(line: str, options: Mapping[str, Any]) -> str:
 # By the class that reads such lines.
 ROWS: dict[str, Row] = {
     'VideoDataset': _video,
-    'RawframeDataset': _frames,
     'CustomDataset': _image,
     'ImageNet': _image,
     'AVADataset': _ava,

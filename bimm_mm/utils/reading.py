@@ -25,12 +25,8 @@ class WorkerDiedError(RuntimeError):
 def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
     """Name the file at which a worker dies while the context lasts.
 
-    Args:
-        listed: Text file of such files, a path per line, which are not read
-            again; a new one is added. None: there is no such list.
-
-    Yields:
-        How many files are listed.
+    ``listed`` is a text file of such files, a path per line, which are not
+    read again; a new one is added. Yields how many files are listed.
 
     Raises:
         WorkerDiedError: In place of what PyTorch says.

@@ -63,12 +63,7 @@ _TOO_LONG = 'reading it takes too long'
 
 
 class UndecodableVideoError(RuntimeError):
-    """A video or image that cannot be decoded.
-
-    Args:
-        path: The file.
-        reason: What the decoder said.
-    """
+    """A video or image ``path`` that cannot be decoded, for a ``reason``."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -118,10 +113,7 @@ class VideoReader:
         return float(self._stream.average_rate or 0)
 
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Decode frames.
-
-        Args:
-            indices: Their numbers, in any order, repeated or not.
+        """Decode frames of these numbers, in any order, repeated or not.
 
         Returns:
             (N, H, W, 3) uint8 RGB.
@@ -147,14 +139,10 @@ class VideoReader:
 
         Args:
             indices: Their numbers, ascending.
-            side: Short side in pixels, at most, see :func:`shrink`. None:
-                frames are not shrunk.
+            side: Short side in pixels, at most, see :func:`shrink`.
 
         Yields:
             (H, W, 3) uint8 RGB each.
-
-        Raises:
-            UndecodableVideoError: If one cannot be decoded.
         """
         from av import FFmpegError
 
@@ -330,12 +318,8 @@ def _check_time(deadline: float) -> None:
 def shrink(frame: np.ndarray, side: int) -> np.ndarray:
     """Make a picture smaller, never larger, by the mean over areas.
 
-    Args:
-        frame: (H, W, 3) uint8.
-        side: Short side in pixels, at most.
-
-    Returns:
-        (h, w, 3) uint8, of the same proportions.
+    (H, W, 3) uint8 becomes (h, w, 3) with a short side of ``side`` pixels at
+    most.
     """
     height, width = frame.shape[:2]
     short = min(height, width)
@@ -358,8 +342,8 @@ def media_file(path: str) -> str:
 
     Raises:
         UndecodableVideoError: If there is none, if it is empty or no regular
-            file, such as a FIFO, which would be waited for, or if a worker
-            of this run died at it.
+            file, such as a FIFO, which would be waited for, or if a worker of
+            this run died at it.
     """
     if path in fatal_files(os.environ.get(FATAL_FILES, '')):
         raise UndecodableVideoError(path, 'a worker died while reading it')

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bimm_mm.datasets import AVAKeyframeDataset, SampleKey
+from bimm_mm.datasets import AVAKeyframeDataset
 
 _PIPELINE = [
     dict(type='bimm_mm.VideoInit'),
@@ -112,13 +112,6 @@ def test_label_file_without_the_annotated_actions(key_frames):
         key_frames(labels=labels)
 
 
-def test_wrong_folder(key_frames):
-    with pytest.raises(
-        FileNotFoundError, match=r'nowhere.*truth\.csv.*data_prefix'
-    ):
-        key_frames(data_prefix=dict(img='nowhere'))
-
-
 def _box(*numbers: float) -> np.ndarray:
     return np.array([numbers])
 
@@ -159,13 +152,3 @@ def test_frames_without_confident_persons_are_left_out(key_frames):
     np.testing.assert_array_equal(info['proposals'], sure[:, :4])
     sample = dataset[0]['data_samples']
     assert sample.proposals.bboxes.shape == (1, 4)
-
-
-def test_keys_decide_the_crop(key_frames):
-    dataset = key_frames()
-    first, again, other = (
-        dataset[SampleKey(sample=0, epoch=epoch, seed=0)]['inputs']
-        for epoch in (0, 0, 1)
-    )
-    assert first.equal(again)
-    assert not first.equal(other)

@@ -112,16 +112,6 @@ def test_color_order_is_the_decoder_s(tmp_path, base_loader, write_list):
         assert blue_level > 0.8 and max(red, green) < 0.1
 
 
-def test_loader_builds_and_batches(base_loader, write_video, write_list):
-    video = write_video('a.mp4')
-    ann_file = write_list(*['a.mp4 0'] * 5)
-    config = base_loader('ssv2', video.parent, ann_file)
-    config.update(batch_size=2, num_workers=1)
-    batches = list(Runner.build_dataloader(config, seed=0))
-    assert [len(batch['data_samples']) for batch in batches] == [2, 2]
-    assert batches[0]['inputs'].shape == (2, 1, 3, 16, 224, 224)
-
-
 def _config_files(path: Path) -> set[Path]:
     """A config and all that it inherits."""
     bases = [path.parent / base for base in Config._get_base_files(str(path))]
@@ -169,53 +159,3 @@ def test_a_reader_of_joint_pretraining_opens_25_files_at_most(
     configs = sorted(_config_files(JOINT))
     assert len(data) > 3 and len(configs) > 3
     assert STEP + len(data) + len(configs) <= 25, [*data, *configs]
-
-
-REAL = (
-    'clips/hiera_dog.mp4',
-    'clips/one_by_one_person.mp4',
-    'clips/flipping_a_pancake.mkv',
-    'clips/asl_gestures/eat.mkv',
-    'action_mini/ut_interaction/videos/hugging/set1_seq02_10.mp4',
-)
-
-
-def test_real_videos_load(base_loader, data_root, write_list):
-    ann_file = write_list(*[f'{path} 0' for path in REAL])
-    dataset = DATASETS.build(base_loader('k400', data_root, ann_file).dataset)
-    for index, path in enumerate(REAL):
-        sample = dataset[SampleKey(index, 0, 0)]
-        meta = sample['data_samples']
-        assert meta.path == str(data_root / path) and not meta.replaced
-        inputs = sample['inputs'].float()
-        assert inputs.shape == (1, 3, 16, 224, 224)
-        # Real pictures, and they move.
-        assert inputs.std() > 10
-        assert (inputs[:, :, 0] - inputs[:, :, -1]).abs().mean() > 0.5
-
-
-@pytest.mark.parametrize(
-    'path',
-    [
-        'clips/mmaction2_arm_wrestling.mp4',
-        # Its frames last 33 or 67 ms: frames count, not seconds, as VideoMAE.
-        'clips/asl_gestures/brother.mkv',
-    ],
-)
-def test_real_frames_are_those_of_another_decoder(
-    path, base_loader, data_root, write_list
-):
-    loader = base_loader('k400', data_root, write_list(f'{path} 0'))
-    dataset = DATASETS.build(loader.dataset)
-    # Decoding only: the frames at their own size.
-    del dataset.dataset.pipeline.transforms[1:-1]
-    sample = dataset[SampleKey(0, 3, 0)]
-    capture = cv2.VideoCapture(str(data_root / path))
-    frames = []
-    while len(frames) <= max(sample['data_samples'].frames):
-        frames.append(capture.read()[1][..., ::-1].astype(int))
-    ours = sample['inputs'][0].permute(1, 2, 3, 0).numpy()
-    for frame, index in zip(ours, sample['data_samples'].frames, strict=True):
-        difference = np.abs(frame - frames[index]).mean()
-        assert difference < 2  # the decoders convert YUV differently
-        assert difference < np.abs(frame - frames[index - 1]).mean()

@@ -21,8 +21,7 @@ from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
 
 FRAMES = 68  # a few more than the longest clip spans, 16 x 4
-EPOCHS = 4
-Change = Callable[[list[np.ndarray]], list[np.ndarray]]
+EPOCHS = 2
 Prepare = Callable[..., ResilientDataset]
 
 
@@ -69,8 +68,7 @@ def prepare(
 ) -> Callable[..., ResilientDataset]:
     """A config's dataset over one video or image of boards.
 
-    Every ``stride``-th contour is stored, at a smaller size; ``change`` may
-    spoil them.
+    Every ``stride``-th contour is stored, at a smaller size.
     """
 
     def make(
@@ -79,12 +77,11 @@ def prepare(
         *,
         stride: int = 1,
         shrink: float = 1,
-        change: Change = lambda boards: boards,
     ) -> ResilientDataset:
         count = 1 if name == 'in1k' else FRAMES
         file = 'a.png' if name == 'in1k' else 'a.avi'
         media = write_boards(file, count, size)
-        boards = change([_board(seed, size) for seed in range(count)])
+        boards = [_board(seed, size) for seed in range(count)]
         root = tmp_path / 'contours'
         settings = {'detector': 'sam', 'stride': stride, 'side': 0}
         options = dict(fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
@@ -143,24 +140,3 @@ def test_contour_stays_on_the_pixels(name, stride, shrink, prepare):
 def test_contour_stays_on_pixels_of_any_shape(name, size, prepare):
     errors = _errors(prepare(name, size, stride=STRIDES[name]))
     assert errors.max() < LIMIT
-
-
-SPOILED: dict[str, Change] = {
-    'of the next frame': lambda boards: boards[1:] + boards[:1],
-    'flipped': lambda boards: [board[:, ::-1].copy() for board in boards],
-    'two pixels to the right': lambda boards: [np.roll(boards[0], 2, 1)],
-    'two pixels down': lambda boards: [np.roll(boards[0], 2, 0)],
-    'enlarged': lambda boards: [
-        cv2.resize(boards[0][4:-4, 4:-4], boards[0].shape[::-1])
-    ],
-}
-
-
-@pytest.mark.parametrize('kind', SPOILED)
-def test_contours_that_are_off_would_be_noticed(kind, prepare):
-    name = 'ssv2' if kind == 'of the next frame' else 'in1k'
-    dataset = prepare(
-        name, (240, 320), stride=STRIDES[name], change=SPOILED[kind]
-    )
-    # Every single crop shows it.
-    assert _errors(dataset).min() > LIMIT

@@ -109,12 +109,6 @@ def test_boxes_without_area_go_away():
     assert results['proposals'].shape == (0, 4)
 
 
-def test_min_size():
-    boxes = [[0, 0, 7, 63], [0, 0, 8, 63]]
-    results = GTBoxesOnly(min_size=8).transform(_sample(boxes))
-    assert results['gt_bboxes'].tolist() == [boxes[1]]
-
-
 def test_crop_without_anybody_is_refused():
     # All of mmaction2's random crops of this frame miss the person.
     sample = {

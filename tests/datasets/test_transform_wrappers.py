@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import random
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.runner import Runner
-from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
 
 from bimm_mm.datasets import (
     PerClip,
@@ -42,26 +38,13 @@ def _decode(path: Path) -> dict:
     return SafeDecode(VIDEO).transform(sample)
 
 
-@pytest.mark.parametrize('kind', ['garbage', 'empty', 'cut', 'overwritten'])
-def test_broken_video_is_undecodable(kind, write_video):
-    path = write_video('a.mp4', num=60, size=(160, 120))
+def test_broken_video_is_undecodable(write_video):
+    path = write_video('a.mp4')
     assert len(_decode(path)['imgs']) == 4
-    content = path.read_bytes()
-    noise = np.random.default_rng(0).bytes(len(content))
-    middle = slice(len(content) // 10, -len(content) // 10)
-    broken = {
-        'garbage': noise,
-        'empty': b'',
-        'cut': content[: len(content) // 2],
-        'overwritten': content[: middle.start]
-        + noise[middle]
-        + content[middle.stop :],
-    }
-    path.write_bytes(broken[kind])
+    path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UndecodableVideoError) as caught:
         _decode(path)
     assert caught.value.path == str(path)
-    assert caught.value.reason and '\n' not in caught.value.reason
     # As a worker hands it on.
     error = pickle.loads(pickle.dumps(caught.value))
     assert (error.path, error.reason) == caught.value.args
@@ -85,7 +68,6 @@ def test_other_errors_are_not_the_file_s(write_video):
 
 
 FLIP = {'type': 'mmaction.Flip', 'flip_ratio': 1.0}
-CORNER = {'type': 'mmaction.RandomCrop', 'size': 4}
 
 
 def _small_clip() -> dict:
@@ -105,23 +87,6 @@ def test_flips_in_place_do_not_add_up():
     crops = RepeatCrops(2, transforms=[flip]).transform({'img': image})
     for crop in crops['crops']:
         assert np.array_equal(crop, flipped[:1])
-
-
-def test_every_crop_is_a_part_of_the_clip():
-    whole = np.stack(_small_clip()['imgs'])
-    repeat = RepeatCrops(4, transforms=[CORNER, FLIP])
-    np.random.seed(0)
-    crops = repeat.transform(_small_clip())['crops']
-    parts = [
-        whole[:, y : y + 4, x : x + 4, :][:, :, ::-1]
-        for y in range(3)
-        for x in range(5)
-    ]
-    places = [
-        next(i for i, part in enumerate(parts) if np.array_equal(crop, part))
-        for crop in crops
-    ]
-    assert len(set(places)) > 1
 
 
 CROP = (
@@ -288,37 +253,6 @@ def test_every_frame_is_as_the_image_alone(frame):
     assert changed > len(KEYS) // 2
 
 
-class Drawing(BaseTransform):
-    """Writes what it drawn from the three generators into the picture."""
-
-    def transform(self, results: dict) -> dict:
-        """Draw."""
-        drawn = (
-            random.randrange(256),
-            np.random.randint(256),
-            int(torch.randint(256, ())),
-        )
-        results['img'] = np.full_like(results['img'], 0) + np.uint8(drawn)
-        return results
-
-
-def test_all_three_generators_are_rewound(frame):
-    transform = PerClip({'type': Drawing})
-    clips = []
-    with seeded(4, 1, 3):
-        for _ in range(4):
-            frames = transform(_frames_of([frame] * 3))['imgs']
-            assert len({tuple(image[0, 0]) for image in frames}) == 1
-            clips.append(frames[0][0, 0])
-    # The generators go on from clip to clip, as after one picture.
-    for channel in range(3):
-        assert len({clip[channel] for clip in clips}) > 1
-    alone = Drawing()
-    with seeded(4, 1, 3):
-        pictures = [alone({'img': frame})['img'][0, 0] for _ in range(4)]
-    np.testing.assert_array_equal(np.stack(clips)[:, ::-1], pictures)
-
-
 def test_gray_is_that_of_red_green_blue(frame):
     gray = {
         'type': 'mmpretrain.ColorTransform',
@@ -331,16 +265,3 @@ def test_gray_is_that_of_red_green_blue(frame):
     assert np.abs(after.astype(int) - wanted[..., None]).max() <= 1
     swapped = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     assert np.abs(swapped.astype(int) - wanted).max() > 30
-
-
-@pytest.mark.parametrize('number', range(15))
-def test_every_operation_works_on_clips(frame, number):
-    policy = {**RANDAUG_POLICIES['timm_increasing'][number], 'prob': 1.0}
-    config = {**RANDAUGMENT, 'policies': [policy], 'num_policies': 1}
-    with seeded(*KEYS[0]), warnings.catch_warnings():
-        warnings.simplefilter('error', RuntimeWarning)
-        results = PerClip(config)(_frames_of([frame] * 2))
-    assert results['img_shape'] == frame.shape[:2]
-    for after in results['imgs']:
-        assert (after.shape, after.dtype) == (frame.shape, np.uint8)
-        assert not np.array_equal(after, frame)

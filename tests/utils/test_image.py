@@ -18,11 +18,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 import bimm_mm.compat  # noqa: F401  the libraries' classes refuse as well
-from bimm_mm.utils.image import (
-    _remarks_named,
-    read_image,
-    read_small_image,
-)
+from bimm_mm.utils.image import read_image, read_small_image
 from bimm_mm.utils.video import UndecodableVideoError
 
 
@@ -169,20 +165,6 @@ def test_damage_inside_a_jpeg_is_noticed(tmp_path):
                 assert error.reason == 'it is damaged'
                 refused += 1
     assert by_opencv < 20 < 35 < refused
-
-
-def test_remarks_on_a_picture_name_its_file(tmp_path, capfd):
-    path = tmp_path / 'remarked.jpg'
-    picture().save(path)
-    content = path.read_bytes()
-    path.write_bytes(content[:-2] + b'\x99' * 20 + content[-2:])
-    assert read_image(str(path)).shape == (48, 64, 3)
-    said = capfd.readouterr().err
-    assert said.startswith(f'{path}: Corrupt JPEG data: 20 extraneous bytes')
-    os.write(2, b'heard')
-    with _remarks_named('a.jpg'):
-        os.write(2, b' of others')
-    assert capfd.readouterr().err == 'heard of others'
 
 
 @pytest.mark.parametrize('bits', [10, 12, 14])

@@ -53,11 +53,7 @@ def find_path(sample: Sample) -> str | None:
 
 
 def media_path(sample: Sample) -> str:
-    """Path of the video or image of a sample.
-
-    Raises:
-        KeyError: If it names none.
-    """
+    """Path of the video or image of a sample; a KeyError if it names none."""
     path = find_path(sample)
     if path is None:
         raise KeyError(
@@ -77,11 +73,7 @@ def find_label(sample: Mapping[str, Any]) -> int | None:
 
 
 def get_frames(results: dict) -> list[np.ndarray]:
-    """Frames of a sample, each (H, W, C); one for an image.
-
-    Raises:
-        KeyError: If nothing was decoded yet.
-    """
+    """Frames of a decoded sample, each (H, W, C); one for an image."""
     if 'imgs' in results:
         return results['imgs']
     if 'img' in results:
@@ -117,32 +109,22 @@ def _compose(transforms: Sequence[Mapping[str, Any]]) -> Compose:
 class SafeDecode(BaseTransform):
     """Decoding steps whose errors become :class:`UndecodableVideoError`.
 
-    Decoders of images fail in many ways. :class:`bimm_mm.ResilientDataset`
-    replaces the sample. A path that is wrong is the user's error and passes
-    unchanged, as do a decoder that is not installed, transforms in the wrong
-    order and contours that do not fit (:class:`bimm_mm.SnapToContourStride`).
+    :class:`bimm_mm.ResilientDataset` replaces the sample. What is not the
+    file's fault passes unchanged: a wrong path, a decoder that is not
+    installed, transforms in the wrong order, contours that do not fit.
 
     Args:
-        transforms: The decoding steps and nothing else: an error of theirs
-            counts as one of the file.
+        transforms: The decoding steps and nothing else.
     """
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
         self.transforms = _compose(transforms)
 
     def transform(self, results: dict) -> dict | None:
-        """Decode one sample, which has its path.
-
-        Raises:
-            UndecodableVideoError: If it cannot be decoded.
-            OSError: If the path is wrong.
-            ContourError: If contours do not fit.
-        """
+        """Decode one sample, which has its path."""
         try:
             return self.transforms(results)
-        except _NOT_THE_FILE:
-            raise
-        except UndecodableVideoError:
+        except (*_NOT_THE_FILE, UndecodableVideoError):
             raise
         except Exception as error:
             raise UndecodableVideoError(
@@ -154,7 +136,7 @@ class _Repeat(BaseTransform):
     """What follows decoding, ``num`` times on copies of the frames."""
 
     def __init__(
-        self, num: int, *, transforms: Sequence[Mapping[str, Any]]
+        self, num: int = 1, *, transforms: Sequence[Mapping[str, Any]]
     ) -> None:
         if num < 1:
             raise ValueError(f'num must be at least 1, got {num}')
@@ -176,25 +158,17 @@ class _Repeat(BaseTransform):
 class RepeatCrops(_Repeat):
     """Augment one decoded clip ``num`` times, independently.
 
-    Decoding is most of the work of loading a video; this shares it among
-    ``num`` training clips. The loader's batch size then counts videos, and
-    the model sees ``num`` times as many clips.
+    Decoding is most of the work of loading a video. The loader's batch size
+    then counts videos, and the model sees ``num`` (R in shapes) times as many
+    clips.
 
     Args:
-        num: Clips per decoded video, R in shapes, at least 1.
+        num: Clips per decoded video.
         transforms: Crop, resize and flip. They must end in one fixed size.
     """
 
-    def __init__(
-        self, num: int = 1, *, transforms: Sequence[Mapping[str, Any]]
-    ) -> None:
-        super().__init__(num, transforms=transforms)
-
     def transform(self, results: dict) -> dict:
-        """Add ``crops``: ``num`` arrays (T, H, W, C) of a decoded sample.
-
-        :class:`bimm_mm.PackClipInputs` stacks them.
-        """
+        """Add ``crops``: ``num`` arrays (T, H, W, C) of a decoded sample."""
         repeated = self._repeat(results)
         results['crops'] = [np.stack(get_frames(one)) for one in repeated]
         return results
@@ -204,32 +178,19 @@ class RepeatCrops(_Repeat):
 class RepeatSamples(_Repeat):
     """Augment and pack one decoded clip ``num`` times, independently.
 
-    Repeated augmentation (Table 9) as VideoMAE does it: a clip is decoded
-    once, and ``num`` augmentations of it go into the same batch. The loader's
-    batch size counts videos; the collate function, mmaction2's
+    Repeated augmentation (Table 9) as VideoMAE does it, the last transform of
+    a pipeline inside :class:`bimm_mm.ResilientDataset`. The loader's batch
+    size counts videos; the collate function, mmaction2's
     ``repeat_pseudo_collate``, makes one batch of the samples of all videos.
 
-    It is the last transform of a pipeline inside
-    :class:`bimm_mm.ResilientDataset`. For pretraining, where one sample holds
-    all crops, there is :class:`bimm_mm.RepeatCrops`.
-
     Args:
-        num: Samples per decoded video, at least 1.
+        num: Samples per decoded video.
         transforms: All that follows decoding, to the end: augmentations and
             packing.
     """
 
-    def __init__(
-        self, num: int = 2, *, transforms: Sequence[Mapping[str, Any]]
-    ) -> None:
-        super().__init__(num, transforms=transforms)
-
     def transform(self, results: dict) -> list[dict]:
-        """Make ``num`` packed samples of a decoded one.
-
-        Raises:
-            ValueError: If ``transforms`` do not end in packing.
-        """
+        """Make ``num`` packed samples of a decoded one."""
         samples = self._repeat(results)
         if 'data_samples' not in samples[0]:
             raise ValueError(
@@ -252,12 +213,7 @@ class PackClipInputs(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Pack a sample with ``crops``, or frames of one size.
-
-        Raises:
-            ValueError: If the frames are not uint8, not of one size, or of
-                several clips.
-        """
+        """Pack ``crops``, or the frames of one clip, uint8 and of one size."""
         sample = BaseDataElement(
             metainfo={
                 'path': media_path(results),
@@ -270,7 +226,6 @@ class PackClipInputs(BaseTransform):
 
 
 def _crops(results: dict) -> list[np.ndarray]:
-    """The crops of a sample, each (T, H, W, C)."""
     if results.get('num_clips', 1) != 1:
         raise ValueError(
             f'SampleFrames(num_clips={results["num_clips"]}) gives several '

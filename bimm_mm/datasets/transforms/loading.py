@@ -6,9 +6,8 @@ Shapes: T frames, H x W pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import cv2
 import mmcv
@@ -45,28 +44,17 @@ class VideoInit(BaseTransform):
     #365), and a damaged file can end the process.
     """
 
-    def __init__(self) -> None:
-        # bimm_mm.InMemoryVideoDataset puts its own in the place.
-        self.open: Callable[[str], Any] = _open
-
     def transform(self, results: dict) -> dict:
         """Add ``video_reader``, ``total_frames`` and ``avg_fps``.
 
-        Raises:
-            OSError: If the path is wrong or may not be read: a user's error,
-                which is not passed over.
-            UndecodableVideoError: If it is no video.
+        A wrong path is the user's error, an OSError, which is not passed over.
         """
-        reader = self.open(results['filename'])
+        check_access(media_name(results['filename']))
+        reader = VideoReader(results['filename'])
         results['video_reader'] = reader
         results['total_frames'] = len(reader)
         results['avg_fps'] = reader.fps
         return results
-
-
-def _open(path: str) -> VideoReader:
-    check_access(media_name(path))
-    return VideoReader(path)
 
 
 @TRANSFORMS.register_module()
@@ -78,11 +66,7 @@ class VideoDecode(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Add ``imgs``, a list of (H, W, 3) uint8 RGB, and their sizes.
-
-        Raises:
-            UndecodableVideoError: If a frame cannot be decoded.
-        """
+        """Add ``imgs``, a list of (H, W, 3) uint8 RGB, and their sizes."""
         indices = np.ravel(results['frame_inds'])
         with results.pop('video_reader') as reader:
             frames = reader.get_batch(indices)
@@ -121,21 +105,16 @@ class AppendFollowing(BaseTransform):
 
 @TRANSFORMS.register_module()
 class SnapToContourStride(BaseTransform):
-    """Move a clip to frames whose contours are stored.
+    """Move a clip to frames whose contours are stored: rounded down.
 
-    Where only every k-th frame has a contour, the manifest's stride, frame
-    indices are rounded down to multiples of k. Comes after ``SampleFrames``
-    and before ``VideoDecode``, inside :class:`bimm_mm.SafeDecode` or between
-    two of them. Frames keep their distance, for which k must divide
-    ``frame_interval``.
-
-    What it loses: only every k-th frame of a video, 0, k, 2k, ..., is ever
-    seen in training, by every target and not only by that of contours. At
-    k = 1 nothing changes.
+    Where only every k-th frame has a contour, the manifest's stride, only
+    frames 0, k, 2k, ... are ever seen in training, by every target. Frames
+    keep their distance, for which k must divide ``frame_interval``. Comes
+    after ``SampleFrames`` and before ``VideoDecode``.
 
     Args:
-        contour_root: The folder of contours that
-            :class:`bimm_mm.LoadContour` reads. None leaves clips alone.
+        contour_root: The folder of contours that :class:`bimm_mm.LoadContour`
+            reads. None leaves clips alone.
 
     Raises:
         FileNotFoundError: If ``contour_root`` or its manifest is missing.
@@ -149,11 +128,7 @@ class SnapToContourStride(BaseTransform):
             self.stride = Manifest.read(contour_root).stride
 
     def transform(self, results: dict) -> dict:
-        """Round ``frame_inds`` down.
-
-        Raises:
-            ContourError: If frames would not keep their distance.
-        """
+        """Round ``frame_inds`` down; a ContourError if they would not fit."""
         if self.stride == 1:
             return results
         indices = np.asarray(results['frame_inds'])
@@ -214,24 +189,21 @@ class LoadContour(BaseTransform):
 
     Every crop, resize and flip that follows then moves picture and contour
     alike. Comes after decoding, and outside :class:`bimm_mm.SafeDecode`. A
-    contour file that is missing or broken, or was made from something else
-    or with other settings, ends the run instead of being replaced.
+    contour file that is missing or broken, or was made from something else or
+    with other settings, ends the run instead of being replaced.
 
     Args:
         contour_root: Folder of the contour files, see
-            :func:`bimm_mm.contours.contour_path`. None loads nothing and
-            says so: for contours that the target computes itself,
-            ``ContourTarget(source='sobel')``.
+            :func:`bimm_mm.contours.contour_path`. None loads nothing and says
+            so: for ``ContourTarget(source='sobel')``.
         data_root: Folder of the videos or images: a file's path below it is
             its contour file's path below ``contour_root``.
-        detector: Whose contours are wanted: files that another detector made
-            are refused. None takes any.
-        options: Options of the detector that the files must be made with,
-            such as ``dict(boundary='binary')``; others may be any.
+        detector: Whose contours are wanted; None takes any.
+        options: Options of the detector that the files must be made with, such
+            as ``dict(boundary='binary')``; others may be any.
         nearest: Whether the nearest stored frame, less than the manifest's
-            stride away, serves for a frame without a contour: its contours
-            are then up to half a stride early or late. Otherwise that is an
-            error, see :class:`bimm_mm.SnapToContourStride`.
+            stride away, serves for a frame without a contour. Otherwise that
+            is an error, see :class:`bimm_mm.SnapToContourStride`.
 
     Raises:
         FileNotFoundError: If ``contour_root`` or its manifest is missing.
@@ -260,16 +232,15 @@ class LoadContour(BaseTransform):
             )
             return
         self.manifest = Manifest.read(contour_root)
-        _check_detector(self.manifest, detector, contour_root)
-        _check_options(self.manifest, options or {}, contour_root)
+        _check_settings(self.manifest, detector, options or {}, contour_root)
 
     def transform(self, results: dict) -> dict:
         """Make frames (H, W, 3) of a decoded sample to (H, W, 4).
 
         Raises:
             ContourError: If the contour file is missing or broken, lacks a
-                frame, belongs to another video or image, or was made with
-                other settings than the manifest's.
+                frame, belongs to another file, or was made with other
+                settings.
         """
         if self.manifest is None or self.contour_root is None:
             return results
@@ -291,26 +262,28 @@ class LoadContour(BaseTransform):
             with _remedy(self.manifest):
                 file.check_source(path)
                 contours = self._read(file, indices, frames[0].shape[:2])
-        pairs = zip(frames, contours, strict=True)
-        set_frames(results, [_append(*pair) for pair in pairs])
+        set_frames(results, list(map(_append, frames, contours)))
         return results
 
     def _read(
         self, file: ContourFile, indices: Sequence[int], size: tuple[int, int]
     ) -> list[np.ndarray]:
-        """Contour (H, W) of every frame, for frames of size (H, W)."""
+        """Contour (h, w) of every frame, for frames of size (H, W)."""
         _check_shape(file, size)
         if self.nearest:
             indices = [file.nearest(index) for index in indices]
         # Several frames may share a stored one: read that once.
-        maps = {index: _fit(file.read(index), size) for index in set(indices)}
+        maps = {index: file.read(index) for index in set(indices)}
         return [maps[index] for index in indices]
 
 
-def _check_detector(
-    manifest: Manifest, wanted: str | None, contour_root: str
+def _check_settings(
+    manifest: Manifest,
+    wanted: str | None,
+    options: Mapping[str, object],
+    contour_root: str,
 ) -> None:
-    """Refuse another detector than the one wanted; log what is there."""
+    """Refuse other contours than those wanted; log what is there."""
     detector = manifest.settings['detector']
     if wanted not in (None, detector):
         raise ContourError(
@@ -319,22 +292,7 @@ def _check_detector(
             f'--detector {wanted}, or set LoadContour(detector={detector!r}) '
             'in the config'
         )
-    text = (
-        f'LoadContour: contours of {detector} at stride {manifest.stride} '
-        f'from {contour_root}'
-    )
-    if detector == 'sam':
-        print_log(text, logger='current')
-    else:
-        text += ', a deviation from the paper (footnote 3)'
-        print_log(text, logger='current', level=logging.WARNING)
-
-
-def _check_options(
-    manifest: Manifest, wanted: Mapping[str, object], contour_root: str
-) -> None:
-    """Refuse contours that the detector made with another option."""
-    for key, value in wanted.items():
+    for key, value in options.items():
         if (found := manifest.settings.get(key)) != value:
             raise ContourError(
                 f'{contour_root} holds contours made with {key}={found}, '
@@ -342,6 +300,15 @@ def _check_options(
                 f'tools/extract_contours.py --detector-options {key}={value}, '
                 'or change options of LoadContour in the config'
             )
+    deviates = detector != 'sam'
+    print_log(
+        f'LoadContour: contours of {detector} at stride {manifest.stride} '
+        f'from {contour_root}'
+        + ', a deviation from the paper (footnote 3)'
+        * deviates,
+        logger='current',
+        level=logging.WARNING if deviates else logging.INFO,
+    )
 
 
 @contextmanager
@@ -384,14 +351,9 @@ def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
 
 
 def _append(frame: np.ndarray, contour: np.ndarray) -> np.ndarray:
-    """Frame (H, W, 3) and contour (H, W) as (H, W, 4)."""
+    """Frame (H, W, 3) and contour (h, w), made as large, as (H, W, 4)."""
+    # A copy where the sizes are equal.
+    contour = cv2.resize(contour, frame.shape[1::-1])
     # A tenth of np.dstack's time.
     four = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
     return cv2.insertChannel(contour, four, 3)
-
-
-def _fit(contour: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Contour (h, w) at the size of the frame (H, W)."""
-    if contour.shape == tuple(size):
-        return contour
-    return cv2.resize(contour, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -22,13 +22,8 @@ class ResizeToPatchMultiple(BaseTransform):
     """Resize to a short side, and the long side to whole patches.
 
     mmaction2's ``Resize`` keeps the aspect ratio to the pixel, and 455 px are
-    not 28 patches of 16. The long side is rounded to the nearest multiple,
-    at most half a patch away; boxes follow exactly, and no border is added.
-
-    Args:
-        short_side: Short side of the output in pixels, a multiple of
-            ``patch_size``.
-        patch_size: Side of a patch in pixels.
+    not 28 patches of 16. Here the long side is at most half a patch off; boxes
+    follow exactly, and no border is added. Sizes are in pixels.
     """
 
     def __init__(self, short_side: int, *, patch_size: int) -> None:
@@ -58,34 +53,24 @@ class GTBoxesOnly(BaseTransform):
 
     Comes after cropping and before packing. Boxes outside the crop, which
     mmaction2's ``RandomCrop`` squeezes onto its border, go away; a clip on
-    which no box is left is refused, and the dataset takes another one.
+    which no box of 1 px is left is refused, and the dataset takes another one.
 
     mmaction2's ``FastRCNN`` needs proposals. This gives it none but the truth:
     an empty set, to which the sampler adds the annotated boxes
     (``add_gt_as_proposals=True``), each with its own actions. As proposals
     they would be matched by overlap instead, and of two boxes that became
     equal in the crop one would get the other's actions.
-
-    Args:
-        min_size: Shortest side of a box that is kept, in pixels.
     """
 
-    def __init__(self, min_size: float = 1.0) -> None:
-        self.min_size = min_size
-
     def transform(self, results: dict) -> dict | None:
-        """Drop boxes without a visible part, actions and persons with them.
-
-        Args:
-            results: A sample of ``AVADataset`` with ``gt_bboxes`` (n, 4),
-                x1, y1, x2, y2 in pixels.
+        """Drop boxes (n, 4) without a visible part, and what belongs to them.
 
         Returns:
             The sample, with ``proposals`` (0, 4); None if no box is left.
         """
         boxes = results['gt_bboxes']
         sides = boxes[:, 2:] - boxes[:, :2]
-        seen = (sides >= self.min_size).all(axis=1)
+        seen = (sides >= 1).all(axis=1)
         if not seen.any():
             return None
         for key in _PER_BOX:
@@ -99,23 +84,18 @@ class GTBoxesOnly(BaseTransform):
 class StillClip(BaseTransform):
     """Show an image for several frames, for an encoder of videos (OmniMAE).
 
-    The last of the transforms inside :class:`bimm_mm.RepeatCrops`. Its
-    colors come from OpenCV as B, G, R and leave as R, G, B, which is how
-    videos come, so that one preprocessor serves both.
+    The last of the transforms inside :class:`bimm_mm.RepeatCrops`. Colors come
+    from OpenCV as B, G, R and leave as R, G, B, which is how videos come.
 
     Args:
-        num_frames: Frames, all equal; as many as a tubelet has.
+        num_frames: As many as a tubelet has.
     """
 
     def __init__(self, num_frames: int = 2) -> None:
         self.num_frames = num_frames
 
     def transform(self, results: dict) -> dict:
-        """Add ``imgs`` to a sample with one image (H, W, 3).
-
-        Raises:
-            ValueError: If it is a video already.
-        """
+        """Add ``imgs`` to a sample with one image (H, W, 3)."""
         if 'imgs' in results:
             raise ValueError(
                 'StillClip makes clips of images, this sample is a video: '
@@ -131,15 +111,14 @@ class PerClip(BaseTransform):
     """Apply an image transform to every frame with the same random numbers.
 
     The global generators of Python, NumPy and torch (CPU) are rewound before
-    every frame, so that a transform which draws the same numbers for every
-    picture does the same to all frames of a clip, as VideoMAE's RandAugment
-    does. What depends on the picture itself, such as equalizing its
-    histogram, is done frame by frame, there too.
+    every frame, so that all frames of a clip are changed alike, as by
+    VideoMAE's RandAugment. What depends on the picture itself, such as
+    equalizing its histogram, is done frame by frame, there too.
 
     Args:
         transform: The image transform; it takes and returns ``img``.
-            mmpretrain's needs ``_scope_='mmpretrain'`` if it builds others,
-            as RandAugment does.
+            mmpretrain's needs ``_scope_='mmpretrain'`` if it builds others, as
+            RandAugment does.
     """
 
     def __init__(self, transform: Mapping[str, Any]) -> None:

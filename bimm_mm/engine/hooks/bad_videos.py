@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from mmengine.dist import all_gather_object, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
@@ -22,16 +22,13 @@ class BadVideoHook(Hook):
     """Lists what :class:`bimm_mm.ResilientDataset` replaced.
 
     At the end of every epoch, or where training counts iterations before every
-    validation (without any, at every checkpoint), the log says how many loaded
-    files of all ranks were replaced and which they were, with reasons;
-    ``undecodable.txt`` in the work directory has all files found so far, a
-    path and a reason per line with a tab between. Where more than
-    ``max_share`` of the files are undecodable, however often each is met, the
-    run stops: at the end of an epoch, after its checkpoint, or before, as soon
-    as chance can no longer explain what one rank has met.
-
-    Args:
-        max_share: Largest share of files, in [0, 1], that may be undecodable.
+    validation and at the end, the log says how many loaded files of all ranks
+    were replaced and which they were, with reasons; ``undecodable.txt`` in the
+    work directory has all files found so far, a path and a reason per line
+    with a tab between. Where more than ``max_share`` of the files, in [0, 1],
+    are undecodable, however often each is met, the run stops with a
+    ValueError: at the end of an epoch, after its checkpoint, or before, as
+    soon as chance can no longer explain what one rank has met.
     """
 
     # After CheckpointHook, so that no epoch is lost.
@@ -56,17 +53,10 @@ class BadVideoHook(Hook):
         data_batch: dict,
         outputs: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Count this rank's batch.
-
-        Raises:
-            ValueError: If too large a share was undecodable.
-        """
+        """Count this rank's batch."""
         # With repeated augmentation, one sample of every file has the list.
-        lists = [
-            sample.get('replaced')
-            for sample in data_batch['data_samples']
-            if 'replaced' in sample
-        ]
+        samples = data_batch['data_samples']
+        lists = [x.get('replaced') for x in samples if 'replaced' in x]
         # One good file stands for every file that was to be loaded, be it
         # that one or a replacement.
         self._seen += len(lists)
@@ -74,20 +64,9 @@ class BadVideoHook(Hook):
         files = len(self._bad)
         if any(lists) and beyond_chance(files, self._seen, self.max_share):
             self._stop(runner, self._seen, self._bad)
-        if runner.val_loop is None and any(
-            not hook.by_epoch
-            and self.every_n_train_iters(runner, hook.interval)
-            for hook in runner.hooks
-            if isinstance(hook, CheckpointHook)
-        ):
-            self.before_val_epoch(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Gather, log and write what all ranks found.
-
-        Raises:
-            ValueError: If too large a share was undecodable; on all ranks.
-        """
+        """Gather, log and write what all ranks found; stop all of them."""
         ranks = all_gather_object((self._seen, self._bad))
         seen = sum(count for count, _ in ranks)
         bad = {path: why for _, found in ranks for path, why in found.items()}
@@ -121,7 +100,6 @@ class BadVideoHook(Hook):
         )
 
     def _write(self, runner: Runner, bad: Mapping[str, str]) -> None:
-        """Write all files known so far, as a whole."""
         self._known.update(bad)
         write_reasons(self._known, _path(runner))
 

@@ -25,23 +25,20 @@ _NAMED = 5
 # Numbers of classes by name, by where the names come from.
 Names = dict[str, dict[str, int]]
 _LISTED = 'the folders in the list'
+_UNUSED = (
+    '(set allow_unused=True of bimm_mm.LabelCheckHook if they have no sample '
+    'on purpose)'
+)
 
 
 class _Data(NamedTuple):
-    """A dataset, and what it says of itself.
+    """A dataset, and what it says of itself."""
 
-    Args:
-        where: Key of its dataloader.
-        dataset: With its wrappers.
-        samples: Path and class of every sample; None where it has no class
-            or several.
-        names: Of the classes, by source.
-    """
-
-    where: str
-    dataset: Any
+    where: str  # key of its dataloader
+    dataset: Any  # with its wrappers
+    # Path and class of every sample; None where it has no class or several.
     samples: list[tuple[str, int | None]]
-    names: Names
+    names: Names  # of the classes, by source
 
     @property
     def source(self) -> str:
@@ -120,12 +117,11 @@ class LabelCheckHook(Hook):
         inner: Any = model.module if is_model_wrapper(model) else model
         heads = dict(_heads(inner))
         data = [
-            _describe(where, loader.dataset)
-            for where, loader in loaders.items()
+            _describe(name, each.dataset) for name, each in loaders.items()
         ]
-        sides = [(str(each), each.names) for each in data]
         # Those of the checkpoint in testing.
-        sides.insert(0, ('training', self._trained))
+        sides = [('training', self._trained)]
+        sides += [(str(each), each.names) for each in data]
         for each in data:
             _check_labels(each, heads)
         for one, other in combinations_with_replacement(sides, 2):
@@ -140,33 +136,6 @@ class LabelCheckHook(Hook):
             check_annotations(dataset, each.where, all_used=all_used)
         if data[0].where.startswith('train'):
             self._trained = data[0].names
-
-
-def _check_counts(
-    data: _Data, heads: Mapping[str, int], all_used: bool
-) -> None:
-    """Compare numbers of classes, and those used, with the model."""
-    counts = list(_class_counts(data))
-    used = {label for _, label in data.samples if label is not None}
-    hint = (
-        '(set allow_unused=True of bimm_mm.LabelCheckHook if they have no '
-        'sample on purpose)'
-    )
-    if all_used and used:
-        words = f'the labels of {data.source} end with {max(used)} {hint}'
-        counts.append((max(used) + 1, words))
-    for (count, what), (head, number) in product(counts, heads.items()):
-        if number != count:
-            raise ValueError(
-                f'{data.where}: {what}, but {head}.num_classes of the model '
-                f'is {number}: change the config or the annotations'
-            )
-    unused = sorted(set(range(max(used, default=0))) - used)
-    if all_used and unused:
-        raise ValueError(
-            f'{data}: no sample of {len(unused)} class(es), such as '
-            f'{unused[:_NAMED]} {hint}: correct the list or the config'
-        )
 
 
 def _describe(where: str, dataset: Any) -> _Data:
@@ -189,9 +158,46 @@ def _describe(where: str, dataset: Any) -> _Data:
 def _numbered(classes: Any) -> Names:
     if not isinstance(classes, (list, tuple)):
         return {}
-    return {
-        'metainfo.classes': {str(name): i for i, name in enumerate(classes)}
-    }
+    return {'metainfo.classes': {str(x): i for i, x in enumerate(classes)}}
+
+
+def _check_counts(
+    data: _Data, heads: Mapping[str, int], all_used: bool
+) -> None:
+    """Compare numbers of classes, and those used, with the model."""
+    counts = list(_class_counts(data))
+    used = {label for _, label in data.samples if label is not None}
+    if all_used and used:
+        words = f'the labels of {data.source} end with {max(used)} {_UNUSED}'
+        counts.append((max(used) + 1, words))
+    for (count, what), (head, number) in product(counts, heads.items()):
+        if number != count:
+            raise ValueError(
+                f'{data.where}: {what}, but {head}.num_classes of the model '
+                f'is {number}: change the config or the annotations'
+            )
+    unused = sorted(set(range(max(used, default=0))) - used)
+    if all_used and unused:
+        raise ValueError(
+            f'{data}: no sample of {len(unused)} class(es), such as '
+            f'{unused[:_NAMED]} {_UNUSED}: correct the list or the config'
+        )
+
+
+def _class_counts(data: _Data) -> Iterator[tuple[int, str]]:
+    """Number of classes by each source that knows it, and its words."""
+    inner = innermost(data.dataset)
+    names = getattr(data.dataset, 'metainfo', {}).get('classes')
+    if names is not None:
+        yield len(names), f'metainfo.classes has {len(names)} names'
+        # mmdet's CocoDataset: the names that it found.
+        found = len(getattr(inner, 'cat_ids', names))
+        words = f'knows {found} of the {len(names)} names in metainfo.classes'
+        yield found, f'{data.source} {words}'
+    # mmaction2's AVADataset, whose background is a class as in its head.
+    count = getattr(inner, 'num_classes', None)
+    if isinstance(count, int):
+        yield count, f'num_classes of the dataset is {count}'
 
 
 def _check_names(where: str, names: Names, other: str, others: Names) -> None:
@@ -200,17 +206,17 @@ def _check_names(where: str, names: Names, other: str, others: Names) -> None:
     Folders may have other names than the classes, but where both have a name,
     it is of the same class; and training and validation have the same names.
     """
-    for kind, mine in names.items():
-        for other_kind, theirs in others.items():
-            same_kind = kind == other_kind != _LISTED
-            clashes = list(_clashes(mine, theirs, same_kind))
-            if clashes:
-                raise ValueError(
-                    f'{kind} of {where} and {other_kind} of {other} do not '
-                    f'agree about {len(clashes)} class(es): '
-                    f'{", ".join(clashes[:_NAMED])}: name and number the '
-                    'classes alike in folders, lists and metainfo.classes'
-                )
+    for (kind, mine), (other_kind, theirs) in product(
+        names.items(), others.items()
+    ):
+        same_kind = kind == other_kind != _LISTED
+        if clashes := list(_clashes(mine, theirs, same_kind)):
+            raise ValueError(
+                f'{kind} of {where} and {other_kind} of {other} do not '
+                f'agree about {len(clashes)} class(es): '
+                f'{", ".join(clashes[:_NAMED])}: name and number the '
+                'classes alike in folders, lists and metainfo.classes'
+            )
 
 
 def _clashes(
@@ -282,25 +288,6 @@ def _check_topk(evaluator: Any, heads: Mapping[str, int]) -> None:
             if kind == 'Accuracy':
                 raise ValueError(f'{text}: set its topk')
             warn(f'{text}: top-{most} is always 1')
-
-
-def _class_counts(data: _Data) -> Iterator[tuple[int, str]]:
-    """Number of classes by each source that knows it, and its words."""
-    inner = innermost(data.dataset)
-    names = getattr(data.dataset, 'metainfo', {}).get('classes')
-    if names is not None:
-        yield len(names), f'metainfo.classes has {len(names)} names'
-        # mmdet's CocoDataset: the names that it found.
-        found = getattr(inner, 'cat_ids', names)
-        yield (
-            len(found),
-            f'{data.source} knows {len(found)} of the {len(names)} names '
-            'in metainfo.classes',
-        )
-    # mmaction2's AVADataset, whose background is a class as in its head.
-    count = getattr(inner, 'num_classes', None)
-    if isinstance(count, int):
-        yield count, f'num_classes of the dataset is {count}'
 
 
 def _heads(model: nn.Module) -> Iterator[tuple[str, int]]:
