@@ -309,12 +309,11 @@ def on_page_markdown(
         there = os.path.relpath(there, os.path.dirname(uri) or '.')
         return f'[{words}]({there}{anchor})'
 
-    markdown = markdown.replace('<!-- rows of tables.yml -->', paper_rows())
-    markdown = re.sub(
-        r'\[README\].*\n\n<!-- snippets of the README -->',
-        lambda _: snippets(),
-        markdown,
-    )
+    for words, make in (
+        ('<!-- rows of tables.yml -->', paper_rows),
+        (r'\[README\].*\n\n<!-- snippets of the README -->', snippets),
+    ):
+        markdown = re.sub(words, lambda _, make=make: make(), markdown)
     pattern = r'\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*|)\)'
     return re.sub(pattern, link, markdown)
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / 'docs' / 'notebooks'
+from bimm_mm.registry import MODELS
+
+FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'notebooks'
 # The second loads what the first has trained.
 ORDER = ('own_videos', 'encoder', 'add_target')
 
 
 @pytest.fixture
-def videos(tmp_path) -> Path:
+def videos(tmp_path, monkeypatch) -> None:
     """Two classes: squares that move to the left, and to the right."""
+    monkeypatch.chdir(tmp_path)
     for name, step in (('left', -2), ('right', 2)):
         folder = tmp_path / 'videos' / name
         folder.mkdir(parents=True)
@@ -32,22 +33,18 @@ def videos(tmp_path) -> Path:
                 picture[8:20, left : left + 10] = 255
                 writer.write(picture)
             writer.release()
-    return tmp_path
 
 
-def test_notebooks_run_as_they_are_stored(videos, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    together = nbformat.v4.new_notebook()
-    for name in ORDER:
-        stored = nbformat.read(FOLDER / f'{name}.ipynb', as_version=4)
-        for cell in stored.cells:
-            assert not cell.get('outputs'), name
-        together.cells += stored.cells
-    client = NotebookClient(
-        together, timeout=200, resources={'metadata': {'path': str(videos)}}
-    )
-    client.execute()
-    assert sorted(path.stem for path in FOLDER.glob('*.ipynb')) == sorted(
-        ORDER
-    )
+def test_notebooks_run_as_they_are_stored(videos):
+    assert {path.stem for path in FOLDER.glob('*.ipynb')} == set(ORDER)
+    scope: dict = {'__name__': 'notebook'}
+    try:
+        for name in ORDER:
+            text = (FOLDER / f'{name}.ipynb').read_text(encoding='utf-8')
+            for cell in json.loads(text)['cells']:
+                assert not cell.get('outputs'), name
+                if cell['cell_type'] == 'code':
+                    code = compile(''.join(cell['source']), name, 'exec')
+                    exec(code, scope)
+    finally:
+        MODELS.module_dict.pop('GrayTarget', None)
