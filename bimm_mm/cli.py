@@ -7,6 +7,7 @@ at once. A mistake of the user ends with one sentence and exit code 2;
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import webbrowser
@@ -19,6 +20,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from bimm_mm.apis import own
+from bimm_mm.apis.flags import Device, DryRun, Out, Quiet
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -30,47 +34,53 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help='Prepare your own videos.')
 app.add_typer(data, name='data')
 
-# The flags that verbs share, each with one name and one meaning.
-Out = Annotated[Path, typer.Option('--out', help='Folder to write into.')]
-Device = Annotated[
-    str, typer.Option(help="'cpu', 'cuda', or 'auto': the GPU if there is one")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        '--set',
-        metavar='KEY=VALUE',
-        help='Override a part of the config; can be repeated.',
-    ),
-]
-BatchSize = Annotated[int, typer.Option(help='Videos of a step, on each GPU.')]
-Seed = Annotated[int, typer.Option(help='Of all randomness.')]
-Quiet = Annotated[
-    bool, typer.Option('--quiet', help='Print warnings and results alone.')
-]
-DryRun = Annotated[
-    bool, typer.Option('--dry-run', help='Check and try all, write nothing.')
-]
-
 Verb = TypeVar('Verb', bound=Callable[..., Any])
 
 
 def verb(
-    group: typer.Typer, name: str | None = None
+    group: typer.Typer, name: str | None = None, *, then: str = ''
 ) -> Callable[[Verb], Verb]:
-    """Register a function as a verb, to run with the mended libraries."""
+    """Register a function as a verb, to run with the mended libraries.
+
+    Args:
+        group: Of verbs.
+        name: What is typed; default: the function's.
+        then: The command that comes next, with arguments in braces.
+    """
 
     def register(function: Verb) -> Verb:
-        @group.command(name)
+        # What a caller from Python has to know as well is left out.
+        text = inspect.cleandoc(function.__doc__ or '').partition('\nReturns:')
+
+        @group.command(name, help=text[0])
         @wraps(function)
-        def command(*args: Any, **kwargs: Any) -> None:
+        def command(**flags: Any) -> None:
             import_module('bimm_mm.compat')
-            with _log_level(quiet=kwargs.get('quiet', False)):
-                function(*args, **kwargs)
+            if 'options' in flags:
+                config = import_module('bimm_mm.apis.config')
+                flags['options'] = config.parse_settings(flags['options'])
+            with _log_level(quiet=flags.get('quiet', False)):
+                function(**flags)
+            if then and not flags['dry_run'] and is_first_process():
+                print(f'next: {then.format(**flags)}')
+            if dist := sys.modules.get('bimm_mm.utils.processes'):
+                dist.end_processes()
 
         return function
 
     return register
+
+
+def is_first_process() -> bool:
+    """Whether this one speaks for all that a launcher started."""
+    return os.environ.get('RANK', '0') == '0'
+
+
+next_step = 'bimm finetune {out} {data} --out {out}_tuned'
+verb(app, then=next_step)(own.pretrain)
+verb(app)(own.finetune)
+verb(app)(own.compare)
+verb(app)(own.demo)
 
 
 @verb(data, 'scan')
@@ -137,7 +147,7 @@ def scan_videos(
         dry_run=dry_run,
         quiet=quiet,
     )
-    print_data(found, out, quiet=quiet)
+    print_data(found, Path(out), quiet=quiet)
 
 
 @contextmanager
@@ -155,21 +165,6 @@ def _log_level(*, quiet: bool) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-@verb(app)
-def demo(
-    out: Out,
-    epochs: Annotated[
-        int, typer.Option(help='Passes over the videos, in each stage.')
-    ] = 40,
-    device: Device = 'auto',
-    quiet: Quiet = False,
-) -> None:
-    """Scan and pretrain on four short videos, and write a page about it."""
-    from bimm_mm.apis.demo import demo as run
-
-    print(run(out, epochs=epochs, device=device, quiet=quiet))
 
 
 @verb(app)
@@ -290,170 +285,6 @@ def show(
     found = reconstruct(source, clips, seed=seed, device=device)
     for path in [] if dry_run else found.save(out):
         print(path)
-
-
-@verb(app)
-def pretrain(
-    data: Annotated[Path, typer.Argument(help='What bimm data scan wrote.')],
-    out: Out,
-    method: Annotated[
-        str, typer.Option(help='bimm, motionmae or videomae.')
-    ] = 'bimm',
-    size: Annotated[
-        str, typer.Option(help='tiny, small, base or large.')
-    ] = 'small',
-    epochs: Annotated[
-        int, typer.Option(help='Passes over the videos, in each stage.')
-    ] = 400,
-    image_size: Annotated[
-        int, typer.Option(help='Pixels of a side, a multiple of 16.')
-    ] = 224,
-    frames: Annotated[int, typer.Option(help='Of a clip, even.')] = 16,
-    contours: Annotated[
-        str | None,
-        typer.Option(
-            help="For bimm: 'sobel', computed on the device, a deviation from "
-            'the paper, or the folder of tools/extract_contours.py.'
-        ),
-    ] = None,
-    batch_size: BatchSize = 16,
-    device: Device = 'auto',
-    seed: Seed = 0,
-    settings: Settings = None,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Pretrain an encoder on your videos; repeated, it goes on."""
-    from bimm_mm.apis.config import parse_settings
-    from bimm_mm.apis.own import pretrain
-
-    pretrain(
-        data,
-        out=out,
-        method=method,
-        size=size,
-        epochs=epochs,
-        image_size=image_size,
-        frames=frames,
-        contours=contours,
-        batch_size=batch_size,
-        device=device,
-        seed=seed,
-        options=parse_settings(settings),
-        dry_run=dry_run,
-        quiet=quiet,
-    )
-    _end(f'bimm finetune {out} {data} --out {out}_tuned', dry_run)
-
-
-@verb(app)
-def finetune(
-    run: Annotated[Path, typer.Argument(help='What bimm pretrain wrote.')],
-    data: Annotated[Path, typer.Argument(help='What bimm data scan wrote.')],
-    out: Out,
-    epochs: Annotated[int, typer.Option(help='Passes over the videos.')] = 50,
-    batch_size: BatchSize = 16,
-    device: Device = 'auto',
-    seed: Seed = 0,
-    settings: Settings = None,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Finetune a pretrained encoder on your classes; repeated, it goes on."""
-    from bimm_mm.apis.config import parse_settings
-    from bimm_mm.apis.own import finetune
-
-    finetune(
-        run,
-        data,
-        out=out,
-        epochs=epochs,
-        batch_size=batch_size,
-        device=device,
-        seed=seed,
-        options=parse_settings(settings),
-        dry_run=dry_run,
-        quiet=quiet,
-    )
-    _end('', dry_run)
-
-
-@verb(app)
-def compare(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar='RUN RUN... DATA',
-            help='What bimm pretrain wrote, two or more, and what bimm data '
-            'scan wrote.',
-        ),
-    ],
-    out: Out,
-    seeds: Annotated[
-        int, typer.Option(help='How many finetunings of each, in each fold.')
-    ] = 1,
-    folds: Annotated[
-        int | None,
-        typer.Option(help='How many folds of DATA; all by default.'),
-    ] = None,
-    epochs: Annotated[
-        int, typer.Option(help='Passes of a finetuning over the videos.')
-    ] = 50,
-    kinds: Annotated[
-        list[str] | None,
-        typer.Option(
-            '--kind', help='finetune, linear or knn, repeated; default: all.'
-        ),
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(help='Stop then; the same command goes on.')
-    ] = float('inf'),
-    batch_size: BatchSize = 16,
-    device: Device = 'auto',
-    settings: Settings = None,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Compare pretrained encoders on your classes; repeated, it goes on.
-
-    Each is finetuned and probed beside random weights, features without
-    learning and the most frequent class. OUT gets report.html, scores.csv and
-    results.json, with intervals of paired differences.
-    """
-    from bimm_mm.apis.compare import KINDS, compare
-    from bimm_mm.apis.config import parse_settings
-
-    *runs, data = paths
-    if len(runs) < 2:
-        raise ValueError(
-            f'{len(runs)} run to compare: give two or more, then the folder '
-            'that bimm data scan wrote'
-        )
-    compare(
-        runs,
-        data,
-        out=out,
-        seeds=range(seeds),
-        folds=None if folds is None else range(folds),
-        epochs=epochs,
-        kinds=kinds or KINDS,
-        minutes=minutes,
-        batch_size=batch_size,
-        device=device,
-        options=parse_settings(settings),
-        dry_run=dry_run,
-        quiet=quiet,
-    )
-    _end('', dry_run)
-
-
-def _end(command: str, dry_run: bool) -> None:
-    """Leave the other processes, and say what comes next."""
-    from bimm_mm.utils.processes import end_processes
-
-    if command and not dry_run and os.environ.get('RANK', '0') == '0':
-        print(f'next: {command}')
-    end_processes()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from bimm_mm import cli
+from bimm_mm.apis import flags
 
 HEAVY = ('torch', 'mmengine', 'numpy', 'av', 'matplotlib')
 HELP = """
@@ -56,10 +57,10 @@ def test_every_verb_explains_itself(words, capsys):
 
 def test_a_flag_means_the_same_everywhere():
     shared = {
-        '--device': cli.Device,
-        '--set': cli.Settings,
-        '--quiet': cli.Quiet,
-        '--dry-run': cli.DryRun,
+        '--device': flags.Device,
+        '--set': flags.Settings,
+        '--quiet': flags.Quiet,
+        '--dry-run': flags.DryRun,
     }
     helps = {flag: kind.__metadata__[0].help for flag, kind in shared.items()}
     for words, command in VERBS.items():

@@ -201,11 +201,12 @@ def is_same_run(out: Path, record: Mapping[str, Any]) -> bool:
     return True
 
 
-def write_run(record: Mapping[str, Any], out: Path) -> None:
-    """Write ``run.json``, or raise an OSError that says what to do."""
+def write_record(record: Mapping[str, Any], path: Path) -> None:
+    """Write JSON into a run, or raise an OSError that says what to do."""
     try:
-        write_json(record, out / 'run.json')
+        write_json(record, path)
     except OSError as error:
         raise OSError(
-            f'{out} cannot be written ({error.strerror}): give another --out'
+            f'{path.parent} cannot be written ({error.strerror}): give '
+            'another --out'
         ) from None

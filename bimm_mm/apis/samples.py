@@ -21,7 +21,7 @@ from bimm_mm.utils.video import VideoReader
 
 def titles_of(cfg: Config, files: Sequence[str | None]) -> list[str]:
     """Names of files, and whether the config trains on them."""
-    trained = _trained_on(cfg) if any(files) else None
+    trained = trained_on(cfg) if any(files) else None
     titles = []
     for file in files:
         if file is None:
@@ -36,7 +36,7 @@ def titles_of(cfg: Config, files: Sequence[str | None]) -> list[str]:
     return titles
 
 
-def _trained_on(cfg: Config) -> set[str] | None:
+def trained_on(cfg: Config) -> set[str] | None:
     """Files and whole folders of the training set; None if not known."""
     places = set()
     try:

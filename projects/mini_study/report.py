@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bimm_mm.apis.compare import MAJORITY, SCRATCH
+from bimm_mm.apis.comparison import MAJORITY, SCRATCH
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.features import TRIVIAL
 from bimm_mm.apis.page import Page, Section, write_page

@@ -25,16 +25,11 @@ from filelock import FileLock, Timeout
 from mmengine.config import Config, DictAction
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
-from bimm_mm.apis.compare import (
-    KINDS,
-    SCRATCH,
-    compare,
-    plain_interrupts,
-    time_limit,
-)
+from bimm_mm.apis.comparison import KINDS, SCRATCH, Comparison
 from bimm_mm.apis.folders import Videos, hash_lists, read_folds
-from bimm_mm.apis.own import adapt_config, train_stages
+from bimm_mm.apis.stages import adapt_config, train_stages
 from bimm_mm.utils.files import read_json, write_json, write_text
+from bimm_mm.utils.interrupts import plain_interrupts, time_limit
 from bimm_mm.utils.list_file import read_lines
 
 from .build_configs import (
@@ -148,7 +143,7 @@ class Study:
         for part in ('train', 'val', 'test'):
             options[f'{part}_dataloader.num_workers'] = workers
             options[f'{part}_dataloader.persistent_workers'] = workers > 0
-        result = compare(
+        comparison = Comparison(
             [self.pretrain(method, seed, fold) for method in methods],
             self.data,
             out=self.unit(seed, fold) / COMPARED,
@@ -158,7 +153,7 @@ class Study:
             batch_size=recipe.batch_size,
             options=options,
         )
-        return not result['left']
+        return not comparison.run()['left']
 
 
 def check_same(known: Any, new: Any, where: str) -> None:

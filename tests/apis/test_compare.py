@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from mmengine.config import Config
 
-from bimm_mm.apis.compare import time_limit
 from bimm_mm.apis.own import pretrain
 from bimm_mm.cli import main
+from bimm_mm.utils.interrupts import time_limit
 
 SIDE, FRAMES = 32, 4
 HERE = {

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+import pytest
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from bimm_mm.engine import StrictRunner
 from bimm_mm.engine.hooks.console import spare_screen
 
 
@@ -30,3 +36,29 @@ def test_shared_layers_are_told_in_the_file_alone(tmp_path, capsys):
     shown = (said.out + said.err).splitlines()
     assert len(shown) == 1 and shown[0].endswith('for people')
     assert '1.0 is duplicate' in path.read_text()
+
+
+class Stop(Hook):
+    """Presses Ctrl-C in the second step."""
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_display_ends_with_the_step_that_was_saved(
+    make_runner, monkeypatch, capsys
+):
+    monkeypatch.setenv('TTY_INTERACTIVE', '1')
+    monkeypatch.setenv('TTY_COMPATIBLE', '1')
+    checkpoint = dict(type='bimm_mm.CheckpointHook', interval=1)
+    runner = make_runner(
+        runner=StrictRunner,
+        hooks=[Stop()],
+        default_hooks=dict(checkpoint=checkpoint),
+    )
+    with pytest.raises(SystemExit):
+        runner.train()
+    said = capsys.readouterr().out
+    assert 'interrupted.pth after step 2' in ' '.join(said.split())
+    assert '2/6' in said.split('training, epoch')[-1]

@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from mmengine.registry import init_default_scope
 
-from bimm_mm.apis.compare import KINDS, MAJORITY
+from bimm_mm.apis.comparison import KINDS, MAJORITY
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.features import TRIVIAL
 from bimm_mm.apis.folders import Videos, read_folds

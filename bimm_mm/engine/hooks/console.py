@@ -99,7 +99,8 @@ class LiveDisplayHook(Hook):
     other lines of the log scroll above the display.
     """
 
-    priority = 'LOWEST'
+    # Before a signal ends the run, in the hook that saves.
+    priority = 'LOW'
 
     def __init__(self) -> None:
         self._bars = Progress(

@@ -11,13 +11,11 @@ import gc
 import json
 import math
 import os
-import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import combinations, count, product
+from os.path import abspath
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -31,11 +29,13 @@ from bimm_mm.apis.folders import (
     hash_lists,
     read_folds,
     read_run,
+    write_record,
 )
 from bimm_mm.apis.launch import build_runner
-from bimm_mm.apis.own import finetune, finetune_config
 from bimm_mm.apis.page import Page, Section, print_sections, write_page
 from bimm_mm.apis.probe import METHODS, probe_features, select_listed
+from bimm_mm.apis.samples import trained_on
+from bimm_mm.apis.stages import finetuning, train_stages
 from bimm_mm.apis.statistics import difference_table, score_sections
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import (
@@ -44,6 +44,8 @@ from bimm_mm.utils.files import (
     write_json,
     write_text,
 )
+from bimm_mm.utils.interrupts import time_limit
+from bimm_mm.utils.list_file import read_lines
 
 KINDS = ('finetune', *METHODS)
 SCRATCH, MAJORITY = 'scratch', 'most frequent class'
@@ -56,92 +58,6 @@ _FROM_SCRATCH = {
 }
 
 
-def compare(
-    runs: Sequence[str | Path],
-    data: str | Path,
-    *,
-    out: str | Path,
-    seeds: Sequence[int] = (0,),
-    folds: Sequence[int] | None = None,
-    epochs: int = 50,
-    batch_size: int = 16,
-    kinds: Sequence[str] = KINDS,
-    minutes: float = math.inf,
-    device: str = 'auto',
-    options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Compare pretrained encoders on the classes of a scanned folder.
-
-    Each is finetuned once per seed and fold, and its frozen features are
-    probed in every fold; beside them stand the same encoder with random
-    weights, features without learning and the most frequent class. The same
-    call goes on where it was stopped, and may have more runs, seeds or folds.
-
-    Args:
-        runs: Folders RUN of :func:`bimm_mm.apis.own.pretrain`.
-        data: DATA, the folder that was scanned, with two classes or more.
-        out: OUT, the folder to write.
-        seeds: Of finetuning.
-        folds: Numbers of folds of DATA, all by default; without folds 0 is
-            its split into training and validation.
-        epochs: Passes of a finetuning over the videos.
-        batch_size: Videos of a step.
-        kinds: What is measured: ``'finetune'``, ``'linear'``, ``'knn'``.
-        minutes: Stop after that time.
-        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: the GPU if there is one.
-        options: Overrides parts of the config of finetuning, by dotted key.
-        dry_run: Check everything, do one step with each encoder, and write
-            nothing.
-        quiet: Print warnings and results alone.
-
-    Returns:
-        What ``OUT/results.json`` says: rows of ``scores`` and their paired
-        ``differences``, both in percent; ``notes``; and how many scores are
-        ``left`` to measure. ``report.html`` shows the same.
-
-    Raises:
-        OSError: If something is missing, or ``out`` cannot be written.
-        ValueError: If a run, DATA or an option is wrong, or ``out`` holds
-            anything else.
-    """
-    plan = Comparison(
-        runs,
-        data,
-        out=out,
-        seeds=seeds,
-        folds=folds,
-        kinds=kinds,
-        epochs=epochs,
-        batch_size=batch_size,
-        device=device,
-        options=options or {},
-        quiet=quiet,
-    )
-    record = plan.record()
-    if dry_run:
-        tried = {c.method: c for c in plan.cells() if c.score == 'finetune'}
-        for cell in tried.values():
-            plan.finetune(cell, dry_run=True)
-        print(f'{len(list(plan.cells()))} scores to measure')
-        return {}
-    try:
-        write_json(record, plan.out / _RECORD)
-    except OSError as error:
-        raise OSError(
-            f'{plan.out} cannot be written ({error.strerror}): give another '
-            '--out'
-        ) from None
-    try:
-        with time_limit(60 * minutes):
-            for cell in plan.cells():
-                plan.measure(cell)
-    except (KeyboardInterrupt, SystemExit):
-        print('stopped: the same command goes on from here')
-    return plan.write()
-
-
 class Cell(NamedTuple):
     """What a score is of."""
 
@@ -152,7 +68,25 @@ class Cell(NamedTuple):
 
 
 class Comparison:
-    """What is compared; arguments and errors are those of :func:`compare`."""
+    """A comparison, which may grow by runs, seeds and folds.
+
+    Args:
+        runs: Folders RUN of ``bimm pretrain``.
+        data: DATA of ``bimm data scan``, with two classes or more.
+        out: OUT, the folder to write.
+        seeds: Of finetuning.
+        folds: Numbers of folds of DATA, all by default; without folds 0 is
+            its split into training and validation.
+        kinds: What is measured, everything in ``KINDS`` by default.
+        epochs: Passes of a finetuning over the videos.
+        batch_size: Videos of a step.
+        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: the GPU if there is one.
+        options: Overrides parts of the config of finetuning, by dotted key.
+        quiet: Whether to print warnings and results alone.
+
+    Raises:
+        OSError, ValueError: If a run, DATA or an option is wrong.
+    """
 
     def __init__(
         self,
@@ -160,17 +94,25 @@ class Comparison:
         data: str | Path,
         *,
         out: str | Path,
-        seeds: Sequence[int],
-        folds: Sequence[int] | None,
-        kinds: Sequence[str],
-        **training: Any,
+        seeds: Sequence[int] = (0,),
+        folds: Sequence[int] | None = None,
+        kinds: Sequence[str] | None = None,
+        epochs: int,
+        batch_size: int,
+        device: str = 'auto',
+        options: Mapping[str, Any] | None = None,
+        quiet: bool = False,
     ) -> None:
-        for kind in kinds:
+        for kind in kinds or ():
             check_choice('kind', kind, KINDS)
         if int(os.environ.get('WORLD_SIZE', 1)) > 1:
             raise ValueError('a comparison is one process: leave torchrun out')
-        self.out, self.data = Path(out).absolute(), data
-        self.seeds, self.kinds, self.training = seeds, kinds, training
+        self.out, self.data = Path(out).absolute(), Path(data).absolute()
+        self.seeds, self.kinds, self.quiet = seeds, kinds or KINDS, quiet
+        self.training: dict[str, Any] = dict(
+            epochs=epochs, batch_size=batch_size, device=device
+        )
+        self.options = dict(options or {})
         self.runs = _name_runs(runs)
         self.records = {n: _read_run(path) for n, path in self.runs.items()}
         self.runs[SCRATCH] = next(iter(self.runs.values()))
@@ -178,42 +120,55 @@ class Comparison:
         numbers = [*self.every_fold] if folds is None else folds
         for number in numbers:
             check_choice('fold', number, self.every_fold)
-            _check_fold(self.every_fold[number], kinds)
+            _check_fold(self.every_fold[number], self.kinds)
         self.folds = {number: self.every_fold[number] for number in numbers}
 
-    def record(self) -> dict[str, Any]:
-        """What makes it this comparison, and what OUT has of it so far.
+    def run(
+        self, *, minutes: float = math.inf, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Measure what is not measured yet; what :meth:`write` returns."""
+        record = self._record()
+        if dry_run:
+            tried = {
+                c.method: c for c in self.cells() if c.score == 'finetune'
+            }
+            for cell in tried.values():
+                self._finetune(cell, dry_run=True)
+            print(f'{len(list(self.cells()))} scores to measure')
+            return {}
+        write_record(record, self.out / _RECORD)
+        try:
+            with time_limit(60 * minutes):
+                for cell in self.cells():
+                    self._measure(cell)
+        except (KeyboardInterrupt, SystemExit):
+            print('stopped: the same command goes on from here')
+        return self.write()
 
-        Raises:
-            ValueError: If OUT holds anything else.
-        """
-        same = {
-            'data': str(Path(self.data).absolute()),
+    def _record(self) -> dict[str, Any]:
+        """What makes it this comparison; a ValueError if OUT is of another."""
+        new = {
+            'data': str(self.data),
             'lists': hash_lists(self.every_fold),
             'epochs': self.training['epochs'],
             'batch_size': self.training['batch_size'],
-            'options': dict(self.training['options']),
-            'scratch': read_run(self.runs[SCRATCH])[1],
-        }
-        new = {
-            'same': json.loads(json.dumps(same)),
-            'runs': {
-                name: sha256_of_file(record['checkpoint'])
-                for name, record in self.records.items()
+            'options': json.loads(json.dumps(self.options)),
+            'scratch': str(read_run(self.runs[SCRATCH])[1]),
+            **{
+                f'weights in the run {name}': sha256_of_file(run['checkpoint'])
+                for name, run in self.records.items()
             },
         }
         known = _read_record(self.out) or new
-        differing = [k for k in same if known['same'][k] != new['same'][k]] + [
-            f'weights in the run {name}'
-            for name, digest in new['runs'].items()
-            if known['runs'].get(name, digest) != digest
+        differing = [
+            key for key in new if known.get(key, new[key]) != new[key]
         ]
         if differing:
             raise ValueError(
                 f'{self.out} is of a comparison with other '
                 f'{", ".join(differing)}: give another --out'
             )
-        return {**new, 'runs': {**known['runs'], **new['runs']}}
+        return {**known, **new}
 
     def cells(self) -> Iterator[Cell]:
         """All scores to measure, those of a seed and fold together.
@@ -225,40 +180,55 @@ class Comparison:
                 if kind not in self.kinds:
                     continue
                 if kind == 'finetune':
-                    for name in self.runs:
-                        yield Cell(name, kind, seed, fold)
-                elif seed == self.seeds[0]:
-                    for name in (*self.runs, *TRIVIAL):
-                        yield Cell(name, kind, seed, fold)
+                    names = [*self.runs]
+                else:
+                    names = [*self.runs, *TRIVIAL]
+                    names = names if seed == self.seeds[0] else []
+                for name in names:
+                    yield Cell(name, kind, seed, fold)
 
-    def path(self, cell: Cell) -> Path:
+    def left(self) -> list[Cell]:
+        """Scores that are not measured yet."""
+        return [x for x in self.cells() if not self._path(x).is_file()]
+
+    def _path(self, cell: Cell) -> Path:
         """Where a score is kept."""
         part = f'fold{cell.fold}-seed{cell.seed}'
         return self.out / cell.method / part / f'{cell.score}.json'
 
-    def measure(self, cell: Cell) -> None:
+    def _measure(self, cell: Cell) -> None:
         """Measure a score, unless that was done before."""
-        path = self.path(cell)
+        path = self._path(cell)
         if path.is_file():
             return
-        if not self.training['quiet']:
+        if not self.quiet:
             print(f'{cell.method}, fold {cell.fold}, {cell.score}', flush=True)
-        measure = self.finetune if cell.score == 'finetune' else self.probe
+        measure = self._finetune if cell.score == 'finetune' else self._probe
         write_json({'top1': measure(cell)}, path)
         gc.collect()  # workers, and memory of the GPU
 
-    def finetune(self, cell: Cell, *, dry_run: bool = False) -> float:
+    def _finetune(self, cell: Cell, *, dry_run: bool = False) -> float:
         """Finetune, then test once: percent of the fold's test videos."""
-        home, videos = self.path(cell).parent, self.folds[cell.fold]
-        record = finetune(
+        home = self._path(cell).parent
+        options = {
+            # Test videos choose nothing.
+            'train_cfg.val_interval': self.training['epochs'],
+            'default_hooks.checkpoint.save_best': None,
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+            **(_FROM_SCRATCH if cell.method == SCRATCH else {}),
+            **self.options,
+        }
+        cfg, record = finetuning(
             self.runs[cell.method],
             self.data,
             out=home / 'finetune',
             seed=cell.seed,
-            fold=cell.fold if videos.folds else None,
-            dry_run=dry_run,
-            **{**self.training, 'options': self._options(cell.method)},
+            fold=cell.fold if self.folds[cell.fold].folds else None,
+            options=options,
+            **self.training,
         )
+        stages = {home / 'finetune': cfg}
+        train_stages(stages, record, dry_run=dry_run, quiet=self.quiet)
         if dry_run:
             return math.nan
         cfg = load_config(home / 'finetune' / record['config'])
@@ -266,18 +236,7 @@ class Comparison:
         cfg.resume = False  # that a training goes on is no matter here
         return 100 * build_runner(cfg, quiet=True).test()['acc/top1']
 
-    def _options(self, name: str) -> dict[str, Any]:
-        """What differs from a usual finetuning."""
-        return {
-            # Test videos choose nothing.
-            'train_cfg.val_interval': self.training['epochs'],
-            'default_hooks.checkpoint.save_best': None,
-            'default_hooks.checkpoint.max_keep_ckpts': 1,
-            **(_FROM_SCRATCH if name == SCRATCH else {}),
-            **self.training['options'],
-        }
-
-    def probe(self, cell: Cell) -> float:
+    def _probe(self, cell: Cell) -> float:
         """Fit to frozen features; percent of the fold's test videos."""
         features, videos = self._features(cell.method), self.folds[cell.fold]
         train, val = (
@@ -293,16 +252,18 @@ class Comparison:
         path = self.out / name / f'features-seed{seed}.npz'
         if path.is_file():
             return read_features(path)
-        lines = dict.fromkeys(
-            line
-            for videos in self.every_fold.values()
-            for file in videos.lists.values()
-            for line in _lines(file)
-        )
+        folds = self.every_fold.values()
+        lists = [file for videos in folds for file in videos.lists.values()]
+        lines = dict.fromkeys(line for x in lists for line in read_lines(x))
         write_text('\n'.join(lines), listed)
-        run = self.runs.get(name, self.runs[SCRATCH])
-        options = {k: x for k, x in self.training.items() if k != 'quiet'}
-        cfg, _ = finetune_config(run, self.data, out=path.parent, **options)
+        cfg, _ = finetuning(
+            self.runs.get(name, self.runs[SCRATCH]),
+            self.data,
+            out=path.parent,
+            seed=seed,
+            options=self.options,
+            **self.training,
+        )
         cfg.val_dataloader.dataset.ann_file = str(listed)
         record = self.records.get(name, {'checkpoint': None})
         trained = 'random' if name == SCRATCH else 'encoder'
@@ -316,11 +277,20 @@ class Comparison:
         return features
 
     def write(self) -> dict[str, Any]:
-        """Write and show what is finished so far; see :func:`compare`."""
-        cells = list(self.cells())
-        done = [cell for cell in cells if self.path(cell).is_file()]
-        tops = {cell: read_json(self.path(cell))['top1'] for cell in done}
-        for cell in done:
+        """Write and show what is measured so far.
+
+        Returns:
+            What ``results.json`` says: rows of ``scores`` and their paired
+            ``differences``, both in percent; ``notes``; and how many scores
+            are ``left`` to measure. ``report.html`` shows the same.
+        """
+        left = self.left()
+        tops = {
+            cell: read_json(self._path(cell))['top1']
+            for cell in self.cells()
+            if cell not in left
+        }
+        for cell in list(tops):
             share = _majority(self.folds[cell.fold])
             tops[cell._replace(method=MAJORITY)] = share
         rows = [
@@ -332,9 +302,9 @@ class Comparison:
             }
             for cell, top1 in tops.items()
         ]
-        notes, left = list(self._notes()), len(cells) - len(done)
+        notes = list(self._notes())
         result: dict[str, Any] = {'scores': rows, 'differences': []}
-        result |= {'notes': notes, 'left': left}
+        result |= {'notes': notes, 'left': len(left)}
         sections = [Section('Notes', items=notes)]
         if rows:
             scores, pairs = pd.DataFrame(rows), [*combinations(self.runs, 2)]
@@ -344,12 +314,12 @@ class Comparison:
             sections = [*score_sections(scores, order, pairs), *sections]
             write_text(scores.to_csv(index=False), self.out / 'scores.csv')
         write_json(result, self.out / 'results.json')
-        facts = {'videos': self.data, 'scores to measure': left}
+        facts = {'videos': self.data, 'scores to measure': len(left)}
         page = write_page(
             Page('Comparison', sections, facts), self.out / 'report.html'
         )
         print_sections(sections)
-        print(f'{page}: {left} scores to measure')
+        print(f'{page}: {len(left)} scores to measure')
         return result
 
     def _notes(self) -> Iterator[str]:
@@ -359,38 +329,17 @@ class Comparison:
             'one with another seed would differ.'
         )
         tested = {
-            path
-            for videos in self.folds.values()
-            for path in _paths(videos.lists['val'], videos)
+            abspath(Path(x.root, line.rpartition(x.delimiter)[0]))
+            for x in self.folds.values()
+            for line in read_lines(x.lists['val'])
         }
         for name, record in self.records.items():
             cfg = load_config(self.runs[name] / record['config'])
-            common = tested.intersection(_trained_on(cfg.train_dataloader))
-            if common:
+            if common := tested & (trained_on(cfg) or set()):
                 yield (
                     f'{name} was pretrained, without classes, on '
                     f'{len(common)} of {len(tested)} test videos.'
                 )
-
-
-def _trained_on(node: Any) -> Iterator[str]:
-    """Paths of all videos that a part of a config lists."""
-    if 'ann_file' in node:
-        videos = SimpleNamespace(
-            root=node['data_prefix']['video'],
-            delimiter=node.get('delimiter', ' '),
-        )
-        yield from _paths(node['ann_file'], videos)
-    elif 'dataset' in node:
-        yield from _trained_on(node['dataset'])
-
-
-def _paths(file: str, videos: Any) -> Iterator[str]:
-    """Paths in a list, or nothing where it is gone."""
-    if Path(file).is_file():
-        for line in _lines(file):
-            path = line.strip().rpartition(videos.delimiter)[0]
-            yield os.path.join(videos.root, path)
 
 
 def _name_runs(runs: Sequence[str | Path]) -> dict[str, Path]:
@@ -441,10 +390,6 @@ def _majority(videos: Videos) -> float:
     return 100 * videos.labels['val'].count(most) / len(videos.labels['val'])
 
 
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text('utf-8').splitlines()
-
-
 def _read_record(out: Path) -> dict[str, Any] | None:
     """What OUT is of; None if it is new or empty."""
     if (out / _RECORD).is_file():
@@ -454,43 +399,3 @@ def _read_record(out: Path) -> dict[str, Any] | None:
             f'{out} is there and no comparison: give another --out'
         )
     return None
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Press Ctrl-C after some time, which a training saves itself for.
-
-    Raises:
-        KeyboardInterrupt: Also in place of what a library made of one.
-    """
-    if math.isinf(seconds):
-        with plain_interrupts():
-            yield
-        return
-
-    def press(*_: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGALRM, press)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
-    try:
-        with plain_interrupts():
-            yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def plain_interrupts() -> Iterator[None]:
-    """Let Ctrl-C through as what it is.
-
-    MMEngine says of every error while it lays out a config, this one too, that
-    the config's syntax is wrong (``Config.pretty_text``).
-    """
-    try:
-        yield
-    except SyntaxError as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
-        raise

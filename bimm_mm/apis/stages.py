@@ -1,0 +1,282 @@
+"""Configs of own videos, from ``configs/own``, and their training."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import copyfile, copytree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from bimm_mm.apis.config import (
+    find_configs,
+    load_config,
+    override,
+    use_amp,
+)
+from bimm_mm.apis.folders import (
+    check_classes,
+    is_same_run,
+    read_data,
+    read_run,
+    write_record,
+)
+from bimm_mm.apis.train import check_training, train
+from bimm_mm.engine.config_check import known_names
+from bimm_mm.models.backbones.vit import ARCHS
+from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.device import find_device
+from bimm_mm.version import __version__
+
+# Config of the last stage by method, in configs/own.
+METHODS = {
+    'bimm': 'pretrain_joint',
+    'motionmae': 'pretrain_motionmae',
+    'videomae': 'pretrain_videomae',
+}
+SIZES = ('tiny', 'small', 'base', 'large')
+_PATCH, _TUBELET = 16, 2  # pixels and frames
+# Of a pretrained encoder, what a finetuned one must have as well.
+_ENCODER = (
+    *('arch', 'patch_size', 'tubelet_size'),
+    *('with_cls_token', 'out_type', 'key_bias'),
+)
+
+
+# Configs of the stages of a run, by their folders, and its ``run.json``.
+Stages = tuple[dict[Path, Config], dict[str, Any]]
+
+
+def pretraining(
+    data: str | Path,
+    *,
+    out: Path,
+    method: str,
+    size: str,
+    epochs: int,
+    image_size: int,
+    frames: int,
+    contours: str | None,
+    batch_size: int,
+    device: str,
+    options: Mapping[str, Any],
+    dry_run: bool,
+) -> Stages:
+    """Stages of a pretraining; see :func:`bimm_mm.apis.own.pretrain`."""
+    check_choice('method', method, METHODS)
+    check_choice('size', size, SIZES)
+    videos, out = read_data(data), out.absolute()
+    names = dict(
+        **videos.names(),
+        image_size=_multiple('image_size', image_size, _PATCH),
+        frames=_multiple('frames', frames, _TUBELET),
+        contour_files=_contour_files(method, contours),
+        epochs=dict(pretrain=_multiple('epochs', epochs, 1), finetune=1),
+        batch_size=_multiple('batch_size', batch_size, 1),
+    )
+    if contours == 'sobel':
+        options = {'contours': 'sobel', **options}
+    stages = {out: METHODS[method]}
+    if method == 'bimm':
+        stages = {out / 'ventral': 'pretrain_ventral', **stages}
+    record: dict[str, Any] = dict(
+        verb='pretrain',
+        method=method,
+        size=size,
+        data=str(videos.folder),
+        stage1=str(out / 'ventral') if len(stages) > 1 else None,
+    )
+    configs = {
+        folder: adapt_config(
+            _read_config(name, names, size, options), folder, device
+        )
+        for folder, name in stages.items()
+    }
+    if method == 'bimm':
+        first = out / 'ventral' / f'epoch_{epochs}.pth'
+        configs[out].model.ventral_checkpoint = None if dry_run else str(first)
+    return configs, record
+
+
+def finetuning(
+    run: str | Path,
+    data: str | Path,
+    *,
+    out: Path,
+    epochs: int,
+    batch_size: int,
+    device: str,
+    seed: int,
+    fold: int | None = None,
+    options: Mapping[str, Any],
+) -> tuple[Config, dict[str, Any]]:
+    """Config of a finetuning; see :func:`bimm_mm.apis.own.finetune`."""
+    before, encoder = read_run(run)
+    videos = read_data(data, fold=fold)
+    check_classes(videos)
+    frames = encoder.get('num_frames', 1)
+    if frames == 1:
+        raise ValueError(f'{run} has an encoder of images, not of videos')
+    names = dict(
+        **videos.names(),
+        image_size=encoder.img_size,
+        frames=frames,
+        epochs=dict(pretrain=1, finetune=_multiple('epochs', epochs, 1)),
+        batch_size=_multiple('batch_size', batch_size, 1),
+    )
+    cfg = _read_config('finetune', names, 'base', {'randomness.seed': seed})
+    kept = {key: encoder[key] for key in _ENCODER if key in encoder}
+    cfg.model.backbone.update(kept)
+    cfg.model.backbone.init_cfg.checkpoint = before['checkpoint']
+    arch = encoder.arch
+    cfg.model.cls_head.in_channels = (
+        ARCHS[arch].embed_dims if isinstance(arch, str) else arch.embed_dims
+    )
+    if 'val' not in videos.lists:
+        print('DATA has no val.txt: nothing is measured')
+        for part in ('val', 'test'):
+            for kind in ('cfg', 'dataloader', 'evaluator'):
+                cfg[f'{part}_{kind}'] = None
+        cfg.default_hooks.checkpoint.pop('save_best')
+    override(cfg, options)
+    record = dict(
+        verb='finetune',
+        **{key: before[key] for key in ('method', 'size')},
+        data=str(videos.folder),
+        fold=fold,
+        run=str(Path(run).absolute()),
+        classes=videos.classes,
+        stage1=None,
+    )
+    return adapt_config(cfg, out.absolute(), device), record
+
+
+def _contour_files(method: str, contours: str | None) -> str | None:
+    """The folder of contour files, if there is one."""
+    needed = method == 'bimm'
+    if needed and not contours:
+        raise ValueError(
+            "BIMM's area V2 predicts contours: give contours='sobel' "
+            '(--contours sobel), edges computed on the device, a deviation '
+            'from the paper, or the folder that tools/extract_contours.py '
+            'wrote'
+        )
+    if contours and not needed:
+        raise ValueError(
+            f'contours={contours!r}: {method} predicts none; leave it out'
+        )
+    return None if contours == 'sobel' else contours
+
+
+def _multiple(name: str, value: int, unit: int) -> int:
+    """A positive multiple of a unit, or a ValueError."""
+    if type(value) is not int or value < 1 or value % unit:
+        kind = 'whole number' if unit == 1 else f'multiple of {unit}'
+        raise ValueError(
+            f'{name}={value!r} must be a {kind} of {unit} or more'
+        )
+    return value
+
+
+def _read_config(
+    name: str,
+    names: Mapping[str, Any],
+    size: str,
+    options: Mapping[str, Any],
+) -> Config:
+    """Read a config of ``configs/own`` with other names in its ``data.py``."""
+    configs = find_configs()
+    cores = os.cpu_count() or 1
+    if hasattr(os, 'sched_getaffinity'):  # not on macOS
+        cores = len(os.sched_getaffinity(0))
+    parts = ('train', 'val', 'test') if name == 'finetune' else ('train',)
+    workers = {
+        f'{part}_dataloader.num_workers': min(4, cores) for part in parts
+    }
+    with TemporaryDirectory() as folder:
+        for part in ('_base_', 'own'):
+            copytree(
+                configs / part, Path(folder, part), copy_function=copyfile
+            )
+        own = Path(folder, 'own')
+        given = [f'{key} = {value!r}\n' for key, value in names.items()]
+        with open(own / 'data.py', 'a', encoding='utf-8') as file:
+            file.writelines(given)
+        path = own / f'{name}.py'
+        text = path.read_text('utf-8')
+        path.write_text(
+            re.sub(r'(models/\w+mae|models/bimm)_base', rf'\1_{size}', text),
+            'utf-8',
+        )
+        return load_config(path, {**workers, **options})
+
+
+def adapt_config(full: Config, folder: Path, device: str) -> Config:
+    """What a runner reads of a config, to run on a device in a folder."""
+    known = {*known_names(), 'custom_imports', 'runner_type'}
+    cfg = Config(
+        {key: full[key] for key in full if key in known},
+        cfg_text='#',
+        filename=str(folder / 'config.py'),
+    )
+    cfg.work_dir = str(folder)
+    check_choice('device', device, ('auto', 'cpu', 'cuda'))
+    there = torch.cuda.is_available()
+    if find_device(device).type == 'cpu' and there:
+        raise ValueError(
+            "device='cpu': there is a GPU, which PyTorch takes: put "
+            'CUDA_VISIBLE_DEVICES= before the command'
+        )
+    if not there:
+        use_amp(cfg)
+    return cfg
+
+
+def train_stages(
+    configs: Mapping[Path, Config],
+    record: dict[str, Any],
+    *,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Check all stages, then train those that are not finished."""
+    out = Path(list(configs)[-1])
+    launcher = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
+    record |= dict(config='config.py', version=__version__, checkpoint=None)
+    resumed = is_same_run(out, record)
+    for cfg in configs.values():
+        check_training(cfg, launcher=launcher)
+    main = int(os.environ.get('RANK', 0)) == 0
+    if main and not dry_run:
+        write_record(record, out / 'run.json')
+    if torch.cuda.device_count() > 1 and launcher == 'none':
+        print(
+            f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
+            '--nproc-per-node gpu --no-python and the command'
+        )
+    for number, (folder, cfg) in enumerate(configs.items(), 1):
+        last = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+        finished = last.is_file() and not dry_run
+        if main:
+            print(
+                f'stage {number} of {len(configs)}, '
+                + (f'finished before: {last}' if finished else f'in {folder}')
+            )
+        if not finished:
+            cfg.resume = resumed and not dry_run
+            train(
+                cfg,
+                launcher=launcher,
+                resume_command='the same command',
+                dry=dry_run,
+                quiet=quiet,
+            )
+        record['checkpoint'] = None if dry_run else str(last)
+    if main and not dry_run:
+        write_record(record, out / 'run.json')
+    return record
