@@ -5,11 +5,14 @@ TensorBoard shows more: ``tools/train.py --log-to tensorboard``.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bimm_mm.utils.files import atomic_path
@@ -19,8 +22,14 @@ Series = dict[int, float]
 Panel = dict[str, Series]
 
 _LABELS = {'mse': 'validation', 'mean_mse': 'mean predicted'}
-_STYLES = {'training': '-', 'validation': '.-'}
+_STYLES = {'validation': '.-', 'mean predicted': '--'}
 _COLUMNS = 3
+# In a page, on a light or a dark ground; names of runs are no formulas.
+_PAGE = {
+    **dict.fromkeys(('axes.edgecolor', 'xtick.color', 'ytick.color'), 'gray'),
+    **{'text.color': 'gray', 'text.parse_math': False},
+    **{'svg.fonttype': 'none', 'savefig.transparent': True},
+}
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, Series]:
@@ -102,9 +111,7 @@ def save_curves(work_dir: str | Path, path: str | Path) -> Path:
     figure = Figure((3.3 * columns, 2.4 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
-        for label, values in lines.items():
-            style = _STYLES.get(label, 'k--')
-            axis.plot(list(values), list(values.values()), style, label=label)
+        _draw(axis, lines)
         axis.set(title=title)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
@@ -114,3 +121,21 @@ def save_curves(work_dir: str | Path, path: str | Path) -> Path:
     with atomic_path(path) as draft:
         figure.savefig(draft, dpi=110)
     return Path(path)
+
+
+def curve_svg(lines: Panel) -> bytes:
+    """Draw a panel for a page, as SVG."""
+    with matplotlib.rc_context(_PAGE):
+        figure = Figure((4.4, 2.8), layout='constrained')
+        axis = figure.subplots()
+        _draw(axis, lines)
+        axis.legend(fontsize=7, frameon=False)
+        content = io.BytesIO()
+        figure.savefig(content, format='svg')
+    return content.getvalue()
+
+
+def _draw(axis: Axes, lines: Panel) -> None:
+    for label, values in lines.items():
+        style = _STYLES.get(label, '-')
+        axis.plot(list(values), list(values.values()), style, label=label)

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bimm_mm.apis.curves import Series, loss_panels, read_scalars
-from bimm_mm.apis.page import (
-    Chart,
-    Line,
-    Page,
-    Picture,
-    Section,
-    data_uri,
-    write_page,
+from bimm_mm.apis.curves import (
+    Panel,
+    Series,
+    curve_svg,
+    loss_panels,
+    read_scalars,
 )
+from bimm_mm.apis.page import Page, Picture, Section, data_uri, write_page
+from bimm_mm.utils.config_parts import walk
 from bimm_mm.utils.files import read_json
 
 _DEPTH = 4  # folders below the one given in which runs are looked for
@@ -69,20 +68,21 @@ class Run:
         return {n: x for n, x in last.items() if not n.endswith('mse')}
 
     @property
+    def start(self) -> Mapping[str, Any]:
+        """How it began last."""
+        return self.starts[-1] if self.starts else {}
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the run is, in a few words."""
-        start = self.starts[-1] if self.starts else {}
         times = self.series.get('time', {}).values()
+        named = [(self.about, key) for key in ('method', 'size', 'data')]
+        named += [(self.start, x) for x in ('samples', 'machine', 'revision')]
         facts = {
-            'method': self.about.get('method'),
-            'size': self.about.get('size'),
-            'data': self.about.get('data'),
             'steps': max(self.series['loss']),
             'epochs': max(self.series.get('epoch', {0: 0}).values()) or None,
             'seconds a step': sum(times) / len(times) if times else None,
-            'samples': start.get('samples'),
-            'machine': start.get('machine'),
-            'revision': start.get('revision'),
+            **{key: source.get(key) for source, key in named},
             'checkpoint': self.about.get('checkpoint'),
         }
         return {name: x for name, x in facts.items() if x is not None}
@@ -156,33 +156,34 @@ def _run_page(folder: Path) -> Page:
 
 def _stage(run: Run, prefix: str = '') -> list[Section]:
     """Curves, results, settings, what was left out and the command lines."""
-    start = run.starts[-1] if run.starts else {}
-    config = start.get('config', {})
     rows = [{'metric': n, 'last value': x} for n, x in run.results.items()]
-    settings = [
-        {'setting': key, 'value': str(value)}
-        for key in _SETTINGS
-        if (value := _get(config, key)) is not None
-    ]
     sections = [
-        Section(f'{prefix}Losses', charts=_charts(run)),
+        Section(f'{prefix}Losses', pictures=_charts(loss_panels(run.series))),
         Section(f'{prefix}Results', rows=rows),
     ]
     for name in _SKIPPED:
         path = run.folder / name
         if path.is_file():
-            lines = path.read_text('utf-8', 'replace').splitlines()
-            title = f'{prefix}Files left out ({len(lines)})'
-            sections.append(Section(title, code='\n'.join(lines), folded=True))
-    commands = [x['command'] for x in run.starts if 'command' in x]
-    if config:
+            text = path.read_text('utf-8', 'replace').rstrip()
+            title = f'{prefix}Files left out ({len(text.splitlines())})'
+            sections.append(Section(title, code=text, folded=True))
+    if config := run.start.get('config'):
+        flat = {
+            key: node
+            for key, node in walk(config)
+            if key in _SETTINGS and node is not None
+        }
+        rows = [
+            {'setting': x, 'value': str(flat[x])}
+            for x in _SETTINGS
+            if x in flat
+        ]
         text = json.dumps(config, indent=2)
         title = f'{prefix}Settings'
-        sections.append(Section(title, rows=settings, code=text, folded=True))
-    if commands:
-        text = '\n'.join(dict.fromkeys(commands))
-        sections.append(Section(f'{prefix}Commands', code=text))
-    return sections
+        sections.append(Section(title, rows=rows, code=text, folded=True))
+    commands = [x['command'] for x in run.starts if 'command' in x]
+    text = '\n'.join(dict.fromkeys(commands))
+    return [*sections, Section(f'{prefix}Commands', code=text)]
 
 
 def _comparison(folder: Path, folders: Sequence[Path]) -> Page:
@@ -203,32 +204,25 @@ def _comparison(folder: Path, folders: Sequence[Path]) -> Page:
         {'run': name} | dict.fromkeys(columns) | {**run.facts, **run.results}
         for name, run in runs.items()
     ]
-    panels: dict[str, list[Line]] = {}
-    for color, (name, run) in enumerate(runs.items()):
+    panels: dict[str, Panel] = {}
+    for name, run in runs.items():
         for title, panel in loss_panels(run.series).items():
-            lines = panels.setdefault(title, [])
             # Of each run one line: the validation, where there is one.
             label, values = list(panel.items())[-1 if len(panel) < 3 else 1]
-            lines.append(Line(f'{name}, {label}', values, color))
+            panels.setdefault(title, {})[f'{name}, {label}'] = values
     sections = [
         Section('Runs', rows=rows),
-        Section('Losses', charts=[Chart(*item) for item in panels.items()]),
+        Section('Losses', pictures=_charts(panels)),
     ]
     if unread:
         sections.append(Section(f'Not read ({len(unread)})', items=unread))
     return Page(f'Runs in {folder.absolute().name}', sections)
 
 
-def _charts(run: Run) -> list[Chart]:
+def _charts(panels: Mapping[str, Panel]) -> list[Picture]:
     return [
-        Chart(
-            title,
-            [
-                Line(label, values, color=n % 2, dashed=n == 2)
-                for n, (label, values) in enumerate(panel.items())
-            ],
-        )
-        for title, panel in loss_panels(run.series).items()
+        Picture([data_uri(curve_svg(lines), '.svg')], [title])
+        for title, lines in panels.items()
     ]
 
 
@@ -251,9 +245,3 @@ def _pictures(folder: Path) -> tuple[list[Picture], int]:
             name = str(path.relative_to(folder))
             shown.append(Picture([uri], [name]))
     return shown, len(paths) - len(shown)
-
-
-def _get(config: Any, key: str) -> Any:
-    for part in key.split('.'):
-        config = config.get(part) if isinstance(config, Mapping) else None
-    return config
