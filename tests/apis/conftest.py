@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,8 @@ from torch import Tensor
 
 from bimm_mm.apis.feature_file import Features
 from bimm_mm.apis.features import extract_features
+from bimm_mm.apis.own import pretrain
+from bimm_mm.cli import main
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import PixelTarget
 from tests.apis.scanned import record
@@ -256,3 +261,97 @@ def close() -> Callable[[np.ndarray, Tensor], bool]:
         return a.shape == b.shape and np.allclose(a, b.numpy(), atol=1e-5)
 
     return compare
+
+
+SIDE, FRAMES = 32, 4
+# Videos of a toy are read in this process.
+HERE = {
+    f'{part}_dataloader.{key}': value
+    for key, value in dict(num_workers=0, persistent_workers=False).items()
+    for part in ('train', 'val', 'test')
+}
+# Of a pretraining, which has no other data.
+ONLY_TRAIN = {k: v for k, v in HERE.items() if k.startswith('train')}
+TOY = dict(size='tiny', epochs=1, image_size=SIDE, frames=FRAMES)
+
+
+@pytest.fixture(scope='session')
+def scanned(tmp_path_factory) -> Path:
+    """DATA of a scan: eight clips in two classes, dark and bright; 2 folds."""
+    folder = tmp_path_factory.mktemp('scanned')
+    rng = np.random.default_rng(0)
+    (folder / 'videos' / 'of mine').mkdir(parents=True)
+    lines = []
+    for number in range(8):
+        path = folder / 'videos' / 'of mine' / f'{number}.avi'
+        fourcc = cv2.VideoWriter_fourcc(*'MJPG')
+        writer = cv2.VideoWriter(str(path), fourcc, 25, (48, 36))
+        low = 160 * (number % 2)
+        for _ in range(8):
+            writer.write(rng.integers(low, low + 90, (36, 48, 3), np.uint8))
+        writer.release()
+        lines.append(f'of mine/{number}.avi\t{number % 2}\n')
+    parts = {'train': lines[:4], 'val': lines[4:]}
+    parts |= {'fold1_train': lines[4:], 'fold1_val': lines[:4]}
+    for name, part in parts.items():
+        (folder / f'{name}.txt').write_text(''.join(part))
+    split = dict(train='train.txt', val='val.txt')
+    content = dict(
+        root=str(folder / 'videos'),
+        classes=['dark', 'bright'],
+        delimiter='\t',
+        frame_interval=2,
+        splits=split,
+        folds=[split, dict(train='fold1_train.txt', val='fold1_val.txt')],
+    )
+    (folder / 'data.json').write_text(json.dumps(content))
+    return folder
+
+
+def change(path: Path, **changes: Any) -> None:
+    """Other values in a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def data(scanned, tmp_path) -> Path:
+    """A copy, to be spoiled."""
+    folder = Path(shutil.copytree(scanned, tmp_path / 'data'))
+    change(folder / 'data.json', root=str(folder / 'videos'))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def pretrained(scanned, tmp_path_factory) -> Path:
+    """RUN of BIMM, both stages; a batch is larger than the set."""
+    out = tmp_path_factory.mktemp('runs') / 'first' / 'run'
+    pretrain(scanned, out=out, contours='sobel', options=ONLY_TRAIN, **TOY)
+    return out
+
+
+@pytest.fixture
+def bimm() -> Callable[..., None]:
+    """Run a command line in this process; it ends well."""
+
+    def run(*words: object) -> None:
+        with pytest.raises(SystemExit) as end:
+            main([*map(str, words)])
+        assert not end.value.code
+
+    return run
+
+
+@pytest.fixture
+def mistake(capsys) -> Callable[..., str]:
+    """Run a command line; the one sentence with which it ends."""
+
+    def run(*words: object) -> str:
+        with pytest.raises(SystemExit) as end:
+            main([*map(str, words)])
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count('\n') == 1, said
+        assert said.startswith('bimm: error: ')
+        return said
+
+    return run

@@ -1,0 +1,193 @@
+"""Each verb of own videos with each bad input that can reach it."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from tests.apis.conftest import FRAMES, HERE, SIDE
+
+NOWHERE = '/proc/none'  # where nothing can be written, whoever asks
+TOY = (
+    *('--size', 'tiny', '--epochs', 1, '--image-size', SIDE),
+    *('--frames', FRAMES, '--method', 'videomae', '--out', 'OUT'),
+)
+TUNE = ('--epochs', 1, '--out', 'OUT')
+KNN = ('--kind', 'knn', '--out', 'OUT')
+RESULTS = ('.pth', '.npz', '.png', '.mp4', '.html', '.safetensors')
+# Verb, its inputs and flags; words in capitals stand for files, see `place`.
+SCAN = ('data', 'scan', 'VIDEOS', '--out', 'OUT', '--jobs', 1)
+PRETRAIN = ('pretrain', 'DATA', *TOY)
+FINETUNE = ('finetune', 'RUN', 'DATA', *TUNE)
+COMPARE = ('compare', 'RUN', 'RUN2', 'DATA', *KNN)
+SHOW = ('show', 'MODEL', 'CLIP', '--device=cpu', '--out', 'OUT')
+EMBED = ('embed', 'MODEL', 'CLIP', '--device=cpu', '--out', 'OUT/a.npz')
+EXPORT = ('export', 'MODEL', '--out', 'OUT/a.safetensors')
+REPORT = ('report', 'RUN', '--out', 'OUT/page.html')
+DEMO = ('demo', '--out', 'OUT', '--epochs', 1)
+# What is bad, by what stands in its place, and words of the sentence.
+CASES = [
+    (SCAN, {'VIDEOS': 'EMPTY'}, 'no video'),
+    (SCAN, {'VIDEOS': 'AUDIO FOLDER'}, 'song.avi'),
+    (SCAN, {'VIDEOS': 'CORRUPT FOLDER'}, 'clip.avi'),
+    (SCAN, {'OUT': NOWHERE}, NOWHERE),
+    (SCAN, {'DISK': 'full'}, 'OUT'),
+    (PRETRAIN, {'DATA': 'EMPTY'}, 'has no data.json'),
+    (PRETRAIN, {'DATA': 'AUDIO DATA'}, '1.avi'),
+    (PRETRAIN, {'DATA': 'CORRUPT DATA'}, '1.avi'),
+    (PRETRAIN, {'OUT': NOWHERE}, f'{NOWHERE} cannot be written'),
+    (PRETRAIN, {'DISK': 'full'}, 'epoch_1.pth'),
+    (FINETUNE, {'RUN': 'EMPTY'}, 'has no run.json'),
+    (FINETUNE, {'RUN': 'OTHER RUN'}, 'epoch_1.pth'),
+    (FINETUNE, {'DATA': 'EMPTY'}, 'has no data.json'),
+    (FINETUNE, {'DATA': 'AUDIO DATA'}, '1.avi'),
+    (FINETUNE, {'DATA': 'CORRUPT DATA'}, '1.avi'),
+    (FINETUNE, {'OUT': NOWHERE}, f'{NOWHERE} cannot be written'),
+    (FINETUNE, {'DISK': 'full'}, 'epoch_1.pth'),
+    (COMPARE, {'RUN': 'EMPTY'}, 'has no run.json'),
+    (COMPARE, {'RUN': 'OTHER RUN'}, 'epoch_1.pth'),
+    (COMPARE, {'DATA': 'EMPTY'}, 'has no data.json'),
+    (COMPARE, {'DATA': 'AUDIO DATA'}, '1.avi'),
+    (COMPARE, {'DATA': 'CORRUPT DATA'}, '1.avi'),
+    (COMPARE, {'OUT': NOWHERE}, f'{NOWHERE} cannot be written'),
+    (COMPARE, {'DISK': 'full'}, 'features-seed0.npz'),
+    (SHOW, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
+    (SHOW, {'MODEL': 'OTHER'}, 'other.pth'),
+    (SHOW, {'CLIP': 'AUDIO'}, 'song.avi'),
+    (SHOW, {'CLIP': 'CORRUPT'}, 'clip.avi'),
+    (SHOW, {'OUT': NOWHERE}, NOWHERE),
+    (SHOW, {'DISK': 'full'}, 'OUT'),
+    (EMBED, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
+    (EMBED, {'MODEL': 'OTHER'}, 'other.pth'),
+    (EMBED, {'CLIP': 'EMPTY'}, 'holds no video and no image'),
+    (EMBED, {'CLIP': 'AUDIO'}, 'song.avi'),
+    (EMBED, {'CLIP': 'CORRUPT'}, 'clip.avi cannot be decoded'),
+    (EMBED, {'OUT': NOWHERE}, NOWHERE),
+    (EMBED, {'DISK': 'full'}, 'OUT'),
+    (EXPORT, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
+    (EXPORT, {'MODEL': 'OTHER'}, 'other.pth'),
+    (EXPORT, {'OUT': NOWHERE}, NOWHERE),
+    (EXPORT, {'DISK': 'full'}, 'OUT'),
+    (REPORT, {'RUN': 'EMPTY'}, 'has no run: give'),
+    (REPORT, {'OUT': NOWHERE}, NOWHERE),
+    (REPORT, {'DISK': 'full'}, 'OUT'),
+    (DEMO, {'OUT': NOWHERE}, NOWHERE),
+    (DEMO, {'DISK': 'full'}, 'OUT'),
+]
+
+
+@contextmanager
+def _small_disk(size: int) -> Iterator[None]:
+    """No file may have more bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def _audio(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), 'wb') as file:
+        file.setparams((1, 2, 8000, 0, 'NONE', ''))
+        file.writeframes(b'\0' * 16000)
+    return path
+
+
+def _corrupt(path: Path, clip: Path) -> Path:
+    """The head of a clip, then nothing that can be decoded."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(clip.read_bytes()[:300] + b'\xff' * 3000)
+    return path
+
+
+@pytest.fixture
+def place(scanned, pretrained, run, tmp_path):
+    """Put a file or folder where a word of a command line wants it."""
+    clip = scanned / 'videos' / 'of mine' / '0.avi'
+
+    def data() -> Path:
+        folder = Path(shutil.copytree(scanned, tmp_path / 'data'))
+        path = folder / 'data.json'
+        text = path.read_text().replace(str(scanned), str(folder))
+        path.write_text(text)
+        return folder
+
+    def put(word: str) -> Path | str:
+        copy = tmp_path / word.replace(' ', '_')
+        kind = word.split()[0]
+        spoil = {'AUDIO': _audio, 'CORRUPT': lambda x: _corrupt(x, clip)}
+        name = {'AUDIO': 'song.avi', 'CORRUPT': 'clip.avi'}.get(kind, '')
+        if word in ('AUDIO', 'CORRUPT'):
+            return spoil[kind](tmp_path / name)
+        if word.endswith(' FOLDER'):
+            return spoil[kind](copy / 'a' / name).parents[1]
+        if word.endswith(' DATA'):
+            folder = data()
+            spoil[kind](folder / 'videos' / 'of mine' / '1.avi')
+            return folder
+        if word in ('OTHER', 'OTHER RUN'):
+            theirs = {'conv1.weight': torch.ones(64, 3, 7, 7)}
+            path = tmp_path / 'other.pth'
+            if word == 'OTHER RUN':
+                shutil.copytree(pretrained, copy)
+                path = copy / 'epoch_1.pth'
+            torch.save({'state_dict': theirs, 'meta': {}}, path)
+            return copy if word == 'OTHER RUN' else path
+        if word == 'EMPTY':
+            copy.mkdir()
+            return copy
+        if word == 'RUN2':
+            return Path(shutil.copytree(pretrained, copy))
+        known = {'VIDEOS': clip.parents[1], 'DATA': scanned, 'CLIP': clip}
+        return {**known, 'RUN': pretrained, 'MODEL': run}.get(word, word)
+
+    return put
+
+
+def _name(case) -> str:
+    verb, bad, _ = case
+    words = '-'.join(f'{word}={is_}' for word, is_ in bad.items())
+    return f'{verb[0]}-{words}'.replace(' ', '_').replace('/', '_')
+
+
+@pytest.mark.parametrize('case', CASES, ids=_name)
+def test_bad_input_is_told_and_nothing_is_half_written(
+    case, place, mistake, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command, bad, said = case
+    words = []
+    for word in map(str, command):
+        head, slash, tail = word.partition('/')
+        head = bad.get(head, head)
+        words.append(f'{place(head)}{slash}{tail}')
+    if command[0] in ('pretrain', 'finetune', 'compare'):
+        parts = (
+            ('train',)
+            if command[0] == 'pretrain'
+            else ('train', 'val', 'test')
+        )
+        words += [
+            f'--set={key}={value}'
+            for key, value in HERE.items()
+            if key.startswith(parts)
+        ]
+    before = set(tmp_path.rglob('*'))
+    MMLogger._instance_dict.clear()  # with the log file of another training
+    size = 9_000_000 if command[0] in ('pretrain', 'finetune') else 2000
+    with _small_disk(size if 'DISK' in bad else 1 << 40):
+        assert said in mistake(*words)
+    left = {path.name for path in {*tmp_path.rglob('*')} - before}
+    left.discard('.examined.jsonl')  # with which a scan goes on
+    written = [name for name in left if name.endswith(RESULTS)]
+    assert not written and not any(x.startswith('.') for x in left), left
