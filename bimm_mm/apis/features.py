@@ -23,7 +23,6 @@ from mmengine.dataset import Compose
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.utils import track_iter_progress
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -37,6 +36,7 @@ from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
+from bimm_mm.utils.progress import track
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.video import UndecodableVideoError
 from bimm_mm.version import __version__
@@ -132,9 +132,8 @@ def extract_features(
         generator=torch.Generator(),
     )
     found: list[_Sample] = []
-    batches = (loader, len(loader))
     with worker_deaths_named(None):
-        for samples in track_iter_progress(batches, file=sys.stderr):
+        for samples in track(loader, total=len(loader), title=kind):
             found += _extract(samples, extract, skip_bad)
     shares = all_gather_object(found)
     samples = sorted(chain(*shares), key=lambda each: each.row)

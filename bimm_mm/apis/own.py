@@ -68,21 +68,43 @@ def pretrain(
             run.
     """
     from bimm_mm.apis import stages
+    from bimm_mm.apis.folders import read_data
+    from bimm_mm.utils.choices import check_choice
 
-    configs, record = stages.pretraining(
-        data,
-        out=Path(out),
+    check_choice('method', method, stages.METHODS)
+    check_choice('size', size, stages.SIZES)
+    videos, out = read_data(data), Path(out).absolute()
+    given = None if contours is None else str(contours)
+    names = dict(
+        **videos.names(),
+        image_size=stages.multiple('image_size', image_size, 16),
+        frames=stages.multiple('frames', frames, 2),
+        contour_files=stages.contour_files(method, given),
+        epochs=dict(pretrain=stages.multiple('epochs', epochs, 1), finetune=1),
+        batch_size=stages.multiple('batch_size', batch_size, 1),
+    )
+    options = {'randomness.seed': seed, **(options or {})}
+    if given == 'sobel':
+        options = {'contours': given, **options}
+    folders = {out: stages.METHODS[method]}
+    if method == 'bimm':
+        folders = {out / 'ventral': 'pretrain_ventral', **folders}
+    record: dict[str, Any] = dict(
+        verb='pretrain',
         method=method,
         size=size,
-        epochs=epochs,
-        image_size=image_size,
-        frames=frames,
-        contours=None if contours is None else str(contours),
-        batch_size=batch_size,
-        device=device,
-        options={'randomness.seed': seed, **(options or {})},
-        dry_run=dry_run,
+        data=str(videos.folder),
+        stage1=str(out / 'ventral') if len(folders) > 1 else None,
     )
+    configs = {
+        folder: stages.adapt_config(
+            stages.read_config(name, names, size, options), folder, device
+        )
+        for folder, name in folders.items()
+    }
+    if method == 'bimm':
+        first = out / 'ventral' / f'epoch_{epochs}.pth'
+        configs[out].model.ventral_checkpoint = None if dry_run else str(first)
     return stages.train_stages(configs, record, dry_run=dry_run, quiet=quiet)
 
 

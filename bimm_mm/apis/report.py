@@ -20,30 +20,11 @@ from bimm_mm.apis.curves import (
     read_scalars,
 )
 from bimm_mm.apis.page import Page, Picture, Section, data_uri, write_page
-from bimm_mm.utils.config_parts import walk
 from bimm_mm.utils.files import read_json
 
 _DEPTH = 4  # folders below the one given in which runs are looked for
 _MOST_BYTES = 30_000_000  # of pictures in a page
 _VENTRAL = 'ventral'  # stage 1 of BIMM, in the folder of stage 2
-# What a reader looks for first, by dotted key of the config.
-_SETTINGS = (
-    'total_batch_size',
-    'train_dataloader.batch_size',
-    'train_cfg.max_epochs',
-    'train_cfg.max_iters',
-    'optim_wrapper.type',
-    'optim_wrapper.optimizer.type',
-    'optim_wrapper.optimizer.lr',
-    'optim_wrapper.optimizer.weight_decay',
-    'model.type',
-    'model.backbone.arch',
-    'model.dorsal.backbone.arch',
-    'model.ventral.backbone.arch',
-    'model.share_blocks',
-    'model.dorsal_weight',
-    'load_from',
-)
 # In the work directory: files that a training left out, with reasons.
 _SKIPPED = ('undecodable.txt', 'fatal_files.txt')
 
@@ -168,19 +149,9 @@ def _stage(run: Run, prefix: str = '') -> list[Section]:
             title = f'{prefix}Files left out ({len(text.splitlines())})'
             sections.append(Section(title, code=text, folded=True))
     if config := run.start.get('config'):
-        flat = {
-            key: node
-            for key, node in walk(config)
-            if key in _SETTINGS and node is not None
-        }
-        rows = [
-            {'setting': x, 'value': str(flat[x])}
-            for x in _SETTINGS
-            if x in flat
-        ]
         text = json.dumps(config, indent=2)
         title = f'{prefix}Settings'
-        sections.append(Section(title, rows=rows, code=text, folded=True))
+        sections.append(Section(title, code=text, folded=True))
     commands = [x['command'] for x in run.starts if 'command' in x]
     text = '\n'.join(dict.fromkeys(commands))
     return [*sections, Section(f'{prefix}Commands', code=text)]

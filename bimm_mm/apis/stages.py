@@ -40,67 +40,11 @@ METHODS = {
     'videomae': 'pretrain_videomae',
 }
 SIZES = ('tiny', 'small', 'base', 'large')
-_PATCH, _TUBELET = 16, 2  # pixels and frames
 # Of a pretrained encoder, what a finetuned one must have as well.
 _ENCODER = (
     *('arch', 'patch_size', 'tubelet_size'),
     *('with_cls_token', 'out_type', 'key_bias'),
 )
-
-
-# Configs of the stages of a run, by their folders, and its ``run.json``.
-Stages = tuple[dict[Path, Config], dict[str, Any]]
-
-
-def pretraining(
-    data: str | Path,
-    *,
-    out: Path,
-    method: str,
-    size: str,
-    epochs: int,
-    image_size: int,
-    frames: int,
-    contours: str | None,
-    batch_size: int,
-    device: str,
-    options: Mapping[str, Any],
-    dry_run: bool,
-) -> Stages:
-    """Stages of a pretraining; see :func:`bimm_mm.apis.own.pretrain`."""
-    check_choice('method', method, METHODS)
-    check_choice('size', size, SIZES)
-    videos, out = read_data(data), out.absolute()
-    names = dict(
-        **videos.names(),
-        image_size=_multiple('image_size', image_size, _PATCH),
-        frames=_multiple('frames', frames, _TUBELET),
-        contour_files=_contour_files(method, contours),
-        epochs=dict(pretrain=_multiple('epochs', epochs, 1), finetune=1),
-        batch_size=_multiple('batch_size', batch_size, 1),
-    )
-    if contours == 'sobel':
-        options = {'contours': 'sobel', **options}
-    stages = {out: METHODS[method]}
-    if method == 'bimm':
-        stages = {out / 'ventral': 'pretrain_ventral', **stages}
-    record: dict[str, Any] = dict(
-        verb='pretrain',
-        method=method,
-        size=size,
-        data=str(videos.folder),
-        stage1=str(out / 'ventral') if len(stages) > 1 else None,
-    )
-    configs = {
-        folder: adapt_config(
-            _read_config(name, names, size, options), folder, device
-        )
-        for folder, name in stages.items()
-    }
-    if method == 'bimm':
-        first = out / 'ventral' / f'epoch_{epochs}.pth'
-        configs[out].model.ventral_checkpoint = None if dry_run else str(first)
-    return configs, record
 
 
 def finetuning(
@@ -126,10 +70,10 @@ def finetuning(
         **videos.names(),
         image_size=encoder.img_size,
         frames=frames,
-        epochs=dict(pretrain=1, finetune=_multiple('epochs', epochs, 1)),
-        batch_size=_multiple('batch_size', batch_size, 1),
+        epochs=dict(pretrain=1, finetune=multiple('epochs', epochs, 1)),
+        batch_size=multiple('batch_size', batch_size, 1),
     )
-    cfg = _read_config('finetune', names, 'base', {'randomness.seed': seed})
+    cfg = read_config('finetune', names, 'base', {'randomness.seed': seed})
     kept = {key: encoder[key] for key in _ENCODER if key in encoder}
     cfg.model.backbone.update(kept)
     cfg.model.backbone.init_cfg.checkpoint = before['checkpoint']
@@ -156,7 +100,7 @@ def finetuning(
     return adapt_config(cfg, out.absolute(), device), record
 
 
-def _contour_files(method: str, contours: str | None) -> str | None:
+def contour_files(method: str, contours: str | None) -> str | None:
     """The folder of contour files, if there is one."""
     needed = method == 'bimm'
     if needed and not contours:
@@ -173,7 +117,7 @@ def _contour_files(method: str, contours: str | None) -> str | None:
     return None if contours == 'sobel' else contours
 
 
-def _multiple(name: str, value: int, unit: int) -> int:
+def multiple(name: str, value: int, unit: int) -> int:
     """A positive multiple of a unit, or a ValueError."""
     if type(value) is not int or value < 1 or value % unit:
         kind = 'whole number' if unit == 1 else f'multiple of {unit}'
@@ -183,7 +127,7 @@ def _multiple(name: str, value: int, unit: int) -> int:
     return value
 
 
-def _read_config(
+def read_config(
     name: str,
     names: Mapping[str, Any],
     size: str,

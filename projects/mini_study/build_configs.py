@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -96,7 +97,10 @@ def config_path(method: str) -> Path:
 
 def released(method: str) -> Config:
     """Read that config."""
-    return load_config(config_path(method))
+    return copy.deepcopy(_read(config_path(method)))
+
+
+_read = cache(load_config)  # methods share ventral stages
 
 
 @cache

@@ -4,93 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 from mmengine.config import Config
 
-from bimm_mm.apis.own import pretrain
-from bimm_mm.cli import main
 from bimm_mm.utils.interrupts import time_limit
+from tests.apis.conftest import FRAMES, HERE, change
 
-SIDE, FRAMES = 32, 4
-HERE = {
-    f'{part}_dataloader.{key}': value
-    for key, value in dict(num_workers=0, persistent_workers=False).items()
-    for part in ('train', 'val', 'test')
-}
 FAST = [
     *('--epochs', '1', '--batch-size', '4'),
     *(f'--set={key}={value}' for key, value in HERE.items()),
 ]
 
 
-def _write_lists(folder: Path, name: str, **lists: list[str]) -> dict:
-    for part, lines in lists.items():
-        (folder / f'{name}{part}.txt').write_text('\n'.join(lines) + '\n')
-    return {part: f'{name}{part}.txt' for part in lists}
-
-
 @pytest.fixture(scope='session')
-def scanned(tmp_path_factory) -> Path:
-    """Eight clips in two classes, dark and bright; two folds."""
-    folder = tmp_path_factory.mktemp('scanned')
-    (folder / 'my videos').mkdir()
-    rng = np.random.default_rng(0)
-    lines = []
-    for number in range(8):
-        path = folder / 'my videos' / f'clip {number}.avi'
-        fourcc = cv2.VideoWriter_fourcc(*'MJPG')
-        writer = cv2.VideoWriter(str(path), fourcc, 25, (48, 36))
-        low = 160 * (number % 2)
-        for _ in range(8):
-            writer.write(rng.integers(low, low + 90, (36, 48, 3), np.uint8))
-        writer.release()
-        lines.append(f'clip {number}.avi\t{number % 2}')
-    first, second = lines[:4], lines[4:]
-    split = _write_lists(folder, '', train=first, val=second)
-    other = _write_lists(folder, 'fold1_', train=second, val=first)
-    content = dict(
-        root=str(folder / 'my videos'),
-        classes=['dark', 'bright'],
-        delimiter='\t',
-        frame_interval=1,
-        splits=split,
-        folds=[split, other],
-    )
-    (folder / 'data.json').write_text(json.dumps(content))
-    return folder
-
-
-@pytest.fixture(scope='session')
-def runs(scanned, tmp_path_factory) -> list[Path]:
+def runs(pretrained) -> list[Path]:
     """A pretraining and a copy of it in a folder of the same name."""
-    home = tmp_path_factory.mktemp('runs')
-    first, second = home / 'first' / 'run', home / 'second' / 'run'
-    pretrain(
-        scanned,
-        out=first,
-        method='videomae',
-        size='tiny',
-        epochs=1,
-        image_size=SIDE,
-        frames=FRAMES,
-        options={k: v for k, v in HERE.items() if k.startswith('train')},
-    )
-    shutil.copytree(first, second)
-    return [first, second]
-
-
-def call(*words: object) -> int:
-    """Run ``bimm compare``; its exit code."""
-    with pytest.raises(SystemExit) as end:
-        main(['compare', *map(str, words)])
-    return end.value.code
+    second = pretrained.parents[1] / 'second' / 'run'
+    shutil.copytree(pretrained, second)
+    return [pretrained, second]
 
 
 def _files(out: Path) -> dict[str, int]:
@@ -102,21 +36,21 @@ def _files(out: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_runs_are_compared_and_the_same_command_goes_on(
-    runs, scanned, tmp_path, capsys
+    runs, scanned, tmp_path, bimm, capsys
 ):
     out = tmp_path / 'out'
-    words = [*runs, scanned, '--out', out, *FAST]
+    words = ['compare', *runs, scanned, '--out', out, *FAST]
     # Time runs out before anything is measured.
-    assert call(*words, '--folds', 1, '--minutes', 0) == 0
+    bimm(*words, '--folds', 1, '--minutes', 0)
     assert 'stopped: the same command goes on' in capsys.readouterr().out
     assert json.loads((out / 'results.json').read_text())['left'] == 13
     # A finetuning that was stopped before its first checkpoint.
-    stopped = dict(verb='finetune', method='videomae', size='tiny', fold=0)
+    stopped = dict(verb='finetune', method='bimm', size='tiny', fold=0)
     stopped |= dict(data=str(scanned), run=str(runs[0]))
     path = out / 'scratch' / 'fold0-seed0' / 'finetune' / 'run.json'
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**stopped, 'classes': ['dark', 'bright']}))
-    assert call(*words, '--folds', 1) == 0
+    bimm(*words, '--folds', 1)
     said = capsys.readouterr().out
     assert f'{out / "report.html"}: 0 scores to measure' in said
     scores = pd.read_csv(out / 'scores.csv').set_index(['score', 'method'])
@@ -150,7 +84,7 @@ def test_runs_are_compared_and_the_same_command_goes_on(
     # Another fold comes on top, and no score is measured again.
     before = _files(out)
     assert len(before) == 13
-    assert call(*words, '--kind', 'linear', '--kind', 'knn') == 0
+    bimm(*words, '--kind', 'linear', '--kind', 'knn')
     after = _files(out)
     assert len(after) == 13 + 10
     assert {name: after[name] for name in before} == before
@@ -159,10 +93,6 @@ def test_runs_are_compared_and_the_same_command_goes_on(
         assert (row['pairs'], row['incomplete']) == (2, 0)
     # Of the other fold's test clips, all were seen without classes.
     assert any('on 4 of 8 test videos' in note for note in result['notes'])
-
-
-def _change(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def _replace(path: Path, old: str, new: str) -> None:
@@ -174,7 +104,7 @@ def _replace(path: Path, old: str, new: str) -> None:
     ('spoil', 'said'),
     [
         (
-            lambda run, data: _change(run / 'run.json', checkpoint=None),
+            lambda run, data: change(run / 'run.json', checkpoint=None),
             'is not finished: repeat its command',
         ),
         (
@@ -198,27 +128,25 @@ def _replace(path: Path, old: str, new: str) -> None:
             "has the encoder 'None'",
         ),
         (
-            lambda run, data: _change(run / 'run.json', verb='finetune'),
+            lambda run, data: change(run / 'run.json', verb='finetune'),
             'is a run of bimm finetune, which has seen classes',
         ),
         (
-            lambda run, data: _change(data / 'data.json', classes=[]),
+            lambda run, data: change(data / 'data.json', classes=[]),
             'has 0 class(es)',
         ),
         (
-            lambda run, data: _change(
+            lambda run, data: change(
                 data / 'data.json', folds=[], splits={'train': 'train.txt'}
             ),
             'has neither folds nor val.txt',
         ),
         (
             lambda run, data: _replace(
-                data / 'fold1_train.txt', 'clip 4.avi\t0\n', ''
+                data / 'fold1_train.txt', 'of mine/4.avi\t0\n', ''
             ),
             "fold1_train.txt has 1 video(s) of class 'dark', and 2 are needed",
         ),
-        (lambda run, data: shutil.rmtree(run), 'has no run.json'),
-        (lambda run, data: (data / 'data.json').unlink(), 'has no data.json'),
     ],
 )
 def test_what_cannot_be_compared_is_told_first(
@@ -228,28 +156,17 @@ def test_what_cannot_be_compared_is_told_first(
     data = Path(shutil.copytree(scanned, tmp_path / 'data'))
     spoil(run, data)
     out = tmp_path / 'out'
-    assert said in mistake(runs[0], run, data, '--out', out)
+    assert said in mistake('compare', runs[0], run, data, '--out', out)
     assert not out.exists()
 
 
-@pytest.fixture
-def mistake(capsys) -> Callable[..., str]:
-    """The one sentence with which the command ends."""
-
-    def of(*words: object) -> str:
-        assert call(*words) == 2
-        said = capsys.readouterr().err
-        assert said.count('\n') == 1 and said.startswith('bimm: error: ')
-        return said
-
-    return of
-
-
-def test_other_mistakes(runs, scanned, tmp_path, mistake):
-    out, more = tmp_path / 'out', [*runs, scanned]
-    assert '1 run to compare' in mistake(runs[0], scanned, '--out', out)
-    assert 'each once' in mistake(runs[0], *more[::2], '--out', out)
-    assert 'has no data.json' in mistake(*runs, runs[0], '--out', out)
+def test_other_mistakes(runs, scanned, tmp_path, bimm, mistake):
+    out, more = tmp_path / 'out', ['compare', *runs, scanned]
+    assert '1 run to compare' in mistake(
+        'compare', runs[0], scanned, '--out', out
+    )
+    assert 'each once' in mistake(*more[:2], *more[1::2], '--out', out)
+    assert 'has no data.json' in mistake(*more[:3], runs[0], '--out', out)
     assert "kind='svm'" in mistake(*more, '--out', out, '--kind', 'svm')
     assert 'fold=2' in mistake(*more, '--out', out, '--folds', 3)
     file = tmp_path / 'file'
@@ -259,9 +176,9 @@ def test_other_mistakes(runs, scanned, tmp_path, mistake):
     assert not out.exists()
     # Nothing is written, and a comparison with other numbers is refused.
     words = [*more, '--out', out, *FAST]
-    assert call(*words, '--kind', 'knn', '--dry-run') == 0
+    bimm(*words, '--kind', 'knn', '--dry-run')
     assert not out.exists()
-    assert call(*words, '--minutes', 0) == 0
+    bimm(*words, '--minutes', 0)
     assert 'with other epochs' in mistake(*words, '--epochs', 2)
 
 

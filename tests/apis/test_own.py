@@ -6,94 +6,36 @@ import json
 import re
 import resource
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.own import finetune, pretrain
-from bimm_mm.cli import main
 from bimm_mm.utils.safe_load import read_checkpoint
+from tests.apis.conftest import (
+    FRAMES,
+    HERE,
+    ONLY_TRAIN,
+    SIDE,
+    TOY,
+    change,
+)
 
-SIDE, FRAMES, TRAIN, VAL = 32, 4, 4, 2
-# Videos of a toy are read in this process.
-HERE = {
-    f'train_dataloader.{key}': value
-    for key, value in dict(num_workers=0, persistent_workers=False).items()
-}
-ALL = {
-    key.replace('train', part): value
-    for key, value in HERE.items()
-    for part in ('train', 'val', 'test')
-}
-TOY = dict(size='tiny', epochs=1, image_size=SIDE, frames=FRAMES)
-VIDEOMAE = dict(TOY, method='videomae', options=HERE)
-
-
-@pytest.fixture(scope='session')
-def scanned(tmp_path_factory) -> Path:
-    """What a scan of six clips in two classes writes."""
-    folder = tmp_path_factory.mktemp('scanned')
-    rng = np.random.default_rng(0)
-    lines = []
-    for number in range(TRAIN + VAL):
-        path = folder / 'videos' / 'of mine' / f'{number}.avi'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fourcc = cv2.VideoWriter_fourcc(*'MJPG')
-        writer = cv2.VideoWriter(str(path), fourcc, 25, (48, 36))
-        for _ in range(8):
-            writer.write(rng.integers(0, 255, (36, 48, 3), np.uint8))
-        writer.release()
-        lines.append(f'of mine/{number}.avi\t{number % 2}\n')
-    (folder / 'train.txt').write_text(''.join(lines[:TRAIN]))
-    (folder / 'val.txt').write_text(''.join(lines[TRAIN:]))
-    content = dict(
-        root=str(folder / 'videos'),
-        classes=['hop', 'run'],
-        delimiter='\t',
-        frame_interval=2,
-        splits=dict(train='train.txt', val='val.txt'),
-    )
-    (folder / 'data.json').write_text(json.dumps(content))
-    return folder
-
-
-@pytest.fixture
-def data(scanned, tmp_path) -> Path:
-    """A copy, to be spoiled."""
-    folder = Path(shutil.copytree(scanned, tmp_path / 'data'))
-    _change(folder, root=str(folder / 'videos'))
-    return folder
-
-
-@pytest.fixture(scope='session')
-def run(scanned, tmp_path_factory) -> Path:
-    """BIMM, both stages; a batch is larger than the set."""
-    out = tmp_path_factory.mktemp('runs') / 'run'
-    pretrain(scanned, out=out, contours='sobel', options=HERE, **TOY)
-    return out
-
-
-def _change(folder: Path, **changes: Any) -> None:
-    path = folder / 'data.json'
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+VIDEOMAE = dict(TOY, method='videomae', options=ONLY_TRAIN)
 
 
 def _log(out: Path) -> str:
     return ''.join(path.read_text() for path in out.glob('*/*.log'))
 
 
-def test_bimm_trains_both_stages_into_a_run(run, scanned):
-    record = json.loads((run / 'run.json').read_text())
-    assert record['checkpoint'] == str(run / 'epoch_1.pth')
-    assert record['stage1'] == str(run / 'ventral')
+def test_bimm_trains_both_stages_into_a_run(pretrained, scanned):
+    record = json.loads((pretrained / 'run.json').read_text())
+    assert record['checkpoint'] == str(pretrained / 'epoch_1.pth')
+    assert record['stage1'] == str(pretrained / 'ventral')
     assert record['data'] == str(scanned)
     assert (record['method'], record['size']) == ('bimm', 'tiny')
-    cfg = load_config(run / record['config'])
+    cfg = load_config(pretrained / record['config'])
     dorsal, ventral = cfg.model.dorsal, cfg.model.ventral
     assert dorsal.backbone.arch == ventral.backbone.arch == 'tiny'
     # One name moves encoders and pipeline.
@@ -119,12 +61,21 @@ def test_bimm_trains_both_stages_into_a_run(run, scanned):
     assert all(x.isfinite().all() for x in checkpoint['state_dict'].values())
 
 
-def test_the_same_call_goes_on_where_it_was(run, scanned, capsys):
-    first, second = run / 'ventral/epoch_1.pth', run / 'epoch_1.pth'
+def test_the_same_call_goes_on_where_it_was(pretrained, scanned, capsys):
+    first, second = (
+        pretrained / 'ventral/epoch_1.pth',
+        pretrained / 'epoch_1.pth',
+    )
     before = first.stat().st_mtime_ns
     second.unlink()
     for again in (False, True):
-        pretrain(scanned, out=run, contours='sobel', options=HERE, **TOY)
+        pretrain(
+            scanned,
+            out=pretrained,
+            contours='sobel',
+            options=ONLY_TRAIN,
+            **TOY,
+        )
         said = capsys.readouterr().out
         assert f'stage 1 of 2, finished before: {first}' in said
         assert (f'stage 2 of 2, finished before: {second}' in said) == again
@@ -134,7 +85,7 @@ def test_the_same_call_goes_on_where_it_was(run, scanned, capsys):
 
 def test_a_longer_run_goes_on(data, tmp_path):
     """Without classes and validation; repeated with more epochs."""
-    _change(data, classes=[], splits=dict(train='train.txt'))
+    change(data / 'data.json', classes=[], splits=dict(train='train.txt'))
     out = tmp_path / 'out'
     pretrain(data, out=out, **VIDEOMAE)
     record = pretrain(data, out=out, **dict(VIDEOMAE, epochs=2))
@@ -143,13 +94,16 @@ def test_a_longer_run_goes_on(data, tmp_path):
     assert 'resumed' in _log(out)
 
 
-def test_a_run_is_finetuned_on_classes(run, scanned, tmp_path):
-    out, run = tmp_path / 'tuned', shutil.copytree(run, tmp_path / 'moved')
+def test_a_run_is_finetuned_on_classes(pretrained, scanned, tmp_path):
+    out, run = (
+        tmp_path / 'tuned',
+        shutil.copytree(pretrained, tmp_path / 'moved'),
+    )
     # Labels that are not blended are counted in training, too.
-    options = {**ALL, 'model.data_preprocessor.blending': None}
+    options = {**HERE, 'model.data_preprocessor.blending': None}
     record = finetune(run, scanned, out=out, epochs=1, options=options)
     assert record == json.loads((out / 'run.json').read_text())
-    assert record['classes'] == ['hop', 'run']
+    assert record['classes'] == ['dark', 'bright']
     assert (record['run'], record['size']) == (str(run), 'tiny')
     cfg = load_config(out / 'config.py')
     backbone, head = cfg.model.backbone, cfg.model.cls_head
@@ -163,49 +117,57 @@ def test_a_run_is_finetuned_on_classes(run, scanned, tmp_path):
     assert 'top1_acc' in said and 'acc/top5' not in said  # of two classes
 
 
-def test_a_dry_run_leaves_nothing(run, data, tmp_path):
+def test_a_dry_run_leaves_nothing(pretrained, data, tmp_path):
     before = sorted(tmp_path.rglob('*'))
     out = tmp_path / 'out'
-    _change(data, splits=dict(train='train.txt'))
+    change(data / 'data.json', splits=dict(train='train.txt'))
     pretrain(data, out=out, dry_run=True, **VIDEOMAE)
-    finetune(run, data, out=out, dry_run=True, options=HERE)
+    finetune(pretrained, data, out=out, dry_run=True, options=ONLY_TRAIN)
     assert sorted(tmp_path.rglob('*')) == before
-
-
-def _say(capsys, *words: Any) -> str:
-    """The one sentence with which a command ends."""
-    with pytest.raises(SystemExit) as ended:
-        main([*map(str, words)])
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1
-    return said
 
 
 FLAGS = ('--size', 'tiny', '--image-size', SIDE, '--frames', FRAMES)
 FLAGS = (*FLAGS, '--epochs', 1)
 
 
+def _set(**changes):
+    return lambda data: change(data / 'data.json', **changes)
+
+
 @pytest.mark.parametrize(
-    ('spoil', 'words'),
+    ('verb', 'spoil', 'words'),
     [
-        (lambda d: (d / 'data.json').unlink(), 'bimm data scan VIDEOS --out'),
-        (lambda d: (d / 'data.json').write_text('{'), 'no JSON file'),
-        (lambda d: _change(d, splits={}), "what bimm data scan .*'train'"),
-        (lambda d: (d / 'train.txt').write_text(''), 'txt is empty'),
-        (lambda d: (d / 'train.txt').unlink(), 'train.txt does not exist'),
-        (lambda d: shutil.rmtree(d / 'videos'), r'videos \(train_data'),
+        ('pretrain', lambda d: (d / 'data.json').write_text('{'), 'no JSON f'),
+        ('pretrain', _set(splits={}), "what bimm data scan .*'train'"),
+        ('pretrain', lambda d: (d / 'train.txt').write_text(''), 'is empty'),
+        ('pretrain', lambda d: (d / 'train.txt').unlink(), 'does not exist'),
         (
+            'pretrain',
+            lambda d: shutil.rmtree(d / 'videos'),
+            r'videos \(train_data',
+        ),
+        (
+            'pretrain',
             lambda d: (d / 'videos/of mine/1.avi').unlink(),
             '1 of the 4 files that it names .*1.avi',
         ),
+        ('finetune', _set(classes=['dark']), r'has 1 class\(es\)'),
+        (
+            'finetune',
+            lambda d: (d / 'val.txt').write_text('of mine/4.avi\t7\n'),
+            'has the label 7',
+        ),
     ],
 )
-def test_a_folder_that_is_no_scan(data, tmp_path, capsys, spoil, words):
+def test_a_folder_that_is_no_scan(
+    pretrained, data, tmp_path, mistake, verb, spoil, words
+):
     spoil(data)
     out = tmp_path / 'out'
-    command = ('pretrain', data, '--out', out, '--method', 'videomae')
-    said = _say(capsys, *command, *FLAGS)
+    command = [verb, data, '--out', out, '--method', 'videomae', *FLAGS]
+    if verb == 'finetune':
+        command = [verb, pretrained, data, '--out', out]
+    said = mistake(*command)
     assert re.search(words, said), said
     assert not out.exists()
 
@@ -229,71 +191,28 @@ def test_a_folder_that_is_no_scan(data, tmp_path, capsys, spoil, words):
         ("device='gpu' is unknown", ['--device', 'gpu']),
     ],
 )
-def test_an_option_that_cannot_be(scanned, tmp_path, capsys, words, flags):
+def test_an_option_that_cannot_be(scanned, tmp_path, mistake, words, flags):
     out = tmp_path / 'out'
     command = ('pretrain', scanned, '--out', out, '--method', 'videomae')
-    assert words in _say(capsys, *command, *FLAGS, *flags)
+    assert words in mistake(*command, *FLAGS, *flags)
     assert not out.exists()
 
 
-def _one_class(folder: Path) -> None:
-    _change(folder, classes=['hop'])
-
-
-def _other_labels(folder: Path) -> None:
-    _change(folder, classes=['hop', 'run'])
-    (folder / 'val.txt').write_text('of mine/4.avi\t7\n')
-
-
-@pytest.mark.parametrize(
-    ('spoil', 'words'),
-    [
-        (_one_class, 'has 1 class(es)'),
-        (_other_labels, 'has the label 7'),
-    ],
-)
-def test_classes_that_do_not_match(
-    run, data, tmp_path, capsys, spoil: Callable, words
-):
-    out = tmp_path / 'out'
-    command = ('finetune', run, data, '--out', out)
-    said = _say(capsys, *command, '--set', 'train_cgf.max_epochs=3')
-    assert "mean 'train_cfg'" in said
-    spoil(data)
-    assert words in _say(capsys, *command)
-    assert not out.exists()
-
-
-def test_runs_that_are_none_or_others(run, scanned, tmp_path, capsys):
+def test_runs_that_are_none_or_others(pretrained, scanned, tmp_path, mistake):
     tail = (scanned, '--out', tmp_path / 'out')
-    assert 'has no run.json' in _say(capsys, 'finetune', tmp_path, *tail)
-    said = _say(capsys, 'finetune', run / 'ventral', *tail)
+    said = mistake('finetune', pretrained / 'ventral', *tail)
     assert 'has no run.json' in said
-    # Started, not finished.
-    record = json.loads((run / 'run.json').read_text())
-    (tmp_path / 'run.json').write_text(json.dumps({**record, 'checkpoint': 0}))
-    assert 'is not finished' in _say(capsys, 'finetune', tmp_path, *tail)
+    shutil.copyfile(pretrained / 'run.json', tmp_path / 'run.json')
+    change(tmp_path / 'run.json', checkpoint=0)
+    assert 'is not finished' in mistake('finetune', tmp_path, *tail)
     command = ('pretrain', scanned, '--method', 'videomae', *FLAGS, '--out')
-    assert "method is 'bimm', not 'video" in _say(capsys, *command, run)
-    assert "verb is 'pretrain'" in _say(
-        capsys, 'finetune', run, scanned, '--out', run
-    )
-    assert 'is there and no run' in _say(capsys, *command, scanned)
-    # Nothing can be made there, whoever asks.
-    said = _say(capsys, *command, '/proc/none')
-    assert '/proc/none cannot be written' in said
+    assert "method is 'bimm', not 'video" in mistake(*command, pretrained)
+    command = ('finetune', pretrained, scanned, '--out')
+    assert "verb is 'pretrain'" in mistake(*command, pretrained)
+    assert 'is there and no run' in mistake(*command, scanned)
 
 
-def test_a_broken_clip_is_named(data, tmp_path, capsys):
-    """One of four is more than the twentieth that is passed over."""
-    (data / 'videos/of mine/1.avi').write_bytes(b'no video' * 99)
-    command = ('pretrain', data, '--out', tmp_path / 'out', *FLAGS)
-    settings = [x for k, v in HERE.items() for x in ('--set', f'{k}={v}')]
-    said = _say(capsys, *command, '--method', 'videomae', *settings)
-    assert '1.avi' in said
-
-
-def test_a_full_disk_is_told_and_the_run_goes_on(scanned, tmp_path):
+def test_a_run_that_met_a_full_disk_goes_on(scanned, tmp_path):
     out, limits = tmp_path / 'out', resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (9_000_000, limits[1]))
     try:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from bimm_mm.cli import main
 
 MARKUP = '<script>alert("a & b")</script>'
 
@@ -57,15 +55,8 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def report(*words: object) -> None:
-    """Run ``bimm report``."""
-    with pytest.raises(SystemExit) as end:
-        main(['report', *map(str, words)])
-    assert end.value.code == 0
-
-
-def test_a_page_has_everything_and_runs_nothing(run, capsys):
-    report(run)
+def test_a_page_has_everything_and_runs_nothing(run, bimm, capsys):
+    bimm('report', run)
     page = run / 'report.html'
     assert capsys.readouterr().out == f'{page}\n'
     text = page.read_text('utf-8')
@@ -78,47 +69,28 @@ def test_a_page_has_everything_and_runs_nothing(run, capsys):
     assert 'alert("a' not in text
 
 
-def test_stage_1_stands_in_the_page_of_stage_2(run):
+def test_stage_1_stands_in_the_page_of_stage_2(run, bimm):
     _write_run(run / 'ventral', loss=0.625)
-    report(run)
+    bimm('report', run)
     text = (run / 'report.html').read_text('utf-8')
     assert 'Stage 1: Losses' in text and '0.625' in text
 
 
-@pytest.fixture
-def mistake(capsys) -> Callable[..., str]:
-    """The one sentence with which the command ends."""
-
-    def call(*words: str) -> str:
-        with pytest.raises(SystemExit) as end:
-            main(['report', *words])
-        assert end.value.code == 2
-        said = capsys.readouterr().err
-        assert said.count('\n') == 1 and said.startswith('bimm: error: ')
-        return said
-
-    return call
-
-
-def test_bad_folders_are_told_in_one_sentence(mistake, run, tmp_path):
-    assert 'has no run: give' in mistake(str(tmp_path / 'nowhere'))
-    (tmp_path / 'file').touch()
-    out = tmp_path / 'file' / 'page.html'
-    assert str(out) in mistake(str(run), '--out', str(out))
+def test_damaged_runs_are_told_in_one_sentence(mistake, run):
     log = next(run.glob('*/vis_data/scalars.json'))
     log.write_text('{"loss": }\n' + log.read_text())
-    assert 'scalars.json, line 1, is no' in mistake(str(run))
+    assert 'scalars.json, line 1, is no' in mistake('report', run)
     assert not (run / 'report.html').exists()
     (run / 'run.json').write_text('[]')
-    assert 'run.json is no JSON object' in mistake(str(run))
+    assert 'run.json is no JSON object' in mistake('report', run)
 
 
-def test_a_comparison_lists_the_runs_that_it_cannot_read(run, tmp_path):
+def test_a_comparison_lists_the_runs_that_it_cannot_read(run, bimm, tmp_path):
     _write_run(run.parent / 'b', loss=0.125)
     broken = run.parent / 'c' / '20260101_000000' / 'vis_data'
     broken.mkdir(parents=True)
     out = tmp_path / 'page.html'
-    report(run.parent, '--out', out)
+    bimm('report', run.parent, '--out', out)
     text = out.read_text('utf-8')
     assert 'Not read (1)' in text and 'c has no log of a training' in text
     assert '>0.25</td>' in text and '>0.125</td>' in text
@@ -140,7 +112,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize('width', [1280, 390])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_pages_in_a_browser(browser, run, width, scheme):
+def test_pages_in_a_browser(browser, run, bimm, width, scheme):
     _write_run(run.parent / 'b', loss=0.125)
     asked: list[str] = []
 
@@ -148,7 +120,7 @@ def test_pages_in_a_browser(browser, run, width, scheme):
         asked.append(request.url)
 
     for folder in (run, run.parent):
-        report(folder)
+        bimm('report', folder)
         size = {'width': width, 'height': 900}
         page = browser.new_page(viewport=size, color_scheme=scheme)
         page.on('request', note)

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import bimm_mm
 from bimm_mm.apis.feature_file import read_features
-from bimm_mm.cli import main
-
-
-def typed(*words: object) -> None:
-    """Run a command line; it ends well."""
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    assert not caught.value.code
-
-
-def refused(capsys, *words: object) -> str:
-    """What a command line says that is a mistake."""
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    assert caught.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
-    return line
 
 
 def test_features_of_a_folder_with_its_classes(
-    run, folder, tmp_path, capsys, log
+    run, folder, tmp_path, bimm, capsys, log
 ):
     out = tmp_path / 'new' / 'features.npz'
     videos = folder / 'videos'
-    typed('embed', run, videos, '--out', out, '--device', 'cpu', '--dry-run')
+    bimm('embed', run, videos, '--out', out, '--device', 'cpu', '--dry-run')
     assert not out.exists()
     assert any('29 of 29 tensors' in line for line in log)
     log.clear()
     capsys.readouterr()
-    typed('embed', run, videos, '--out', out, '--device=cpu', '--quiet')
+    bimm('embed', run, videos, '--out', out, '--device=cpu', '--quiet')
     said = capsys.readouterr().out
     assert said == f'{out}: features (5, 24) of float32\n'
     assert not [line for line in log if line.startswith('INFO')]
@@ -51,7 +32,7 @@ def test_features_of_a_folder_with_its_classes(
     encoder = bimm_mm.load_encoder(run, device='cpu')
     expected = encoder.embed(paths).numpy()
     np.testing.assert_allclose(features.arrays['features'], expected)
-    typed(
+    bimm(
         *('embed', run, paths[0], '--out', out, '--branch=ventral'),
         *('--block=1', '--block=2', '--device=cpu'),
     )
@@ -61,7 +42,7 @@ def test_features_of_a_folder_with_its_classes(
     ]
 
 
-def test_features_of_a_folder_of_transformers(folder, tmp_path):
+def test_features_of_a_folder_of_transformers(folder, tmp_path, bimm):
     from transformers import VideoMAEConfig, VideoMAEModel
 
     sizes = dict(hidden_size=24, intermediate_size=48, image_size=32)
@@ -71,74 +52,47 @@ def test_features_of_a_folder_of_transformers(folder, tmp_path):
     model.save_pretrained(tmp_path / 'theirs')
     clip = min(folder.rglob('*.mp4'))
     out = tmp_path / 'a.npz'
-    typed('embed', tmp_path / 'theirs', clip, '--out', out, '--device=cpu')
+    bimm('embed', tmp_path / 'theirs', clip, '--out', out, '--device=cpu')
     meta = read_features(out).meta
     assert len(meta['checkpoint_sha256']) == 64 and meta['pool'] == 'avg'
 
 
-def test_a_broken_file_is_left_out_on_request(run, folder, tmp_path, capsys):
+def test_a_broken_file_is_left_out_on_request(
+    run, folder, tmp_path, bimm, mistake
+):
     bad, out = tmp_path / 'bad.mp4', tmp_path / 'a.npz'
     bad.write_text('no video')
     good = sorted(folder.rglob('*.mp4'))[0]
     words = ('embed', run, good, bad, '--out', out, '--device=cpu')
-    assert 'bad.mp4 cannot be decoded' in refused(capsys, *words)
-    typed(*words, '--skip-bad')
+    assert 'bad.mp4 cannot be decoded' in mistake(*words)
+    bimm(*words, '--skip-bad')
     features = read_features(out)
     assert features.paths == [str(good)]
     assert features.meta['skipped'] == [str(bad)]
 
 
-def test_an_encoder_and_pictures(run, folder, tmp_path, capsys):
+def test_an_encoder_and_pictures(run, folder, tmp_path, bimm, capsys):
     out = tmp_path / 'encoder.safetensors'
-    typed('export', run, '--out', out)
+    bimm('export', run, '--out', out)
     assert f'{out}: 0.' in capsys.readouterr().out
     assert bimm_mm.load_encoder(out, device='cpu').size == (4, 32, 32)
     clip = sorted(folder.rglob('*.mp4'))[0]
-    typed('show', run, clip, '--out', tmp_path, '--device=cpu', '--dry-run')
+    bimm('show', run, clip, '--out', tmp_path, '--device=cpu', '--dry-run')
     assert not list(tmp_path.glob('*.png'))
-    typed('show', run, clip, '--out', tmp_path / 'new', '--device=cpu')
+    bimm('show', run, clip, '--out', tmp_path / 'new', '--device=cpu')
     said = capsys.readouterr().out.splitlines()
     assert {str(path) for path in (tmp_path / 'new').iterdir()} <= {*said}
 
 
-def test_mistakes_are_one_sentence(run, tmp_path, capsys):
+def test_mistakes_are_one_sentence(run, tmp_path, mistake):
     clip = tmp_path / 'gone.mp4'
-    (tmp_path / 'empty').mkdir()
     for words, text in (
         (('show', tmp_path / 'no', clip), 'there is no checkpoint at'),
-        (('show', run, clip, '--device=cpu'), r'gone.mp4 cannot be decoded'),
-        (('export', tmp_path, '--out', 'a.pt2'), 'holds no whole checkpoint'),
-        (('export', run, '--out', '/proc/a.pt2'), '/proc/a.pt2'),
+        (('show', run, clip, '--device=cpu'), 'gone.mp4 cannot be decoded'),
         (('embed', run, clip, '--out', 'a.csv'), 'must end with .npz'),
         (
             ('embed', run, clip, '--out', 'a.npz', '--batch-size=0'),
             'batch_size=0 must be 1 or more',
         ),
-        (
-            ('embed', run, tmp_path / 'empty', '--out', tmp_path / 'a.npz'),
-            'holds no video and no image',
-        ),
     ):
-        assert text in refused(capsys, *words)
-
-
-@pytest.fixture(scope='module')
-def full(tmp_path_factory) -> Path:
-    """A disk of a few kilobytes."""
-    place = tmp_path_factory.mktemp('full')
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=16k', 'tmpfs', str(place)]
-    done = subprocess.run(mount, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip('no disk can be mounted here')
-    yield place
-    subprocess.run(['umount', str(place)], check=True)
-
-
-def test_a_full_disk_keeps_nothing_half_written(full, run, folder, capsys):
-    clip = sorted(folder.rglob('*.mp4'))[0]
-    for words in (
-        ('export', run, '--out', full / 'a.safetensors'),
-        ('show', run, clip, '--out', full, '--device=cpu'),
-    ):
-        assert 'No space left' in refused(capsys, *words)
-        assert not list(full.iterdir())
+        assert text in mistake(*words)

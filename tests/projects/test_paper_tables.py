@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from bimm_mm.registry import MODELS
 from docs.hooks import paper_rows
 from projects.paper_tables import leaderboard, run_table
 from projects.paper_tables.tables import read_tables
+from tests.processes import call_script
 from tests.toy_configs import WIDTH, nested_dicts, shrink_model, shrink_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -298,6 +300,12 @@ def test_a_table_at_toy_size_runs_to_the_page(
     data_root, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
+
+    def here(command: list[str], **_: Any) -> SimpleNamespace:
+        call_script(tmp_path, Path(command[1]).name, *command[2:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(run_table, 'subprocess', SimpleNamespace(run=here))
     _toy(tmp_path, data_root / 'image_mini' / 'hymenoptera')
     toy = ['--tables', 'tables.yml']
     assert run_table.main(['t', *toy]) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import cv2
 import pytest
 
 from bimm_mm.utils.video import VideoReader
-from tests.processes import ROOT
+from tests.processes import ROOT, call_script
 
 
 @pytest.fixture
@@ -53,18 +52,13 @@ def quickstart_data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('quickstart')
     home = 'work_dirs/quickstart'
     (folder / home).mkdir(parents=True)
-    for name, *arguments in (
-        ('prepare_quickstart_data.py', f'{home}/data'),
-        (
-            'extract_contours.py',
-            f'{home}/data',
-            f'--out={home}/contours',
-            '--detector=sobel',
-            '--device=cpu',
-        ),
-    ):
-        command = [sys.executable, str(ROOT / 'tools' / name), *arguments]
-        subprocess.run(command, cwd=folder, check=True, timeout=120)
+    flags = (f'--out={home}/contours', '--detector=sobel', '--device=cpu')
+    call_script(folder, 'prepare_quickstart_data.py', f'{home}/data')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signal, 'signal', lambda *_: None)
+        with pytest.raises(SystemExit) as end:
+            call_script(folder, 'extract_contours.py', f'{home}/data', *flags)
+    assert not end.value.code
     return folder
 
 
