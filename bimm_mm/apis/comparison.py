@@ -70,19 +70,9 @@ class Cell(NamedTuple):
 class Comparison:
     """A comparison, which may grow by runs, seeds and folds.
 
-    Args:
-        runs: Folders RUN of ``bimm pretrain``.
-        data: DATA of ``bimm data scan``, with two classes or more.
-        out: OUT, the folder to write.
-        seeds: Of finetuning.
-        folds: Numbers of folds of DATA, all by default; without folds 0 is
-            its split into training and validation.
-        kinds: What is measured, everything in ``KINDS`` by default.
-        epochs: Passes of a finetuning over the videos.
-        batch_size: Videos of a step.
-        device: ``'cpu'``, ``'cuda'``, or ``'auto'``: the GPU if there is one.
-        options: Overrides parts of the config of finetuning, by dotted key.
-        quiet: Whether to print warnings and results alone.
+    Arguments are those of :func:`bimm_mm.apis.own.compare`; ``seeds`` and
+    ``folds`` are numbers. Without folds, 0 is the split of DATA into training
+    and validation.
 
     Raises:
         OSError, ValueError: If a run, DATA or an option is wrong.

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bimm_mm.utils.files import atomic_path
 
@@ -139,3 +140,4 @@ def _draw(axis: Axes, lines: Panel) -> None:
     for label, values in lines.items():
         style = _STYLES.get(label, '-')
         axis.plot(list(values), list(values.values()), style, label=label)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

@@ -207,9 +207,12 @@ def train_stages(
         last = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
         finished = last.is_file() and not dry_run
         if main:
+            stage = f'stage {number} of {len(configs)}, '
+            stage = stage if len(configs) > 1 else ''
             print(
-                f'stage {number} of {len(configs)}, '
-                + (f'finished before: {last}' if finished else f'in {folder}')
+                f'{stage}finished before: {last}'
+                if finished
+                else f'{stage}in {folder}'
             )
         if not finished:
             cfg.resume = resumed and not dry_run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from contextlib import nullcontext
 
 from mmengine.config import Config
@@ -89,3 +91,17 @@ def train(
                 raise
         else:
             say_end(runner)
+        del runner
+        _end_workers()
+
+
+def _end_workers() -> None:
+    """Let the workers of a run that is over end.
+
+    Processes that are forked while they do inherit half of their queues, and
+    say "Bad file descriptor" once they clear them away.
+    """
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == 'QueueFeederThread':
+            thread.join(1)

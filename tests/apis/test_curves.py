@@ -50,11 +50,6 @@ def test_resumed_run_replaces_what_it_repeats(logs):
     assert read_scalars(logs)['loss_V1'] == {10: 1.5}
 
 
-def test_curves_are_written(logs, tmp_path):
-    path = save_curves(logs, tmp_path / 'new' / 'curves.png')
-    assert path.read_bytes().startswith(b'\x89PNG')
-
-
 def test_a_folder_without_a_log_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='no log of a training run'):
         read_scalars(tmp_path)
@@ -71,7 +66,7 @@ def test_epochs_are_not_drawn_as_steps(tmp_path):
 def test_curves_fit_into_a_page(tmp_path):
     losses = {f'loss_dorsal_{n}': 1.0 for n in range(6)}
     _log(tmp_path, 'a', [{'loss': 6.0, **losses, 'epoch': 1, 'step': 10}])
-    path = save_curves(tmp_path, tmp_path / 'curves.png')
+    path = save_curves(tmp_path, tmp_path / 'new' / 'curves.png')
     height, width, _ = imread(path).shape
     assert 800 < width <= 1100 and 500 < height < 700
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import shutil
 from pathlib import Path
 
@@ -210,15 +209,3 @@ def test_runs_that_are_none_or_others(pretrained, scanned, tmp_path, mistake):
     command = ('finetune', pretrained, scanned, '--out')
     assert "verb is 'pretrain'" in mistake(*command, pretrained)
     assert 'is there and no run' in mistake(*command, scanned)
-
-
-def test_a_run_that_met_a_full_disk_goes_on(scanned, tmp_path):
-    out, limits = tmp_path / 'out', resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r'epoch_1\.pth'):
-            pretrain(scanned, out=out, **VIDEOMAE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not [*out.glob('*.pth')]
-    assert pretrain(scanned, out=out, **VIDEOMAE)['checkpoint']

@@ -138,26 +138,19 @@ def test_figure_4_shows_every_outcome_escaped(config, tmp_path, capsys):
 def test_figure_4_refuses_what_does_not_belong(config, tmp_path, capsys):
     foreign = tmp_path / 'foreign.pth'
     torch.save({'state_dict': {'x': torch.zeros(1)}}, foreign)
-    with pytest.raises(SystemExit):
-        figure4.main(['--model', 'A', str(config), str(foreign)])
-    assert 'foreign.pth' in capsys.readouterr().err
-    one = ['--model', 'A', str(config), _constant(config, 0)]
-    with pytest.raises(SystemExit):
-        figure4.main([*one, *one])
-    assert 'two of --model have one name' in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        figure4.main([*one, '--out', str(config)])
-    assert 'config.py' in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        figure4.main(['--model', 'A', str(foreign), str(foreign)])
-    assert 'foreign.pth' in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        figure4.main([*one, '--device', 'foo'])
-    assert "device 'foo' cannot be used" in capsys.readouterr().err
-    stage = str(ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py')
-    with pytest.raises(SystemExit):
-        figure4.main(['--model', 'A', stage, str(foreign)])
-    assert f'{stage} is of a pretraining' in capsys.readouterr().err
+    one = ['--model', 'A', config, _constant(config, 0)]
+    stage = ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py'
+    for words, said in (
+        (['--model', 'A', config, foreign], 'foreign.pth'),
+        ([*one, *one], 'two of --model have one name'),
+        ([*one, '--out', config], 'config.py'),
+        (['--model', 'A', foreign, foreign], 'foreign.pth'),
+        ([*one, '--device', 'foo'], "device 'foo' cannot be used"),
+        (['--model', 'A', stage, foreign], f'{stage} is of a pretraining'),
+    ):
+        with pytest.raises(SystemExit):
+            figure4.main([*map(str, words)])
+        assert said in capsys.readouterr().err
 
 
 def test_figure_4_shows_names_of_classes_as_they_are():

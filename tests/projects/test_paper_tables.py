@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +29,8 @@ from tests.toy_configs import WIDTH, nested_dicts, shrink_model, shrink_sizes
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FILE = read_tables()
+# Rows share many; to be left as they are.
+read_once = cache(Config.fromfile)
 TABLES, ROWS = FILE.tables, FILE.rows()
 # Typed off the paper by hand: rows per table; BIMM's figures, and all of 7.
 COUNTS = {
@@ -89,7 +93,7 @@ def test_stages_epochs_and_backbones_are_those_of_the_configs():
     ]
     for table, row in ROWS:
         if row.stages and row.epochs:
-            cfg = Config.fromfile(row.stages[-1])
+            cfg = read_once(row.stages[-1])
             epochs = cfg.train_cfg.max_epochs * cfg.get('repeats', 1)
             if (table.name, row.epochs) != ('5', '800+1600'):
                 assert str(epochs) == row.epochs, row.name
@@ -126,11 +130,11 @@ def test_the_encoder_is_handed_over(name, tmp_path):
         return MODELS.build(dict(kept, arch=arch))
 
     pretraining, finetuning, options = PAIRS[name]
-    cfg = Config.fromfile(finetuning)
+    cfg = copy.deepcopy(read_once(finetuning))
     cfg.merge_from_dict(dict(options))
     init_default_scope(cfg.default_scope)
     encoder = tiny(cfg.model.backbone)
-    model = Config.fromfile(pretraining).model
+    model = read_once(pretraining).model
     branch = 'dorsal' if encoder.video else 'ventral'
     prefix = f'{branch}.' if 'dorsal' in model else ''
     pretrained = tiny(model.get(branch, model).backbone)
