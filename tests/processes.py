@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -62,11 +63,12 @@ class Started:
             os.killpg(process.pid, number)
 
     def wait(self, seconds: float = 120) -> list[int]:
-        """Wait for their ends; gives their exit codes."""
+        """Wait for their ends; gives their exit codes, None for too late."""
         for process in self.processes:
             process.join(seconds)
         codes = [process.exitcode for process in self.processes]
-        assert None not in codes, self.said
+        if None in codes:
+            self.signal(signal.SIGKILL)
         return codes
 
     @property

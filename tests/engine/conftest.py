@@ -72,34 +72,34 @@ def make_runner(tmp_path: Path) -> Callable[..., Runner]:
         evaluator: list | None = None,
         lr: float = 0.1,
         runner: type[Runner] = Runner,
+        loader: dict | None = None,
+        val_loader: dict | None = None,
         **kwargs,
     ) -> Runner:
-        samples = samples or _samples(6)
-        loader = dict(
-            dataset=samples,
+        train = dict(
+            dataset=samples or _samples(6),
             sampler=dict(type=sampler, shuffle=False),
             collate_fn=default_collate,
             batch_size=2,
         )
-        val = {}
+        train.update(loader or {})
+        values = dict(
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr)),
+            custom_hooks=hooks or [],
+        )
         if evaluator is not None:
-            val = dict(
-                val_dataloader=loader,
-                val_cfg=dict(),
-                val_evaluator=evaluator,
-            )
+            val = {**train, **(val_loader or {})}
+            values.update(val_dataloader=val, val_cfg=dict())
+            values['val_evaluator'] = evaluator
         torch.manual_seed(0)
         return runner(
             model=model or Noisy(),
             work_dir=str(tmp_path / name),
-            train_dataloader=loader,
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr)),
-            custom_hooks=hooks or [],
+            train_dataloader=train,
             randomness=dict(seed=3),
             experiment_name=f'toy_{next(_run)}',
-            **val,
-            **kwargs,
+            **{**values, **kwargs},
         )
 
     return make

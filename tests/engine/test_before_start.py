@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.dataset import default_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 
 from bimm_mm.engine import StrictRunner
-from tests.engine.conftest import Noisy
-
-_run = itertools.count()
 
 
 class Count(BaseMetric):
@@ -37,38 +31,23 @@ class Broken(Count):
 
 
 @pytest.fixture
-def train(tmp_path: Path, samples):
+def train(make_runner):
     """Train 6 samples in steps of 2 for 2 epochs; changes by key."""
 
-    def run(**changes) -> Runner:
-        loader = dict(
-            dataset=samples,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=default_collate,
-            batch_size=changes.pop('batch', 2),
-            drop_last=changes.pop('drop_last', False),
-        )
-        val = dict(loader, drop_last=changes.pop('drop_val', False))
-        kind = changes.pop('runner', StrictRunner)
-        checkpoint = dict(type='bimm_mm.CheckpointHook', interval=1)
-        checkpoint.update(changes.pop('checkpoint', {}))
-        values = dict(
-            train_cfg=dict(by_epoch=True, max_epochs=2),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            val_evaluator=[Count()],
-        )
-        values.update(changes)
-        torch.manual_seed(0)
-        runner = kind(
-            model=Noisy(),
-            work_dir=str(tmp_path),
-            train_dataloader=loader,
-            val_dataloader=val,
-            val_cfg=dict(),
-            default_hooks=dict(checkpoint=checkpoint),
-            randomness=dict(seed=3),
-            experiment_name=f'before_{next(_run)}',
-            **values,
+    def run(
+        *,
+        batch: int = 2,
+        drop_last: bool = False,
+        drop_val: bool = False,
+        checkpoint: dict | None = None,
+        **changes,
+    ) -> Runner:
+        hook = dict(type='bimm_mm.CheckpointHook', interval=1)
+        runner = make_runner(
+            **{'runner': StrictRunner, 'evaluator': [Count()], **changes},
+            loader=dict(batch_size=batch, drop_last=drop_last),
+            val_loader=dict(drop_last=drop_val),
+            default_hooks=dict(checkpoint=hook | (checkpoint or {})),
         )
         runner.train()
         return runner
@@ -94,7 +73,7 @@ STEPS = dict(by_epoch=False, max_iters=6)
         (r'checkpoint\.interval=0', dict(checkpoint=dict(interval=0))),
         (r'checkpoint\.by_epoch=False', dict(train_cfg=STEPS)),
         ('base_batch_size=0: give', dict(auto_scale_lr=dict(enable=True))),
-        ('first 2 sample.* IndexError: t', dict(val_evaluator=[Broken()])),
+        ('first 2 sample.* IndexError: t', dict(evaluator=[Broken()])),
         (
             "save_best of CheckpointHook='acc/top_1' .* gives acc/top1",
             dict(checkpoint=dict(save_best='acc/top_1')),

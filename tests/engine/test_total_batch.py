@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,32 +10,45 @@ import torch
 from mmengine.config import Config
 
 from bimm_mm.apis.config import keep_total_batch
-from tests.engine.one_layout import train, train_on_two
+from bimm_mm.engine import newest_checkpoint
+from tests.engine import strict_run
 from tests.processes import Started
 
 
-def test_layouts_of_a_total_batch_train_the_same(tmp_path, one_thread):
+def _trained(folder: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
+    """Rates of all steps, and the weights at the end."""
+    lines = (folder / 'losses.txt').read_text().splitlines()
+    weights = torch.load(newest_checkpoint(folder))['state_dict']
+    return [line.split()[2] for line in lines], weights
+
+
+@pytest.mark.parametrize('by_iter', [False, True])
+def test_layouts_of_a_total_batch_train_the_same(tmp_path, by_iter):
     """8 samples an update: one process, two (gloo), and accumulated ones."""
-    out = tmp_path / 'two.pth'
-    two = Started(train_on_two, out, log=tmp_path / 'said.txt', ranks=2)
-    assert two.wait() == [0, 0]
-    said = 'total batch size 8 = 2 process(es) x 2 per process x 2 accumulated'
-    assert said in two.said
-    runs = torch.load(out, weights_only=True)
-    for batch, accumulated in ((8, 1), (2, 4)):
-        for by_iter in (False, True):
-            runs.append(train(tmp_path, batch, accumulated, by_iter))
-    by_epoch, by_iteration = runs[::2], runs[1::2]
-    for whole, *others in (by_epoch, by_iteration):
-        assert len(whole['steps']) == 15
-        # auto_scale_lr: twice the base.
-        rates = [rate for _, rate in whole['steps']]
-        assert max(rates) == pytest.approx(0.2)
-        for other in others:
-            torch.testing.assert_close(
-                torch.tensor(other['steps']), torch.tensor(whole['steps'])
-            )
-            torch.testing.assert_close(other['weights'], whole['weights'])
+    options = dict(noise=False, by_iter=by_iter, length=12)
+    strict_run.run(tmp_path / 'whole', dict(options, batch=8))
+    rates, weights = _trained(tmp_path / 'whole')
+    assert len(rates) == (12 if by_iter else 9)
+    # auto_scale_lr: four times the base.
+    assert max(map(float, rates)) == pytest.approx(0.4)
+    for ranks, batch, count in ((1, 2, 4), (2, 4, 1), (2, 2, 2)):
+        name = f'{ranks}_{batch}_{count}'
+        given = dict(options, batch=batch, accumulate=count)
+        layout = Started(
+            strict_run.run,
+            tmp_path / name,
+            given,
+            log=tmp_path / f'{name}.txt',
+            ranks=ranks,
+        )
+        assert layout.wait() == [0] * ranks, layout.said
+        assert (
+            f'total batch size 8 = {ranks} process(es) x {batch} per process '
+            f'x {count} accumulated'
+        ) in layout.said
+        found = _trained(tmp_path / name)
+        assert found[0] == rates
+        torch.testing.assert_close(found[1], weights)
 
 
 def _config(total: Any, batch: int, **wrapper: int) -> Config:
