@@ -65,29 +65,20 @@ def _run_update(loop: Any, *args: Any) -> None:
     *index, batches = args
     runner, at = loop.runner, index[0] if index else loop.iter
     # Hooks see all samples of the step as one batch.
-    shown = dict(batch_idx=at, data_batch=_merged(batches))
+    whole = batches
+    if all(isinstance(batch, Mapping) for batch in batches):
+        whole = {
+            key: [*chain.from_iterable(batch[key] for batch in batches)]
+            for key in batches[0]
+        }
+    shown = dict(batch_idx=at, data_batch=whole)
     runner.call_hook('before_train_iter', **shown)
-    outputs = [
-        runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        for batch in batches
-    ]
-    runner.call_hook('after_train_iter', **shown, outputs=_mean(outputs))
-    loop._iter += 1
-
-
-def _merged(batches: list) -> Any:
-    if not all(isinstance(batch, Mapping) for batch in batches):
-        return batches
-    return {
-        key: [*chain.from_iterable(batch[key] for batch in batches)]
-        for key in batches[0]
-    }
-
-
-def _mean(outputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of every value over the batches that have it."""
     found: dict[str, list] = {}
-    for output in outputs:
+    optim = runner.optim_wrapper
+    for batch in batches:
+        output = runner.model.train_step(batch, optim_wrapper=optim)
         for key, value in output.items():
             found.setdefault(key, []).append(value)
-    return {key: sum(values) / len(values) for key, values in found.items()}
+    means = {key: sum(each) / len(each) for key, each in found.items()}
+    runner.call_hook('after_train_iter', **shown, outputs=means)
+    loop._iter += 1

@@ -18,16 +18,9 @@ def use_contours(cfg: Any, *, checkpoint: str | None = None) -> None:
     ``'map'``, and where it is absent: the config is left as it is, with
     contours from files. ``'sobel'``: every ``ContourTarget`` computes edges on
     the device, a deviation which the paper's footnote 3 allows, and no
-    transform reads contour files.
-
-    Args:
-        cfg: A full config.
-        checkpoint: A file of a run: where that run had ``'sobel'``, the
-            config gets it.
-
-    Raises:
-        ValueError: If the value is another one, or if ``'sobel'`` is asked
-            of a model that predicts no contours.
+    transform reads contour files. A config gets it from the ``checkpoint`` of
+    a run that had it. Raises a ValueError if the value is another one, or the
+    model predicts no contours.
     """
     if checkpoint and is_zipfile(checkpoint):  # as torch.save writes it
         content = read_checkpoint(checkpoint, mmap=True)

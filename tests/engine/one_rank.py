@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import distributed as dist
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.engine import AreaLoss, FiniteLossHook, LabelCheckHook
-from bimm_mm.registry import MODELS
+from tests.engine.test_diagnosis import make_model
 
 
 def stop(rank: int, loss: float) -> str:
@@ -64,42 +63,21 @@ def evaluate(rank: int) -> dict[str, float]:
 
 
 DIAGNOSIS = dict(type='bimm_mm.DiagnosisHook', interval=2, batch_size=2)
-BRANCH = dict(
-    type='bimm_mm.MaskedBranch',
-    data_preprocessor=dict(type='bimm_mm.ClipDataPreprocessor'),
-    backbone=dict(
-        type='bimm_mm.BIMMVisionTransformer',
-        arch=dict(embed_dims=24, depth=2, num_heads=2),
-        img_size=32,
-        patch_size=8,
-        drop_path_rate=0.2,
-    ),
-    masking=dict(type='bimm_mm.RandomMasking', ratio=0.5),
-    areas=[
-        dict(
-            name=f'V{block}',
-            after_block=block,
-            decoder=dict(type='bimm_mm.LinearDecoder'),
-            target=dict(type='bimm_mm.PixelTarget'),
-        )
-        for block in (1, 2)
-    ],
-)
 
 
 def train(folder: str, hooks: list[dict]) -> list[float]:
-    """Losses of 4 steps on this rank, with other images on either."""
+    """Losses of 4 steps on this rank, with other clips on either."""
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
-    size = (8, 1, 3, 1, 32, 32)
-    images = torch.randint(256, size, generator=rng, dtype=torch.uint8)
+    size = (8, 1, 3, 4, 32, 32)
+    clips = torch.randint(256, size, generator=rng, dtype=torch.uint8)
     # Unless told, mmengine gives the wrapper a GPU.
     wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
     runner = Runner(
-        model=MODELS.build(copy.deepcopy(BRANCH)),
+        model=make_model('branch'),
         work_dir=folder,
         train_dataloader=dict(
-            dataset=[dict(inputs=x, data_samples=0) for x in images],
+            dataset=[dict(inputs=x, data_samples=0) for x in clips],
             sampler=dict(type='DefaultSampler', shuffle=True),
             collate_fn=default_collate,
             batch_size=2,

@@ -57,7 +57,7 @@ def _branch(*areas: dict, video: bool) -> dict:
     return dict(backbone=backbone, masking=masking, areas=list(areas))
 
 
-def _model(kind: str, share_blocks: int = 2) -> MaskedBranch | BIMM:
+def make_model(kind: str, share_blocks: int = 2) -> MaskedBranch | BIMM:
     """``'bimm'``, ``'branch'`` (two areas) or ``'single'`` (one)."""
     torch.manual_seed(0)
     common = dict(data_preprocessor=dict(type='bimm_mm.ClipDataPreprocessor'))
@@ -98,7 +98,7 @@ def _backward(
 
 @pytest.mark.parametrize('kind', ['bimm', 'branch'])
 def test_norms_and_cosines_of_separate_backward_passes(kind, clips):
-    model = _model(kind)
+    model = make_model(kind)
     found = _gradients(model, clips)
     assert list(found) == (AREAS if kind == 'bimm' else ['V1', 'MT'])
     assert all(p.grad is None for p in model.parameters())
@@ -137,12 +137,12 @@ def test_cosine_counts_only_what_both_reach():
     ],
 )
 def test_blocks_where_areas_meet(kind, share_blocks, wanted):
-    blocks = diagnosis.shared_blocks(_model(kind, share_blocks))
+    blocks = diagnosis.shared_blocks(make_model(kind, share_blocks))
     assert len(blocks) == len(set(blocks)) == wanted
 
 
 def test_branches_that_share_nothing_have_no_cosine(clips):
-    found = _gradients(_model('bimm', share_blocks=0), clips)
+    found = _gradients(make_model('bimm', share_blocks=0), clips)
     matrix = diagnosis.cosine_matrix(list(found.values()))
     same = np.kron(np.eye(2), np.ones((2, 2))).astype(bool)
     assert (np.isfinite(matrix) == same).all()
@@ -170,7 +170,7 @@ def test_effective_rank_of_known_singular_values(shape, values):
 
 
 def test_features_are_those_of_the_dense_encoder(clips):
-    model = _model('bimm').eval()
+    model = make_model('bimm').eval()
     found = diagnosis.block_features(model, clips)
     assert found['dorsal_block1'].shape == (3, 32, 24)
     dense = model.dorsal.backbone
@@ -222,7 +222,7 @@ def _curves(runner: Runner) -> dict[str, dict[int, float]]:
 
 
 def test_run_with_hook_equals_one_without_bit_by_bit(train):
-    runner, plain = train(_model('bimm'), HOOK), train(_model('bimm'))
+    runner, plain = train(make_model('bimm'), HOOK), train(make_model('bimm'))
     losses, wanted = (
         run.message_hub.get_scalar('train/loss').data[0]
         for run in (runner, plain)
@@ -248,7 +248,7 @@ def test_run_with_hook_equals_one_without_bit_by_bit(train):
 
 def test_only_training_changes_the_numbers(train):
     # One area: no cosine.
-    curves = _curves(train(_model('single'), HOOK, lr=0.0))
+    curves = _curves(train(make_model('single'), HOOK, lr=0.0))
     assert len(curves) == 2 + 3
     for curve in curves.values():
         assert len(set(curve.values())) == 1

@@ -53,19 +53,15 @@ class BeforeStartHook(Hook):
 def check_train_loop(loop: BaseLoop, processes: int) -> None:
     """Raise a ValueError if a loop has no step to do."""
     loader = loop.dataloader
-    by_epoch = not isinstance(loop, IterBasedTrainLoop)
-    unit = 'epochs' if by_epoch else 'iters'
-    length = getattr(loop, f'max_{unit}')
-    for name, value in (
-        (f'max_{unit}', length),
-        ('val_interval', loop.val_interval),
-    ):
-        if value < 1:
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    unit = 'max_iters' if by_iter else 'max_epochs'
+    for name in (unit, 'val_interval'):
+        if (value := getattr(loop, name)) < 1:
             raise ValueError(f'train_cfg.{name}={value} must be 1 or more')
-    if loop.val_begin > length:
+    if loop.val_begin > (length := getattr(loop, unit)):
         raise ValueError(
             f'train_cfg.val_begin={loop.val_begin} is after the end: the run '
-            f'has max_{unit}={length}'
+            f'has {unit}={length}'
         )
     if not len(loader):
         samples = len(loader.dataset)
@@ -104,14 +100,14 @@ def check_schedule(
         if not isinstance(scheduler, Mapping):
             continue
         where = f'param_scheduler.{index} ({scheduler.get("type")})'
-        by_epoch = scheduler.get('by_epoch', True)
-        if by_epoch and epochs is None:
-            raise ValueError(
-                f'{where} counts epochs, and train_cfg counts iterations: '
-                'set by_epoch=False and give begin and end in iterations'
-            )
-        unit = 'epochs' if by_epoch else 'iterations'
-        length = epochs if by_epoch else iters
+        unit, length = 'iterations', iters
+        if scheduler.get('by_epoch', True):
+            unit, length = 'epochs', epochs
+            if epochs is None:
+                raise ValueError(
+                    f'{where} counts epochs, and train_cfg counts iterations: '
+                    'set by_epoch=False and give begin and end in iterations'
+                )
         if length is None:
             continue
         begin, end = scheduler.get('begin', 0), scheduler.get('end', length)
@@ -156,8 +152,7 @@ def _check_size(runner: Runner) -> None:
     seen = set()
     # The first and the last: images and videos of a mixture.
     for index in {0, len(loader.dataset) - 1}:
-        batch = _batch(loader, [index])
-        batch = model.data_preprocessor(batch, False)
+        batch = model.data_preprocessor(_batch(loader, [index]), False)
         inputs = batch['inputs'] if isinstance(batch, Mapping) else None
         pixels = getattr(inputs, 'pixels', inputs)
         if not isinstance(pixels, torch.Tensor) or pixels.ndim < 4:

@@ -38,10 +38,7 @@ class FiniteLossHook(Hook):
         data_batch: dict,
         outputs: MutableMapping[str, Tensor],
     ) -> None:
-        """Check the losses of this step, and move them to the host.
-
-        ``outputs``, the total ``loss`` and its parts, is changed in place:
-        afterwards they are on the host, fp32.
+        """Check the losses of this step; move them to the host, as fp32.
 
         Raises:
             FloatingPointError: If the loss of any rank is not finite; names

@@ -31,11 +31,7 @@ class FullPrecisionHook(Hook):
         self.modules = tuple(modules)
 
     def before_run(self, runner: Runner) -> None:
-        """Wrap the modules, once.
-
-        Raises:
-            ValueError: If the model has no module of that name.
-        """
+        """Wrap the modules, once; a ValueError if there is none of a name."""
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         modules = dict(model.named_modules())
@@ -46,15 +42,13 @@ class FullPrecisionHook(Hook):
                     f'FullPrecisionHook: {type(model).__name__} has no module '
                     f'{name!r}; its parts are {parts}'
                 )
-            _wrap(modules[name])
-
-
-def _wrap(module: nn.Module) -> None:
-    kind = type(module)
-    if not issubclass(kind, _FullPrecision):
-        # A subclass survives copying (averaged weights), a patched method
-        # would go on calling the original.
-        module.__class__ = type(kind.__name__, (_FullPrecision, kind), {})
+            kind = type(modules[name])
+            if issubclass(kind, _FullPrecision):
+                continue
+            # A subclass survives copying (averaged weights), a patched method
+            # would go on calling the original.
+            bases = (_FullPrecision, kind)
+            modules[name].__class__ = type(kind.__name__, bases, {})
 
 
 class _FullPrecision(nn.Module):
