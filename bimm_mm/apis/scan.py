@@ -126,7 +126,8 @@ def scan(
     if not given:
         folds, told = _hold_out(usable, val_share, seed)
         warnings += told
-        notes.append(f'{len(folds)} folds; val is that of the first.')
+        if folds:
+            notes.append(f'{len(folds)} folds; val is that of the first.')
     interval, reason = _suggest_interval(usable, frames)
     names = found.classes or sorted({clip.label for clip in usable} - {''})
     data = {

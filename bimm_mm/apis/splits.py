@@ -117,9 +117,9 @@ def make_folds(
     )
     if number < 2:
         told.append(
-            f'Nothing is held out: {len({*groups})} recording(s) of '
-            f'{len(groups)} usable videos are too few, as a class needs two '
-            '(add videos, or say with --groups which belong together).'
+            f'Nothing is held out, all is trained on: {len(groups)} usable '
+            f'video(s) of {len({*groups})} recording(s) are too few, as a '
+            'class needs two to be tested (--groups says what is one).'
         )
         return folds, told
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)

@@ -13,7 +13,6 @@ from bimm_mm.datasets.samplers import (
 from bimm_mm.datasets.transforms.formatting import (
     PackClipInputs,
     RepeatCrops,
-    RepeatSamples,
     SafeDecode,
 )
 from bimm_mm.datasets.transforms.loading import (
@@ -51,7 +50,6 @@ __all__ = [
     'PackClipInputs',
     'PerClip',
     'RepeatCrops',
-    'RepeatSamples',
     'ResilientDataset',
     'ResizeToPatchMultiple',
     'SafeDecode',

@@ -74,7 +74,7 @@ class ResilientDataset(DatasetWrapper):
     Another sample, chosen at random, takes the place; its data sample's
     ``replaced`` lists (path, reason) of the files it stands in for, from which
     :class:`bimm_mm.BadVideoHook` counts. Where one file gives several samples
-    (:class:`bimm_mm.RepeatSamples`), the first one has the list. Wrong paths
+    (:class:`bimm_mm.RepeatCrops`), the first one has the list. Wrong paths
     are errors at once.
 
     Args:

@@ -77,14 +77,6 @@ def test_a_short_video_repeats_its_end(video, tmp_path):
     assert red.round().tolist() == [0, 10, 20, 30, 40, 40, 40, 40]
 
 
-def test_what_is_no_video_is_named(tmp_path):
-    model = _model('quickstart/pretrain_ventral.py')
-    path = tmp_path / 'notes.mp4'
-    path.write_text('text')
-    with pytest.raises(ValueError, match=r'notes\.mp4'):
-        load_clips(model, [str(path)])
-
-
 def test_pictures_have_titles_losses_and_a_video_of_each_clip(video, tmp_path):
     model = _model('quickstart/pretrain_joint.py', 'ventral.', 'dorsal.')
     outputs = reconstruct(model, load_clips(model, [video, video]))

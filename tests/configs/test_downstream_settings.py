@@ -99,7 +99,7 @@ def test_training_equals_table_9(name):
     assert (flip is not None) == flips
     if flips:
         assert flip.get('flip_ratio', flip.get('prob')) == 0.5
-    repeat = one(steps, 'bimm_mm.RepeatSamples')
+    repeat = one(steps, 'bimm_mm.RepeatCrops')
     assert (repeat.num if repeat else 1) == repeats
 
 

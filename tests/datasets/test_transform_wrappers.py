@@ -16,7 +16,6 @@ from mmengine.runner import Runner
 from bimm_mm.datasets import (
     PerClip,
     RepeatCrops,
-    RepeatSamples,
     ResilientDataset,
     SafeDecode,
     SampleKey,
@@ -120,7 +119,7 @@ def repeated(five_videos: Callable[..., dict]) -> Callable[..., dict]:
     def make(broken: tuple[int, ...] = ()) -> dict:
         config = five_videos(broken)
         decode, *_ = config['dataset']['pipeline']
-        repeat = {'type': 'bimm_mm.RepeatSamples', 'num': 2}
+        repeat = {'type': 'bimm_mm.RepeatCrops', 'num': 2}
         repeat['transforms'] = [*CROP, *PACK]
         config['dataset']['pipeline'] = [decode, repeat]
         return config
@@ -129,7 +128,7 @@ def repeated(five_videos: Callable[..., dict]) -> Callable[..., dict]:
 
 
 def test_two_packed_samples_that_differ():
-    first, second = RepeatSamples(2, transforms=[*CROP, *PACK])(_clip())
+    first, second = RepeatCrops(2, transforms=[*CROP, *PACK])(_clip())
     assert first['inputs'].shape == second['inputs'].shape
     assert first['inputs'].shape == (1, 3, 4, 32, 32)
     assert not torch.equal(first['inputs'], second['inputs'])
@@ -204,11 +203,6 @@ def test_a_bad_video_is_noted_and_counted_once(repeated, tmp_path):
         hook.after_train_epoch(runner)
     (line,) = (tmp_path / 'undecodable.txt').read_text().splitlines()
     assert line.startswith(str(tmp_path / 'videos/1.mp4'))
-
-
-def test_transforms_without_packing_are_told():
-    with pytest.raises(ValueError, match='must end in packing'):
-        RepeatSamples(2, transforms=CROP)(_clip())
 
 
 # rand-m7-n4-mstd0.5-inc1, as in the configs.

@@ -132,8 +132,22 @@ class SafeDecode(BaseTransform):
             ) from error
 
 
-class _Repeat(BaseTransform):
-    """What follows decoding, ``num`` times on copies of the frames."""
+@TRANSFORMS.register_module()
+class RepeatCrops(BaseTransform):
+    """Augment one decoded clip ``num`` times, independently.
+
+    Decoding is most of the work of loading a video. The loader's batch size
+    then counts videos, and the model sees ``num`` (R in shapes) times as many
+    clips. Where ``transforms`` end in the packing of a library, as in
+    finetuning (Table 9, repeated augmentation), it is the last transform of a
+    pipeline inside :class:`bimm_mm.ResilientDataset`, and mmaction2's
+    ``repeat_pseudo_collate`` makes one batch of the samples of all videos.
+
+    Args:
+        num: Clips per decoded video.
+        transforms: Crop, resize and flip to one fixed size; or all that
+            follows decoding, to the end.
+    """
 
     def __init__(
         self, num: int = 1, *, transforms: Sequence[Mapping[str, Any]]
@@ -143,7 +157,8 @@ class _Repeat(BaseTransform):
         self.num = num
         self.transforms = _compose(transforms)
 
-    def _repeat(self, results: dict) -> list[dict]:
+    def transform(self, results: dict) -> dict | list[dict]:
+        """Add ``crops``: ``num`` arrays (T, H, W, C); or give packed ones."""
         made = []
         for index in range(self.num):
             one = dict(results)
@@ -151,54 +166,10 @@ class _Repeat(BaseTransform):
                 # mmaction2 flips in place, also through a crop's view.
                 set_frames(one, [frame.copy() for frame in get_frames(one)])
             made.append(self.transforms(one))
-        return made
-
-
-@TRANSFORMS.register_module()
-class RepeatCrops(_Repeat):
-    """Augment one decoded clip ``num`` times, independently.
-
-    Decoding is most of the work of loading a video. The loader's batch size
-    then counts videos, and the model sees ``num`` (R in shapes) times as many
-    clips.
-
-    Args:
-        num: Clips per decoded video.
-        transforms: Crop, resize and flip. They must end in one fixed size.
-    """
-
-    def transform(self, results: dict) -> dict:
-        """Add ``crops``: ``num`` arrays (T, H, W, C) of a decoded sample."""
-        repeated = self._repeat(results)
-        results['crops'] = [np.stack(get_frames(one)) for one in repeated]
+        if 'data_samples' in made[0]:
+            return made
+        results['crops'] = [np.stack(get_frames(one)) for one in made]
         return results
-
-
-@TRANSFORMS.register_module()
-class RepeatSamples(_Repeat):
-    """Augment and pack one decoded clip ``num`` times, independently.
-
-    Repeated augmentation (Table 9) as VideoMAE does it, the last transform of
-    a pipeline inside :class:`bimm_mm.ResilientDataset`. The loader's batch
-    size counts videos; the collate function, mmaction2's
-    ``repeat_pseudo_collate``, makes one batch of the samples of all videos.
-
-    Args:
-        num: Samples per decoded video.
-        transforms: All that follows decoding, to the end: augmentations and
-            packing.
-    """
-
-    def transform(self, results: dict) -> list[dict]:
-        """Make ``num`` packed samples of a decoded one."""
-        samples = self._repeat(results)
-        if 'data_samples' not in samples[0]:
-            raise ValueError(
-                'transforms of bimm_mm.RepeatSamples must end in packing, '
-                "with mmaction2's PackActionInputs for instance: what comes "
-                'out of them is a sample of the batch'
-            )
-        return samples
 
 
 @TRANSFORMS.register_module()

@@ -27,7 +27,7 @@ train_pipeline = [
         ],
     ),
     dict(
-        type='bimm_mm.RepeatSamples',
+        type='bimm_mm.RepeatCrops',
         num=2,  # Table 9: repeated augmentation
         transforms=[
             # chosen: rand-m7-n4-mstd0.5-inc1, as VideoMAE
