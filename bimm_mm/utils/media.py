@@ -51,7 +51,7 @@ def find_files(
         for path in files
         if os.path.splitext(path)[1].lower() in endings
         # macOS leaves ._name.mp4 beside name.mp4.
-        and '/.' not in path[len(str(folder)) :]
+        and '/.' not in f'/{path[len(str(folder)) :]}'
     )
     left = describe_left_out(files, found)
     if not found:

@@ -15,6 +15,7 @@ from bimm_mm.utils.list_file import (
     read_dataset,
     unreadable,
 )
+from bimm_mm.utils.media import find_media
 
 
 @pytest.fixture
@@ -101,3 +102,13 @@ def test_files_that_are_not_read_are_counted_by_kind(tmp_path):
     assert '2 .webp' in text and '1 hidden' in text
     assert '1 dangling link' in text and 'a/2.webp' in text
     assert describe_left_out(files, files) == ''
+
+
+@pytest.mark.parametrize('end', ['', '/'])
+def test_hidden_files_are_no_media(tmp_path, end, capsys):
+    for name in ('.a.mp4', 'a.mp4', 'b/._b.png', 'b/b.png', '.c/c.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_media(f'{tmp_path}{end}', others='name others')
+    assert found == [f'{tmp_path}/a.mp4', f'{tmp_path}/b/b.png']
+    assert '3 files beside the 2' in capsys.readouterr().err
