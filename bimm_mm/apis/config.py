@@ -109,34 +109,29 @@ def _find_files(path: str, above: list[str]) -> list[str]:
     chain = [*above, path]
     if path in above:
         raise ValueError(f'a config is its own _base_: {" > ".join(chain)}')
-    if not Path(path).is_file():
+    try:
+        text = Path(path).read_text('utf-8')
+        body = ast.parse(text).body if path.endswith('.py') else []
+        bases = Config._get_base_files(path)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f'{above[-1]}: its _base_ {path} does not exist'
-        )
-    if Path(path).suffix == '.py':
-        try:
-            body = ast.parse(Path(path).read_text('utf-8')).body
-        except SyntaxError as error:
-            raise ValueError(
-                f'{path}, line {error.lineno}: {error.msg}'
-            ) from error
-        if sum(ast.unparse(x).startswith('_base_ =') for x in body) > 1:
-            raise ValueError(
-                f'{path} sets _base_ twice, of which MMEngine takes the '
-                'first: give one list of all bases'
-            )
-    try:
-        bases = Config._get_base_files(path)
+        ) from None
+    except SyntaxError as error:
+        raise ValueError(f'{path}, line {error.lineno}: {error.msg}') from None
     except AttributeError:  # YAML or JSON
         raise ValueError(
             f'{path} is no mapping of names to settings, as a config is'
         ) from None
     except ConfigParsingError as error:
         raise ValueError(f'{path}: {error}') from error
-    files = [path]
-    for base in bases:
-        files += _find_files(Config._get_cfg_path(base, path)[0], chain)
-    return files
+    if sum(ast.unparse(x).startswith('_base_ =') for x in body) > 1:
+        raise ValueError(
+            f'{path} sets _base_ twice, of which MMEngine takes the first: '
+            'give one list of all bases'
+        )
+    places = [Config._get_cfg_path(base, path)[0] for base in bases]
+    return [path, *(x for base in places for x in _find_files(base, chain))]
 
 
 def set_work_dir(

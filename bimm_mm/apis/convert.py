@@ -168,13 +168,13 @@ def _parts(
 def _check_out(out: Path, to: str) -> None:
     """Before anything is read: nothing that is there is replaced."""
     folder = to.startswith('hf-')
-    if folder and out.suffix in ('.pth', '.safetensors'):
-        raise ValueError(
-            f'{to} writes a folder, and {out} is named like a file: give the '
-            'name of a new folder'
-        )
-    if not folder and out.suffix not in ('.pth', '.safetensors'):
-        raise ValueError(f'{out} must end with .pth or .safetensors')
+    wanted = (
+        'be the name of a new folder'
+        if folder
+        else ('end with .pth or .safetensors')
+    )
+    if folder == (out.suffix in ('.pth', '.safetensors')):
+        raise ValueError(f'{out} must {wanted}, as {to} writes it')
     for path in (out,) if folder else (out, out.with_suffix('.md')):
         if path.exists():
             raise ValueError(

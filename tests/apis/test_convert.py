@@ -165,7 +165,7 @@ def test_what_is_there_is_kept(to, tmp_path):
     ('to', 'name', 'options', 'words'),
     [
         ('timm', 'a.bin', {}, r'a\.bin must end with \.pth or \.safetensors'),
-        ('hf-vitmae', 'a.pth', {}, 'is named like a file'),
+        ('hf-vitmae', 'a.pth', {}, r'a\.pth must be the name of a new folder'),
         ('hf-vitmae', '.', {}, 'exists: give the name of a new folder'),
         ('timm', 'a.pth', dict(branch='dorsal'), 'has one encoder, leave it'),
         ('timm', 'a.pth', dict(decoder=True), 'it has no decoder: leave'),

@@ -22,7 +22,6 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 import bimm_mm.compat  # noqa: F401  (repairs imports of transformers)
 from bimm_mm.apis.convert import convert_checkpoint
 from bimm_mm.apis.inference import init_model
-from bimm_mm.engine import StrictRunner
 from bimm_mm.models.checkpoints.load import read_state_dict
 from bimm_mm.models.layers.transformer import position_table
 from tests.apis.convert_cases import (
@@ -245,21 +244,6 @@ def test_other_decoders_are_refused(build, words, tmp_path):
     cfg = Config(dict(model=one_area('num_frames' in form.options)))
     with pytest.raises(ValueError, match=words):
         init_model(cfg, str(path))
-
-
-def test_load_from_takes_it(tmp_path):
-    """In the runner of tools/train.py."""
-    source, _ = official(tmp_path, video=True)
-    runner = StrictRunner(
-        model=one_area(True),
-        work_dir=str(tmp_path / 'run'),
-        load_from=str(source),
-        experiment_name='official',
-    )
-    runner.load_or_resume()
-    found = runner.model.areas['pixels'].decoder.pred.weight
-    state = torch.load(source, weights_only=False)['model']
-    assert torch.equal(found, state['decoder.head.weight'])
 
 
 def test_parts_of_a_folder_must_be_whole(tmp_path):

@@ -80,27 +80,6 @@ def test_pictures_of_the_real_targets(model, clips, tmp_path):
     assert sorted(paths) == sorted((tmp_path / 'new').iterdir())
 
 
-def test_checkpoint_gives_its_weights(cfg, model, clips, tmp_path):
-    path = tmp_path / 'a.pth'
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
-    loaded = init_model(cfg, str(path))
-    a, b = reconstruct(model, clips), reconstruct(loaded, clips)
-    assert a['ventral_V4'].prediction.equal(b['ventral_V4'].prediction)
-
-
-def test_a_checkpoint_of_a_part_is_refused(cfg, model, tmp_path):
-    path = tmp_path / 'part.pth'
-    state = {
-        k: v for k, v in model.state_dict().items() if 'dorsal.norm' not in k
-    }
-    state.pop('ventral.backbone.norm.weight')
-    torch.save({'state_dict': state}, path)
-    with pytest.raises(ValueError, match=r'ventral\.backbone\.norm\.weight'):
-        init_model(cfg, str(path))
-    with pytest.raises(ValueError, match="device 'foo' cannot be used"):
-        init_model(cfg, device='foo')
-
-
 def test_batch_is_the_first_samples_of_the_split(monkeypatch):
     class Numbers(BaseDataset):
         def load_data_list(self) -> list[dict]:

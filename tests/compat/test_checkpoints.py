@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import pickle
 import runpy
@@ -23,7 +22,6 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner, load_checkpoint
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from bimm_mm import doctor
@@ -162,15 +160,6 @@ def test_safe_loading_stays_safe(tmp_path, call, says):
         with pytest.raises(ValueError, match=rf'bad\.pth.*{says}') as caught:
             load_checkpoint(Toy(), str(path))
         assert len(str(caught.value).splitlines()) == 1
-
-
-def test_what_scripts_of_peers_save_is_read(tmp_path):
-    args = argparse.Namespace(lr=0.1, out=Path('a', 'b'))
-    content = {'model': {'x': torch.ones(2)}, 'args': args, 'epoch': 3}
-    torch.save(content, tmp_path / 'a.pth')
-    assert read_checkpoint(tmp_path / 'a.pth')['args'].out == 'a/b'
-    save_file(content['model'], tmp_path / 'a.safetensors')
-    assert read_checkpoint(tmp_path / 'a.safetensors')['x'].tolist() == [1, 1]
 
 
 # A few of what benchmarks/robustness/evil_files.py tries.
