@@ -3,7 +3,8 @@
 Both are full training steps with ViT-B (forward, backward, fused AdamW) on
 the same clips of 16 x 224 x 224, in the same precision, with PyTorch's fused
 attention. Rounds alternate between the two. On a GPU, the peak memory of two
-steps is given.
+steps is given. ``--count`` counts kernels and bytes of BIMM's step on
+tensors without values, as a GPU would run it.
 
 Example:
     python -m benchmarks.joint_step --batch 2 --rounds 7 --amp
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import measures
 from benchmarks.plain_videomae import PlainVideoMAE, tube_mask
@@ -27,6 +29,7 @@ from bimm_mm.apis.flops import multiply_adds
 from bimm_mm.models import BIMM
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch
+from bimm_mm.targets import GaborTarget
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/bimm/pretrain_joint_k400.py'
@@ -43,6 +46,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--amp', action='store_true', help='bfloat16 autocast for both'
     )
     parser.add_argument('--compile', action='store_true', help='both models')
+    parser.add_argument(
+        '--count', action='store_true', help='kernels and bytes, no time'
+    )
     return measures.parse(parser, arguments)
 
 
@@ -80,8 +86,19 @@ def train_step(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
+    """Measure, or count, and print."""
     args = parse_args(arguments)
+    if not args.count:
+        return compare(args)
+    args.device = 'cpu'  # has the fused kernels, under the same autocast
+    before, GaborTarget.half_on = GaborTarget.half_on, ('cpu',)
+    with FakeTensorMode():
+        compare(args)
+    GaborTarget.half_on = before
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Run both steps, or count what they do."""
     torch.manual_seed(0)
     # Noise: the time of a step does not depend on the content.
     pixels = torch.rand(args.batch, 3, *SHAPE, device=args.device)
@@ -105,14 +122,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     losses = {PLAIN: plain_loss, OURS: joint_loss}
 
     def build(name: str) -> Any:
-        if name == OURS:
-            return build_bimm().to(args.device)
-        return PlainVideoMAE(tokens=times * places).to(args.device)
+        plain = name == PLAIN
+        model = PlainVideoMAE(tokens=times * places) if plain else build_bimm()
+        return model if args.count else model.to(args.device)
 
     def make(name: str) -> Callable[[], None]:
         return train_step(build(name), losses[name], args)
 
     numbers: dict[str, Any] = {}
+    if args.count:
+        step = make(OURS)
+        step()  # which makes the moments
+        with measures.Counted() as seen:
+            step()
+        numbers.update(kernels=seen.kernels, bytes=seen.bytes)
+        line = f'{OURS}: {seen.kernels} kernels, {seen.bytes / 1e9:.1f} GB'
+        return measures.report(args, numbers, [line])
     if measures.on_gpu(args):
         numbers['peak_bytes'] = {
             name: measures.peak_bytes(partial(make, name)) for name in losses

@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bimm_mm.utils.files import write_json
 
+# Ops that only make or describe tensors, and those that read a part of one.
+FREE = ('detach', 'empty', 'empty_like', 'new_empty', '_unsafe_view', 'device')
+LOOKUPS = ('gather', 'index', 'index_select')
 Times = dict[str, list[float]]
 
 
@@ -96,6 +101,32 @@ def peak_bytes(make: Callable[[], Callable[[], object]]) -> int:
     step()
     step()
     return torch.cuda.max_memory_allocated() - before
+
+
+class Counted(TorchDispatchMode):
+    """Counts kernels, and the bytes that they read and write, op by op.
+
+    Views cost nothing; of what a lookup reads, only what it finds counts.
+    Attention and AdamW are one kernel each.
+    """
+
+    kernels = bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        name = func._schema.name.split('::')[-1]
+        if func.is_view or name in FREE:
+            return found
+        # AdamW returns nothing: it writes weights and both moments.
+        made = found if found is not None else (args[0], *args[2:4])
+        read = (made, args[1:]) if name in LOOKUPS else (args, kwargs)
+        self.kernels += 1
+        self.bytes += sum(
+            x.nbytes for x in tree_leaves((read, made)) if torch.is_tensor(x)
+        )
+        return found
 
 
 def in_turn(

@@ -57,6 +57,17 @@ def test_rounds_alternate_and_ratios_are_of_one_round(monkeypatch):
     assert measures.text(ratio) == '3.00 (2.00 to 4.00)'
 
 
+def test_kernels_and_bytes_are_counted():
+    a, b = torch.rand(2, 3), torch.rand(3, 4, dtype=torch.float64)
+    second = torch.tensor([1])
+    with measures.Counted() as seen:
+        rows = a.double().T.index_select(0, second)  # of 3 x 2
+        rows @ b[:2]
+    # Cast: 24 and 48 bytes. Lookup: 16, its index 8, and 16. Product: 16, of
+    # the view 64, and 32.
+    assert seen.kernels == 3 and seen.bytes == 72 + 40 + 112
+
+
 def test_gpu_check_gives_every_benchmark_flags_that_it_has():
     text = (ROOT / 'benchmarks' / 'gpu_check.sh').read_text()
     text = text.replace('\\\n', '')

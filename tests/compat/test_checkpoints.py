@@ -162,7 +162,6 @@ def test_safe_loading_stays_safe(tmp_path, call, says):
         assert len(str(caught.value).splitlines()) == 1
 
 
-# A few of what benchmarks/robustness/evil_files.py tries.
 @pytest.mark.parametrize('protocol', range(6))
 def test_annotations_are_data(tmp_path, protocol):
     path, mark = tmp_path / 'a.pkl', tmp_path / 'mark'
