@@ -1,6 +1,8 @@
 """Encoder, masking, decoders, branches and BIMM itself."""
 
-from bimm_mm.models.backbones.vit import BIMMVisionTransformer, MaskTokenViT
+from bimm_mm.models.backbones.mask_token_vit import MaskTokenViT
+from bimm_mm.models.backbones.vit import BIMMVisionTransformer
+from bimm_mm.models.decoders.cross import CrossDecoder
 from bimm_mm.models.decoders.multi_scale import MultiScaleDecoder
 from bimm_mm.models.decoders.transformer import (
     Decoder,
@@ -33,6 +35,7 @@ __all__ = [
     'BIMMVisionTransformer',
     'BasePretrainer',
     'BlockMasking',
+    'CrossDecoder',
     'DALLETokenizer',
     'Decoder',
     'ImageOrVideoMasking',

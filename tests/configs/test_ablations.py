@@ -55,6 +55,13 @@ CHANGES = {
         'model.dorsal.backbone.out_type',
     ),
     'ablation_decoders_small': (*AREAS, 'model.ventral_checkpoint'),
+    'ablation_decoders_cross': tuple(
+        f'model.dorsal.areas.{i}.decoder.type' for i in (1, 2)
+    ),
+    'ablation_decoders_half': (
+        'model.ventral.decoded',
+        'model.dorsal.decoded',
+    ),
     'ablation_dorsal_pixels': ('model.dorsal.areas.3',),
     'ablation_patch_embed': ('model.inflate_patch_embed',),
     'ablation_pixels_none': (V4,),

@@ -53,6 +53,33 @@ def test_hidden_pixels_do_not_reach_the_predictions(branch_and_clip):
         assert torch.equal(out.prediction, before[name].prediction), name
 
 
+def test_a_share_of_the_hidden_tokens_is_decoded(branch_and_clip):
+    branch, clip = branch_and_clip
+    whole = _predict(branch, clip)
+    branch.decoded = 0.5
+    assert torch.isfinite(torch.stack(list(branch(clip).values()))).all()
+    for (name, all_), part in zip(
+        whole.items(), _predict(branch, clip).values(), strict=True
+    ):
+        hidden, kept = all_.indices.hidden, part.indices.hidden
+        assert part.prediction.shape[1] == kept.shape[1]
+        assert kept.shape[1] == hidden.shape[1] // 2
+        for known, row in zip(hidden.tolist(), kept.tolist(), strict=True):
+            assert set(row) < set(known) and len({*row}) == len(row), name
+        # Which ones is drawn anew each time, and evaluation has all.
+        again = _predict(branch, clip, seed=1)[name].indices.hidden
+        assert not torch.equal(again, kept)
+    branch.eval()
+    for name, out in _predict(branch, clip).items():
+        assert torch.equal(out.prediction, whole[name].prediction)
+
+
+@pytest.mark.parametrize('share', [0.0, 1.5])
+def test_a_share_that_is_none(ventral_cfg, share):
+    with pytest.raises(ValueError, match=f'decoded={share} must lie in'):
+        MaskedBranch(**ventral_cfg, decoded=share)
+
+
 def test_the_weight_scales_its_area_only(ventral_cfg, make_clips):
     torch.manual_seed(0)
     plain = MaskedBranch(**ventral_cfg)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from bimm_mm.models import (
+    CrossDecoder,
     LinearDecoder,
     MultiScaleDecoder,
     RandomMasking,
@@ -49,6 +50,24 @@ def test_linear_decoder_is_one_attention_and_linear_maps():
         expected = decoder.pred(decoder.out(torch.cat(heads, dim=1)))
         actual = decoder(tokens, indices, GRID)[sample]
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_hidden_tokens_of_a_cross_decoder_do_not_see_each_other():
+    torch.manual_seed(0)
+    decoder = CrossDecoder(
+        in_channels=24, out_channels=5, video=True, depth=2, decoder_dims=48
+    )
+    indices, tokens = _indices(), torch.randn(2, 9, 24)
+    whole = decoder(tokens, indices, GRID)
+    part = indices._replace(hidden=indices.hidden[:, 3:7])
+    torch.testing.assert_close(
+        decoder(tokens, part, GRID), whole[:, 3:7], atol=1e-6, rtol=1e-5
+    )
+    # But every one sees every visible token.
+    for seen in range(9):
+        changed = tokens.clone()
+        changed[:, seen] += 1
+        assert (decoder(changed, indices, GRID) != whole).any(-1).all()
 
 
 def test_linear_decoder_of_visible_tokens_is_per_token():

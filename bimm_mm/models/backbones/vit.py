@@ -387,36 +387,6 @@ class BIMMVisionTransformer(BaseModule):
         return _readout(self.norm(x), grid, out_type)
 
 
-@MODELS.register_module()
-class MaskTokenViT(BIMMVisionTransformer):
-    """A :class:`BIMMVisionTransformer` that runs on all tokens when masked.
-
-    The encoder of MaskFeat (and of BEiT and SimMIM) but for its position
-    table, which is learned there and computed here. Options are those of the
-    base class, and so are all weights but ``mask_token``: what is pretrained
-    here is finetuned there.
-    """
-
-    with_mask_token = True
-
-    def _embed(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """All tokens (B, L, D), with their positions; the mask for hidden."""
-        # Unlike MAE, hidden patches enter: as one learned token, at their
-        # own positions.
-        tokens = super()._embed(x, None)
-        if visible is None:
-            return tokens
-        positions = self._positions(size_of(x), x.device)
-        blank = (self.mask_token + positions).to(tokens.dtype)
-        # True at hidden tokens: (B, N, 1).
-        count = positions.shape[0]
-        hidden = torch.ones(
-            x.shape[0], count, 1, dtype=torch.bool, device=x.device
-        ).scatter(1, visible.unsqueeze(2), 0)
-        patches = torch.where(hidden, blank, tokens[:, -count:])
-        return torch.cat([tokens[:, :-count], patches], dim=1)
-
-
 def _sizes(arch: str | dict) -> Arch:
     if isinstance(arch, str):
         if arch not in ARCHS:

@@ -13,6 +13,8 @@ enlarge, of kernel and stride 2, so that every token is enlarged by itself.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,6 +126,11 @@ class MultiScaleDecoder(TransformerDecoder):
             x = block(x)
         # Back into the picture's order, to have neighbors side by side.
         order = torch.cat(indices, dim=1)
+        if order.shape[1] != math.prod(grid):
+            raise ValueError(
+                'MultiScaleDecoder(scale=0.5) pools all tokens, but the '
+                'branch decodes a part of them: set decoded=1.0'
+            )
         x = self.norm(x[:, -order.shape[1] :])
         volume = take_tokens(x, order.argsort(dim=1)).unflatten(1, grid)
         pooled = F.avg_pool3d(volume.movedim(-1, 1), (1, 2, 2))

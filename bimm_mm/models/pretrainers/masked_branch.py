@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.registry import MODELS
-from bimm_mm.structures import AreaOutput, ClipBatch
+from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 
 
 @MODELS.register_module()
@@ -81,6 +82,9 @@ class MaskedBranch(BasePretrainer):
         regressor: Config of a :class:`LatentRegressor`. It stands behind the
             last block: areas after that block decode its latents of the
             hidden tokens.
+        decoded: Share, in (0, 1], of the hidden tokens that are decoded and
+            scored in training, drawn at random per sample; evaluation takes
+            all. VideoMAE V2 decodes half, by a pattern in place of chance.
         head: Config of another head than :class:`MultiDecoderHead`, without
             ``areas`` and ``backbone``.
         data_preprocessor: Config of a :class:`ClipDataPreprocessor`. If None,
@@ -95,6 +99,7 @@ class MaskedBranch(BasePretrainer):
         masking: dict,
         areas: list[dict],
         regressor: dict | None = None,
+        decoded: float = 1.0,
         head: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -102,6 +107,12 @@ class MaskedBranch(BasePretrainer):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.masking = MODELS.build(masking)
+        if not 0.0 < decoded <= 1.0:
+            raise ValueError(
+                f'decoded={decoded} must lie in (0, 1]: it is the share of '
+                'hidden tokens that are decoded'
+            )
+        self.decoded = decoded
         self.regressor = None
         if regressor is not None:
             # As for decoders: a config never repeats what the encoder knows.
@@ -179,6 +190,13 @@ class MaskedBranch(BasePretrainer):
             **{f'{prefix}{name}': x for name, x in metrics.items()},
         }
 
+    def _thin_out(self, indices: TokenIndices) -> TokenIndices:
+        """Leave a random part of the hidden tokens out, in every sample."""
+        hidden = indices.hidden
+        count = max(1, int(self.decoded * hidden.shape[1]))
+        order = torch.rand(hidden.shape, device=hidden.device).argsort(dim=1)
+        return indices._replace(hidden=hidden.gather(1, order[:, :count]))
+
     def forward_areas(self, clips: ClipBatch) -> dict[str, AreaOutput]:
         """Mask, encode what is visible, regress, decode every area."""
         # 1. Choose the tokens that the encoder does not see.
@@ -189,6 +207,8 @@ class MaskedBranch(BasePretrainer):
         features = self.backbone.encode(
             clips.inputs, indices.visible, self.head.after_blocks
         )
+        if self.training and self.decoded < 1.0:
+            indices = self._thin_out(indices)
         # 3. With a regressor, what follows the last block are its latents of
         # the hidden tokens.
         if self.regressor is not None:
