@@ -320,6 +320,7 @@ class StrictRunner(Runner):
         """Wrap the model for several processes; see MMEngine.
 
         Gradients are views of what is sent, which saves a copy of them all.
+        ``static_graph`` fails where batches are accumulated.
         """
         given = dict(model_wrapper_cfg or {})
         kind = given.setdefault('type', 'MMDistributedDataParallel')

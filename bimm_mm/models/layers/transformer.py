@@ -193,8 +193,8 @@ def position_table(
         )
     place = torch.device(device or 'cpu')
     source = grid if source is None else source
-    if torch.compiler.is_compiling():
-        # The compiler cannot see the cache: let it fuse the formula instead.
+    if torch.compiler.is_exporting():
+        # An exported program holds the formula, for any size.
         return _resized(source, grid, embed_dims, video, place)
     return _cached(source, grid, embed_dims, video, place)
 
@@ -207,6 +207,7 @@ def positions_at(
     return F.embedding(tokens, table)
 
 
+@torch.compiler.assume_constant_result
 @lru_cache(maxsize=64)
 def _cached(
     source: Size, grid: Size, dims: int, video: bool, device: torch.device
