@@ -27,10 +27,17 @@ _FORKS.set_forkserver_preload(['bimm_mm.compat', 'bimm_mm.engine'])
 
 def call_script(cwd: Path, script: str, *arguments: object) -> None:
     """Run a Python script of tools/ in this process, in a folder."""
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', [script, *map(str, arguments)])
         patch.chdir(cwd)
-        runpy.run_path(str(ROOT / 'tools' / script), run_name='__main__')
+        try:
+            runpy.run_path(str(ROOT / 'tools' / script), run_name='__main__')
+        except SystemExit as end:
+            if end.code:
+                raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Started:

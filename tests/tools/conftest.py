@@ -52,13 +52,9 @@ def quickstart_data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('quickstart')
     home = 'work_dirs/quickstart'
     (folder / home).mkdir(parents=True)
-    flags = (f'--out={home}/contours', '--detector=sobel', '--device=cpu')
     call_script(folder, 'prepare_quickstart_data.py', f'{home}/data')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signal, 'signal', lambda *_: None)
-        with pytest.raises(SystemExit) as end:
-            call_script(folder, 'extract_contours.py', f'{home}/data', *flags)
-    assert not end.value.code
+    made = (f'{home}/data', f'--out={home}/contours', '--device=cpu')
+    call_script(folder, 'extract_contours.py', *made, '--detector=sobel')
     return folder
 
 
