@@ -12,8 +12,7 @@ from bimm_mm.engine.hooks.full_precision import FullPrecisionHook
 from bimm_mm.engine.hooks.label_check import LabelCheckHook
 from bimm_mm.engine.hooks.step_seed import StepSeedHook
 from bimm_mm.engine.metrics import AreaLoss
-from bimm_mm.engine.optim.cpu_amp import CPUAmpOptimWrapper
-from bimm_mm.engine.optim.layer_decay import LayerDecay
+from bimm_mm.engine.optim import CPUAmpOptimWrapper, LayerDecay
 from bimm_mm.engine.resume import newest_checkpoint
 from bimm_mm.engine.runner import StrictRunner
 

@@ -1,18 +1,20 @@
-"""Learning rates that fall towards the input, for any library's runner."""
+"""Learning rates by layer, for any library, and bfloat16 without a GPU."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
-from bimm_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from bimm_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 # Kept out of weight decay although it is no vector.
 _TOKENS = ('cls_token', 'mask_token', 'pos_embed')
@@ -116,3 +118,32 @@ def _describe(groups: list[dict[str, Any]], lr: float) -> str:
     return '\n'.join(
         ['layer-wise learning rates (before scaling by batch size):', *lines]
     )
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """Runs forward passes in bfloat16 on the CPU.
+
+    mmengine's ``AmpOptimWrapper`` refuses to be built without a GPU
+    (mmpretrain issue 1556). bfloat16 has the range of float32 and needs no
+    loss scaling, so that nothing but the context differs; the arguments are
+    those of ``OptimWrapper``.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        accumulative_counts: int = 1,
+        clip_grad: dict | None = None,
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts, clip_grad)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast to bfloat16."""
+        with (
+            super().optim_context(model),
+            torch.autocast('cpu', dtype=torch.bfloat16),
+        ):
+            yield
