@@ -61,7 +61,11 @@ def verb(
                 flags['options'] = config.parse_settings(flags['options'])
             with _log_level(quiet=flags.get('quiet', False)):
                 function(**flags)
-            if then and not flags['dry_run'] and is_first_process():
+            if (
+                then
+                and not flags['dry_run']
+                and not int(os.environ.get('RANK', 0))
+            ):
                 print(f'next: {then.format(**flags)}')
             if dist := sys.modules.get('bimm_mm.utils.processes'):
                 dist.end_processes()
@@ -69,11 +73,6 @@ def verb(
         return function
 
     return register
-
-
-def is_first_process() -> bool:
-    """Whether this one speaks for all that a launcher started."""
-    return os.environ.get('RANK', '0') == '0'
 
 
 next_step = 'bimm finetune {out} {data} --out {out}_tuned'

@@ -20,10 +20,11 @@ from bimm_mm.apis.config import (
 from bimm_mm.apis.launch import (
     add_cfg_options,
     add_launcher,
+    check_training,
     resume_command,
+    train,
 )
 from bimm_mm.apis.one_line import one_line_errors
-from bimm_mm.apis.train import check_training, train
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.targets.contour import SOURCES
 from bimm_mm.utils.processes import end_processes

@@ -1,4 +1,4 @@
-"""From a config to a runner, and what it was started with, as a file."""
+"""From a config to a runner and the end of a run, and what it began with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -19,6 +19,14 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from bimm_mm.apis.config import (
+    check_device,
+    keep_total_batch,
+    starts_from_scratch,
+)
+from bimm_mm.apis.data_files import check_data_files
+from bimm_mm.engine.config_check import check_config
+from bimm_mm.engine.hooks.before_start import check_schedule
 from bimm_mm.engine.resume import newest_checkpoint
 from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.files import write_text
@@ -169,3 +177,71 @@ def find_revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return f'{__version__}, git cannot be asked'
     return f'{__version__}, git {found.stdout.strip()}'
+
+
+def check_training(
+    cfg: Config, *, launcher: str = 'none', keep_batch_per_gpu: bool = False
+) -> None:
+    """Try all of a training that can be tried before anything is built.
+
+    Args:
+        cfg: A full config; batches are accumulated to its
+            ``total_batch_size``, in place.
+        launcher: Who started the processes, see :func:`build_runner`.
+        keep_batch_per_gpu: Whether the total batch size is left to what the
+            processes have.
+
+    Raises:
+        FileNotFoundError: If data or checkpoints are missing.
+        ValueError: Names the key, the value and the remedy.
+    """
+    check_config(cfg)
+    length = cfg.train_cfg
+    check_schedule(
+        cfg.get('param_scheduler'),
+        epochs=length.get('max_epochs'),
+        iters=length.get('max_iters'),
+    )
+    if not keep_batch_per_gpu:
+        keep_total_batch(cfg, count_processes(launcher))
+    check_device(cfg)
+    parts = ['train'] if cfg.get('val_cfg') is None else ['train', 'val']
+    check_data_files(cfg, parts)
+
+
+def train(
+    cfg: Config,
+    *,
+    launcher: str = 'none',
+    local_rank: int | None = None,
+    resume_command: str,
+    dry: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Train, or only try it: one update, and no file is left.
+
+    Args:
+        cfg: A full config with ``work_dir``, after :func:`check_training`.
+        launcher: Who started the processes.
+        local_rank: As the launcher passed it, if it passes it as an argument.
+        resume_command: What a user types to go on after it was stopped.
+        dry: Whether to try it only.
+        quiet: Whether the screen shows warnings and errors alone.
+    """
+    with dry_run(cfg) if dry else nullcontext():
+        runner = build_runner(
+            cfg, launcher=launcher, local_rank=local_rank, quiet=quiet
+        )
+        runner.resume_command = resume_command
+        if starts_from_scratch(runner.cfg):
+            runner.logger.warning(
+                'no init_cfg, load_from or --resume: training from scratch'
+            )
+        write_provenance(runner, runner.train_dataloader.dataset)
+        try:
+            runner.train()
+        except SystemExit as ended:  # of a signal, or of DryRunHook
+            if not dry or ended.code:
+                raise
+        else:
+            say_end(runner)

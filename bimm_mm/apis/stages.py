@@ -26,7 +26,7 @@ from bimm_mm.apis.folders import (
     read_run,
     write_record,
 )
-from bimm_mm.apis.train import check_training, train
+from bimm_mm.apis.launch import check_training, train
 from bimm_mm.engine.config_check import known_names
 from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.utils.choices import check_choice

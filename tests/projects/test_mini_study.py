@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from mmengine.registry import init_default_scope
 
-from bimm_mm.apis.comparison import KINDS, MAJORITY
+from bimm_mm.apis.comparison import MAJORITY
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.features import TRIVIAL
 from bimm_mm.apis.folders import Videos, read_folds
@@ -171,18 +171,6 @@ def _give(home: Path, name: str, seed: int, fold: int, **top1: float) -> None:
     path.write_text(json.dumps({'scores': rows}))
 
 
-def test_what_is_finished_is_not_planned(study) -> None:
-    assert study.left(['bimm'], 0, 1) == ['bimm', 'scratch']
-    scores = dict.fromkeys(KINDS, 50.0)
-    _give(study.home, 'bimm', 0, 1, **scores)
-    assert study.left(['bimm'], 0, 1) == ['scratch']
-    _give(study.home, 'scratch', 0, 1, finetune=50.0, linear=50.0)
-    assert study.left(['bimm'], 0, 1) == ['scratch']
-    _give(study.home, 'scratch', 0, 1, **scores)
-    assert study.left(['bimm'], 0, 1) == []
-    assert study.left(['bimm'], 1, 1) == ['bimm', 'scratch']
-
-
 def test_units_that_fail_are_named_and_the_rest_goes_on(
     study, monkeypatch
 ) -> None:
@@ -211,17 +199,6 @@ def test_a_folder_holds_one_study(study) -> None:
     study.numbers.pretrain.lr = 1.0
     with pytest.raises(ValueError, match='other numbers'):
         study.check()
-
-
-def test_lists_of_pretraining(study) -> None:
-    place = study.home / 'seed0-fold1'
-    clips = study._clips(place, 1)
-    train = Path(study.folds[1].lists['train']).read_text().split('\n')
-    assert clips.train.read_text().split('\n') == train[:-1]
-    assert clips.number == 6
-    # Every second of six: one of each class.
-    watched = clips.watched.read_text().split('\n')
-    assert sorted(line[-1] for line in watched) == ['0', '1', '2']
 
 
 def test_folders_are_read_as_one(study, tmp_path) -> None:
