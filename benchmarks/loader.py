@@ -1,120 +1,110 @@
-"""Clips per second of a dataloader: one or several crops of a decoded video.
+"""CPU time of a training clip: videos against copies, one crop or several.
 
-Clips of a folder go through a pretraining pipeline (16 frames, every 4th;
-enlarging to the input size where frames are smaller, a random crop, resize) in
-a dataloader, without a model. Rounds alternate between one crop of each video
-and ``--crops`` of it.
+The training set of a config is loaded from each of some folders, which hold
+the same videos, and with so many crops of a decoded video; rounds alternate
+between them, load the same samples, and count the CPU time of this process.
 
 Example:
-    python -m benchmarks.loader videos/ --size 112 --crops 4
+    python -m benchmarks.loader configs/bimm/pretrain_joint_k400.py \
+        --videos data/kinetics400/videos_train COPIES --crops 1 4
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+import numpy as np
+from mmengine.config import DictAction
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks import measures
-from bimm_mm.registry import DATASETS
-
-ROOT = Path(__file__).resolve().parents[1]
-CLIPS = ROOT / 'configs/_base_/datasets/ucf101_clips.py'
-ENDINGS = {'.mp4', '.mkv', '.avi', '.webm'}
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.loader_speed import timed_batches
+from bimm_mm.utils.config_parts import walk
+from bimm_mm.utils.video import VideoReader, shrink
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = measures.parser(__doc__, rounds=7)
-    parser.add_argument('videos', type=Path, help='folder of videos')
-    parser.add_argument('--size', type=int, default=224, help='of the input')
-    parser.add_argument('--crops', type=int, default=4, help='of a video')
-    parser.add_argument('--workers', type=int, default=2)
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--samples', type=int, default=64, help='of a round')
+    parser = measures.parser(__doc__, rounds=24)
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--videos', type=Path, nargs='+', required=True)
+    parser.add_argument('--crops', type=int, nargs='+', default=[1, 4])
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}
+    )
     return measures.parse(parser, arguments)
 
 
-def config(folder: Path, ann_file: Path, size: int, crops: int) -> dict:
-    """The dataset of the pretraining configs without contours."""
-    data = Config.fromfile(str(CLIPS)).train_dataloader.dataset.dataset
-    data.ann_file, data.delimiter = str(ann_file), '\t'
-    data.data_prefix.video = str(folder)
-    _, enlarge, repeat, _ = data.pipeline
-    repeat.num = crops
-    crop, resize = repeat.transforms
-    enlarge.size = crop.input_size = size
-    resize.scale = (size, size)
-    return data
+def variant(
+    args: argparse.Namespace, videos: Path, crops: int
+) -> Callable[[], float]:
+    """A function that loads a batch and gives CPU seconds per clip."""
+    cfg = load_config(args.config, args.cfg_options)
+    for _, node in walk(cfg.train_dataloader):
+        kind = node.get('type') if isinstance(node, dict) else None
+        if kind == 'VideoDataset':
+            node.update(data_prefix=dict(video=str(videos)))
+        elif kind == 'bimm_mm.LoadContour':
+            node.update(data_root=str(videos))
+        elif kind == 'bimm_mm.RepeatCrops':
+            node.update(num=crops)
+    return timed_batches(cfg)
 
 
-def loader(dataset: Dataset, args: argparse.Namespace) -> DataLoader:
-    """Loads a round's samples; its workers stay from round to round."""
-    return DataLoader(
-        dataset,
-        batch_size=args.batch,
-        sampler=RandomSampler(
-            dataset,  # type: ignore[arg-type]  # its length is known
-            replacement=True,
-            num_samples=args.samples,
-        ),
-        num_workers=args.workers,
-        persistent_workers=args.workers > 0,
-        collate_fn=_stack,
-    )
-
-
-def _stack(samples: list[dict]) -> Tensor:
-    return torch.cat([sample['inputs'] for sample in samples])
+def compare(source: Path, copies: Path) -> dict[str, float]:
+    """Bytes of the copies, and their PSNR in dB at their own size."""
+    size, psnr = 0, []
+    for path in filter(Path.is_file, source.rglob('*')):
+        copy = copies / path.relative_to(source)
+        size += copy.stat().st_size
+        with VideoReader(str(path)) as first, VideoReader(str(copy)) as second:
+            numbers = range(0, len(second), second.stride)
+            for x, y in zip(
+                first.iterate(numbers), second.iterate(numbers), strict=True
+            ):
+                x = shrink(x, min(y.shape[:2])).astype(np.float32)
+                if x.shape == y.shape:  # h264 has even sides
+                    psnr.append(10 * np.log10(255**2 / ((x - y) ** 2).mean()))
+    return dict(bytes=size, psnr=float(np.mean(psnr)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     args = parse_args(arguments)
-    torch.set_num_threads(1)
-    files = sorted(
-        path
-        for path in args.videos.rglob('*')
-        if path.suffix.lower() in ENDINGS
-    )
-    if not files:
-        raise SystemExit(f'no video in {args.videos}')
-    with tempfile.TemporaryDirectory() as place:
-        ann_file = Path(place, 'list.txt')
-        lines = [f'{file.relative_to(args.videos)}\t0\n' for file in files]
-        ann_file.write_text(''.join(lines))
-        loaders = {
-            count: loader(
-                DATASETS.build(
-                    config(args.videos, ann_file, args.size, count)
-                ),
-                args,
-            )
-            for count in (1, args.crops)
-        }
-        times = measures.in_turn(
-            {str(n): partial(list, x) for n, x in loaders.items()}, args
-        )
-    one, several = times['1'], times[str(args.crops)]
-    ratio = measures.ratio([args.crops * x for x in one], several)
-    rates = {
-        count: measures.spread([int(count) * args.samples / x for x in values])
-        for count, values in times.items()
+    loads = {
+        f'{videos}, R={crops}': variant(args, videos, crops)
+        for videos in args.videos
+        for crops in args.crops
     }
+    times: measures.Times = {name: [] for name in loads}
+    for number in range(args.warmup + args.rounds):
+        for name, load in loads.items():
+            seconds = load()
+            if number >= args.warmup:
+                times[name].append(seconds)
+    first = next(iter(times.values()))
+    rates = {
+        name: measures.spread([1 / x for x in values])
+        for name, values in times.items()
+    }
+    ratios = {n: measures.ratio(first, values) for n, values in times.items()}
     report = [
-        f'{count} crop(s) of a video: {measures.text(values, ".0f")} clips/s'
-        for count, values in rates.items()
+        f'{name}: {measures.text(rates[name], ".1f")} clips/s and core, '
+        f'{measures.text(ratios[name], ".1f")} times the first'
+        for name in times
     ]
-    report.append(f'times faster: {measures.text(ratio, ".1f")}')
-    numbers = dict(videos=len(files), ratio=ratio, clips_per_second=rates)
+    files = {
+        str(videos): compare(args.videos[0], videos)
+        for videos in args.videos[1:]
+    }
+    report += [
+        f'{name}: {found["bytes"] / 2**20:.2f} MiB, {found["psnr"]:.1f} dB'
+        for name, found in files.items()
+    ]
+    numbers = dict(clips_per_second=rates, ratios=ratios, files=files)
     measures.report(args, numbers, report)
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from bimm_mm.apis import own
-from bimm_mm.apis.flags import Device, DryRun, Out, Quiet
+from bimm_mm.apis.flags import Device, DryRun, Out, Quiet, Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,6 +117,12 @@ def scan_videos(
         int | None,
         typer.Option(help='Copy the videos with that short side, in pixels.'),
     ] = None,
+    every: Annotated[
+        int, typer.Option(help='Copy one of so many frames: fast to read.')
+    ] = 1,
+    codec: Annotated[
+        str | None, typer.Option(help='Of the copies: jpeg or h264.')
+    ] = None,
     frames: Annotated[int, typer.Option(help='Of a training clip.')] = 16,
     jobs: Annotated[
         int | None, typer.Option(help='Processes; one per core by default.')
@@ -140,6 +146,8 @@ def scan_videos(
         groups=groups,
         val_share=val_share,
         short_side=short_side,
+        every=every,
+        codec=codec,
         frames=frames,
         jobs=jobs,
         seed=seed,
@@ -167,11 +175,28 @@ def _log_level(*, quiet: bool) -> Iterator[None]:
 
 
 @verb(app)
-def doctor() -> None:
+def doctor(
+    loader: Annotated[
+        Path | None,
+        typer.Option(
+            metavar='CONFIG', help='Measure how fast its training set loads.'
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help='Clips per second that a GPU trains.')
+    ] = None,
+    options: Settings = None,
+) -> None:
     """Say what works in this environment, and what to do about the rest."""
-    from bimm_mm.doctor import main
+    if loader is None:
+        from bimm_mm.doctor import main
 
-    main()
+        main()
+        return
+    from bimm_mm.apis.loader_speed import RATES, measure_loader
+
+    rates = RATES if rate is None else (rate,)
+    print(measure_loader(loader, options, rates=rates))
 
 
 @verb(app)

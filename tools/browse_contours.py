@@ -21,6 +21,7 @@ from bimm_mm.utils.media import is_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     VideoReader,
+    length_and_checksum,
     media_file,
 )
 
@@ -41,10 +42,11 @@ def parse_args() -> argparse.Namespace:
 
 def read_frame(file: ContourFile, path: str, index: int) -> np.ndarray:
     """The frame (h, w, 3) of a contour, if it still is what it was."""
-    file.check_source(media_file(path))
     if is_image(path):
+        file.check_source(path, length_and_checksum(media_file(path)))
         return read_small_image(path, min(file.size))[0]
     with VideoReader(path) as video:
+        file.check_source(path, video.source)
         return next(video.iterate([index], side=min(file.size)))
 
 

@@ -67,6 +67,15 @@ def parse_args() -> argparse.Namespace:
     add('--levels', type=int, default=4, help='gray levels; default: 4')
     add('--no-thin', action='store_true', help='leave lines as wide as found')
 
+    add(
+        '--frames',
+        default='',
+        metavar='CACHE',
+        help='also copy the frames that contours are made of, which decode '
+        'fast, see prepare_videos.py',
+    )
+    add('--codec', default='jpeg', help='of --frames: jpeg (default), h264')
+
     add = parser.add_argument_group('run').add_argument
     add('--batch', type=int, default=8, help='frames at once; default: 8')
     add('--device', default='auto', help='default: cuda if there is one')
@@ -147,6 +156,8 @@ def config_of(args: argparse.Namespace) -> ExtractionConfig:
         batch=args.batch,
         command=shlex.join(command),
         verify=args.verify,
+        frames_root=args.frames,
+        codec=args.codec,
     )
 
 
@@ -161,7 +172,7 @@ def estimate(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
     # On the disk that will be written to.
     above = next(folder for folder in out.parents if folder.is_dir())
     with TemporaryDirectory(prefix='.dry_run_', dir=above) as folder:
-        config = replace(args.config, contour_root=folder)
+        config = replace(args.config, contour_root=folder, frames_root='')
         extractor = Extractor(config, device=args.device)
         if (out / MANIFEST).exists():
             extractor.manifest.write(args.out)

@@ -29,7 +29,6 @@ class Clip:
     label: str = ''  # name of its class
     group: str = ''  # the recording that it is a part of
     split: str = ''  # one of SPLITS
-    file: str = ''  # path below the root of the lists
     facts: dict[str, Any] = field(default_factory=dict)  # of the video
     status: str = 'ok'  # or 'broken', 'duplicate': these are left out
     reason: str = ''  # why

@@ -157,7 +157,11 @@ class Media:
                     return frames
                 return frames[sample(len(frames), count, interval, pairs)]
             with VideoReader(self.name) as reader:
-                numbers = sample(len(reader), count, interval, pairs)
+                numbers = reader.round_down(
+                    sample(len(reader), count, interval, pairs),
+                    interval=interval,
+                    following=pairs,
+                )
                 return reader.get_batch(numbers)
         except UndecodableVideoError as error:
             raise ValueError(str(error)) from None

@@ -58,7 +58,7 @@ def write_data(
 
     def write_list(name: str, part: Iterable[Clip], prefix: str = '') -> str:
         lines = [
-            f'{clip.file.removeprefix(prefix)}{data["delimiter"]}'
+            f'{clip.path.removeprefix(prefix)}{data["delimiter"]}'
             f'{labels.get(clip.label, 0)}\n'
             for clip in part
             if clip.status == 'ok'
@@ -98,7 +98,7 @@ def _write_table(clips: Sequence[Clip], path: Path) -> None:
     for clip in clips:
         facts = {'seconds': clip.seconds, **clip.facts}
         writer.writerow(
-            [clip.file, clip.label, clip.group, clip.split]
+            [clip.path, clip.label, clip.group, clip.split]
             + [facts.get(name, '') for name in _FACTS]
             + [clip.status, clip.reason]
         )
@@ -117,7 +117,7 @@ def _save_contact_sheet(clips: Sequence[Clip], root: Path, path: Path) -> None:
         for _, same in sorted(of_class.items())
         for index in np.unique(np.linspace(0, len(same) - 1, each, dtype=int))
     ][:_TILES]
-    tiles = [_tile(root / c.file, c.label or c.file) for c in shown]
+    tiles = [_tile(root / c.path, c.label or c.path) for c in shown]
     with atomic_path(path) as draft:
         save_image(make_grid(tiles, nrow=_IN_A_ROW, pad_value=1.0), draft)
 
@@ -127,7 +127,8 @@ def _tile(file: Path, text: str) -> torch.Tensor:
     tile = np.full((_HEIGHT + _LINE, _WIDTH, 3), 255, np.uint8)
     try:
         with VideoReader(str(file)) as reader:
-            (frame,) = reader.get_batch([len(reader) // 2])
+            middle = np.array([len(reader) // 2])
+            (frame,) = reader.get_batch(reader.round_down(middle))
     except UndecodableVideoError:  # it was read before: since removed
         frame = np.full((_HEIGHT, _WIDTH, 3), 128, np.uint8)
     scale = min(_HEIGHT / frame.shape[0], _WIDTH / frame.shape[1])

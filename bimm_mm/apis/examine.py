@@ -7,27 +7,23 @@ a file kills one, :mod:`bimm_mm.utils.reading` knows which.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
-from fractions import Fraction
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import cv2
-import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from bimm_mm.utils.files import atomic_path, sha256_of_file
+from bimm_mm.utils.files import sha256_of_file
+from bimm_mm.utils.origin import FrameGridError
 from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
+from bimm_mm.utils.video_copy import CopySettings, open_copy
 
 Facts = dict[str, Any]
-KEY_FRAMES = 16  # frames between two at which decoding can start
 _SECONDS = 60.0  # that looking at a file may take
 _COPY_SECONDS = 3600.0  # that copying one may
-_FPS = 25  # of copies of files that do not say
-# Of libx264.
-_OPTIONS = {'crf': '18', 'preset': 'veryfast', 'bf': '0', 'g': str(KEY_FRAMES)}
 
 
 class Task(NamedTuple):
@@ -35,7 +31,7 @@ class Task(NamedTuple):
 
     source: str
     copy: str = ''  # path of the copy, if there is to be one
-    side: int = 0  # short side of the copy
+    settings: CopySettings = CopySettings()  # of the copy
 
 
 def examine_all(
@@ -110,9 +106,9 @@ def examine(task: Task) -> Facts:
     """Look at a video, and copy it if the task says so.
 
     Returns:
-        ``frames``, ``fps`` (0: unknown), ``width`` and ``height`` of the
-        copy, or else of the file; ``sha256`` of the file, ``look`` of three
-        of its frames. Or the ``reason`` why the file cannot be used.
+        ``frames``, ``fps`` (0: unknown), ``width``, ``height`` and ``sha256``
+        of the file, ``look`` of three of its frames. Or the ``reason`` why
+        the file cannot be used.
 
     Raises:
         OSError: If the copy cannot be written.
@@ -121,13 +117,23 @@ def examine(task: Task) -> Facts:
     try:
         with VideoReader(task.source, seconds=limit) as reader:
             shown = len(reader)
-            three = sorted({0, shown // 2, shown - 1})
+            every = task.settings.every if task.copy else reader.stride
+            three = {n // every * every for n in (0, shown // 2, shown - 1)}
+            numbers = range(0, shown, every) if task.copy else sorted(three)
             look, size = hashlib.sha256(), (0, 0)
-            for frame in reader.iterate(three):
-                look.update(frame.tobytes())
-                size = frame.shape[:2]
-            if task.copy:
-                size = _write_copy(reader, Path(task.copy), task.side, size)
+            copying = (
+                open_copy(reader, task.copy, task.settings)
+                if task.copy
+                else nullcontext()
+            )
+            with copying as write:
+                frames = reader.iterate(numbers)
+                for number, frame in zip(numbers, frames, strict=True):
+                    if number in three:
+                        look.update(frame.tobytes())
+                        size = frame.shape[:2]
+                    if write:
+                        write(frame)
             return {
                 'frames': shown,
                 'fps': round(reader.fps, 3),
@@ -138,45 +144,5 @@ def examine(task: Task) -> Facts:
             }
     except UndecodableVideoError as error:
         return {'reason': error.reason}
-
-
-def _write_copy(
-    reader: VideoReader, path: Path, side: int, size: tuple[int, int]
-) -> tuple[int, int]:
-    """Write all frames, H x W made smaller, and count what was written.
-
-    Every frame keeps its number; a varying rate becomes the mean one.
-
-    Returns:
-        H and W of the copy.
-    """
-    scale, count = min(1, side / min(size)), len(reader)
-    # Encoders want even sides.
-    height, width = (max(2, 2 * round(n * scale / 2)) for n in size)
-    frames = (
-        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        for image in reader.iterate(range(count))
-    )
-    rate = Fraction(reader.fps or _FPS).limit_denominator(1001)
-    with atomic_path(path) as draft:
-        _encode(str(draft), frames, rate=rate)
-        with VideoReader(str(draft)) as written:
-            if len(written) != count:
-                raise UndecodableVideoError(
-                    reader.path, f'of {count} frames {len(written)} are copied'
-                )
-    return height, width
-
-
-def _encode(
-    path: str, frames: Iterable[np.ndarray], *, rate: Fraction
-) -> None:
-    with av.open(path, 'w', format='mp4') as container:
-        stream: Any = container.add_stream('libx264', rate, _OPTIONS)
-        stream.codec_context.thread_count = 1
-        stream.pix_fmt = 'yuv420p'
-        for image in frames:
-            stream.height, stream.width = image.shape[:2]
-            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    except FrameGridError as error:  # a copy is copied
+        return {'reason': str(error)}

@@ -27,6 +27,7 @@ from bimm_mm.apis.splits import find_groups, make_folds
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import remove_drafts
 from bimm_mm.utils.progress import track
+from bimm_mm.utils.video_copy import CopySettings
 
 _EXAMINED = '.examined.jsonl'  # facts of files, by path, size and time
 _FATAL = 'fatal_files.txt'
@@ -48,6 +49,8 @@ def scan(
     groups: str = 'auto',
     val_share: float = 0.2,
     short_side: int | None = None,
+    every: int = 1,
+    codec: str | None = None,
     frames: int = 16,
     jobs: int | None = None,
     seed: int = 0,
@@ -79,7 +82,10 @@ def scan(
             :func:`bimm_mm.apis.splits.find_groups`.
         val_share: Share of the clips to hold out, in (0, 0.5].
         short_side: Copy the videos into ``out`` with that short side in
-            pixels at most, and a key frame every 16 frames.
+            pixels at most; lists are of the copies.
+        every: Copy one of so many frames, see ``tools/prepare_videos.py``.
+        codec: Of the copies, ``'jpeg'`` or ``'h264'``; by default the latter
+            for copies of all frames.
         frames: Of a training clip, for which a frame interval is suggested.
         jobs: Processes; by default one per core.
         seed: Of the splits.
@@ -95,12 +101,17 @@ def scan(
         ValueError: If an argument or a list is wrong, or no video is usable.
     """
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
-    root = out / f'videos_{short_side}' if short_side else folder
-    _check_places(folder, out, root, copies=bool(short_side), preset=preset)
+    copies, root = None, folder
+    if short_side is not None or every != 1:
+        copies = CopySettings(
+            every=every,
+            short_side=short_side or 0,
+            codec=codec or ('h264' if every == 1 else 'jpeg'),
+        )
+        root = out / f'videos_{short_side or "full"}_{every}_{copies.codec}'
+    _check_places(folder, out, root, copies=bool(copies), preset=preset)
     if not 0 < val_share <= 0.5:
         raise ValueError(f'val_share={val_share} is not in (0, 0.5]')
-    if short_side is not None and short_side < 16:
-        raise ValueError(f'short_side={short_side} is less than one patch, 16')
     if preset:
         lists = Path(annotations or folder).expanduser()
         found = read_preset(preset, folder, lists)
@@ -110,7 +121,7 @@ def scan(
         found = read_folders(folder, classes=classes, level=class_level)
     clips, notes = found.clips, found.notes
     rule = _name_groups(clips, groups)
-    tasks = _tasks(clips, folder, root, 0 if dry_run else short_side or 0)
+    tasks = _tasks(clips, folder, root, None if dry_run else copies)
     try:
         place = None if dry_run else out
         _look_at(tasks, place, jobs or cpu_count(), quiet=quiet)
@@ -128,13 +139,13 @@ def scan(
         warnings += told
         if folds:
             notes.append(f'{len(folds)} folds; val is that of the first.')
-    interval, reason = _suggest_interval(usable, frames)
+    interval, reason = _suggest_interval(usable, frames, every)
     names = found.classes or sorted({clip.label for clip in usable} - {''})
     data = {
         'root': str(root.resolve()),
         'classes': names,
         'num_classes': len(names),
-        'delimiter': '\t' if any(' ' in c.file for c in usable) else ' ',
+        'delimiter': '\t' if any(' ' in c.path for c in usable) else ' ',
         'frame_interval': interval,
         'short_side': short_side,
         'counts': _count(clips, usable),
@@ -182,23 +193,21 @@ def _name_groups(clips: Sequence[Clip], rule: str) -> str:
 
 
 def _tasks(
-    clips: Sequence[Clip], folder: Path, root: Path, side: int
+    clips: Sequence[Clip],
+    folder: Path,
+    root: Path,
+    copies: CopySettings | None,
 ) -> dict[Task, Clip]:
     """What to do with those clips that a list can hold."""
     tasks: dict[Task, Clip] = {}
-    taken: dict[str, str] = {}
     for clip in clips:
-        name, _ = os.path.splitext(clip.path)
-        clip.file = f'{name}.mp4' if side else clip.path
-        clip.reason = _unlistable(clip.path)
-        if not clip.reason and clip.file in taken:
-            clip.reason = f'its copy is that of {taken[clip.file]}: rename it'
-        if clip.reason:
-            clip.status = 'broken'
+        if reason := _unlistable(clip.path):
+            clip.status, clip.reason = 'broken', reason
             continue
-        taken[clip.file] = clip.path
-        copy = str(root / clip.file) if side else ''
-        tasks[Task(str(folder / clip.path), copy, side)] = clip
+        task = Task(str(folder / clip.path))
+        if copies:
+            task = Task(task.source, str(root / clip.path), copies)
+        tasks[task] = clip
     return tasks
 
 
@@ -244,7 +253,7 @@ def _look_at(
             if not clip.facts or (task.copy and not os.path.exists(task.copy)):
                 left.append(task)
         for folder in {os.path.dirname(task.copy) for task in left} - {''}:
-            remove_drafts(folder, '.mp4')
+            remove_drafts(folder, '')
         fatal = out / _FATAL if out else None
         results = examine_all(left, jobs=jobs, fatal=fatal)
         stack.enter_context(closing(results))  # ends the processes
@@ -261,12 +270,12 @@ def _look_at(
                 notes.flush()
 
 
-def _identity(task: Task) -> tuple[str, int, int, int]:
+def _identity(task: Task) -> tuple[str, int, int, str]:
     """What changes whenever a file must be looked at again."""
     with suppress(OSError):  # told when it is read
         status = os.stat(task.source)
-        return task.source, status.st_size, status.st_mtime_ns, task.side
-    return task.source, 0, 0, task.side
+        return task.source, status.st_size, status.st_mtime_ns, task.copy
+    return task.source, 0, 0, task.copy
 
 
 def _usable(clips: Sequence[Clip]) -> list[Clip]:
@@ -362,15 +371,19 @@ def _lacking_classes(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
     return told
 
 
-def _suggest_interval(clips: Sequence[Clip], frames: int) -> tuple[int, str]:
+def _suggest_interval(
+    clips: Sequence[Clip], frames: int, every: int
+) -> tuple[int, str]:
     """Frames from one of a clip to the next, and the rule in words."""
     length = int(median(clip.facts['frames'] for clip in clips))
     fps = median(clip.facts['fps'] or _FPS for clip in clips)
-    interval = max(1, min(round(_SPAN * fps / frames), length // frames))
+    interval = min(round(_SPAN * fps / frames), length // frames)
+    interval = max(every, interval // every * every)
+    grid = f' multiple of {every}' if every > 1 else ''
     return interval, (
-        f'Frame interval {interval}: the largest for which {frames} frames '
-        f'last no longer than the median video ({length / fps:.1f} s) and '
-        f"than the paper's clips ({_SPAN} s)."
+        f'Frame interval {interval}: the largest{grid} for which {frames} '
+        f'frames last no longer than the median video ({length / fps:.1f} s) '
+        f"and than the paper's clips ({_SPAN} s)."
     )
 
 

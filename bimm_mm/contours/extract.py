@@ -32,6 +32,7 @@ from bimm_mm.contours.format import (
     Manifest,
     contour_path,
     fingerprint,
+    path_below,
     write_contours,
 )
 from bimm_mm.contours.jobs import Job
@@ -42,8 +43,10 @@ from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     VideoReader,
+    length_and_checksum,
     media_file,
 )
+from bimm_mm.utils.video_copy import CopySettings, open_copy
 
 
 class ExtractionError(ValueError):
@@ -67,6 +70,9 @@ class ExtractionConfig:
         batch: Frames that the detector gets at once, at most.
         command: Which makes the dataset's contours, for the manifest.
         verify: Whether finished files are read, and broken ones made again.
+        frames_root: Folder above copies of the very frames that contours are
+            made of, see :mod:`bimm_mm.utils.video_copy`; '' makes none.
+        codec: Of the copies.
     """
 
     data_root: str
@@ -80,11 +86,20 @@ class ExtractionConfig:
     batch: int = 8
     command: str = ''
     verify: bool = False
+    frames_root: str = ''
+    codec: str = 'jpeg'
 
     def __post_init__(self) -> None:
         for name in ('stride', 'side', 'batch'):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
+
+    @property
+    def copies(self) -> CopySettings:
+        """How videos are copied."""
+        return CopySettings(
+            every=self.stride, short_side=self.side, codec=self.codec
+        )
 
     def contour_path(self, path: str) -> str:
         """Say where the contours of a video or image lie."""
@@ -141,6 +156,16 @@ class Extractor:
         # Of threads that come and go each would get OpenMP threads.
         self._device = futures.ThreadPoolExecutor(1, 'detector')
 
+    def claim_folders(self) -> None:
+        """Note there how files are made, or agree with the notes.
+
+        Raises:
+            ValueError: If they are made otherwise.
+        """
+        self.manifest.write(self.config.contour_root)
+        if self.config.frames_root:
+            self.config.copies.claim(self.config.frames_root)
+
     def extract(self, job: Job) -> Stats:
         """Write the files of a job that are missing.
 
@@ -148,7 +173,7 @@ class Extractor:
             ExtractionError: If a file cannot be written or the detector does
                 not work.
         """
-        missing = [path for path in job.paths if not self._is_done(path)]
+        missing = [path for path in job.paths if not self._is_done(path, job)]
         stats = Stats(skipped=len(job.paths) - len(missing))
         if not missing:
             return stats
@@ -160,7 +185,7 @@ class Extractor:
         """Let jobs in other threads fail at their next batch; for good."""
         self._device.shutdown(wait=False, cancel_futures=True)
 
-    def _is_done(self, path: str) -> bool:
+    def _is_done(self, path: str, job: Job) -> bool:
         """Whether there is a contour file; if asked, whether it is sound."""
         out = self.config.contour_path(path)
         if not self.config.verify:
@@ -168,7 +193,7 @@ class Extractor:
         try:
             with ContourFile(out) as file:
                 self.manifest.check(file)
-                file.check_source(media_file(path))
+                file.check_source(path, _numbers(path, video=job.video))
                 for index in file.indices:
                     file.read(index)
                 count = file.source.get('frame_count', 0)
@@ -183,7 +208,7 @@ class Extractor:
         try:
             with VideoReader(path, seconds=math.inf) as video:
                 indices = list(range(0, len(video), config.stride))
-                frames = video.iterate(indices, side=config.side)
+                frames = self._frames(video, indices)
                 batches = iter(lambda: list(islice(frames, config.batch)), [])
                 contours = (
                     contour
@@ -192,11 +217,32 @@ class Extractor:
                 )
                 height, width, _ = next(video.iterate([0])).shape
                 source = fingerprint(
-                    video.file, size=(height, width), frame_count=len(video)
+                    video.source, size=(height, width), frame_count=len(video)
                 )
                 return self._write(path, contours, indices, source)
         except (UndecodableVideoError, OSError) as error:
             return _failed(path, error)
+
+    def _frames(
+        self, video: VideoReader, indices: list[int]
+    ) -> Iterator[np.ndarray]:
+        """Shrunk frames, which are copied on the way if the config says so.
+
+        The copy is finished before the contours, which say what is done.
+        """
+        config = self.config
+        frames = video.iterate(indices, side=config.side)
+        if not config.frames_root:
+            yield from frames
+            return
+        out = path_below(video.file, config.data_root, config.frames_root)
+        try:
+            with open_copy(video, out, config.copies) as write:
+                for frame in frames:
+                    write(frame)
+                    yield frame
+        except OSError as error:
+            raise _cannot_write(out, error) from error
 
     def _extract_images(
         self, paths: Iterable[str], missing: Sequence[str]
@@ -212,9 +258,8 @@ class Extractor:
         for path in paths:
             try:
                 frame, size = read_small_image(path, self.config.side)
-                sources[path] = fingerprint(
-                    media_file(path), size=size, frame_count=1
-                )
+                numbers = _numbers(path, video=False)
+                sources[path] = fingerprint(numbers, size=size, frame_count=1)
                 frames[path] = frame
             except (UndecodableVideoError, OSError) as error:
                 if path in missing:
@@ -272,11 +317,7 @@ class Extractor:
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 return Stats(failed=[(path, 'its name is too long')])
-            raise ExtractionError(
-                f'{out} cannot be written ({error.strerror or error}): make '
-                'room, or a folder that can be written to, and run the same '
-                'command again; what is finished stays'
-            ) from error
+            raise _cannot_write(out, error) from error
         return Stats(files=1, frames=len(indices), bytes=size)
 
 
@@ -299,7 +340,7 @@ def extract_contours(
             there are cores, at most 16.
     """
     extractor = Extractor(config, device=device)
-    extractor.manifest.write(config.contour_root)
+    extractor.claim_folders()
     stats, pending = split_done(config, jobs)
     stats += sum_of(extract_all(extractor, pending, threads=threads), pending)
     tidy_up(config, jobs)
@@ -372,6 +413,22 @@ def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
         if draft and os.path.join(folder, draft['name']) in wanted:
             # Another process may have finished or removed it meanwhile.
             Path(path).unlink(missing_ok=True)
+
+
+def _cannot_write(out: str, error: OSError) -> ExtractionError:
+    return ExtractionError(
+        f'{out} cannot be written ({error.strerror or error}): make room, or '
+        'a folder that can be written to, and run the same command again; '
+        'what is finished stays'
+    )
+
+
+def _numbers(path: str, *, video: bool) -> dict[str, int]:
+    """Of a file, or of the source of a copy, to know it again."""
+    if not video:
+        return length_and_checksum(media_file(path))
+    with VideoReader(path, seconds=math.inf) as reader:
+        return reader.source
 
 
 def _failed(path: str, error: Exception) -> Stats:

@@ -20,13 +20,12 @@ import json
 import operator
 import os
 import zipfile
-import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -42,9 +41,8 @@ _SETTINGS = 'settings.json'
 _PICTURE = '.webp'
 _LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)
 _MAX_SIDE = 16383  # WebP's limit, in pixels
-_END = 64 * 1024  # bytes at each end of a source file that are compared
-# One read from the disk serves many small ones of the zip's directory.
-_BUFFER = 1 << 20
+# Files of so many bytes are read in one go, which a network disk wants.
+_WHOLE = 1 << 20
 
 
 class ContourError(ValueError):
@@ -156,9 +154,12 @@ class ContourFile:
             raise FileNotFoundError(
                 f'no contour file {path}: make it with {TOOL}'
             )
-        self._stream = open(path, 'rb', buffering=_BUFFER)  # noqa: SIM115
+        self._stream: IO[bytes] = open(path, 'rb')  # noqa: SIM115
         try:
             with self._reading():
+                if os.path.getsize(path) <= _WHOLE:
+                    with self._stream as stream:
+                        self._stream = io.BytesIO(stream.read())
                 self._archive = zipfile.ZipFile(self._stream)
                 about = json.loads(self._archive.read(_SETTINGS))
                 _check_format(about['format'], path)
@@ -211,14 +212,13 @@ class ContourFile:
             raise self._lacks(index)
         return nearest
 
-    def check_source(self, path: str) -> None:
+    def check_source(self, path: str, now: Mapping[str, int]) -> None:
         """Refuse contours of another video or image, with a ContourError.
 
-        Compares the length of the file and the checksum of its first and
-        last 64 KiB, no more: a change in the middle of a larger file that
-        keeps its length is not seen.
+        Args:
+            path: The video or image, for messages.
+            now: Its numbers, see ``numbers`` of :func:`fingerprint`.
         """
-        now = _length_and_checksum(path)
         was = {key: self.source.get(key) for key in now}
         if changes := _differences(was, now):
             raise ContourError(
@@ -274,26 +274,34 @@ def contour_path(path: str, *, data_root: str, contour_root: str) -> str:
     Raises:
         ValueError: If ``path`` is not below ``data_root``.
     """
-    below = os.path.relpath(media_name(path), data_root or '.')
+    return f'{path_below(path, data_root, contour_root)}.zip'
+
+
+def path_below(path: str, root: str, other_root: str) -> str:
+    """The file that is meant, in the place below another folder.
+
+    Raises:
+        ValueError: If it is not below ``root``.
+    """
+    below = os.path.relpath(media_name(path), root or '.')
     if below.split(os.sep)[0] == os.pardir:
         raise ValueError(
-            f'{path} is not below data_root={data_root!r}, so that the place '
-            f'of its contours below {contour_root!r} is not known: set '
-            "LoadContour's data_root to the folder of the videos or images"
+            f'{path} is not below data_root={root!r}, so that its place below '
+            f'{other_root!r} is not known: set data_root to the folder of the '
+            'videos or images'
         )
-    return os.path.join(contour_root, f'{below}.zip')
+    return os.path.join(other_root, below)
 
 
 def fingerprint(
-    path: str, *, size: tuple[int, int], frame_count: int
+    numbers: Mapping[str, int], *, size: tuple[int, int], frame_count: int
 ) -> dict[str, Any]:
     """Describe a video or image (1 frame) of (H, W) pixels, to know it again.
 
-    By its length, and ``crc32`` of its first and last 64 KiB.
+    By the ``numbers`` of :attr:`bimm_mm.utils.video.VideoReader.source`, or
+    for an image of :func:`bimm_mm.utils.video.length_and_checksum`.
     """
-    return dict(
-        _length_and_checksum(path), size=list(size), frame_count=frame_count
-    )
+    return dict(numbers, size=list(size), frame_count=frame_count)
 
 
 def write_contours(
@@ -415,13 +423,3 @@ def _differences(
             before, after = json.dumps(before), json.dumps(after)
             found.append(f'{prefix}{key}: {before} != {after}')
     return found
-
-
-def _length_and_checksum(path: str) -> dict[str, int]:
-    with open(path, 'rb') as stream:
-        length = os.fstat(stream.fileno()).st_size
-        checksum = zlib.crc32(stream.read(_END))
-        # Of a short file, what the first part did not have.
-        stream.seek(max(length - _END, min(length, _END)))
-        checksum = zlib.crc32(stream.read(_END), checksum)
-    return {'bytes': length, 'crc32': checksum}

@@ -73,7 +73,7 @@ def extract_with_ray(
         ValueError: If no cluster answers or it is too small, a file cannot be
             written, or the detector does not work.
     """
-    Extractor(config, device='cpu').manifest.write(config.contour_root)
+    Extractor(config, device='cpu').claim_folders()
     stats, pending = split_done(config, jobs)
     if not pending:
         return stats

@@ -39,6 +39,7 @@ from bimm_mm.engine.hooks.before_start import (
 )
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.engine.hooks.console import LiveDisplayHook, spare_screen
+from bimm_mm.engine.hooks.slow_loading import SlowLoadingHook
 from bimm_mm.engine.layout import Description, TotalBatch, changes, describe
 from bimm_mm.engine.resume import (
     leave_out_trained,
@@ -106,6 +107,7 @@ class StrictRunner(Runner):
                 file that it was reading is left out from then on.
         """
         self.register_hook(BeforeStartHook())
+        self.register_hook(SlowLoadingHook())
         listed = Path(self.work_dir) / _FATAL
         try:
             with self._displayed(), worker_deaths_named(listed) as count:

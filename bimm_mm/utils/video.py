@@ -20,6 +20,7 @@ import os
 import re
 import stat
 import time
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+from bimm_mm.utils.origin import MARK, FrameGridError, Origin, round_down
 
 if TYPE_CHECKING:
     # Imported where a video is opened: whoever takes the encoder into a
@@ -59,6 +62,7 @@ _MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
 _STRICT = {'err_detect': 'explode', 'max_pixels': str(_MAX_PIXELS)}
 _MAX_BYTES = 2**31  # of a sample's frames
 _MAX_SECONDS = 60.0
+_END = 64 * 1024  # bytes at each end of a file that are compared
 _TOO_LONG = 'reading it takes too long'
 
 
@@ -82,7 +86,9 @@ class VideoReader:
     """Frames of one file. Use it in a ``with`` statement, or close it.
 
     Args:
-        path: The file; ``.mp4`` is added to a name without an ending.
+        path: The file; ``.mp4`` is added to a name without an ending. Of a
+            copy (:mod:`bimm_mm.utils.origin`) length, rate and numbers of
+            frames are those of its source.
         seconds: How long opening the file, and reading a sample, may take.
 
     Raises:
@@ -101,16 +107,54 @@ class VideoReader:
         self._converter = VideoReformatter()
         with self._named_errors():
             self._open()
-            self._read_index()
+            tag = self._container.metadata.get('comment', '')
+            self.origin = Origin.of_tag(tag) if MARK in tag else None
+            if self.origin:
+                self._trust_index(self.origin.stored)
+            else:
+                self._read_index()
 
     def __len__(self) -> int:
         """How many frames are shown."""
-        return len(self._times)
+        return self.origin.frames if self.origin else len(self._times)
 
     @property
     def fps(self) -> float:
         """Frames per second on average; 0 if the file does not say."""
+        if self.origin:
+            return self.origin.fps
         return float(self._stream.average_rate or 0)
+
+    @property
+    def stride(self) -> int:
+        """One of so many frames is stored; 1 but for copies."""
+        return self.origin.stride if self.origin else 1
+
+    @property
+    def source(self) -> dict[str, int]:
+        """Length and checksum of the file, or of that it is a copy of."""
+        if self.origin:
+            return self.origin.source
+        return length_and_checksum(self.file)
+
+    def round_down(
+        self,
+        indices: np.ndarray,
+        *,
+        interval: int | None = None,
+        following: bool = False,
+    ) -> np.ndarray:
+        """Move frames to those that are stored, see :func:`round_down`."""
+        if self.stride == 1:
+            return indices
+        return round_down(
+            indices,
+            self.stride,
+            interval=interval,
+            following=following,
+            where=f'the copy {self.path}',
+            remedy='copy the videos with an --every that divides it',
+        )
 
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames of these numbers, in any order, repeated or not.
@@ -120,6 +164,7 @@ class VideoReader:
 
         Raises:
             IndexError: If there is no frame of such a number.
+            FrameGridError: If a copy lacks one.
             UndecodableVideoError: If one cannot be decoded.
         """
         numbers = np.unique(indices).tolist()
@@ -146,11 +191,17 @@ class VideoReader:
         """
         from av import FFmpegError
 
-        decoded = 0
+        if lacking := [index for index in indices if index % self.stride]:
+            raise FrameGridError(
+                f'{self.path} is a copy that has one of {self.stride} frames '
+                f'of its source, not frame {lacking[0]}: ask for multiples of '
+                f'{self.stride}, or read the source'
+            )
+        places, decoded = [index // self.stride for index in indices], 0
         with self._named_errors():
             while True:
                 try:
-                    for frame in self._decode(indices[decoded:]):
+                    for frame in self._decode(places[decoded:]):
                         decoded += 1
                         image = self._to_rgb(frame)
                         yield image if side is None else shrink(image, side)
@@ -231,6 +282,14 @@ class VideoReader:
         )
         self._times = sorted(times) if seekable else range(count)
         self._keys = sorted(keys) if seekable else []
+
+    def _trust_index(self, stored: int) -> None:
+        """Take the index of a copy, which we wrote, instead of reading it."""
+        entries = self._stream.index_entries
+        if len(entries) != stored:
+            raise _FaultError('it is a copy that lacks frames')
+        self._times = [entry.timestamp for entry in entries]
+        self._keys = [e.timestamp for e in entries if e.is_keyframe]
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
         """(H, W, 3) uint8, turned as the file says.
@@ -358,6 +417,21 @@ def media_file(path: str) -> str:
     if not status.st_size:
         raise UndecodableVideoError(path, 'the file is empty')
     return file
+
+
+def length_and_checksum(path: str) -> dict[str, int]:
+    """Numbers to know a file again: ``bytes``, ``crc32`` of its two ends.
+
+    The first and last 64 KiB are read, no more: a change in the middle of a
+    larger file that keeps its length is not seen.
+    """
+    with open(path, 'rb') as stream:
+        length = os.fstat(stream.fileno()).st_size
+        checksum = zlib.crc32(stream.read(_END))
+        # Of a short file, what the first part did not have.
+        stream.seek(max(length - _END, min(length, _END)))
+        checksum = zlib.crc32(stream.read(_END), checksum)
+    return {'bytes': length, 'crc32': checksum}
 
 
 def check_access(file: str) -> None:

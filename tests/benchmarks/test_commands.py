@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
 from benchmarks import finetune_step, joint_step, loader, measures, targets
+from bimm_mm import cli
+from bimm_mm.apis.examine import Task, examine
+from bimm_mm.utils.video_copy import CopySettings
 from tests.golden.golden import ROOT, toy_model
+from tests.numbered_videos import write
 
 ONCE = ('--rounds', '1', '--warmup', '0', '--device', 'cpu')
 TOY = ('--batch', '3', '--size', '48', '2', '3', '4', '32')
@@ -100,18 +105,38 @@ def test_targets(run):
     assert {'Gabor', 'motion', 'HOG'} <= set(found['ratios'])
 
 
-def test_loader(run, data_root, tmp_path):
-    source = data_root / 'action_mini' / 'ut_interaction' / 'videos_sq'
-    videos = tmp_path / 'videos'
-    videos.mkdir()
-    for path in sorted(source.rglob('*.mp4'))[:2]:
-        shutil.copyfile(path, videos / path.name)
+def test_loader(run, tmp_path, monkeypatch, capsys):
+    """What a command measures on copies and their sources, and a doctor."""
+    monkeypatch.setattr(cv2, 'setNumThreads', lambda _: None)
+    monkeypatch.setattr(torch, 'set_num_threads', lambda _: None)
+    source, copies = tmp_path / 'source', tmp_path / 'copies'
+    source.mkdir()
+    for name in ('a.mp4', 'b.mp4'):
+        path = write(source / name, 'libx264', frames=20)
+        task = Task(str(path), str(copies / name), CopySettings(every=4))
+        assert examine(task)['frames'] == 20
+    (tmp_path / 'list.txt').write_text('a.mp4 0\nb.mp4 0\n')
+    config = str(ROOT / 'configs/baselines/pretrain_videomae_k400.py')
+    dataset = 'train_dataloader.dataset.dataset'
+    ann_file = f'{dataset}.ann_file={tmp_path / "list.txt"}'
     found = run(
-        loader, str(videos), '--size', '32', '--crops', '2', '--workers', '0',
-        '--samples', '2', '--batch', '1',
+        loader, config, '--videos', str(source), str(copies), '--crops', '2',
+        '--cfg-options', ann_file,
     )  # fmt: skip
-    assert found['videos'] == 2
-    assert found['ratio']['median'] > 0
+    assert set(found['ratios']) == {f'{source}, R=2', f'{copies}, R=2'}
+    (files,) = found['files'].values()
+    assert files['bytes'] == sum(p.stat().st_size for p in copies.iterdir())
+    assert 30 < files['psnr'] < 60
+    flags = ['doctor', '--loader', config, '--rate', '1e6', '--set', ann_file]
+    root = f'{dataset}.data_prefix.video={source}'
+    with pytest.raises(SystemExit) as end:
+        cli.main([*flags, '--set', root])
+    assert not end.value.code
+    said = capsys.readouterr().out.splitlines()[-3:]
+    speed = float(said[0].split()[0])
+    assert f'8 workers, as in the config: {8 * speed:.0f}'[:30] in said[1]
+    cores = int(re.search(r'needs (\d+) cores', said[2])[1])
+    assert cores == pytest.approx(1e6 / speed, rel=0.05)
 
 
 def test_sam(run, monkeypatch, capsys):

@@ -24,6 +24,7 @@ from bimm_mm.contours.format import (
     fingerprint,
     write_contours,
 )
+from bimm_mm.utils.video import length_and_checksum
 
 KIB = 1024
 COMMAND = 'python tools/extract_contours.py videos --out contours'
@@ -237,7 +238,9 @@ def test_fingerprint(length, tmp_path):
     ends = content
     if length > 128 * KIB:
         ends = content[: 64 * KIB] + content[-64 * KIB :]
-    found = fingerprint(str(media), size=(50, 70), frame_count=9)
+    found = fingerprint(
+        length_and_checksum(str(media)), size=(50, 70), frame_count=9
+    )
     assert found == dict(
         bytes=length, crc32=zlib.crc32(ends), size=[50, 70], frame_count=9
     )
@@ -248,19 +251,21 @@ def test_changed_media_are_refused(length, tmp_path, made):
     media, path = tmp_path / 'a.mp4', str(tmp_path / 'a.zip')
     content = bytearray(_content(length))
     media.write_bytes(content)
-    made['source'] = fingerprint(str(media), size=(50, 70), frame_count=1)
+    made['source'] = fingerprint(
+        length_and_checksum(str(media)), size=(50, 70), frame_count=1
+    )
     write_contours(path, FRAMES[:1], [0], **made)
     with ContourFile(path) as file:
-        file.check_source(str(media))
+        file.check_source(str(media), length_and_checksum(str(media)))
         for at in (0, length - 1, 400):
             changed = bytearray(content)
             changed[at] ^= 1
             media.write_bytes(changed)
             with pytest.raises(ContourError, match=r'a\.zip.*a\.mp4.*crc32'):
-                file.check_source(str(media))
+                file.check_source(str(media), length_and_checksum(str(media)))
         media.write_bytes(content + b'0')
         with pytest.raises(ContourError, match=rf'bytes: {length} != '):
-            file.check_source(str(media))
+            file.check_source(str(media), length_and_checksum(str(media)))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
+from bimm_mm.utils.video import length_and_checksum
 
 WriteVideo = Callable[..., Path]
 BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
@@ -176,7 +177,9 @@ def store_contours() -> Callable[..., None]:
             [i * stride for i in range(len(contours))],
             settings=_settings(stride),
             source=fingerprint(
-                str(media), size=(0, 0), frame_count=len(contours)
+                length_and_checksum(str(media)),
+                size=(0, 0),
+                frame_count=len(contours),
             ),
         )
 

@@ -19,6 +19,7 @@ import pytest
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
+from bimm_mm.utils.video import length_and_checksum
 
 FRAMES = 68  # a few more than the longest clip spans, 16 x 4
 EPOCHS = 2
@@ -90,7 +91,9 @@ def prepare(
             [cv2.resize(board, None, **options) for board in boards[::stride]],
             range(0, count, stride),
             settings=settings,
-            source=fingerprint(str(media), size=(0, 0), frame_count=count),
+            source=fingerprint(
+                length_and_checksum(str(media)), size=(0, 0), frame_count=count
+            ),
         )
         Manifest(settings, 'tools/extract_contours.py').write(str(root))
         listed = tmp_path / 'list.txt'

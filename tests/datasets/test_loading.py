@@ -15,11 +15,12 @@ from mmaction.datasets.transforms import SampleFrames
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from bimm_mm.contours.format import ContourError, Manifest
+from bimm_mm.contours.format import Manifest
 from bimm_mm.datasets import AppendFollowing, SafeDecode, SnapToContourStride
 from bimm_mm.registry import DATASETS
 from bimm_mm.structures import ClipDataPreprocessor
 from bimm_mm.targets import MotionTarget
+from bimm_mm.utils.origin import FrameGridError
 
 
 def _write_manifest(folder: Path, stride: int) -> str:
@@ -61,7 +62,7 @@ def test_every_clip_of_every_length_lies_on_the_grid(
 def test_stride_that_does_not_divide_the_interval(interval, stride, tmp_path):
     grid = SnapToContourStride(_write_manifest(tmp_path, stride))
     with pytest.raises(
-        ContourError,
+        FrameGridError,
         match=rf'frame_interval={interval} .* stride {stride} .*--stride.*'
         r'nearest=True',
     ):
@@ -84,14 +85,14 @@ def test_misfit_ends_the_run_inside_safe_decode(
     decode['transforms'].insert(2, grid)
     dataset = DATASETS.build(config)
     assert isinstance(dataset.dataset.pipeline.transforms[0], SafeDecode)
-    with pytest.raises(ContourError, match=r'frame_interval=2 .* stride 4'):
+    with pytest.raises(FrameGridError, match=r'frame_interval=2 .* stride 4'):
         dataset[0]
 
 
 def test_following_frames_need_every_contour(tmp_path):
     grid = SnapToContourStride(_write_manifest(tmp_path / '4', 4))
     sample = AppendFollowing().transform(_sampled(40, frame_interval=4))
-    with pytest.raises(ContourError, match=r'AppendFollowing.*stride 4'):
+    with pytest.raises(FrameGridError, match=r'AppendFollowing.*one of 4'):
         grid.transform(sample)
     before = sample['frame_inds'].copy()
     for root in (_write_manifest(tmp_path / '1', 1), None):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from bimm_mm.contours.format import ContourError
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.origin import FrameGridError
 from bimm_mm.utils.video import UndecodableVideoError, one_line
 
 # What a dataset knows about a sample, what a pipeline passes on, or a packed
@@ -35,6 +37,7 @@ LABEL_KEYS = ('gt_label', 'label')
 # contours, the installation, the order of the transforms.
 _NOT_THE_FILE = (
     ContourError,
+    FrameGridError,
     FileNotFoundError,
     IsADirectoryError,
     ImportError,
@@ -158,7 +161,7 @@ class RepeatCrops(BaseTransform):
         self.transforms = _compose(transforms)
 
     def transform(self, results: dict) -> dict | list[dict]:
-        """Add ``crops``: ``num`` arrays (T, H, W, C); or give packed ones."""
+        """Add ``crops``: ``num`` lists of frames; or give packed ones."""
         made = []
         for index in range(self.num):
             one = dict(results)
@@ -168,7 +171,7 @@ class RepeatCrops(BaseTransform):
             made.append(self.transforms(one))
         if 'data_samples' in made[0]:
             return made
-        results['crops'] = [np.stack(get_frames(one)) for one in made]
+        results['crops'] = [get_frames(one) for one in made]
         return results
 
 
@@ -196,7 +199,7 @@ class PackClipInputs(BaseTransform):
         return {'inputs': _pack(_crops(results)), 'data_samples': sample}
 
 
-def _crops(results: dict) -> list[np.ndarray]:
+def _crops(results: dict) -> list[list[np.ndarray]]:
     if results.get('num_clips', 1) != 1:
         raise ValueError(
             f'SampleFrames(num_clips={results["num_clips"]}) gives several '
@@ -205,19 +208,24 @@ def _crops(results: dict) -> list[np.ndarray]:
         )
     if 'crops' in results:
         return results['crops']
-    return [np.stack(get_frames(results))]
+    return [get_frames(results)]
 
 
-def _pack(crops: list[np.ndarray]) -> Tensor:
-    """Stack crops (T, H, W, C) to (R, C, T, H, W)."""
-    kinds = sorted({(crop.shape, str(crop.dtype)) for crop in crops})
-    (_, dtype), *others = kinds
-    if others or dtype != 'uint8':
+def _pack(crops: list[list[np.ndarray]]) -> Tensor:
+    """Pack crops of T frames (H, W, C) to (R, C, T, H, W)."""
+    kinds = {(frame.shape, frame.dtype) for crop in crops for frame in crop}
+    ((height, width, channels), dtype), *others = kinds
+    if others or dtype != np.uint8:
         raise ValueError(
-            'crops must be uint8 (T, H, W, C) of one size, got '
+            'frames must be uint8 (H, W, C) of one size, got '
             f'{", ".join(f"{dtype} {shape}" for shape, dtype in kinds)}: end '
             'the transforms with a Resize to a fixed size and leave '
             'normalization to bimm_mm.ClipDataPreprocessor'
         )
-    packed = [torch.from_numpy(crop).permute(3, 0, 1, 2) for crop in crops]
-    return torch.stack(packed).contiguous()
+    shape = (len(crops), channels, len(crops[0]), height, width)
+    packed = np.empty(shape, np.uint8)
+    for crop, planes in zip(crops, packed, strict=True):
+        for index, frame in enumerate(crop):
+            # A tenth of the time that torch takes to transpose.
+            cv2.split(frame, list(planes[:, index]))
+    return torch.from_numpy(packed)

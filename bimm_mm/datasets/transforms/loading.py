@@ -28,9 +28,11 @@ from bimm_mm.datasets.transforms.formatting import (
     set_frames,
 )
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.origin import round_down
 from bimm_mm.utils.video import (
     VideoReader,
     check_access,
+    length_and_checksum,
     media_name,
 )
 
@@ -61,14 +63,23 @@ class VideoInit(BaseTransform):
 class VideoDecode(BaseTransform):
     """Decode the frames ``frame_inds`` of the video that is open.
 
+    Of a copy of every k-th frame (``tools/prepare_videos.py``) they are
+    rounded down to multiples of k, as :class:`SnapToContourStride` does.
+
     As mmaction2's decoders do, it also turns boxes, which AVA gives in shares
     of the frame, into pixels.
     """
 
     def transform(self, results: dict) -> dict:
         """Add ``imgs``, a list of (H, W, 3) uint8 RGB, and their sizes."""
-        indices = np.ravel(results['frame_inds'])
         with results.pop('video_reader') as reader:
+            indices = reader.round_down(
+                np.ravel(results['frame_inds']),
+                interval=results.get('frame_interval'),
+                following=results.get('with_following', False),
+            )
+            if reader.origin:
+                results['source'] = reader.source
             frames = reader.get_batch(indices)
         height, width = frames.shape[1:3]
         results['frame_inds'] = indices
@@ -128,29 +139,19 @@ class SnapToContourStride(BaseTransform):
             self.stride = Manifest.read(contour_root).stride
 
     def transform(self, results: dict) -> dict:
-        """Round ``frame_inds`` down; a ContourError if they would not fit."""
+        """Round ``frame_inds`` down; FrameGridError if they would not fit."""
         if self.stride == 1:
             return results
-        indices = np.asarray(results['frame_inds'])
-        if indices.size > 1 and results['frame_interval'] % self.stride:
-            raise ContourError(
-                f'frame_interval={results["frame_interval"]} is no multiple '
-                f'of the stride {self.stride} of the contours in '
-                f'{self.contour_root}, so that clips cannot have a contour '
-                'for every frame: extract contours with a --stride that '
-                'divides it, or drop bimm_mm.SnapToContourStride and set '
-                'LoadContour(nearest=True)'
-            )
-        if results.get('with_following'):
-            # Rounding down would make each frame its own successor.
-            raise ContourError(
-                'bimm_mm.AppendFollowing comes before '
-                'bimm_mm.SnapToContourStride, which would round the frames '
-                f'that follow down to stride {self.stride} of the contours '
-                f'in {self.contour_root}: put it after, with '
-                'LoadContour(nearest=True), or extract with --stride 1'
-            )
-        results['frame_inds'] = indices // self.stride * self.stride
+        results['frame_inds'] = round_down(
+            np.asarray(results['frame_inds']),
+            self.stride,
+            interval=results['frame_interval'],
+            following=results.get('with_following', False),
+            where=f'the contours in {self.contour_root}',
+            remedy='extract contours with a --stride that divides it, or '
+            'drop bimm_mm.SnapToContourStride and set '
+            'LoadContour(nearest=True)',
+        )
         return results
 
 
@@ -260,9 +261,10 @@ class LoadContour(BaseTransform):
             if not self.nearest:
                 _check_stride(file, indices, self.manifest.stride)
             with _remedy(self.manifest):
-                file.check_source(path)
+                numbers = results.get('source') or length_and_checksum(path)
+                file.check_source(path, numbers)
                 contours = self._read(file, indices, frames[0].shape[:2])
-        set_frames(results, list(map(_append, frames, contours)))
+        set_frames(results, _append(frames, contours))
         return results
 
     def _read(
@@ -350,10 +352,16 @@ def _check_shape(file: ContourFile, size: tuple[int, int]) -> None:
         )
 
 
-def _append(frame: np.ndarray, contour: np.ndarray) -> np.ndarray:
-    """Frame (H, W, 3) and contour (h, w), made as large, as (H, W, 4)."""
-    # A copy where the sizes are equal.
-    contour = cv2.resize(contour, frame.shape[1::-1])
-    # A tenth of np.dstack's time.
-    four = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
-    return cv2.insertChannel(contour, four, 3)
+def _append(
+    frames: Sequence[np.ndarray], contours: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Frames (H, W, 3) and contours (h, w), made as large, as (H, W, 4)."""
+    size = frames[0].shape[:2]
+    # Of one block: the system takes a while to give many that are so large.
+    four = np.empty((len(frames), *size, 4), np.uint8)
+    for out, frame, contour in zip(four, frames, contours, strict=True):
+        # A tenth of np.dstack's time.
+        cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA, dst=out)
+        # A copy where the sizes are equal.
+        cv2.insertChannel(cv2.resize(contour, size[::-1]), out, 3)
+    return list(four)
