@@ -94,6 +94,10 @@ class ExtractionConfig:
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
 
+    def copy_path(self, path: str) -> str:
+        """Say where the copy of a video lies."""
+        return path_below(path, self.data_root, self.frames_root)
+
     @property
     def copies(self) -> CopySettings:
         """How videos are copied."""
@@ -235,7 +239,7 @@ class Extractor:
         if not config.frames_root:
             yield from frames
             return
-        out = path_below(video.file, config.data_root, config.frames_root)
+        out = config.copy_path(video.path)
         try:
             with open_copy(video, out, config.copies) as write:
                 for frame in frames:
@@ -405,9 +409,14 @@ def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
     At the end of an extraction: at its start another process may be writing
     the manifest.
     """
-    wanted = {config.contour_path(path) for job in jobs for path in job.paths}
-    wanted.add(os.path.join(config.contour_root, MANIFEST))
-    for path in files_below(config.contour_root):
+    paths = [path for job in jobs for path in job.paths]
+    wanted = {os.path.join(config.contour_root, MANIFEST)}
+    wanted.update(map(config.contour_path, paths))
+    left = files_below(config.contour_root)
+    if config.frames_root:
+        wanted.update(map(config.copy_path, paths))
+        left |= files_below(config.frames_root)
+    for path in left:
         folder, name = os.path.split(path)
         draft = DRAFT.fullmatch(name)
         if draft and os.path.join(folder, draft['name']) in wanted:

@@ -86,6 +86,9 @@ def test_training_on_copies_sees_the_frames_of_the_source(
 ):
     source = str(folder / 'videos')
     copies = prepare(folder, 'copies')
+    # What a killed extraction left goes.
+    (folder / 'same/class_0').mkdir(parents=True)
+    (folder / 'same/class_0/.7-0123abcd_0.mp4').touch()
     # Contours of the source, with copies in the same pass; of the copies.
     contours = extract(source, folder, 'c1', frames_root=str(folder / 'same'))
     assert digests(folder / 'same') == digests(folder / 'copies')
