@@ -113,7 +113,7 @@ def read_folders(
             f'{folder} has videos in folders of folders, '
             f'{paths[above.index(deep)]} for instance ({each}): {_REMEDY}'
         )
-    level = level or top + 1
+    level = top + 1 if level is None else level
     if not 0 < level <= len(shallow):
         lone = paths[above.index(shallow)]
         raise ValueError(

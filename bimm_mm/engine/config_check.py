@@ -16,6 +16,7 @@ from itertools import combinations
 from types import NoneType, UnionType
 from typing import Any, NamedTuple
 
+import torch
 from mmengine import registry as registries
 from mmengine.runner import (
     EpochBasedTrainLoop,
@@ -99,6 +100,7 @@ _READERS: dict[str, Callable | dict[str, Any]] = {
     'randomness': Runner.set_randomness,
     'optim_wrapper.clip_grad': clip_grad_norm_,
     'auto_scale_lr': dict(enable=bool, base_batch_size=int),
+    'compile': torch.compile,
     'env_cfg': dict.fromkeys(
         ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
     ),

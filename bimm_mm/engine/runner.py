@@ -358,7 +358,7 @@ class StrictRunner(Runner):
         if options and target == 'train_step':
             model = self.model
             model = model.module if is_model_wrapper(model) else model
-            options = options if isinstance(options, Mapping) else {}
+            options = {} if options is True else options
             model.loss = torch.compile(model.loss, **options)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:

@@ -202,13 +202,18 @@ def describe_left_out(files: Iterable[str], read: Iterable[str]) -> str:
 def _video(line: str, options: Mapping[str, Any]) -> str:
     """Every delimiter is one for VideoDataset (mmaction2)."""
     delimiter = options.get('delimiter', ' ')
+    several, count = options.get('multi_class'), options.get('num_classes')
     path, *labels = line.split(delimiter)
-    if len(labels) > 1 and not options.get('multi_class'):
+    if len(labels) > 1 and not several:
         raise ValueError(
             f'{delimiter!r} inside the path, or twice; rename the file, or '
             "use another delimiter in the list and set the dataset's"
         )
     _check_labels(labels, line, delimiter)
+    if several and count and (last := max(map(int, labels))) >= count:
+        raise ValueError(
+            f'the label {last} is beyond num_classes={count} of the dataset'
+        )
     return path
 
 
@@ -249,6 +254,18 @@ def _check_folders(options: Mapping[str, Any]) -> None:
             f'{sorted(found - names)[:5]}, without a folder: '
             f'{sorted(names - found)[:5]}'
         )
+
+
+def _frames(line: str, options: Mapping[str, Any]) -> str:
+    """RawframeDataset (mmaction2): folder, number of frames, labels."""
+    path, *numbers = line.split()
+    needed = 3 if options.get('with_offset') else 2
+    if len(numbers) < needed or not all(map(str.isdigit, numbers)):
+        raise ValueError(
+            f'expected a folder without a blank and {needed} numbers (of '
+            'frames, and the class)'
+        )
+    return path
 
 
 def _ava(line: str, options: Mapping[str, Any]) -> str:
@@ -297,6 +314,7 @@ def _exclusion(line: str, options: Mapping[str, Any]) -> str:
 # By the class that reads such lines.
 ROWS: dict[str, Row] = {
     'VideoDataset': _video,
+    'RawframeDataset': _frames,
     'CustomDataset': _image,
     'ImageNet': _image,
     'AVADataset': _ava,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -222,3 +223,23 @@ def test_iterations_report_before_every_validation(make_runner, samples):
     runner._train_loop = dict(by_epoch=False, max_iters=4, val_interval=2)
     runner.train()
     assert seen == [(2, 'a\tbroken\n'), (4, 'a\tbroken\n')]
+
+    class Ask(Hook):
+        priority = 'LOWEST'
+
+        def after_train_iter(self, runner, *args, **kwargs) -> None:
+            path = Path(runner.work_dir, 'undecodable.txt')
+            seen.append((runner.iter, path.exists()))
+
+    # Without a validation, wherever a checkpoint is saved.
+    seen.clear()
+    runner = make_runner(
+        name='unvalidated',
+        hooks=[{'type': 'bimm_mm.BadVideoHook', 'max_share': 0.5}, Ask()],
+        samples=samples,
+    )
+    runner._train_loop = dict(by_epoch=False, max_iters=4)
+    saving = dict(type='bimm_mm.CheckpointHook', by_epoch=False, interval=2)
+    runner.register_hook(saving)
+    runner.train()
+    assert seen == [(0, False), (1, True), (2, True), (3, True)]

@@ -60,6 +60,7 @@ OF_JOINT = [
     ('optim_wrapper.optimizer.wieght_decay', 1, "mean 'weight_decay'"),
     ('data_preprocessor.mean', [0.4, 0.5, 0.5], 'multiply by 255'),
     ('train_dataloader.sampler.type', 'DefaultSampler', 'EpochSampler'),
+    ('compile', dict(full_graph=True), "did you mean 'fullgraph'"),
     ('env_cfg.cudnn', True, "did you mean 'cudnn_benchmark'"),
     ('optim_wrapper.paramwise_cfg.flat_mult', 0.0, "'flat_decay_mult'"),
 ]

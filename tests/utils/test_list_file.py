@@ -67,7 +67,13 @@ def test_what_each_dataset_reads(read):
         read('a b.mp4 0')
     assert read('a b.jpg 0', 'CustomDataset') == ['a b.jpg']
     assert read('a b.jpg', 'CustomDataset', with_label=False) == ['a b.jpg']
-    assert read('a.mp4 0 2', multi_class=True) == ['a.mp4']
+    labels = dict(multi_class=True, num_classes=3)
+    assert read('a.mp4 0 2', **labels) == ['a.mp4']
+    with pytest.raises(ValueError, match=r'label 3 is beyond num_classes=3'):
+        read('a.mp4 0 3', **labels)
+    assert read('a 30 0', 'RawframeDataset') == ['a']
+    with pytest.raises(ValueError, match=r'2 numbers'):
+        read('a 0', 'RawframeDataset')
     assert read('whatever', 'SomebodysDataset') == []
 
 

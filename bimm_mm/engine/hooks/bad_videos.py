@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from mmengine.dist import all_gather_object, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
@@ -22,13 +22,14 @@ class BadVideoHook(Hook):
     """Lists what :class:`bimm_mm.ResilientDataset` replaced.
 
     At the end of every epoch, or where training counts iterations before every
-    validation and at the end, the log says how many loaded files of all ranks
-    were replaced and which they were, with reasons; ``undecodable.txt`` in the
-    work directory has all files found so far, a path and a reason per line
-    with a tab between. Where more than ``max_share`` of the files, in [0, 1],
-    are undecodable, however often each is met, the run stops with a
-    ValueError: at the end of an epoch, after its checkpoint, or before, as
-    soon as chance can no longer explain what one rank has met.
+    validation (without any, at every checkpoint), the log says how many loaded
+    files of all ranks were replaced and which they were, with reasons;
+    ``undecodable.txt`` in the work directory has all files found so far, a
+    path and a reason per line with a tab between. Where more than
+    ``max_share`` of the files, in [0, 1], are undecodable, however often each
+    is met, the run stops with a ValueError: at the end of an epoch, after its
+    checkpoint, or before, as soon as chance can no longer explain what one
+    rank has met.
     """
 
     # After CheckpointHook, so that no epoch is lost.
@@ -64,6 +65,13 @@ class BadVideoHook(Hook):
         files = len(self._bad)
         if any(lists) and beyond_chance(files, self._seen, self.max_share):
             self._stop(runner, self._seen, self._bad)
+        if runner.val_loop is None and any(
+            not hook.by_epoch
+            and self.every_n_train_iters(runner, hook.interval)
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+        ):
+            self.before_val_epoch(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather, log and write what all ranks found; stop all of them."""
