@@ -12,10 +12,11 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -199,6 +200,16 @@ def doctor(
     print(measure_loader(loader, options, rates=rates))
 
 
+@contextmanager
+def _written(out: Path, *, dry_run: bool) -> Iterator[Path]:
+    """Where to write a file, if one can; in a dry run it is removed."""
+    from bimm_mm.utils.files import check_folder
+
+    check_folder(out.parent)
+    with TemporaryDirectory() if dry_run else nullcontext(out.parent) as home:
+        yield Path(home, out.name)
+
+
 @verb(app)
 def report(
     folder: Annotated[
@@ -211,6 +222,7 @@ def report(
     show: Annotated[
         bool, typer.Option('--open', help='Open it in the browser.')
     ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Write one page about a run, or about all runs below a folder.
 
@@ -219,10 +231,12 @@ def report(
     """
     from bimm_mm.apis.report import write_report
 
-    path = write_report(folder, out)
-    print(path)
-    if show:
-        webbrowser.open(path.absolute().as_uri())
+    out = out or folder / 'report.html'
+    with _written(out, dry_run=dry_run) as path:
+        write_report(folder, path)
+    print(out)
+    if show and not dry_run:
+        webbrowser.open(out.absolute().as_uri())
 
 
 Branch = Annotated[
@@ -259,17 +273,17 @@ def embed(
 
     if out.suffix != '.npz':
         raise ValueError(f'--out {out} must end with .npz')
-    encoder = load_encoder(source, branch=branch, device=device)
-    features = embed_files(
-        encoder,
-        inputs[:1] if dry_run else inputs,
-        blocks=block or (),
-        batch_size=batch_size,
-        progress=not quiet,
-        skip_bad=skip_bad,
-    )
-    if not dry_run:
-        write_features(features, out)
+    with _written(out, dry_run=dry_run) as path:
+        encoder = load_encoder(source, branch=branch, device=device)
+        features = embed_files(
+            encoder,
+            inputs[:1] if dry_run else inputs,
+            blocks=block or (),
+            batch_size=batch_size,
+            progress=not quiet,
+            skip_bad=skip_bad,
+        )
+        write_features(features, path)
     for name, array in features.arrays.items():
         print(f'{out}: {name} {array.shape} of {array.dtype}')
 
@@ -281,14 +295,17 @@ def export(
         Path, typer.Option(help='Ends with .onnx, .pt2 or .safetensors.')
     ],
     branch: Branch = None,
+    device: Device = 'auto',
     quiet: Quiet = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Write the encoder alone, as a program or as weights."""
     from bimm_mm.apis.export import export as write
     from bimm_mm.apis.models import load_encoder
 
-    path = write(load_encoder(source, branch=branch, device='cpu'), out)
-    print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
+    with _written(out, dry_run=dry_run) as path:
+        write(load_encoder(source, branch=branch, device=device), path)
+        print(f'{out}: {path.stat().st_size / 1e6:.1f} MB')
 
 
 @verb(app)
@@ -305,7 +322,9 @@ def show(
 ) -> None:
     """Draw what every area of a pretraining predicts for clips."""
     from bimm_mm.apis.inference import reconstruct
+    from bimm_mm.utils.files import check_folder
 
+    check_folder(out)
     found = reconstruct(source, clips, seed=seed, device=device)
     for path in [] if dry_run else found.save(out):
         print(path)

@@ -10,8 +10,9 @@ from mmengine.config import Config
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.config import (
+    SERVICES,
     load_config,
-    log_to,
+    set_log_to,
     set_resume,
     set_work_dir,
     use_amp,
@@ -77,7 +78,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--log-to',
-        choices=['tensorboard', 'wandb'],
+        choices=SERVICES,
         help='watch the run there as well; the local log stays',
     )
     parser.add_argument(
@@ -103,7 +104,7 @@ def read_config(args: argparse.Namespace) -> Config:
     set_work_dir(cfg, args.config, args.work_dir)
     set_resume(cfg, args.resume)
     if args.log_to:
-        log_to(cfg, args.log_to)
+        set_log_to(cfg, args.log_to)
     before = Path(cfg.work_dir) / Path(args.config).name
     resumed = args.resume and not args.contours and before.is_file()
     if resumed and load_config(before).get('contours') == 'sobel':

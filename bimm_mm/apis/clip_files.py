@@ -99,7 +99,10 @@ def read_folders(
         notes.append('Splits are those of the folders.')
     deep = max(above, key=len)
     if not classes or (level is None and len(deep) == top):
-        notes.append('No classes: all videos are of one kind.')
+        notes.append(
+            'No classes: bimm finetune needs two or more, each a folder of '
+            'videos.'
+        )
         return ClipFiles(clips, notes)
     if level is None and len(shallow) < len(deep):
         lone = paths[above.index(shallow)]

@@ -309,7 +309,7 @@ class Comparison:
             Page('Comparison', sections, facts), self.out / 'report.html'
         )
         print_sections(sections)
-        print(f'{page}: {len(left)} scores to measure')
+        print(f'{page}: {len(left) or "no"} scores are left to measure')
         return result
 
     def _notes(self) -> Iterator[str]:

@@ -17,8 +17,11 @@ from mmengine.config.utils import ConfigParsingError
 
 from bimm_mm.engine.config_check import check_names, known_names
 from bimm_mm.engine.contour_source import use_contours
+from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.config_parts import items
 from bimm_mm.utils.safe_load import checkpoint_file
+
+SERVICES = ('tensorboard', 'wandb')
 
 
 def load_config(
@@ -240,8 +243,9 @@ def keep_total_batch(cfg: Config, processes: int) -> None:
         cfg.optim_wrapper.accumulative_counts = count
 
 
-def log_to(cfg: Config, service: str) -> None:
+def set_log_to(cfg: Config, service: str) -> None:
     """Send the log to ``'tensorboard'`` or ``'wandb'``, too."""
+    check_choice('log_to', service, SERVICES)
     if find_spec(service) is None:
         raise ValueError(
             f'--log-to {service} needs a package that is not installed: pip '

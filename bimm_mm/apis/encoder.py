@@ -171,7 +171,7 @@ class Encoder(nn.Module):
                     raise
                 if not skip_bad:
                     raise ValueError(
-                        f'{error}. Repair or remove the file, or leave such '
+                        f'{error}. Correct that, or leave such '
                         'files out with skip_bad=True (--skip-bad)'
                     ) from None
                 print(f'LEFT OUT: {error}', file=sys.stderr)

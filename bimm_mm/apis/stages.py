@@ -17,6 +17,7 @@ from bimm_mm.apis.config import (
     find_configs,
     load_config,
     override,
+    set_log_to,
     use_amp,
 )
 from bimm_mm.apis.folders import (
@@ -185,6 +186,7 @@ def train_stages(
     configs: Mapping[Path, Config],
     record: dict[str, Any],
     *,
+    log_to: str | None = None,
     dry_run: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -194,6 +196,8 @@ def train_stages(
     record |= dict(config='config.py', version=__version__, checkpoint=None)
     resumed = is_same_run(out, record)
     for cfg in configs.values():
+        if log_to:
+            set_log_to(cfg, log_to)
         check_training(cfg, launcher=launcher)
     main = int(os.environ.get('RANK', 0)) == 0
     if main and not dry_run:

@@ -336,6 +336,41 @@ def quiet_pkg_resources(module: ModuleType, run: Run) -> None:
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
 
+def quiet_leaf_specs(module: ModuleType, run: Run) -> None:
+    """Say nothing of PyTorch 2.11's own use of its ``LeafSpec`` (#138214).
+
+    It copies some where ONNX is written, and warns whoever exports.
+    """
+    run(module)
+    warnings.filterwarnings('ignore', r'`isinstance\(treespec, LeafSpec\)`')
+
+
+def end_loader_workers(module: ModuleType, run: Run) -> None:
+    """End workers of a loader that the garbage collector finds (#64766).
+
+    PyTorch 2.11 asks them to end in ``__del__``. Where the loader is in a
+    cycle, as in MMEngine's runner, the queues to ask them through are garbage
+    with it, and closed before: each worker is waited for 5 s and killed, and
+    a thread prints "Bad file descriptor". Queues are kept until that is over.
+    """
+    run(module)
+    kind = module._MultiProcessingDataLoaderIter
+    init, shutdown = kind.__init__, kind._shutdown_workers
+    kept: dict[int, tuple[Any, ...]] = {}
+
+    def init_kept(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        kept[id(self)] = (self._index_queues, self._worker_result_queue)
+
+    def shutdown_kept(self: Any) -> None:
+        try:
+            shutdown(self)
+        finally:
+            kept.pop(id(self), None)
+
+    kind.__init__, kind._shutdown_workers = init_kept, shutdown_kept
+
+
 def load_only_weights(module: ModuleType, run: Run) -> None:
     """Load MMEngine's own checkpoints, and run no code of any (#1655).
 
@@ -450,6 +485,8 @@ PATCHES: dict[str, Patch] = {
     'mmengine.runner.checkpoint': load_only_weights,
     'mmengine.utils.package_utils': quiet_pkg_resources,
     'mmengine.optim.optimizer.builder': defer_transformers,
+    'torch.utils._pytree': quiet_leaf_specs,
+    'torch.utils.data.dataloader': end_loader_workers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,
     'mmaction.models.multimodal': keep_multimodal_optional,
     'mmaction.evaluation.functional.ava_evaluation.metrics': keep_numpy_nan,

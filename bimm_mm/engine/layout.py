@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -38,8 +39,14 @@ class TotalBatch(NamedTuple):
 
     @classmethod
     def of(cls, runner: Runner) -> TotalBatch:
-        """Read it from a runner that is training."""
-        size = runner.train_dataloader.batch_size
+        """Read it from a runner that is training.
+
+        No batch has more samples than a process has in an epoch.
+        """
+        loader = runner.train_dataloader
+        size = loader.batch_size
+        if size and not isinstance(loader.sampler, InfiniteSampler):
+            size = min(size, len(loader.sampler))
         return cls(
             runner.world_size,
             size or runner.cfg.train_dataloader.get('batch_size', 1),

@@ -396,4 +396,7 @@ class StrictRunner(Runner):
         said = f'learning rate {rate * scale:.4g} = {rate:.4g} x {scale:.4g}'
         if base and not enabled:
             said += f' (written for {base}; --auto-scale-lr adapts it)'
+        batch = self.train_dataloader.batch_size or 0
+        if batch > total.per_process:
+            said += f' (batch_size={batch} is more than there are samples)'
         self.logger.info(f'total batch size {total}; {said}')

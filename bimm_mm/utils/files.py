@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,19 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
         with suppress(NotADirectoryError):  # it would hide the error
             draft.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise an OSError with a remedy where nothing can be written."""
+    path = Path(folder).absolute()
+    there = next(x for x in (path, *path.parents) if x.exists())
+    try:
+        TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        raise OSError(
+            f'{folder} cannot be written ({error.strerror}): give another '
+            '--out'
+        ) from None
 
 
 def remove_drafts(folder: str | Path, ending: str) -> None:

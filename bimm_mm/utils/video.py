@@ -75,6 +75,8 @@ class UndecodableVideoError(RuntimeError):
         self.reason = reason
 
     def __str__(self) -> str:
+        if self.reason == os.strerror(errno.ENOENT):
+            return f'{self.path}: there is no such file'
         return f'{self.path} cannot be decoded: {self.reason}'
 
 

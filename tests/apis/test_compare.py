@@ -52,7 +52,7 @@ def test_runs_are_compared_and_the_same_command_goes_on(
     path.write_text(json.dumps({**stopped, 'classes': ['dark', 'bright']}))
     bimm(*words, '--folds', 1)
     said = capsys.readouterr().out
-    assert f'{out / "report.html"}: 0 scores to measure' in said
+    assert f'{out / "report.html"}: no scores are left to' in said
     scores = pd.read_csv(out / 'scores.csv').set_index(['score', 'method'])
     names = {'first-run', 'second-run', 'scratch'}
     trivial = {'middle-frame', 'motion-energy'}
@@ -133,7 +133,7 @@ def _replace(path: Path, old: str, new: str) -> None:
         ),
         (
             lambda run, data: change(data / 'data.json', classes=[]),
-            'has 0 class(es)',
+            'has no classes',
         ),
         (
             lambda run, data: change(

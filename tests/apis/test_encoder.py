@@ -217,7 +217,7 @@ def test_inputs_that_do_not_serve_are_refused(encoder, tmp_path):
     (tmp_path / 'empty').mkdir()
     for x, words in (
         (sound, r'a\.wav cannot be decoded'),
-        (tmp_path / 'gone.mp4', r'gone\.mp4 cannot be decoded: No such file'),
+        (tmp_path / 'gone.mp4', r'gone\.mp4: there is no such file\. Correct'),
         (tmp_path / 'empty', 'holds no video and no image'),
         ([], 'list is empty'),
         (photo, r'takes videos of 4 frames: .*np\.stack'),

@@ -58,6 +58,9 @@ def test_bimm_trains_both_stages_into_a_run(pretrained, scanned):
     assert checkpoint['meta']['contours'] == 'sobel'
     assert checkpoint['meta']['iter'] == 1
     assert all(x.isfinite().all() for x in checkpoint['state_dict'].values())
+    # The rate of the batches that there are, of four videos.
+    said = _log(pretrained)
+    assert 'learning rate 3.75e-05 = 0.0006 x 0.0625 (batch_size=16 ' in said
 
 
 def test_the_same_call_goes_on_where_it_was(pretrained, scanned, capsys):
@@ -86,7 +89,8 @@ def test_a_longer_run_goes_on(data, tmp_path):
     """Without classes and validation; repeated with more epochs."""
     change(data / 'data.json', classes=[], splits=dict(train='train.txt'))
     out = tmp_path / 'out'
-    pretrain(data, out=out, **VIDEOMAE)
+    pretrain(data, out=out, log_to='tensorboard', **VIDEOMAE)
+    assert len([*out.glob('*/vis_data/events.*')]) == 1
     record = pretrain(data, out=out, **dict(VIDEOMAE, epochs=2))
     assert record['checkpoint'] == str(out / 'epoch_2.pth')
     assert read_checkpoint(record['checkpoint'])['meta']['iter'] == 2
@@ -150,7 +154,7 @@ def _set(**changes):
             lambda d: (d / 'videos/of mine/1.avi').unlink(),
             '1 of the 4 files that it names .*1.avi',
         ),
-        ('finetune', _set(classes=['dark']), r'has 1 class\(es\)'),
+        ('finetune', _set(classes=['dark']), r'has 1 class, and two'),
         (
             'finetune',
             lambda d: (d / 'val.txt').write_text('of mine/4.avi\t7\n'),
@@ -188,6 +192,7 @@ def test_a_folder_that_is_no_scan(
             ['--epochs', '20', '--set', 'train_cfg.max_epochs=1'],
         ),
         ("device='gpu' is unknown", ['--device', 'gpu']),
+        ("log_to='x' is unknown", ['--log-to', 'x']),
     ],
 )
 def test_an_option_that_cannot_be(scanned, tmp_path, mistake, words, flags):

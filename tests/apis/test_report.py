@@ -56,9 +56,11 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_page_has_everything_and_runs_nothing(run, bimm, capsys):
+    bimm('report', run, '--dry-run')
+    assert not list(run.glob('*.html'))
     bimm('report', run)
     page = run / 'report.html'
-    assert capsys.readouterr().out == f'{page}\n'
+    assert capsys.readouterr().out == f'{page}\n{page}\n'
     text = page.read_text('utf-8')
     for shown in (
         'bimm', '0.25', '77', 'it is damaged', '1 x CPU', 'python train.py',

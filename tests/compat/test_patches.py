@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from bimm_mm.compat import import_hook, patches
 
@@ -41,6 +43,7 @@ def test_importing_the_package_changes_nothing():
         'before = list(sys.meta_path)\n'
         'import bimm_mm\n'
         'assert sys.meta_path == before\n'
+        'assert dir(bimm_mm) == sorted(bimm_mm.__all__)\n'
         "heavy = {'torch', 'numpy', 'mmengine', 'cv2'} & set(sys.modules)\n"
         'assert not heavy, heavy'
     )
@@ -279,12 +282,34 @@ def test_names_that_are_no_utf8_are_logged(tmp_path, capfd):
 
 
 @both
-def test_nobody_is_warned_of_what_mmengine_imports(patched):
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        if patched:
-            patches.quiet_pkg_resources(ModuleType('any'), lambda module: None)
-            warnings.warn('pkg_resources is deprecated as an API.')
-        else:
-            with pytest.raises(UserWarning):
-                warnings.warn('pkg_resources is deprecated as an API.')
+def test_nobody_is_warned_of_what_libraries_do(patched):
+    from torch.utils._pytree import LeafSpec
+
+    for patch, warn in (
+        (
+            patches.quiet_pkg_resources,
+            lambda: warnings.warn('pkg_resources is deprecated as an API.'),
+        ),
+        (patches.quiet_leaf_specs, LeafSpec),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            if patched:
+                patch(ModuleType('any'), lambda module: None)
+                warn()
+            else:
+                with pytest.raises((UserWarning, FutureWarning)):
+                    warn()
+
+
+def test_workers_of_a_loader_in_a_cycle_hear_that_it_ends():
+    # The second one never has a batch.
+    loader = DataLoader(range(2), 2, num_workers=2, persistent_workers=True)
+    assert len(list(loader)) == 1
+    workers = loader._iterator._workers
+    loader.me = loader
+    del loader
+    gc.collect()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
