@@ -100,6 +100,12 @@ class ResilientDataset(DatasetWrapper):
                 ) from error
             else:
                 samples = packed if isinstance(packed, list) else [packed]
+                if 'data_samples' not in samples[0]:
+                    raise ValueError(
+                        'the pipeline must end in packing, such as '
+                        "bimm_mm.PackClipInputs or mmaction2's "
+                        'PackActionInputs, or RepeatCrops with it'
+                    )
                 for sample in samples:
                     sample['data_samples'].set_metainfo({'index': index})
                 # Once per loaded file, which is what BadVideoHook counts.

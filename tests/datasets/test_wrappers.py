@@ -96,6 +96,13 @@ def test_wrong_paths_are_told_and_not_replaced(
         DATASETS.build(config)
 
 
+def test_a_pipeline_without_packing_is_told(five_videos):
+    config = five_videos()
+    config['dataset']['pipeline'].pop()
+    with pytest.raises(ValueError, match='must end in packing'):
+        DATASETS.build(config)[0]
+
+
 def test_wraps_other_wrappers(five_videos):
     inner = five_videos()['dataset']
     config = {
