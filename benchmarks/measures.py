@@ -76,17 +76,18 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=args.amp)
 
 
-def clock(run: Callable[[], object], args: argparse.Namespace) -> float:
-    """Seconds that ``run`` takes, work on the device included."""
-    now = time.process_time if args.cpu_time else time.perf_counter
+def clock(
+    run: Callable[[], object], args: argparse.Namespace
+) -> tuple[float, float]:
+    """CPU and wall seconds of ``run``, work on the device included."""
     wait = partial(torch.cuda.synchronize, args.device)
     if on_gpu(args):
         wait()
-    start = now()
+    cpu, wall = time.process_time(), time.perf_counter()
     run()
     if on_gpu(args):
         wait()
-    return now() - start
+    return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def peak_bytes(make: Callable[[], Callable[[], object]]) -> int:
@@ -132,14 +133,18 @@ class Counted(TorchDispatchMode):
 def in_turn(
     runs: Mapping[str, Callable[[], object]], args: argparse.Namespace
 ) -> Times:
-    """Seconds of every run in every round, warm-up left out."""
-    times: Times = {name: [] for name in runs}
+    """Seconds of every run in every round, warm-up left out.
+
+    Those of both clocks, CPU and wall, are kept for ``report``.
+    """
+    args.rounds_of = {name: [] for name in runs}
     for number in range(args.warmup + args.rounds):
         for name, run in runs.items():
             seconds = clock(run, args)
             if number >= args.warmup:
-                times[name].append(seconds)
-    return times
+                args.rounds_of[name].append(seconds)
+    clock_of = 0 if args.cpu_time else 1
+    return {n: [x[clock_of] for x in v] for n, v in args.rounds_of.items()}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -178,8 +183,11 @@ def report(
         seconds: Times by name, told on a GPU only, with ``peak_bytes`` of
             ``numbers`` and, of a ``--batch``, clips per second.
     """
+    flags = {k: v for k, v in vars(args).items() if k != 'json'}
+    if 'rounds_of' in flags:
+        numbers['rounds'] = flags.pop('rounds_of')
     settings = {
-        **{k: str(v) for k, v in vars(args).items() if k != 'json'},
+        **{k: str(v) for k, v in flags.items()},
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
     }

@@ -85,11 +85,11 @@ def convert(
     return found
 
 
-def draw_sample(method: Method) -> Sample:
+def draw_sample(method: Method, batch: int = BATCH) -> Sample:
     """Smooth pictures that move, with noise, and a random mask."""
     frames = 1 if method.frames == 2 else method.frames
     wide = F.interpolate(
-        torch.rand(BATCH, 3, 28, 28), (SIDE, SIDE + 2 * frames), mode='bicubic'
+        torch.rand(batch, 3, 28, 28), (SIDE, SIDE + 2 * frames), mode='bicubic'
     )
     shown = [wide[..., 2 * i : 2 * i + SIDE] for i in range(frames)]
     pixels = torch.stack(shown, 2)
@@ -99,7 +99,7 @@ def draw_sample(method: Method) -> Sample:
     pixels = pixels.repeat(1, 1, method.frames // frames, 1, 1)
     mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in method.colors)
     grid = (max(method.frames // 2, 1), SIDE_TOKENS, SIDE_TOKENS)
-    order = torch.rand(BATCH, grid[0] * SIDE_TOKENS**2).argsort(1)
+    order = torch.rand(batch, grid[0] * SIDE_TOKENS**2).argsort(1)
     indices = TokenIndices(
         order[:, : method.visible].sort(1).values,
         order[:, method.visible :].sort(1).values,
