@@ -12,9 +12,9 @@ Example:
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -71,7 +71,7 @@ ROWS: dict[str, list[tuple[str, str, str, Sequence[str], str]]] = {
     ],
     'start-up': [
         ('first loss', '', 'tools/train.py', ('',), '4.5 s of wall time'),
-        ('help', '', '-m bimm_mm.cli --help', ('',), '0.3 s of wall time'),
+        ('help', '', 'bimm --help', ('',), '0.3 s of wall time'),
     ],
 }  # fmt: skip
 # The ventral checkpoint of stage 1 takes no part; one video, four times.
@@ -80,6 +80,7 @@ train_dataloader.batch_size=1 train_dataloader.num_workers=0
 train_dataloader.persistent_workers=False total_batch_size=1
 train_dataloader.dataset.dataset.ann_file={0}/list.txt
 train_dataloader.dataset.dataset.data_prefix.video={0}"""
+HELP = 'from bimm_mm import cli; cli.main()'
 FIRST_LOSS = """import os, runpy, sys, bimm_mm.compat
 from bimm_mm.models import BIMM
 BIMM.parse_losses = lambda *_: os._exit(0)
@@ -116,6 +117,7 @@ def divided(rounds: dict[str, Any], above: str, below: str) -> str:
 
 def measure(module: str, flags: list[str], what: str) -> str:
     """Run a benchmark; its figures as two cells."""
+    gc.collect()  # the models of the row before
     with TemporaryDirectory() as folder:
         out = Path(folder) / 'out.json'
         with redirect_stdout(sys.stderr):
@@ -144,12 +146,12 @@ def start(flags: str, args: argparse.Namespace) -> str:
             video.write(np.random.randint(0, 256, (*size[::-1], 3), np.uint8))
         video.release()
         Path(folder, 'list.txt').write_text('a.mp4 0\n' * 4)
-        command = [sys.executable, *flags.split()]
+        command = [sys.executable, '-c', HELP, '--help']
         if 'train' in flags:
             options = TOY.format(folder).split()
             command = [
                 *(sys.executable, '-c', FIRST_LOSS, str(joint_step.CONFIG)),
-                *('--work-dir', folder, '--cfg-options', *options),
+                *('--amp', '--work-dir', folder, '--cfg-options', *options),
             ]
 
         def run() -> None:
@@ -206,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     git = ['git', '-C', str(joint_step.ROOT), 'rev-parse', '--short', 'HEAD']
     revision = subprocess.run(git, capture_output=True, text=True).stdout
     print(
-        f'CPU {" ".join(model) or platform.processor()}, load '
+        f'CPU{",".join(model)} (name, family, model), load '
         f'{os.getloadavg()[0]:.0f}; {args.threads} threads, torch '
         f'{torch.__version__}, batch {args.batch}, {args.rounds} rounds, '
         f'revision {revision.strip() or __version__}\n\n'
