@@ -140,7 +140,7 @@ def start(flags: str, args: argparse.Namespace) -> str:
     """CPU and wall seconds of new processes."""
     with TemporaryDirectory() as folder:
         size = (340, 256)
-        code = cv2.VideoWriter_fourcc(*'mp4v')
+        code = cv2.VideoWriter.fourcc(*'mp4v')
         video = cv2.VideoWriter(f'{folder}/a.mp4', code, 25.0, size)
         for _ in range(80):
             video.write(np.random.randint(0, 256, (*size[::-1], 3), np.uint8))
