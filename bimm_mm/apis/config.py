@@ -122,6 +122,8 @@ def _find_files(path: str, above: list[str]) -> list[str]:
         ) from None
     except SyntaxError as error:
         raise ValueError(f'{path}, line {error.lineno}: {error.msg}') from None
+    except UnicodeDecodeError:
+        raise ValueError(f'{path} is no config: it is not text') from None
     except AttributeError:  # YAML or JSON
         raise ValueError(
             f'{path} is no mapping of names to settings, as a config is'
