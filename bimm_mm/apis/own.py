@@ -275,7 +275,8 @@ def demo(
         found = scan(
             videos, data, groups='^[a-z]+', short_side=128, quiet=quiet
         )
-        print_data(found, data, quiet=quiet)
+        if not dry_run:
+            print_data(found, data, quiet=quiet)
         pretrain(
             data,
             out=run,

@@ -106,7 +106,8 @@ def test_it_is_said_which_folder_is_the_class(one, capsys):
     for level in (0, 3):
         said = look(folder, capsys, f'--class-level={level}', status=2)
         assert 'no such folder above sq/a/1.mp4, levels are 1 to 2' in said
-    assert 'No classes' in look(folder, capsys, '--no-classes')
+    said = look(folder, capsys, '--no-classes')
+    assert 'No classes: bimm finetune needs two' in said
     link(one, '4.mp4')
     said = look(folder, capsys, status=2)
     assert 'at several depths, 4.mp4 and sq/a/1.mp4 for' in said
