@@ -7,6 +7,7 @@ at once. A mistake of the user ends with one sentence and exit code 2;
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import sys
@@ -35,6 +36,7 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help='Prepare your own videos.')
 app.add_typer(data, name='data')
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Verb = TypeVar('Verb', bound=Callable[..., Any])
 
 
@@ -344,6 +346,8 @@ def main(args: Sequence[str] | None = None) -> None:
         if '--debug' in words or not is_mistake(error):
             raise
         text = ' '.join(str(error).split())
+        if isinstance(error, OSError) and error.errno in _FULL:
+            text += ': free space there, or give another --out'
         print(f'bimm: error: {text}', file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -230,16 +230,21 @@ class VideoReader:
         import av
         from av.stream import Disposition
 
-        self._container: InputContainer = av.open(
-            self.file,
-            options={
-                'protocol_whitelist': 'file',
-                'format_whitelist': _FORMATS,
-            },
-            metadata_errors='replace',
-            # Of one packet, which the clock below does not see.
-            timeout=min(self._seconds, _MAX_SECONDS),
-        )
+        try:
+            self._container: InputContainer = av.open(
+                self.file,
+                options={
+                    'protocol_whitelist': 'file',
+                    'format_whitelist': _FORMATS,
+                },
+                metadata_errors='replace',
+                # Of one packet, which the clock below does not see.
+                timeout=min(self._seconds, _MAX_SECONDS),
+            )
+        except av.ArgumentError:  # a format outside the list
+            raise _FaultError(
+                'it is in none of the formats of videos'
+            ) from None
         stream = self._container.streams.best('video')
         # A cover picture is a video stream, too.
         if (

@@ -17,6 +17,7 @@ from bimm_mm.utils.safe_load import read_checkpoint
 from tests.apis.conftest import FRAMES, HERE, SIDE
 
 NOWHERE = '/proc/none'  # where nothing can be written, whoever asks
+FULL = ': free space there, or give another --out'
 TOY = (
     *('--size', 'tiny', '--epochs', 1, '--image-size', SIDE),
     *('--frames', FRAMES, '--method', 'videomae', '--out', 'OUT'),
@@ -62,24 +63,24 @@ CASES = [
     (COMPARE, {'DISK': 'full'}, 'too large'),
     (SHOW, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
     (SHOW, {'MODEL': 'OTHER'}, 'other.pth'),
-    (SHOW, {'CLIP': 'AUDIO'}, 'song.avi'),
+    (SHOW, {'CLIP': 'AUDIO'}, 'song.avi cannot be decoded: it is in none of'),
     (SHOW, {'CLIP': 'CORRUPT'}, 'clip.avi'),
     (SHOW, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be w'),
-    (SHOW, {'DISK': 'full'}, 'OUT'),
+    (SHOW, {'DISK': 'full'}, FULL),
     (EMBED, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
     (EMBED, {'MODEL': 'OTHER'}, 'other.pth'),
     (EMBED, {'CLIP': 'EMPTY'}, 'holds no video and no image'),
     (EMBED, {'CLIP': 'AUDIO'}, 'song.avi'),
     (EMBED, {'CLIP': 'CORRUPT'}, 'clip.avi cannot be decoded'),
     (EMBED, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be '),
-    (EMBED, {'DISK': 'full'}, 'OUT'),
+    (EMBED, {'DISK': 'full'}, FULL),
     (EXPORT, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
     (EXPORT, {'MODEL': 'OTHER'}, 'other.pth'),
     (EXPORT, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot '),
-    (EXPORT, {'DISK': 'full'}, 'OUT'),
+    (EXPORT, {'DISK': 'full'}, FULL),
     (REPORT, {'RUN': 'EMPTY'}, 'has no run: give'),
     (REPORT, {'RUN': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be w'),
-    (REPORT, {'DISK': 'full'}, 'OUT'),
+    (REPORT, {'DISK': 'full'}, FULL),
     (DEMO, {'OUT': NOWHERE}, NOWHERE),
 ]
 
