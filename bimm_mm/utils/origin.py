@@ -54,17 +54,20 @@ class Origin:
         Raises:
             ValueError: If the tag is broken or of another version.
         """
-        content = json.loads(text)
         try:
+            content = json.loads(text)
             if content['bimm_mm_copy'] != _VERSION:
                 raise ValueError('it is a copy of another version')
-            return cls(
+            found = cls(
                 stride=index(content['stride']),
                 frames=index(content['frames']),
                 fps=float(content['fps']),
                 source=dict(content['source']),
             )
-        except (KeyError, TypeError) as error:
+            if min(found.stride, found.frames) < 1:
+                raise ValueError('its tag has no frames')
+            return found
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f'its tag is broken: {error}') from error
 
 

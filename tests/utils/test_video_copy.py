@@ -103,7 +103,9 @@ def test_frames_that_would_change_their_distance_are_refused(
         ({}, None),
         ({'frames': 9}, 'lacks frames'),
         ({'stride': 0}, 'damaged'),
+        ({'stride': -4, 'frames': -5}, 'damaged'),
         ({'stride': 'x'}, 'damaged'),
+        ({'source': '[' * 9999}, 'damaged'),
         ({'bimm_mm_copy': 99}, 'damaged'),
         ({'source': None}, 'damaged'),
     ],
@@ -112,7 +114,7 @@ def test_a_tag_that_does_not_fit_is_damage(tmp_path, change, said):
     path, tag = tmp_path / 'a.mp4', {'bimm_mm_copy': 1, 'stride': 4}
     tag |= {'frames': 5, 'fps': 25.0, 'source': {}, **change}
     with av.open(str(path), 'w') as container:
-        container.metadata['comment'] = json.dumps(tag)
+        container.metadata['comment'] = json.dumps(tag).replace('"[', '[')
         stream = container.add_stream('mjpeg', rate=25)
         stream.height, stream.width = 64, 112
         stream.pix_fmt = 'yuvj420p'
