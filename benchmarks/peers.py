@@ -109,7 +109,9 @@ def theirs(args: argparse.Namespace, sample: Sample) -> Side:
 
         def official(model: nn.Module) -> Tensor:
             model._forward_hooks.clear()  # those of the last run
-            return method.run(model, sample)[1]
+            loss = method.run(model, sample)[1]
+            assert loss is not None, 'compared alone, without its loss'
+            return loss
 
         return built, official
     if args.theirs == 'mmpretrain':
@@ -125,7 +127,9 @@ def theirs(args: argparse.Namespace, sample: Sample) -> Side:
 
     clips = sample.inputs.transpose(1, 2)
     if args.ours == 'finetune':
-        built = VideoMAEForVideoClassification(VideoMAEConfig(num_labels=400))
+        config = VideoMAEConfig()
+        config.num_labels = 400
+        built = VideoMAEForVideoClassification(config)
         return built, lambda m: class_loss(m(clips).logits)
     built = VideoMAEForPreTraining(VideoMAEConfig())
     return built, lambda m: m(clips, bool_masked_pos=sample.hidden).loss

@@ -61,8 +61,8 @@ ROWS: dict[str, list[tuple[str, str, str, Sequence[str], str]]] = {
          '<= 2000, <= 45'),
     ],
     'memory': [
-        ('ours / theirs', 'peers', 'joint official --memory', ('bf16',),
-         '<= 0.85'),
+        ('ours / theirs', 'peers', 'joint official --memory --batch 16',
+         ('bf16',), '<= 0.85'),
     ],
     'loader': [('CPU', 'loader', '', ('',), '>= 6, >= 14 with four crops')],
     'sam': [
