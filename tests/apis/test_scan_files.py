@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.robustness.numbered import number, write
 from bimm_mm.apis import examine
 from bimm_mm.utils.video import VideoReader
 from tests.apis.scanned import scan, table
-from tests.numbered_videos import number, write
 
 
 def test_threads_of_opencv_do_not_stop_the_processes(videos):

@@ -21,11 +21,11 @@ from benchmarks import (
     table,
     targets,
 )
+from benchmarks.robustness.numbered import write
 from bimm_mm import cli
 from bimm_mm.apis.examine import Task, examine
 from bimm_mm.utils.video_copy import CopySettings
 from tests.golden.golden import ROOT, toy_model
-from tests.numbered_videos import write
 
 ONCE = ('--rounds', '1', '--warmup', '0', '--device', 'cpu')
 TOY = ('--batch', '3', '--size', '48', '2', '3', '4', '32')

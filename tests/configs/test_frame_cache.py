@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from mmengine.runner import Runner
 
+from benchmarks.robustness.numbered import number, write
 from bimm_mm.contours.extract import ExtractionConfig, extract_contours
 from bimm_mm.contours.jobs import find_jobs
 from bimm_mm.datasets import SampleKey
 from bimm_mm.utils.video import VideoReader
-from tests.numbered_videos import number, write
 from tests.processes import ROOT
 from tests.toy_configs import nested_dicts
 from tools.prepare_videos import main

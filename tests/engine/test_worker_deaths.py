@@ -18,12 +18,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
+from benchmarks.robustness.numbered import write
 from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
 from bimm_mm.utils.video import note_reading
-from tests.numbered_videos import write
 
 EVIL = '4.avi'
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks.robustness.numbered import write
 from bimm_mm.utils.video import VideoReader
-from tests.numbered_videos import write
 
 
 @pytest.fixture

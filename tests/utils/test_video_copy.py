@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks.robustness.numbered import number, picture, write
 from bimm_mm.apis.examine import Task, examine
 from bimm_mm.utils.origin import FrameGridError
 from bimm_mm.utils.video import (
@@ -17,7 +18,6 @@ from bimm_mm.utils.video import (
     length_and_checksum,
 )
 from bimm_mm.utils.video_copy import KEY_FRAMES, CopySettings
-from tests.numbered_videos import number, picture, write
 
 
 def copy(source: Path, target: Path, **settings: object) -> Path:

@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks.robustness.frame_matrix import cut
+from benchmarks.robustness.numbered import number, write
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
-from tests.numbered_videos import cut, number, write
 
 # Frames that need others before and after them, and several key frames.
 B_FRAMES = {'bf': '2', 'g': '12'}

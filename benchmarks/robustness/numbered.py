@@ -59,22 +59,3 @@ def write(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-def cut(path: Path, frame: int) -> Path:
-    """Cut without re-encoding, as ``ffmpeg -ss -c copy``: an edit list."""
-    target = path.with_name(f'cut_{path.name}')
-    with av.open(str(path)) as source, av.open(str(target), 'w') as container:
-        stream = source.streams.video[0]
-        copy = container.add_stream_from_template(stream)
-        assert stream.time_base is not None
-        start = int(frame / 25 / stream.time_base)
-        source.seek(start, stream=stream)
-        for packet in source.demux(stream):
-            if packet.dts is None or packet.pts is None:
-                continue
-            packet.pts -= start
-            packet.dts -= start
-            packet.stream = copy
-            container.mux(packet)
-    return target
