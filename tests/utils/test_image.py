@@ -100,7 +100,7 @@ def test_what_is_no_image_is_refused(tmp_path):
         ('folder.jpg', 'no regular file'),
         ('zero.jpg', 'no regular file'),
         ('empty.jpg', 'empty'),
-        ('nowhere.jpg', 'No such file'),
+        ('nowhere.jpg', 'there is no such file'),
         ('text.jpg', 'it is no image'),
         ('sparse.jpg', 'larger than 1 GB'),
         ('tail.png', 'larger than 1 GB'),
