@@ -51,6 +51,8 @@ def test_a_display_ends_with_the_step_that_was_saved(
 ):
     monkeypatch.setenv('TTY_INTERACTIVE', '1')
     monkeypatch.setenv('TTY_COMPATIBLE', '1')
+    # A quiet run of this process may have come before.
+    monkeypatch.setattr(StrictRunner, 'quiet', False)
     checkpoint = dict(type='bimm_mm.CheckpointHook', interval=1)
     runner = make_runner(
         runner=StrictRunner,
