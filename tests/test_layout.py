@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Every room may import those before it, and itself.
 FLOORS = (
     ('version', 'registry'),
-    ('utils', 'structures', 'compat'),
+    ('utils', 'structures', 'compat', 'stimuli'),
     ('targets', 'models'),
     ('contours',),
     ('datasets',),
