@@ -200,7 +200,8 @@ def shrink_model(model: dict[str, Any], numbers: Config) -> None:
     Encoders get the size's ``arch``, pixels and patches, and its number of
     frames where they take videos. Decoders are half as wide as the encoder
     and have half as many heads, as with the released ViT-B. Contours are
-    Sobel's, computed on the device.
+    Sobel's, computed on the device. Share of masked tubes and norm of pixels
+    are the size's, where it has them.
     """
     for node in _dicts(model):
         if 'arch' in node:
@@ -212,6 +213,10 @@ def shrink_model(model: dict[str, Any], numbers: Config) -> None:
             node['num_heads'] = max(1, numbers.arch.num_heads // 2)
         elif node.get('type') == 'bimm_mm.ContourTarget':
             node['source'] = 'sobel'
+        elif node.get('type') == 'bimm_mm.TubeMasking':
+            node['ratio'] = numbers.mask_ratio or node['ratio']
+        elif node.get('type') == 'bimm_mm.PixelTarget':
+            node['norm'] = numbers.pixel_norm or node['norm']
 
 
 def schedule(clips: int, recipe: Mapping[str, Any]) -> tuple[int, int]:

@@ -4,6 +4,8 @@ arch = dict(embed_dims=384, depth=12, num_heads=6)  # ViT-S
 img_size = 112  # chosen: a quarter of the paper's tokens
 patch_size = 16  # as the paper's
 num_frames = 16  # Sec. A.2
+mask_ratio = None  # of tubes; None: as released
+pixel_norm = None  # of V4 and VideoMAE; None: as released
 watched_clips = 64  # chosen: training clips that the curves are measured on
 num_workers = 4  # chosen: per run
 compile = False

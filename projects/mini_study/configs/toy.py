@@ -4,6 +4,8 @@ arch = dict(embed_dims=48, depth=12, num_heads=3)
 img_size = 32
 patch_size = 8
 num_frames = 8
+mask_ratio = None
+pixel_norm = None
 watched_clips = 4
 num_workers = 0
 compile = False
