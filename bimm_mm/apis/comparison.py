@@ -105,6 +105,7 @@ class Comparison:
         self.options = dict(options or {})
         self.runs = _name_runs(runs)
         self.records = {n: _read_run(path) for n, path in self.runs.items()}
+        self.trivial = TRIVIAL if _of_videos(self.runs) else TRIVIAL[1:]
         self.runs[SCRATCH] = next(iter(self.runs.values()))
         self.every_fold = read_folds(data)
         numbers = [*self.every_fold] if folds is None else folds
@@ -172,7 +173,7 @@ class Comparison:
                 if kind == 'finetune':
                     names = [*self.runs]
                 else:
-                    names = [*self.runs, *TRIVIAL]
+                    names = [*self.runs, *self.trivial]
                     names = names if seed == self.seeds[0] else []
                 for name in names:
                     yield Cell(name, kind, seed, fold)
@@ -300,7 +301,7 @@ class Comparison:
             scores, pairs = pd.DataFrame(rows), [*combinations(self.runs, 2)]
             table = difference_table(scores, pairs)
             result['differences'] = table.to_dict('records')
-            order = [*self.runs, *TRIVIAL, MAJORITY]
+            order = [*self.runs, *self.trivial, MAJORITY]
             sections = [*score_sections(scores, order, pairs), *sections]
             write_text(scores.to_csv(index=False), self.out / 'scores.csv')
         write_json(result, self.out / 'results.json')
@@ -346,18 +347,25 @@ def _name_runs(runs: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    record, encoder = read_run(path)
+    record, _ = read_run(path)
     if record.get('verb') != 'pretrain':
         raise ValueError(
             f'{path} is a run of bimm {record.get("verb")}, which has seen '
             'classes: give one of bimm pretrain'
         )
-    if encoder.get('num_frames', 1) == 1:
-        raise ValueError(
-            f'{path} has an encoder of images, and videos are compared: '
-            'leave it out'
-        )
     return record
+
+
+def _of_videos(runs: Mapping[str, Path]) -> bool:
+    """Whether the encoders are of videos; a ValueError if only some are."""
+    frames = {n: read_run(x)[1].get('num_frames', 1) for n, x in runs.items()}
+    images = [name for name, number in frames.items() if number == 1]
+    if images and len(images) < len(frames):
+        raise ValueError(
+            f'{images[0]} has an encoder of images, and others have encoders '
+            'of videos: compare each kind by itself'
+        )
+    return not images
 
 
 def _check_fold(videos: Videos, kinds: Sequence[str]) -> None:

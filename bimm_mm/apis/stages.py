@@ -65,8 +65,6 @@ def finetuning(
     videos = read_data(data, fold=fold)
     check_classes(videos)
     frames = encoder.get('num_frames', 1)
-    if frames == 1:
-        raise ValueError(f'{run} has an encoder of images, not of videos')
     names = dict(
         **videos.names(),
         image_size=encoder.img_size,
@@ -76,6 +74,8 @@ def finetuning(
     )
     cfg = read_config('finetune', names, 'base', {'randomness.seed': seed})
     kept = {key: encoder[key] for key in _ENCODER if key in encoder}
+    if frames == 1:  # of images, each of which is a clip of one frame
+        kept['tubelet_size'] = 1
     cfg.model.backbone.update(kept)
     cfg.model.backbone.init_cfg.checkpoint = before['checkpoint']
     arch = encoder.arch

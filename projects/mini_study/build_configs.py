@@ -27,6 +27,11 @@ METHODS: dict[str, Path] = {
     'bimm_unshared': ABLATIONS / 'ablation_sharing_none.py',  # Table 7e
     'bimm': ABLATIONS / 'ablation_default.py',  # Table 7, default
 }
+# Encoders of images, which learn and are measured on single frames.
+IMAGE_METHODS: dict[str, Path] = {
+    'mae': CONFIGS / 'baselines/pretrain_mae_in1k.py',  # Table 1
+    'bimm_ventral': CONFIGS / 'bimm/pretrain_ventral_in1k.py',  # BIMM-V
+}
 # Ablations which the study's own clips, contours and steps make equal to
 # another method, or which need files or frames that it does not have.
 _NOT_HERE = ('contour_', 'init_ucf101', 'motion_decoded', 'ventral_')
@@ -91,7 +96,7 @@ def factor(method: str) -> float:
 def config_path(method: str) -> Path:
     """The released config of a method or a ventral stage."""
     name = method.partition('@')[0]
-    known = {**METHODS, **OPTIONAL}
+    known = {**METHODS, **IMAGE_METHODS, **OPTIONAL}
     return known[name] if name in known else next(CONFIGS.glob(f'*/{name}.py'))
 
 

@@ -33,6 +33,7 @@ from bimm_mm.utils.interrupts import plain_interrupts, time_limit
 from bimm_mm.utils.list_file import read_lines
 
 from .build_configs import (
+    IMAGE_METHODS,
     METHODS,
     OPTIONAL,
     Clips,
@@ -198,7 +199,9 @@ def run_all(
 def method(text: str) -> str:
     """A name on the command line, such as ``bimm`` or ``videomae@2``."""
     name, at, factor = text.partition('@')
-    if name not in {**METHODS, **OPTIONAL} or (at and not float(factor) > 0):
+    if name not in {**METHODS, **IMAGE_METHODS, **OPTIONAL} or (
+        at and not float(factor) > 0
+    ):
         raise ValueError(text)
     return text
 

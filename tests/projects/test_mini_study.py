@@ -11,18 +11,23 @@ import time
 from functools import partial
 from pathlib import Path
 
+import av
+import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
 from mmengine.registry import init_default_scope
+from PIL import Image
 
-from bimm_mm.apis.comparison import MAJORITY
+from bimm_mm.apis.comparison import MAJORITY, Comparison
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.features import TRIVIAL
 from bimm_mm.apis.folders import Videos, read_folds
+from bimm_mm.apis.scan import scan
 from bimm_mm.registry import MODELS
-from projects.mini_study import report, run
+from projects.mini_study import pictures, report, run
 from projects.mini_study.build_configs import (
+    IMAGE_METHODS,
     METHODS,
     OPTIONAL,
     Clips,
@@ -60,7 +65,9 @@ def _is_size(key: str) -> bool:
     )
 
 
-@pytest.mark.parametrize('name', [*METHODS, *STAGES, *OPTIONAL])
+@pytest.mark.parametrize(
+    'name', [*METHODS, *IMAGE_METHODS, *STAGES, *OPTIONAL]
+)
 def test_only_sizes_differ_from_the_released_config(name) -> None:
     full, numbers = released(name), read_size('small')
     cfg = pretraining(name, numbers, CLIPS)
@@ -110,6 +117,11 @@ def test_sizes_and_steps() -> None:
     recipe = dict(numbers.pretrain)
     # 96 clips 133 times are 199 full batches of 64; 20 epochs are 3980 steps.
     assert schedule(96, recipe) == (133, 20)
+    # Sizes may have other settings, the same for every method.
+    options = {'mask_ratio': 0.5, 'pixel_norm': 'clip'}
+    cfg = pretraining('videomae', read_size('cpu', options), CLIPS)
+    assert cfg.model.masking.ratio == 0.5
+    assert cfg.model.areas[0].target.norm == 'clip'
     # A warm-up of one epoch needs two steps.
     assert schedule(96, recipe | {'steps': 1}) == (2, 3)
     # A large set: 149 full batches are an epoch, 13 of them 1937 steps.
@@ -277,6 +289,50 @@ def test_from_real_clips_to_the_tables(real_flags, tmp_path, capsys) -> None:
     assert len(scores) == 3 * 2 + 2 * 2 + 3
     page = (home / 'report.html').read_text()
     assert 'bimm - scratch' in page and 'pretrain_ventral_in1k' in page
+
+
+def _write_pictures(folder: Path) -> None:
+    """Six pictures each of two classes to train and test with; one is gray."""
+    rng = np.random.default_rng(0)
+    for part in ('train', 'val'):
+        for name, top in (('dark', 60), ('bright', 250)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(6):
+                pixels = rng.integers(top - 60, top, (6, 8, 3), dtype='uint8')
+                picture = Image.fromarray(pixels).resize((40, 32))
+                picture = picture.convert('RGB' if number else 'L')
+                picture.save(folder / part / name / f'{number}.jpg')
+
+
+def test_pictures_are_compared_as_clips_of_one_frame(tmp_path) -> None:
+    _write_pictures(tmp_path / 'pictures')
+    out = tmp_path / 'clips'
+    pictures.main([str(tmp_path / 'pictures'), '--out', str(out)])
+    for path in sorted((tmp_path / 'pictures').rglob('*.jpg')):
+        clip = out / path.relative_to(out.parent / 'pictures')
+        with av.open(str(clip.with_suffix('.mp4'))) as container:
+            (frame,) = container.decode(video=0)
+        there = frame.to_ndarray(format='rgb24').astype(float)
+        wanted = np.asarray(Image.open(path).convert('RGB'), dtype=float)
+        # Decoders interpolate colors differently.
+        assert np.abs(there - wanted).mean() < 3
+    data = tmp_path / 'data'
+    scan(out, out=data, labels=out / 'labels.csv', frames=1, quiet=True)
+    study = Study(tmp_path / 'home', data, read_folds(data), read_size('toy'))
+    study.numbers.pretrain.update(steps=6)
+    comparison = Comparison(
+        [study.pretrain('mae', 0, 0)],
+        data,
+        out=tmp_path / 'compare',
+        epochs=1,
+        batch_size=4,
+        kinds=['knn'],
+        quiet=True,
+    )
+    scores = {x['method']: x['top1'] for x in comparison.run()['scores']}
+    # One frame does not move.
+    assert {*scores} == {'mae', 'scratch', 'middle-frame', MAJORITY}
+    assert scores['mae'] == 100 and scores[MAJORITY] == 50
 
 
 def _when(happened, then) -> None:

@@ -1,5 +1,5 @@
-# For two CPU cores: 256 tokens of 8 x 8 pixels and 2 frames, as narrow as twelve
-# blocks go. One thread per process, OMP_NUM_THREADS=1.
+# For two CPU cores: 256 tokens of 8 x 8 pixels and 2 frames. One thread per
+# process: OMP_NUM_THREADS=1.
 arch = dict(embed_dims=128, depth=12, num_heads=4)
 img_size = 64
 patch_size = 8
