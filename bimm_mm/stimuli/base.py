@@ -16,9 +16,13 @@ import numpy as np
 
 from bimm_mm.utils.choices import check_choice
 
-Drawn = tuple[np.ndarray, float]
+Area = Literal['V1', 'V2', 'V4', 'MT']
+Kind = Literal['class', 'angle', 'number']
 Part = Literal['train', 'test']
+Drawn = tuple[np.ndarray, float]
 T = TypeVar('T')
+# Weights of R, G and B in luminance, as in bimm_mm.targets.
+LUMA = np.array([0.299, 0.587, 0.114])
 BINS = 16  # of a nuisance parameter's range: eight for each part
 
 
@@ -54,6 +58,10 @@ class Nuisance:
         own = options[self.odd :: 2]
         return own[int(self.rng.integers(len(own)))]
 
+    def signed(self, low: float, high: float) -> float:
+        """A value of [low, high) or its negative; both parts have both."""
+        return self.between(low, high) * self.rng.choice((-1, 1))
+
     def angle(self) -> float:
         """An angle in [0, 2 pi)."""
         return self.between(0, 2 * math.pi)
@@ -62,12 +70,8 @@ class Nuisance:
         """A position (x, y) at least that far from the picture's border."""
         return np.array([self.between(margin, 1 - margin) for _ in range(2)])
 
-    def contrast(self, low: float, high: float) -> float:
-        """A contrast of random polarity (both parts have both)."""
-        return self.between(low, high) * self.rng.choice((-1, 1))
-
     def label(self, classes: int) -> int:
-        """The class of this clip: every class is the label equally often."""
+        """The class of this clip: the classes take turns."""
         return self.index % classes
 
 
@@ -90,10 +94,36 @@ class Property:
 
     name: str
     family: str
-    area: Literal['V1', 'V2', 'V4', 'MT']
-    kind: Literal['class', 'angle', 'number']
+    area: Area
+    kind: Kind
     draw: Callable[[Nuisance, int, int], Drawn]
     classes: tuple[str, ...] = ()
+
+
+DRAWN: list[Property] = []
+
+
+def shows(
+    name: str, area: Area, kind: Kind, classes: tuple[str, ...] = ()
+) -> Callable:
+    """Decorate what draws a :class:`Property`.
+
+    The function gives, instead of the clip, its difference from a background
+    of random brightness: (H, W), (T, H, W) or, with color, (3, 1, H, W).
+    """
+
+    def decorate(function: Callable[..., Drawn]) -> Callable[..., Drawn]:
+        def draw(nuisance: Nuisance, size: int, frames: int) -> Drawn:
+            picture, value = function(nuisance, size, frames)
+            picture = np.clip(nuisance.between(0.45, 0.55) + picture, 0, 1)
+            clip = np.broadcast_to(picture, (3, frames, size, size))
+            return np.moveaxis(clip, 0, -1), value
+
+        family = function.__module__.split('.')[-1]
+        DRAWN.append(Property(name, family, area, kind, draw, classes))
+        return function
+
+    return decorate
 
 
 def axes(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,17 +137,6 @@ def unit(angle: np.ndarray | float) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
-def gray(frames: np.ndarray) -> np.ndarray:
-    """Brightness (T, H, W) as a clip (T, H, W, 3) without color."""
-    return np.repeat(frames[..., None], 3, axis=-1)
-
-
-def still(picture: np.ndarray, frames: int) -> np.ndarray:
-    """A clip that repeats a picture, (H, W) gray or (H, W, 3)."""
-    clip = np.repeat(picture[None], frames, axis=0)
-    return gray(clip) if clip.ndim == 3 else clip
-
-
 def elements(
     points: np.ndarray,
     size: int,
@@ -125,7 +144,7 @@ def elements(
     sigma: float,
     weights: np.ndarray | float = 1.0,
     waves: np.ndarray | None = None,
-    phases: np.ndarray | float = 0.0,
+    phase: float = 0.0,
     wrap: bool = False,
 ) -> np.ndarray:
     """The sum of Gaussian dots or, with ``waves``, of Gabor patches.
@@ -139,7 +158,7 @@ def elements(
         sigma: Deviation of the envelope.
         weights: Heights (..., N) or one for all.
         waves: Wave vectors (..., N, 2) in cycles per picture.
-        phases: (..., N) or one for all.
+        phase: Of all waves.
         wrap: Whether what leaves the picture comes in on the other side.
 
     Returns:
@@ -152,6 +171,6 @@ def elements(
     heights = np.broadcast_to(weights, points.shape[:-1])
     if waves is not None:
         factors = factors * np.exp(2j * np.pi * waves[..., None] * offset)
-        heights = heights * np.exp(1j * np.asarray(phases))
+        heights = heights * np.exp(1j * phase)
     x, y = factors[..., 0, :], factors[..., 1, :]
     return (np.swapaxes(y * heights[..., None], -1, -2) @ x).real

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from bimm_mm.stimuli import gratings
-from bimm_mm.stimuli.base import Nuisance, Part, Property
+from bimm_mm.stimuli import colors, gratings, motion, outlines, textures
+from bimm_mm.stimuli.base import DRAWN, Nuisance, Part, Property
 from bimm_mm.utils.choices import check_choice
 
+FAMILIES = tuple(
+    family.__name__.split('.')[-1]
+    for family in (gratings, textures, outlines, colors, motion)
+)
 AREAS = ('V1', 'V2', 'V4', 'MT')
-MIN_SIZE = 32  # pixels: the finest waves have 2.7 of them
 PROPERTIES: dict[str, Property] = {
-    item.name: item
-    for area in AREAS
-    for family in (gratings,)
-    for item in family.PROPERTIES
-    if item.area == area
+    one.name: one
+    for one in sorted(DRAWN, key=lambda one: AREAS.index(one.area))
 }
+MIN_SIZE = 32  # pixels: the finest waves have 2.3 of them
+CAPTION, GAP = 16, 1  # pixels
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,15 @@ def make_stimuli(
     """
     check_choice('property', name, PROPERTIES)
     one = PROPERTIES[name]
-    least = {'number': 1, 'size': MIN_SIZE, 'frames': 1 + (one.area == 'MT')}
-    given = {'number': number, 'size': size, 'frames': frames}
-    for key, value in given.items():
-        if value < least[key]:
+    for key, value, least in (
+        ('number', number, 1),
+        ('size', size, MIN_SIZE),
+        ('frames', frames, 1 + (one.area == 'MT')),
+    ):
+        if value < least:
             raise ValueError(
-                f'{key}={value} is too small for {name!r}: give at least '
-                f'{least[key]}'
+                f'{key}={value} is too small for {name!r}: give {least} or '
+                'more'
             )
     clips = np.empty((number, frames, size, size, 3), np.uint8)
     labels = np.empty(number)
@@ -76,3 +81,34 @@ def make_stimuli(
         clip, labels[index] = one.draw(nuisance, size, frames)
         clips[index] = np.rint(255 * clip)
     return Stimuli(clips, labels)
+
+
+def contact_sheet(
+    family: str, *, columns: int = 8, size: int = 64
+) -> np.ndarray:
+    """A picture (H, W, 3) uint8 with a row for each property of a family.
+
+    A row shows clips, whose classes take turns, or successive frames of one
+    clip that moves.
+    """
+    check_choice('family', family, FAMILIES)
+    rows = []
+    for one in PROPERTIES.values():
+        if one.family != family:
+            continue
+        moves = one.area == 'MT'
+        number, frames = (1, columns) if moves else (columns, 1)
+        clips = make_stimuli(one.name, number, size=size, frames=frames).clips
+        cells = clips.reshape(columns, size, size, 3)
+        gap = ((0, 0), (0, 0), (GAP, GAP), (0, 0))
+        row = np.concatenate(np.pad(cells, gap, constant_values=255), axis=1)
+        caption = np.full((CAPTION, *row.shape[1:]), 255, np.uint8)
+        text = f'{one.name} ({one.area})'
+        if moves:
+            text += ': frames of one clip'
+        elif one.classes:
+            text += ': ' + ' - '.join(one.classes)
+        place, font = (2, CAPTION - 5), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(caption, text, place, font, 0.38, (0, 0, 0), 1, 16)
+        rows += [caption, row]
+    return np.concatenate(rows)
