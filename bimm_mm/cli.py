@@ -336,20 +336,25 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run a command line, by default that of the process.
 
     Raises:
-        SystemExit: With status 2 and one sentence for a mistake of the user.
+        SystemExit: At the end; with status 2 and one sentence for a mistake
+            of the user.
     """
     words = list(sys.argv[1:] if args is None else args)
     try:
         options = [word for word in words if word != '--debug']
-        app(args=options, prog_name='bimm')
+        status = app(args=options, prog_name='bimm', standalone_mode=False)
     except Exception as error:
-        if '--debug' in words or not is_mistake(error):
+        # Of typer's own, such as an unknown flag; empty where it shows help.
+        typed = getattr(error, 'format_message', None)
+        if '--debug' in words or not (typed or is_mistake(error)):
             raise
-        text = ' '.join(str(error).split())
+        text = ' '.join((typed() if typed else str(error)).split())
         if isinstance(error, OSError) and error.errno in _FULL:
             text += ': free space there, or give another --out'
-        print(f'bimm: error: {text}', file=sys.stderr)
+        if text:
+            print(f'bimm: error: {text}', file=sys.stderr)
         raise SystemExit(2) from None
+    raise SystemExit(status)
 
 
 def is_mistake(error: Exception) -> bool:

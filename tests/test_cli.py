@@ -96,8 +96,20 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
         cli.main(['doctor'])
 
 
-def test_an_unknown_verb_ends_with_2(capsys):
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['pretrian'], "No such command 'pretrian'. Did you mean 'pretrain'?"),
+        (['doctor', '--lader'], '--lader'),
+        (['show', '--out=a'], "Missing argument 'RUN'"),
+        (['demo', '--out=a', '--epochs=two'], "value for '--epochs'"),
+        (['data'], ''),
+    ],
+)
+def test_what_is_typed_wrong_is_one_sentence(words, said, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(['pretrian'])
+        cli.main(words)
     assert caught.value.code == 2
-    assert 'pretrian' in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == bool(said)
+    assert all(x.startswith('bimm: error: ') and said in x for x in lines)

@@ -10,8 +10,6 @@ import argparse
 import random
 import re
 import shlex
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +36,8 @@ from bimm_mm.contours.extract import (
 from bimm_mm.contours.format import MANIFEST
 from bimm_mm.contours.jobs import Job, find_jobs
 from bimm_mm.utils.device import find_device
-from bimm_mm.utils.files import write_any_name, write_reasons
+from bimm_mm.utils.files import write_reasons
+from bimm_mm.utils.processes import end_resumable
 
 
 def parse_args() -> argparse.Namespace:
@@ -280,24 +279,10 @@ def run(args: argparse.Namespace) -> int:
 def main() -> None:
     """Extract."""
     args = parse_args()
-    # What ends a job at its time limit ends it like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Files are done side by side instead, and FFmpeg's remarks on damaged
     # ones are in the list of failures.
     cv2.setNumThreads(1)
-    write_any_name(sys.stdout)
-    try:
-        status = run(args)
-    except (ImportError, OSError, ValueError) as error:
-        raise SystemExit(f'extract_contours.py: error: {error}') from None
-    except KeyboardInterrupt:
-        print(
-            'extract_contours.py: interrupted; what is finished stays, run '
-            'the same command again to go on',
-            file=sys.stderr,
-        )
-        status = 130
-    raise SystemExit(status)
+    end_resumable(lambda: run(args))
 
 
 if __name__ == '__main__':

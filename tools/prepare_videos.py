@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +20,8 @@ from rich.filesize import decimal
 from bimm_mm.apis.examine import Task, examine_all
 from bimm_mm.contours.format import path_below
 from bimm_mm.contours.jobs import find_jobs
-from bimm_mm.utils.files import remove_drafts, write_any_name, write_reasons
+from bimm_mm.utils.files import remove_drafts, write_reasons
+from bimm_mm.utils.processes import end_resumable
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import UndecodableVideoError, media_file
 from bimm_mm.utils.video_copy import CopySettings
@@ -111,21 +110,7 @@ def run(args: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Copy."""
     args = parse_args(arguments)
-    # What ends a job at its time limit ends it like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    write_any_name(sys.stdout)
-    try:
-        status = run(args)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SystemExit(f'prepare_videos.py: error: {error}') from None
-    except KeyboardInterrupt:
-        print(
-            'prepare_videos.py: interrupted; what is finished stays, run the '
-            'same command again to go on',
-            file=sys.stderr,
-        )
-        status = 130
-    raise SystemExit(status)
+    end_resumable(lambda: run(args))
 
 
 if __name__ == '__main__':

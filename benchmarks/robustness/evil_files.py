@@ -253,7 +253,7 @@ def tools(mark: Path, folder: Path) -> Iterator[tuple[str, str]]:
     (folder / 'evil.npz').write_bytes(pickle.dumps(evil))
     config = ROOT / 'configs' / 'quickstart' / 'pretrain_ventral.py'
     (folder / 'toy.py').write_text(
-        f'_base_ = {str(config)!r}\ntest_cfg = dict()\n'
+        f"_base_ = {str(config)!r}\ncontours = 'sobel'\ntest_cfg = dict()\n"
         'test_dataloader = {{_base_.val_dataloader}}\n'
         'test_evaluator = {{_base_.val_evaluator}}\n'
     )
@@ -293,7 +293,8 @@ def main() -> int:
             bad += ends.total()
         for command, end in tools(mark, folder) if args.tools else ():
             print(f'{command}: {end}')
-            bad += 'traceback' in end or 'RAN' in end or end[0] == '0'
+            named = 'evil.' in end and 'RAN' not in end
+            bad += end[0] == '0' or not named
     return int(bad > 0)
 
 

@@ -28,7 +28,7 @@ from bimm_mm.apis.data_files import check_data_files
 from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.hooks.before_start import check_schedule
 from bimm_mm.engine.resume import newest_checkpoint
-from bimm_mm.engine.runner import StrictRunner
+from bimm_mm.engine.runner import QuietRunner, StrictRunner
 from bimm_mm.utils.files import write_text
 from bimm_mm.utils.processes import prepare_cpu_processes
 from bimm_mm.version import __version__
@@ -92,13 +92,12 @@ def build_runner(
         Ready for ``train()``, ``val()`` or ``test()``.
     """
     cfg.launcher = launcher
-    StrictRunner.quiet = quiet
     # torchrun sets it; the other launchers and a single process do not, and
     # mmengine reads it in every case.
     os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
     if launcher != 'none':
         prepare_cpu_processes(cfg)
-    return StrictRunner.from_cfg(cfg)
+    return (QuietRunner if quiet else StrictRunner).from_cfg(cfg)
 
 
 @contextmanager

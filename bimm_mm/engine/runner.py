@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -76,8 +77,10 @@ class StrictRunner(Runner):
     # Whether a step was done in this process; errors before it are mistakes
     # of the config (bimm_mm.apis.one_line).
     began = False
-    # Whether the screen shows warnings and errors alone.
+    # Whether the screen shows warnings and errors alone; QuietRunner.
     quiet = False
+    # How many runs of this process began in which second.
+    _started: ClassVar[Counter[str]] = Counter()
     # The command line that goes on with the run, where one does.
     resume_command = ''
     # Whether a validation in which the resumed run was stopped comes first.
@@ -143,6 +146,17 @@ class StrictRunner(Runner):
         finally:
             hook.close(self.logger)
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up processes and the time that names the run.
+
+        MMEngine 0.10.7 gives two runs of a process that begin in the same
+        second one log and one history.
+        """
+        super().setup_env(env_cfg)
+        self._started[self._timestamp] += 1
+        if (number := self._started[self._timestamp]) > 1:
+            self._timestamp += f'_{number}'
+
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger; what fills pages goes into its file alone."""
         logger = super().build_logger(*args, **kwargs)
@@ -173,11 +187,8 @@ class StrictRunner(Runner):
             meta['run'] = self.description
             meta['contours'] = self.cfg.get('contours', 'map')
         if fn_name.startswith('after_') and fn_name.endswith('_iter'):
-            type(self).began = True
+            StrictRunner.began = True
         super().call_hook(fn_name, **kwargs)
-        if fn_name == 'before_train':
-            # Every step is a whole update, the last one too.
-            self.optim_wrapper.initialize_count_status(self.model, 0, -1)
         if fn_name == 'before_train' and self.validate_first:
             self.val_loop.run()
 
@@ -347,7 +358,13 @@ class StrictRunner(Runner):
             if given.get('dtype') == 'bfloat16':
                 given = {'loss_scale': dict(enabled=False), **given}
             optim_wrapper = given
-        return super().build_optim_wrapper(optim_wrapper)
+        built = super().build_optim_wrapper(optim_wrapper)
+        count = built.initialize_count_status
+        # Every step is a whole update: the last one, and where a run goes on.
+        vars(built)['initialize_count_status'] = lambda model, *_: count(
+            model, 0, -1
+        )
+        return built
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the loss, if the config has ``compile``.
@@ -400,3 +417,9 @@ class StrictRunner(Runner):
         if batch > total.per_process:
             said += f' (batch_size={batch} is more than there are samples)'
         self.logger.info(f'total batch size {total}; {said}')
+
+
+class QuietRunner(StrictRunner):
+    """A runner that shows warnings and errors alone."""
+
+    quiet = True

@@ -5,7 +5,6 @@ B clips, T frames, H x W pixels; contour strength in [0, 1].
 
 from __future__ import annotations
 
-import logging
 import math
 from functools import lru_cache
 
@@ -91,7 +90,6 @@ def _report_deviation() -> None:
         "ContourTarget: source='sobel' replaces SAM's contours by Sobel "
         'edges: a deviation from the paper, which its footnote 3 allows',
         logger='current',
-        level=logging.WARNING,
     )
 
 

@@ -1,10 +1,44 @@
-"""What launchers of several processes need around mmengine and PyTorch."""
+"""How processes begin and end, around mmengine and PyTorch."""
 
 from __future__ import annotations
 
 import atexit
 import os
-from typing import Any
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bimm_mm.utils.files import write_any_name
+from bimm_mm.utils.reading import WorkerDiedError
+
+
+def end_resumable(run: Callable[[], int]) -> NoReturn:
+    """Do the work of a tool that goes on where it was, and end the process.
+
+    Args:
+        run: Returns the exit status.
+
+    Raises:
+        SystemExit: With that status; with a line and 1 for a mistake of the
+            user, 130 after Ctrl-C and SIGTERM.
+    """
+    name = Path(sys.argv[0]).name
+    # What ends a job at its time limit ends it like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    write_any_name(sys.stdout)
+    try:
+        raise SystemExit(run())
+    except (ImportError, OSError, ValueError, WorkerDiedError) as error:
+        raise SystemExit(f'{name}: error: {error}') from None
+    except KeyboardInterrupt:
+        print(
+            f'{name}: interrupted; what is finished stays, run the same '
+            'command again to go on',
+            file=sys.stderr,
+        )
+        raise SystemExit(130) from None
 
 
 def end_processes(status: int = 0) -> None:

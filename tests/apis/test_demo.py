@@ -25,6 +25,14 @@ def test_the_demo_ends_with_a_page_of_its_run(tmp_path, capsys):
     assert data['counts']['groups'] == 3 and data['counts']['usable'] == 4
 
 
+def test_a_dry_run_of_the_demo_leaves_nothing(tmp_path, capsys):
+    out = tmp_path / 'demo'
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['demo', f'--out={out}', '--dry-run', '--device=cpu'])
+    assert not caught.value.code and not [*tmp_path.iterdir()]
+    assert 'loss_dorsal_MT ' in capsys.readouterr().out
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(SystemExit) as caught:

@@ -208,4 +208,4 @@ def test_the_log_says_what_deviates(detector, said, tmp_path, log):
 def test_no_contours_are_told(log):
     frames = [np.zeros((2, 2, 3))]
     assert LoadContour(None).transform({'imgs': frames})['imgs'] is frames
-    assert 'WARNING' in log[0] and 'contour_root=None' in log[0]
+    assert 'INFO' in log[0] and 'contour_root=None' in log[0]

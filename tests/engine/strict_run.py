@@ -228,7 +228,6 @@ def build(
         randomness=dict(seed=3),
         resume=resume,
         load_from=load_from,
-        experiment_name=f'strict_{time.monotonic_ns()}',
     )
 
 

@@ -6,11 +6,13 @@ import os
 import signal
 
 import pytest
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from bimm_mm.apis.launch import build_runner
 from bimm_mm.engine import StrictRunner
 from bimm_mm.engine.hooks.console import spare_screen
 
@@ -51,8 +53,9 @@ def test_a_display_ends_with_the_step_that_was_saved(
 ):
     monkeypatch.setenv('TTY_INTERACTIVE', '1')
     monkeypatch.setenv('TTY_COMPATIBLE', '1')
-    # A quiet run of this process may have come before.
-    monkeypatch.setattr(StrictRunner, 'quiet', False)
+    # What comes before in this process is forgotten, quiet or not.
+    with pytest.raises(KeyError, match='work_dir'):
+        build_runner(Config(dict(model={})), quiet=True)
     checkpoint = dict(type='bimm_mm.CheckpointHook', interval=1)
     runner = make_runner(
         runner=StrictRunner,

@@ -99,7 +99,6 @@ def run(videos: Path, *, death: int, resume: bool = False) -> Path:
         default_scope='mmaction',
         randomness=dict(seed=3),
         resume=resume,
-        experiment_name=f'deaths_{time.monotonic_ns()}',
     ).train()
     return work_dir
 

@@ -123,7 +123,6 @@ def test_a_config_compiles_the_loss(tmp_path, ventral_cfg):
         StrictRunner(
             model=MODELS.build(dict(ventral_cfg, type='bimm_mm.MaskedBranch')),
             work_dir=str(tmp_path),
-            experiment_name=f'{tmp_path.name}_{bool(compile)}',
             cfg=dict(compile=compile),
             train_dataloader=dict(
                 dataset=[dict(inputs=clip) for clip in data],

@@ -1,33 +1,77 @@
 """Two gloo processes compute what one does with the joined batch."""
 
-import json
-import sys
-from pathlib import Path
+from __future__ import annotations
+
+import os
 
 import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
 
-from tests.processes import ROOT, run_command
+from bimm_mm.models import BIMM
+from bimm_mm.structures import ClipBatch, TokenIndices
+from tests.processes import Started
 
-SCRIPT = Path(__file__).with_name('one_step.py')
+BATCH, FRAMES = 4, 4
 
 
-def _run(processes, configs, out):
-    torchrun = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
-    done = run_command(
-        *(*torchrun, f'--nproc_per_node={processes}', SCRIPT, configs, out),
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(out, weights_only=True)
+def _fix_draws(model, part):
+    """Masks and frames of the whole batch, of which ``part`` is used."""
+    for branch, grid in (
+        (model.dorsal, (2, 4, 4)),
+        (model.ventral, (1, 4, 4)),
+    ):
+        torch.manual_seed(1)
+        whole = branch.masking(BATCH, grid)
+        cut = TokenIndices(*(index[part] for index in whole))
+        branch.masking.forward = lambda *_, cut=cut, **__: cut
+    frames = torch.arange(BATCH)[part] % FRAMES
+    model.sample_frame = lambda clip: clip.frame(frames)
+
+
+def _clips(part):
+    """This process's share of the batch."""
+    rng = torch.Generator().manual_seed(2)
+    size = (FRAMES, 64, 64)
+    pixels = torch.rand(BATCH, 3, *size, generator=rng)[part]
+    contour = torch.rand(BATCH, 1, *size, generator=rng)[part]
+    return ClipBatch((pixels - 0.45) / 0.225, pixels, contour)
+
+
+def _step(ventral, dorsal, out):
+    """Losses and gradients of a step, in the process of each rank."""
+    world = int(os.environ.get('WORLD_SIZE', 1))
+    rank, share = int(os.environ.get('RANK', 0)), BATCH // world
+    part = slice(share * rank, share * (rank + 1))
+    torch.manual_seed(0)
+    model = wrapped = BIMM(ventral, dorsal=dorsal, share_blocks=2)
+    _fix_draws(model, part)
+    if world > 1:
+        dist.init_process_group('gloo')
+        # Kept by name: gradients are not reduced once the wrapper is gone.
+        wrapped = MMDistributedDataParallel(model)
+    losses = wrapped(inputs=_clips(part), mode='loss')
+    sum(losses.values()).backward()
+    losses = {key: value.detach() for key, value in losses.items()}
+    if world > 1:
+        for value in losses.values():
+            dist.all_reduce(value)
+            value /= world
+    if rank == 0:
+        grads = {key: p.grad for key, p in model.named_parameters()}
+        torch.save(dict(losses=losses, grads=grads), out)
 
 
 def test_two_processes_equal_one(ventral_cfg, dorsal_cfg, tmp_path):
-    configs = tmp_path / 'configs.json'
-    configs.write_text(json.dumps([ventral_cfg, dorsal_cfg]))
-    one, two = (
-        _run(count, str(configs), str(tmp_path / f'{count}.pth'))
-        for count in (1, 2)
+    given, outs = (
+        (ventral_cfg, dorsal_cfg),
+        [tmp_path / 'one', tmp_path / 'two'],
     )
+    _step(*given, outs[0])
+    log = tmp_path / 'said.txt'
+    processes = Started(_step, *given, outs[1], log=log, ranks=2)
+    assert processes.wait() == [0, 0], processes.said
+    one, two = (torch.load(out, weights_only=True) for out in outs)
     assert one['losses'].keys() == two['losses'].keys()
     for key, value in one['losses'].items():
         torch.testing.assert_close(

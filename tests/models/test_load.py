@@ -74,7 +74,8 @@ def test_each_kind_of_encoder_takes_its_branch(joint, branch, log):
         assert torch.equal(value, expected[name]), name
     report = '\n'.join(log)
     count = len(expected)
-    assert f'{count} of {count} tensors from {path} ({branch}' in report
+    named = f'{path} ({branch}.backbone.*, own names)'
+    assert f'{count} of {count} tensors from {named}' in report
     grid = '2 x 4 x 4' if branch == 'dorsal' else '1 x 4 x 4'
     assert f'positions computed for {grid} tokens' in report
 
@@ -120,6 +121,13 @@ def test_no_checkpoint_is_told_as_training_from_scratch(log):
             r'another model .*3 blocks: .*, such as blocks\.3',
         ),
         ('videomae', True, {}, None, r"with_cls_token=False and.*'avg'"),
+        (
+            'no_bias',
+            False,
+            dict(out_type='avg'),
+            None,
+            r'does not cover .*1 of \d+ tensors .*such as norm\.bias',
+        ),
     ],
 )
 def test_another_encoder_is_told(
@@ -127,6 +135,10 @@ def test_another_encoder_is_told(
 ):
     videomae = encoder(True, with_cls_token=False, out_type='avg')
     torch.save({'model': videomae.state_dict()}, tmp_path / 'videomae.pth')
+    state = encoder(False, out_type='avg').state_dict()
+    state['fc_norm.weight'] = state.pop('norm.weight')
+    del state['norm.bias']
+    torch.save(state, tmp_path / 'no_bias.pth')
     path = tmp_path / dict(single='ventral.pth').get(file, f'{file}.pth')
     with pytest.raises(ValueError, match=words):
         load_pretrained(encoder(video, **options), path, prefix)

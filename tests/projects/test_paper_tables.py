@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shlex
-import time
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -307,7 +306,6 @@ def test_a_table_at_toy_size_runs_to_the_page(
     monkeypatch.chdir(tmp_path)
 
     def here(command: list[str], **_: Any) -> SimpleNamespace:
-        time.sleep(1.1)  # runs of one process are told apart by the second
         call_script(tmp_path, Path(command[1]).name, *command[2:])
         return SimpleNamespace(returncode=0)
 

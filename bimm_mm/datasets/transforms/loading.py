@@ -229,7 +229,6 @@ class LoadContour(BaseTransform):
                 'LoadContour(contour_root=None): no contours are loaded; '
                 "targets must compute them, ContourTarget(source='sobel')",
                 logger='current',
-                level=logging.WARNING,
             )
             return
         self.manifest = Manifest.read(contour_root)

@@ -105,7 +105,8 @@ def to_bimm(
     last = {names.get(key, key): key for key in state_dict}
     norms = tuple(x for x in _NORMS if f'{x}.weight' in last)
     for part in ('weight', 'bias') if norms == ('fc_norm',) else ():
-        names[last[f'fc_norm.{part}']] = f'norm.{part}'
+        if key := last.get(f'fc_norm.{part}'):
+            names[key] = f'norm.{part}'
     ours = {
         name: state_dict[key]
         for key, name in names.items()
@@ -208,7 +209,8 @@ def _join_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = dict(state)
     for key in [key for key in state if key.endswith('attn.q.weight')]:
         stem = key[: -len('q.weight')]
-        parts = [state.pop(f'{stem}{part}.weight') for part in 'qkv']
+        found = (state.pop(f'{stem}{part}.weight', None) for part in 'qkv')
+        parts = [part for part in found if part is not None]
         state[stem + 'qkv.weight'] = torch.cat(parts)
         if stem + 'q.bias' in state:
             # Without a bias of the keys, it is zero.

@@ -22,6 +22,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
 from bimm_mm.models.checkpoints.convert import PATCH, Converted, to_bimm
+from bimm_mm.models.checkpoints.formats import TIMM
 from bimm_mm.utils.safe_load import PARTS, read_checkpoint
 
 if TYPE_CHECKING:
@@ -247,7 +248,12 @@ def load_converted(
             'out --decoder, or, to start from its encoder alone, give it as '
             'model.backbone.init_cfg.checkpoint'
         )
-    named = f'{source} ({prefix or ""}*, names of {converted.scheme})'
+    # What timm calls them, too.
+    own = converted.scheme == TIMM and any(
+        key.endswith(f'backbone.{PATCH}') for key in state
+    )
+    whose = 'own names' if own else f'names of {converted.scheme}'
+    named = f'{source} ({prefix or ""}*, {whose})'
     _check_fits(encoder, backbone, named)
     report = _positions(backbone)
     if (
