@@ -53,6 +53,11 @@ def parse_args() -> argparse.Namespace:
         help='mixed precision: bfloat16 where the device has it, else float16',
     )
     parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='compile the loss of a pretraining, see docs/pretrain.md',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the total batch size, relative to '
@@ -112,6 +117,8 @@ def read_config(args: argparse.Namespace) -> Config:
         use_contours(cfg)
     if args.amp:
         use_amp(cfg)
+    if args.compile and not cfg.get('compile'):
+        cfg.compile = True
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
     check_training(

@@ -51,6 +51,9 @@ def pretrain(
         ),
     ] = None,
     batch_size: BatchSize = 16,
+    compile: Annotated[
+        bool, Option('--compile', help='Compile the loss: see docs/pretrain.')
+    ] = False,
     device: Device = 'auto',
     seed: Seed = 0,
     log_to: LogTo = None,
@@ -88,6 +91,8 @@ def pretrain(
         batch_size=stages.multiple('batch_size', batch_size, 1),
     )
     options = {'randomness.seed': seed, **(options or {})}
+    if compile:
+        options = {'compile': True, **options}
     if given == 'sobel':
         options = {'contours': given, **options}
     folders = {out: stages.METHODS[method]}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bimm_mm.apis import stages
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.own import finetune, pretrain
 from bimm_mm.utils.safe_load import read_checkpoint
@@ -127,6 +128,18 @@ def test_a_dry_run_leaves_nothing(pretrained, data, tmp_path):
     pretrain(data, out=out, dry_run=True, **VIDEOMAE)
     finetune(pretrained, data, out=out, dry_run=True, options=ONLY_TRAIN)
     assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_compile_is_a_flag(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        stages,
+        'train_stages',
+        lambda cfgs, *_, **__: seen.extend(cfgs.items()),
+    )
+    pretrain(data, out='out', compile=True, **VIDEOMAE)
+    ((_, cfg),) = seen
+    assert cfg.compile is True
 
 
 FLAGS = ('--size', 'tiny', '--image-size', SIDE, '--frames', FRAMES)

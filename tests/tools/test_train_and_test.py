@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Callable
@@ -149,6 +150,13 @@ def test_dry_run_does_one_update_and_leaves_nothing(
         r'validation +2 samples, measured with V1/mse, .*V4/ratio',
     ):
         assert re.search(line, said), line
+
+
+def test_compile_is_a_flag(monkeypatch, quickstart_data):
+    monkeypatch.chdir(quickstart_data)
+    monkeypatch.setattr(sys, 'argv', ['train.py', VENTRAL, '--compile'])
+    tool = runpy.run_path(str(ROOT / 'tools/train.py'))
+    assert tool['read_config'](tool['parse_args']()).compile is True
 
 
 def test_a_terminal_shows_areas_live_and_quiet_runs_say_the_end(
