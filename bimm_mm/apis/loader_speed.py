@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.engine.contour_source import use_contours
+from bimm_mm.utils.processes import keep_freed_memory
 
 # Of the joint ViT-B on one H200, run eagerly and compiled: predicted from
 # counted operations, not measured.
@@ -36,6 +37,7 @@ def timed_batches(cfg: Config) -> Callable[[], float]:
     # As in a worker of a loader.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    keep_freed_memory()
     init_default_scope(cfg.default_scope)
     loader = dict(cfg.train_dataloader, num_workers=0, pin_memory=False)
     for key in ('persistent_workers', 'prefetch_factor', 'timeout'):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,6 +51,7 @@ from bimm_mm.engine.resume import (
 from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import DATASETS, RUNNERS
+from bimm_mm.utils.processes import start_worker
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.safe_load import read_checkpoint
 
@@ -170,7 +172,9 @@ class StrictRunner(Runner):
             dataloader = {'timeout': _TIMEOUT, **dataloader}
             if not torch.accelerator.is_available():
                 dataloader['pin_memory'] = False  # torch warns, then does so
-        return Runner.build_dataloader(dataloader, *args, **kw)
+        loader = Runner.build_dataloader(dataloader, *args, **kw)
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+        return loader
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks, as in a run that was not interrupted.

@@ -1,8 +1,9 @@
-"""How processes begin and end, around mmengine and PyTorch."""
+"""How processes begin and end, around mmengine, PyTorch and glibc."""
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from typing import Any, NoReturn
 
 from bimm_mm.utils.files import write_any_name
 from bimm_mm.utils.reading import WorkerDiedError
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
 
 def end_resumable(run: Callable[[], int]) -> NoReturn:
@@ -92,3 +95,23 @@ def prepare_cpu_processes(cfg: Any) -> None:
         dist.init_process_group('gloo')
     given = cfg.get('model_wrapper_cfg') or {}
     cfg.model_wrapper_cfg = dict(given, device_ids=None)
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory of frames that it has freed.
+
+    glibc hands blocks of that size back to the system, which clears every
+    page of the next ones: a seventh to a quarter of a loading worker's time.
+    At most 256 MiB are kept. Does nothing where there is no glibc.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'mallopt'):
+        libc.mallopt(_MMAP_THRESHOLD, 2**26)
+        libc.mallopt(_TRIM_THRESHOLD, 2**28)
+
+
+def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Start a worker of a dataloader, then call what starts it otherwise."""
+    keep_freed_memory()
+    if init is not None:
+        init(worker)

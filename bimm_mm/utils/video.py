@@ -159,10 +159,14 @@ class VideoReader:
         )
 
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Decode frames as one array (N, H, W, 3), see :meth:`read`."""
+        return np.stack(self.read(indices))
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """Decode frames of these numbers, in any order, repeated or not.
 
         Returns:
-            (N, H, W, 3) uint8 RGB.
+            N arrays (H, W, 3) uint8 RGB, none of which shares memory.
 
         Raises:
             IndexError: If there is no frame of such a number.
@@ -176,8 +180,10 @@ class VideoReader:
                 f'{numbers[0]} to {numbers[-1]}'
             )
         self._check_size(len(numbers))
-        frames = dict(zip(numbers, self.iterate(numbers), strict=True))
-        return np.stack([frames[index] for index in indices])
+        found = dict(zip(numbers, self.iterate(numbers), strict=True))
+        frames = [found[index] for index in indices]
+        repeated = len(found) < len(frames)
+        return [frame.copy() for frame in frames] if repeated else frames
 
     def iterate(
         self, indices: Sequence[int], *, side: int | None = None
@@ -309,6 +315,9 @@ class VideoReader:
         # over epochs, memory (PyAV #2200, #2379).
         convert = self._converter.reformat
         image = convert(frame, width, height, 'rgb24', threads=1).to_ndarray()
+        # FFmpeg's own memory, with gaps between rows, which nobody minds.
+        if not frame.rotation:
+            return image
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
 
     def _check_size(self, frames: int) -> None:

@@ -141,13 +141,13 @@ def test_two_packed_samples_that_differ():
 def test_a_video_is_decoded_once(repeated, monkeypatch):
     dataset = DATASETS.build(repeated())
     decoded = []
-    get_batch = VideoReader.get_batch
+    read = VideoReader.read
 
     def count(reader: VideoReader, indices: np.ndarray):
         decoded.append(list(indices))
-        return get_batch(reader, indices)
+        return read(reader, indices)
 
-    monkeypatch.setattr(VideoReader, 'get_batch', count)
+    monkeypatch.setattr(VideoReader, 'read', count)
     assert len(dataset[2]) == 2
     assert len(decoded) == 1
 

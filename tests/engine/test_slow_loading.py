@@ -1,12 +1,15 @@
-"""The log says once that a run waits for its data."""
+"""Loading fast: memory of workers is kept; waiting is told once."""
 
 from __future__ import annotations
 
+import resource
 import time
 
+import numpy as np
 import pytest
 from mmengine.hooks import Hook
 
+from bimm_mm.engine import StrictRunner
 from bimm_mm.engine.hooks.slow_loading import SlowLoadingHook
 
 
@@ -52,3 +55,25 @@ def test_a_wait_of_a_fifth_is_told_once(
         assert line.startswith('WARNING')
         for remedy in ('now 0', 'num=4', 'prepare_videos.py', 'doctor'):
             assert remedy in line
+
+
+class Faults(list):
+    """Each sample needs 40 MB for a moment, and says of how many new pages."""
+
+    def __getitem__(self, index: int) -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(40 * 2**20, np.uint8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_workers_keep_the_memory_of_frames():
+    loader = StrictRunner.build_dataloader(
+        dict(
+            dataset=Faults(range(3)),
+            batch_size=1,
+            num_workers=1,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+    )
+    _, *later = (int(faults[0]) for faults in loader)
+    assert max(later) < 1000  # of 10,240 pages

@@ -73,6 +73,8 @@ def check_frames(path: Path) -> None:
         assert list(map(number, reader.get_batch(strided))) == strided
         assert list(map(number, reader.get_batch(scattered))) == scattered
         assert reader.get_batch([0]).shape == (1, 64, 112, 3)
+        # Flips change frames in place.
+        assert not np.shares_memory(*reader.read([40, 40]))
 
 
 @pytest.mark.parametrize('wanted', [[-1, 3], [3, 80]])

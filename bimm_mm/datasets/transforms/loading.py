@@ -80,10 +80,10 @@ class VideoDecode(BaseTransform):
             )
             if reader.origin:
                 results['source'] = reader.source
-            frames = reader.get_batch(indices)
-        height, width = frames.shape[1:3]
+            frames = reader.read(indices)
+        height, width = frames[0].shape[:2]
         results['frame_inds'] = indices
-        results['imgs'] = list(frames)
+        results['imgs'] = frames
         results['original_shape'] = results['img_shape'] = (height, width)
         for name in ('gt_bboxes', 'proposals'):
             if results.get(name) is not None:
