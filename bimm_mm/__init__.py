@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         list_models,
         load_encoder,
     )
+    from bimm_mm.apis.tuning import tuning
 
 _WHERE = {
     'Classifier': 'classifier',
@@ -33,6 +34,7 @@ _WHERE = {
     'load_clip': 'clips',
     'load_encoder': 'models',
     'reconstruct': 'inference',
+    'tuning': 'tuning',
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     'load_clip',
     'load_encoder',
     'reconstruct',
+    'tuning',
 ]
 
 

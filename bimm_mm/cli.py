@@ -24,6 +24,7 @@ import typer
 
 from bimm_mm.apis import own
 from bimm_mm.apis.flags import Device, DryRun, Out, Quiet, Settings
+from bimm_mm.apis.tuning import tuning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,6 +84,7 @@ verb(app, then=next_step)(own.pretrain)
 verb(app)(own.finetune)
 verb(app)(own.compare)
 verb(app)(own.demo)
+verb(app)(tuning)
 
 
 @verb(data, 'scan')

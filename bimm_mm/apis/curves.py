@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ _COLUMNS = 3
 # In a page, on a light or a dark ground; names of runs are no formulas.
 _PAGE = {
     **dict.fromkeys(('axes.edgecolor', 'xtick.color', 'ytick.color'), 'gray'),
-    **{'text.color': 'gray', 'text.parse_math': False},
+    **dict.fromkeys(('text.color', 'axes.labelcolor'), 'gray'),
+    'text.parse_math': False,
     **{'svg.fonttype': 'none', 'savefig.transparent': True},
 }
 
@@ -126,11 +127,21 @@ def save_curves(work_dir: str | Path, path: str | Path) -> Path:
 
 def curve_svg(lines: Panel) -> bytes:
     """Draw a panel for a page, as SVG."""
-    with matplotlib.rc_context(_PAGE):
-        figure = Figure((4.4, 2.8), layout='constrained')
-        axis = figure.subplots()
+
+    def draw(axis: Axes) -> None:
         _draw(axis, lines)
         axis.legend(fontsize=7, frameon=False)
+
+    return draw_svg(draw)
+
+
+def draw_svg(
+    draw: Callable[[Axes], None], size: tuple[float, float] = (4.4, 2.8)
+) -> bytes:
+    """Draw for a page, light or dark, in inches, as SVG."""
+    with matplotlib.rc_context(_PAGE):
+        figure = Figure(size, layout='constrained')
+        draw(figure.subplots())
         content = io.BytesIO()
         figure.savefig(content, format='svg')
     return content.getvalue()

@@ -54,7 +54,7 @@ def embed_files(
     meta = dict(
         features='encoder',
         checkpoint=encoder.source,
-        checkpoint_sha256=_digest(encoder),
+        checkpoint_sha256=digest_of_weights(encoder),
         model_sha256=hashlib.sha256(options.encode()).hexdigest(),
         seed=None,
         blocks=counts,
@@ -67,7 +67,7 @@ def embed_files(
     return Features(by_block(table[:, good], counts), labels, kept, meta)
 
 
-def _digest(encoder: Encoder) -> str:
+def digest_of_weights(encoder: Encoder) -> str:
     """SHA-256 of the file of weights; without one, of the weights."""
     path = Path(encoder.source).expanduser()
     if path.is_file():

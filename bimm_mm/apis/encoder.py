@@ -64,6 +64,8 @@ class Encoder(nn.Module):
         )
         self.frame_interval = frame_interval
         self.source = ''  # the file of its weights, if they are from one
+        # After which block each area was decoded in pretraining, if known.
+        self.areas: dict[str, int] = {}
         for name, value in (('mean', mean), ('std', std)):
             values = torch.tensor(value, dtype=torch.float32)
             self.register_buffer(name, values.view(3, 1, 1, 1), False)

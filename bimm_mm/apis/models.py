@@ -15,6 +15,7 @@ from mmengine.config import Config
 from bimm_mm.apis.config import find_configs, load_config
 from bimm_mm.apis.encoder import MEAN, STD, Encoder
 from bimm_mm.apis.source import (
+    BRANCHES,
     INTERVAL,
     Source,
     branches,
@@ -62,6 +63,28 @@ def load_encoder(
         ValueError: If it holds no encoder of a known kind, or not all of it.
     """
     return _load(read_source(source), branch, device)
+
+
+def load_branches(
+    source: str | Path, *, device: str | torch.device | None = None
+) -> dict[str, Encoder]:
+    """Load both encoders of a joint model, or the only one of others.
+
+    Arguments and errors are those of :func:`load_encoder`.
+
+    Returns:
+        By ``'ventral'`` and ``'dorsal'``, or by ``'encoder'``.
+    """
+    found = read_source(source)
+    names: list[str | None] = [
+        name
+        for name in BRANCHES
+        if any(key.startswith(f'{name}.backbone.') for key in found.state)
+    ]
+    return {
+        name or 'encoder': _load(found, name, device)
+        for name in names or [None]
+    }
 
 
 def get_model(
@@ -160,6 +183,8 @@ def _load(
                 cfg.get('frame_interval', INTERVAL),
             ),
         )
+        areas = part.get('areas') or ()
+        encoder.areas = {area['name']: area['after_block'] for area in areas}
     else:
         prefix = _find_prefix(found, branch)
         try:

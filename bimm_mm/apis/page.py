@@ -29,12 +29,14 @@ _KINDS = {
 class Picture:
     """Images or a video side by side, as data URIs, with lines below.
 
-    ``marks`` colors lines of the caption: ``'right'`` or ``'wrong'``.
+    ``marks`` colors lines of the caption: ``'right'`` or ``'wrong'``; what is
+    ``wide`` has the whole width of the page.
     """
 
     uris: Sequence[str]
     caption: Sequence[str] = ('',)
     marks: Mapping[str, str] = field(default_factory=dict)
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +94,6 @@ def test_a_comparison_lists_the_runs_that_it_cannot_read(run, bimm, tmp_path):
     text = out.read_text('utf-8')
     assert 'Not read (1)' in text and 'c has no log of a training' in text
     assert '>0.25</td>' in text and '>0.125</td>' in text
-
-
-# Not for the session: two of them in one process are an error.
-@pytest.fixture(scope='module')
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    playwright = pytest.importorskip('playwright.sync_api')
-    path = shutil.which('chromium')
-    if path is None:
-        pytest.skip('needs chromium')
-    flags = ['--no-sandbox', '--disable-gpu', '--no-first-run']
-    flags.append('--disable-background-networking')
-    with playwright.sync_playwright() as api:
-        yield api.chromium.launch(executable_path=path, args=flags)
 
 
 @pytest.mark.parametrize('width', [1280, 390])

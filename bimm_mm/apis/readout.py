@@ -1,0 +1,165 @@
+"""What a linear model reads out of features, and how alike features are.
+
+Shapes: N training and M test stimuli, D features of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+KINDS = ('class', 'angle', 'number')
+# Strengths of the L2 penalty to choose from, for standardized features.
+ALPHAS = tuple(10.0**power for power in range(7))
+SHUFFLES = 20  # chosen: sets of shuffled labels, for chance
+_RESAMPLES = 2000  # of the bootstrap
+
+
+def read_out(
+    train: np.ndarray,
+    test: np.ndarray,
+    labels: tuple[np.ndarray, np.ndarray],
+    *,
+    kind: str,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Fit ridge regression to training stimuli, score test stimuli.
+
+    Features are standardized and the penalty is chosen by leave-one-out
+    cross-validation, both on training stimuli alone.
+
+    Args:
+        train: (N, D).
+        test: (M, D).
+        labels: Of both, (N,) and (M,).
+        kind: ``'class'``, integers, of which each is regressed as 0 or 1 and
+            the largest wins; ``'angle'``, radians, as cosine and sine; or
+            ``'number'``.
+        seed: Of the shuffles and of the bootstrap.
+
+    Returns:
+        ``score``, the share of right answers for classes, else R2, the share
+        of the squared deviation from the training mean that is explained, of
+        cosine and sine together for angles; ``low`` and ``high``, the ends of
+        its 95 % interval, percentiles of a bootstrap over test stimuli;
+        ``chance``, the mean score of ``SHUFFLES`` readouts that were fitted
+        to shuffled labels.
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.unique(labels[0])
+    wanted, truth = (_targets(part, kind, classes) for part in labels)
+    shuffled = [rng.permutation(wanted) for _ in range(SHUFFLES)]
+    model = make_pipeline(
+        StandardScaler(), RidgeCV(ALPHAS, alpha_per_target=True)
+    )
+    # All in one go: what is shuffled shares the decomposition.
+    model.fit(train.astype(float), np.hstack([wanted, *shuffled]))
+    found = model.predict(test.astype(float))
+    found = found.reshape(len(test), 1 + SHUFFLES, -1)
+    if kind == 'class':
+        answers = classes[found.argmax(2)]
+        error = (answers != labels[1][:, None]).astype(float)
+        scale = np.ones(len(test))
+    else:
+        error = ((found - truth[:, None]) ** 2).sum(2)
+        scale = ((truth - wanted.mean(0)) ** 2).sum(1)
+    scores = 1 - error.sum(0) / scale.sum()
+    even = np.full(len(test), 1 / len(test))
+    times = rng.multinomial(len(test), even, size=_RESAMPLES)
+    drawn = 1 - (times @ error[:, 0]) / (times @ scale)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {
+        'score': float(scores[0]),
+        'low': float(low),
+        'high': float(high),
+        'chance': float(scores[1:].mean()),
+    }
+
+
+def _targets(labels: np.ndarray, kind: str, classes: np.ndarray) -> np.ndarray:
+    """What is regressed: (N, number of classes), (N, 2) or (N, 1)."""
+    if kind == 'class':
+        return (labels[:, None] == classes).astype(float)
+    if kind == 'angle':
+        return np.stack([np.cos(labels), np.sin(labels)], 1)
+    return labels[:, None].astype(float)
+
+
+def cka(features: Sequence[np.ndarray]) -> np.ndarray:
+    """Linear CKA (Kornblith et al., ICML 2019) of K sets of features.
+
+    Args:
+        features: Of the same stimuli, (N, D) each; D may differ.
+
+    Returns:
+        (K, K), in [0, 1]: 1 where features are equal up to rotation, shift
+        and scale.
+    """
+    rows = []
+    for x in features:
+        x = x - x.mean(0, dtype=float)
+        gram = (x @ x.T).ravel()
+        rows.append(gram / np.linalg.norm(gram))
+    return np.stack(rows) @ np.stack(rows).T
+
+
+def tuning_curves(
+    train: np.ndarray,
+    test: np.ndarray,
+    angles: tuple[np.ndarray, np.ndarray],
+    *,
+    bins: int = 8,
+    count: int = 6,
+) -> list[dict[str, Any]]:
+    """Mean response to an angle of the channels that it changes most.
+
+    Channels are chosen by training stimuli, their curves and ``selectivity``
+    are of test stimuli.
+
+    Args:
+        train: (N, D), means of D / 2 channels over tokens, then deviations.
+        test: (M, D).
+        angles: Of both, radians, (N,) and (M,).
+        bins: Of the circle.
+        count: Of channels.
+
+    Returns:
+        Of each ``channel``, a number, and what it is ``of``, ``'mean'`` or
+        ``'deviation'`` over tokens: ``curve``, the mean response
+        in each bin, in deviations from the mean over training stimuli, NaN
+        where no test stimulus is; ``selectivity``, the share of its squared
+        deviation over test stimuli that the curve of training stimuli
+        predicts, at most 1, and 0 or less if none.
+    """
+    scaler = StandardScaler().fit(train.astype(float))
+    x, y = (scaler.transform(part.astype(float)) for part in (train, test))
+    where = [(a / (2 * np.pi) * bins).astype(int) % bins for a in angles]
+    means, tested = (
+        _bin_means(part, index, bins)
+        for part, index in zip((x, y), where, strict=True)
+    )
+    means = np.nan_to_num(means)
+    explained = (means[where[0]] ** 2).mean(0)
+    width = train.shape[1] // 2
+    left = ((y - means[where[1]]) ** 2).sum(0) / (y**2).sum(0).clip(1e-12)
+    return [
+        {
+            'channel': int(column) % width,
+            'of': 'deviation' if column >= width else 'mean',
+            'selectivity': float(1 - left[column]),
+            'curve': tested[:, column].tolist(),
+        }
+        for column in np.argsort(-explained, kind='stable')[:count]
+    ]
+
+
+def _bin_means(x: np.ndarray, index: np.ndarray, bins: int) -> np.ndarray:
+    """(bins, D); NaN for an empty bin."""
+    member = (index == np.arange(bins)[:, None]).astype(float)
+    counts = member.sum(1, keepdims=True)
+    return (member @ x) / np.where(counts, counts, np.nan)

@@ -1,0 +1,278 @@
+"""The page of ``bimm tuning``: heat maps, a table, curves and the stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+
+from bimm_mm.apis.curves import draw_svg
+from bimm_mm.apis.page import Page, Picture, Section, data_uri
+from bimm_mm.stimuli import FAMILIES, contact_sheet
+
+Result = Mapping[str, Any]  # what bimm_mm.apis.tuning.tuning returns
+OTHERS = {'random': 'rand.', 'pixels': 'pix.', 'motion energy': 'mot.'}
+_HOW = (
+    'A linear model (ridge regression on the mean and the standard deviation '
+    'over the tokens of a block) reads each property from stimuli that share '
+    'no value of position, phase, contrast and so on with those that it was '
+    'fitted to. Numbers are percent: right answers for classes, explained '
+    'variance (R2) for angles and numbers. Colors go from chance to 100 %. A '
+    'number in parentheses is not above chance: its 95 % interval reaches '
+    'down to what the same readout makes of shuffled labels.',
+    'A frame marks the block behind which the area is decoded that the paper '
+    'names for the property. On the right: the best block of the same encoder '
+    'with random weights, pixels pooled as the tokens are, and energies of '
+    'motion filters. What they reach as well was not learned.',
+)
+_SCORES = (
+    'Percent, of the best block and of the one behind which the area is '
+    'decoded. The best is the best by these very numbers, which flatters it a '
+    'little; that of random weights is chosen in the same way.'
+)
+_CHANNELS = (
+    'Mean response to test stimuli, in standard deviations, of the six '
+    'channels that vary most with the angle in the stimuli of the fit, out of '
+    'the block from which the angle is read best. A response is the mean or '
+    'the deviation of a channel over tokens. Selectivity, in the legend, is '
+    'the share of the variance that the angle predicts: 1 if nothing else '
+    'matters to the channel, 0 or less if it is not tuned.'
+)
+_LIKENESS = (
+    'Linear CKA of the pooled tokens of two blocks, on test stimuli that all '
+    'encoders saw: 1 where one is a rotation and a scale of the other.'
+)
+
+
+def tuning_page(result: Result) -> Page:
+    """Show what was measured; nothing is computed but means and pictures."""
+    encoders, stimuli = result['encoders'], result['stimuli']
+    sources = {
+        name: about['source'] or f'{name} in memory'
+        for name, about in encoders.items()
+    }
+    maps = [picture for name in encoders for picture in _maps(result, name)]
+    text = [*_HOW, *result['notes']]
+    sections = [
+        Section('What can be read out of which block', text, pictures=maps),
+        score_section(result),
+        Section(
+            'Tuning of single channels',
+            [_CHANNELS],
+            pictures=list(_curves(result)),
+        ),
+        Section(
+            'How alike blocks are',
+            [_LIKENESS],
+            pictures=list(_likeness(result['cka'])),
+        ),
+        Section('Stimuli', pictures=list(_examples(result))),
+    ]
+    counts = '{train} to fit, {test} to test'.format(**stimuli)
+    facts = {
+        **sources,
+        'input': '{frames} frames, {size} pixels'.format(**stimuli),
+        'stimuli of a property': counts,
+        'seed': result['seed'],
+        'bimm_mm': result['version'],
+    }
+    names = {'/'.join(Path(path).parts[-2:]): 0 for path in sources.values()}
+    return Page(f'Tuning of {", ".join(names)}', sections, facts)
+
+
+def score_section(result: Result) -> Section:
+    """A table with a row for each encoder and property."""
+    rows = []
+    order = {name: place for place, name in enumerate(result['encoders'])}
+    cells = _cells(result).sort_values(
+        'encoder', key=lambda names: names.map(order), kind='stable'
+    )
+    groups = cells.groupby(['encoder', 'property'], sort=False)
+    for (name, item), part in groups:
+        best = _best(part).set_index('features')
+        top, what = best.loc['trained'], result['properties'][item]
+        tap = result['encoders'][name]['areas'].get(what['area'])
+        there = part[(part['features'] == 'trained') & (part['block'] == tap)]
+        low, high = (round(100 * top[end]) for end in ('low', 'high'))
+        several = {'encoder': name} if len(result['encoders']) > 1 else {}
+        rows.append(
+            {
+                **several,
+                'property': item,
+                'area': what['area'],
+                'score': top['text'],
+                '95 %': f'{low} to {high}',
+                'block': int(top['block']),
+                'at area': ''.join(there['text']),
+                **best['text'].reindex(OTHERS).fillna('').to_dict(),
+                'shuffled': round(100 * top['chance']),
+            }
+        )
+    return Section('Scores', [_SCORES], rows)
+
+
+def _cells(result: Result) -> pd.DataFrame:
+    """Scores with a ``text``, and a ``shade``: 0 for chance, 1 for all."""
+    cells = pd.DataFrame(result['scores'])
+    chance = cells['property'].map(
+        {name: x['nominal_chance'] for name, x in result['properties'].items()}
+    )
+    cells['shade'] = (cells['score'] - chance) / (1 - chance)
+    text = (100 * cells['score']).round().astype(int).astype(str)
+    above = cells['low'] > cells['chance']
+    return cells.assign(text=text.where(above, '(' + text + ')'))
+
+
+def _best(cells: pd.DataFrame) -> pd.DataFrame:
+    """The best block of every property and kind of features."""
+    groups = cells.groupby(['property', 'features'], sort=False)
+    return cells.loc[groups['score'].idxmax()]
+
+
+def _maps(result: Result, name: str) -> Iterator[Picture]:
+    """Scores of every block, and what training added to them."""
+    about, cells = result['encoders'][name], _cells(result)
+    cells = cells[cells['encoder'] == name]
+    others = _best(cells[cells['features'].isin(OTHERS)])
+    trained, random = (
+        cells[cells['features'] == kind].assign(column=lambda x: x['block'])
+        for kind in ('trained', 'random')
+    )
+    every = pd.concat([trained, others.assign(column=others['features'])])
+    blocks = range(1, about['depth'] + 1)
+    heads: dict[Any, str] = {block: str(block) for block in blocks}
+    for area, tap in about['areas'].items():
+        heads[tap] += f'\n{area}'
+    heads |= {'': '', **OTHERS}
+    areas = {x: result['properties'][x]['area'] for x in cells['property']}
+    rows = {item: f'{item} · {area}' for item, area in areas.items()}
+
+    def grid(table: pd.DataFrame, values: str, columns: list) -> pd.DataFrame:
+        wide = table.pivot(index='property', columns='column', values=values)
+        return wide.reindex(index=list(rows), columns=columns)
+
+    gain = grid(trained, 'score', [*blocks]) - grid(random, 'score', [*blocks])
+    columns = [*blocks, '', *OTHERS]
+    size = (2.4 + 0.42 * len(columns), 1 + 0.3 * len(rows))
+    for title, values, texts in (
+        (
+            'percent read out after each block',
+            grid(every, 'shade', columns),
+            grid(every, 'text', columns).fillna(''),
+        ),
+        (
+            'percentage points more than from the same block with random '
+            'weights',
+            gain,
+            gain.map(lambda share: f'{round(100 * share):+d}'),
+        ),
+    ):
+        draw = partial(
+            _draw_map,
+            values=values.to_numpy(float),
+            texts=texts.to_numpy(),
+            signed=values is gain,
+            rows=list(rows.values()),
+            columns=[heads[x] for x in values],
+            taps=[about['areas'].get(area) for area in areas.values()],
+        )
+        svg = data_uri(draw_svg(draw, size), '.svg')
+        yield Picture([svg], [f'{name}: {title}'], wide=True)
+
+
+def _draw_map(
+    axis: Axes,
+    *,
+    values: np.ndarray,
+    texts: np.ndarray,
+    signed: bool,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    taps: Sequence[int | None],
+) -> None:
+    """Colored cells with texts in them, and a frame around each row's tap."""
+    norm = Normalize(-1 if signed else 0, 1, clip=True)
+    colors = matplotlib.colormaps['RdBu_r' if signed else 'viridis']
+    axis.imshow(values, norm=norm, cmap=colors, aspect='auto')
+    for (y, x), value in np.ndenumerate(values):
+        light = np.dot(colors(norm(value))[:3], (0.3, 0.6, 0.1)) > 0.5
+        ink = {'color': 'black' if light else 'white', 'size': 7}
+        axis.text(x, y, texts[y, x], ink, ha='center', va='center')
+    for y, tap in enumerate(taps):
+        if tap is not None:
+            place = (tap - 1.5, y - 0.5)
+            frame = Rectangle(place, 1, 1, fill=False, color='red', lw=1.5)
+            axis.add_patch(frame)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_xlabel('after block', loc='left')
+    axis.tick_params(length=0, labelsize=8)
+    axis.spines[:].set_visible(False)
+
+
+def _curves(result: Result) -> Iterator[Picture]:
+    """The most selective channels, of the block that tells an angle best."""
+    cells = pd.DataFrame(result['scores'])
+    trained = cells[cells['features'] == 'trained']
+    for name, part in trained.groupby('encoder', sort=False):
+        for best in _best(part).to_dict('records'):
+            where = (name, best['property'], best['block'])
+            channels = [
+                row
+                for row in result['channels']
+                if (row['encoder'], row['property'], row['block']) == where
+            ]
+            if channels:
+                svg = draw_svg(partial(_draw_curves, channels))
+                title = f'{name}, {where[1]}, after block {where[2]:.0f}'
+                yield Picture([data_uri(svg, '.svg')], [title])
+
+
+def _draw_curves(channels: Sequence[Mapping[str, Any]], axis: Axes) -> None:
+    turn = 180 if 'orientation' in channels[0]['property'] else 360
+    bins = len(channels[0]['curve'])
+    for row in channels:
+        axis.plot(
+            (np.arange(bins) + 0.5) * turn / bins,
+            row['curve'],
+            '.-',
+            label='{channel}, {of}: {selectivity:.2f}'.format(**row),
+        )
+    axis.set(xlabel='degrees', ylabel='response')
+    axis.figure.legend(fontsize=7, frameon=False, loc='outside right')
+
+
+def _likeness(cka: Mapping[str, Any]) -> Iterator[Picture]:
+    """Of all blocks with each other, where encoders saw the same stimuli."""
+    names = cka['names']
+
+    def draw(axis: Axes) -> None:
+        image = axis.imshow(cka['values'], vmin=0, vmax=1)
+        axis.figure.colorbar(image, ax=axis)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_xticks(range(len(names)), names, rotation=90)
+        axis.tick_params(labelsize=7)
+
+    if names:
+        side = 1.5 + 0.15 * len(names)
+        svg = data_uri(draw_svg(draw, (side + 1, side)), '.svg')
+        yield Picture([svg], ['CKA'], wide=True)
+
+
+def _examples(result: Result) -> Iterator[Picture]:
+    """Stimuli of every family that was shown."""
+    shown = {what['family'] for what in result['properties'].values()}
+    for family in FAMILIES:
+        if family in shown:
+            sheet = cv2.cvtColor(contact_sheet(family), cv2.COLOR_RGB2BGR)
+            content = cv2.imencode('.png', sheet)[1].tobytes()
+            yield Picture([data_uri(content, '.png')], [family])
