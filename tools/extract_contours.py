@@ -24,8 +24,8 @@ from rich.filesize import decimal
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.contours.compression import Compression
+from bimm_mm.contours.config import ExtractionConfig
 from bimm_mm.contours.extract import (
-    ExtractionConfig,
     Extractor,
     Stats,
     extract_all,

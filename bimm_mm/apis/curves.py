@@ -149,6 +149,10 @@ def draw_svg(
 
 def _draw(axis: Axes, lines: Panel) -> None:
     for label, values in lines.items():
-        style = _STYLES.get(label, '-')
+        # A line of one step would show nothing.
+        style = _STYLES.get(label, '-' if len(values) > 1 else '.')
         axis.plot(list(values), list(values.values()), style, label=label)
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.xaxis.set_major_locator(
+        MaxNLocator(nbins=5, integer=True, min_n_ticks=1)
+    )
+    axis.ticklabel_format(axis='y', useOffset=False)

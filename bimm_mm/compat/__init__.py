@@ -8,8 +8,9 @@ module first, our configs name it, and a config of your own can, too::
 Nothing is imported here but the standard library: every patch waits until the
 module that needs it is imported, and does nothing where the bug is absent.
 
-The patches are the functions of :mod:`bimm_mm.compat.patches`, each of which
-names the library, the version and the upstream issue.
+The patches are the functions of :mod:`bimm_mm.compat.patches` and
+:mod:`bimm_mm.compat.media`, each of which names the library, the version and
+the upstream issue.
 
 :mod:`bimm_mm.utils.processes` has what launchers call (PyTorch #190489, and
 several processes without a GPU). Three workarounds are types that configs

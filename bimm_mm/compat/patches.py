@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from bimm_mm.compat import media
 from bimm_mm.compat.import_hook import Patch, Run
 
 
@@ -242,82 +243,6 @@ def _naming_source(load: Callable[[Any], list]) -> Callable[[Any], list]:
     return load_data_list
 
 
-def refuse_bad_images(module: ModuleType, run: Run) -> None:
-    """Let mmcv refuse image files by name that it decodes by half.
-
-    mmcv 2.1.0 and OpenCV fill what is damaged with gray (mmcv #2239), wait
-    for a FIFO, read what is named ``.jpg`` and never ends, and name no file.
-    """
-    run(module)
-    load = module.LoadImageFromFile.transform
-    own = {'color_type': 'color', 'imdecode_backend': 'cv2'}
-    other = ('file_client_args', 'backend_args', 'ignore_empty')
-
-    def transform(self: Any, results: dict) -> dict | None:
-        from bimm_mm.utils.image import read_image
-        from bimm_mm.utils.video import check_access
-
-        path = str(results['img_path'])
-        options = vars(self)
-        if own.items() <= options.items() and not (
-            '://' in path or any(options[name] for name in other)
-        ):
-            check_access(path)
-            image = read_image(path)
-            dtype = 'float32' if self.to_float32 else 'uint8'
-            results['img'] = image.astype(dtype, copy=False)
-            results['img_shape'] = results['ori_shape'] = image.shape[:2]
-            return results
-        return load(self, results)
-
-    module.LoadImageFromFile.transform = transform
-
-
-def refuse_bad_masks(module: ModuleType, run: Run) -> None:
-    """The same for mmsegmentation 1.2.2's maps of classes."""
-    run(module)
-    load = module.LoadAnnotations._load_seg_map
-
-    def load_seg_map(self: Any, results: dict) -> None:
-        from bimm_mm.utils.video import (
-            UndecodableVideoError,
-            check_access,
-            media_file,
-            one_line,
-        )
-
-        path = str(results['seg_map_path'])
-        if '://' not in path:
-            check_access(path)
-            media_file(path)
-        try:
-            load(self, results)
-        except (OSError, ValueError, AttributeError) as error:
-            raise UndecodableVideoError(path, one_line(error)) from None
-
-    module.LoadAnnotations._load_seg_map = load_seg_map
-
-
-def refuse_bad_frames(module: ModuleType, run: Run) -> None:
-    """The same for mmaction2 1.2.0's folders of frames."""
-    run(module)
-    decode = module.RawFrameDecode.transform
-
-    def transform(self: Any, results: dict) -> dict:
-        from bimm_mm.utils.image import image_bytes
-        from bimm_mm.utils.video import check_access
-
-        def get(path: str) -> bytes:
-            check_access(path)
-            return image_bytes(path)
-
-        if self.io_backend == 'disk':
-            self.file_client = SimpleNamespace(get=get)
-        return decode(self, results)
-
-    module.RawFrameDecode.transform = transform
-
-
 def quiet_file_client(module: ModuleType, run: Run) -> None:
     """Say nothing of MMEngine's own use of its old ``FileClient`` (#1084).
 
@@ -473,9 +398,9 @@ def write_files_whole(module: ModuleType, run: Run) -> None:
 
 
 PATCHES: dict[str, Patch] = {
-    'mmcv.transforms.loading': refuse_bad_images,
-    'mmaction.datasets.transforms.loading': refuse_bad_frames,
-    'mmseg.datasets.transforms.loading': refuse_bad_masks,
+    'mmcv.transforms.loading': media.refuse_bad_images,
+    'mmaction.datasets.transforms.loading': media.refuse_bad_frames,
+    'mmseg.datasets.transforms.loading': media.refuse_bad_masks,
     'mmengine.config.config': cache_formatted_configs,
     'mmengine.dataset.base_dataset': check_datasets,
     'mmengine.fileio.backends.local_backend': write_files_whole,

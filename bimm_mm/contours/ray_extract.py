@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import torch
 
+from bimm_mm.contours.config import ExtractionConfig
 from bimm_mm.contours.extract import (
-    ExtractionConfig,
     Extractor,
     Stats,
     extract_all,

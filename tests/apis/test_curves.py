@@ -67,8 +67,12 @@ def test_curves_fit_into_a_page(tmp_path):
     losses = {f'loss_dorsal_{n}': 1.0 for n in range(6)}
     _log(tmp_path, 'a', [{'loss': 6.0, **losses, 'epoch': 1, 'step': 10}])
     path = save_curves(tmp_path, tmp_path / 'new' / 'curves.png')
-    height, width, _ = imread(path).shape
+    image = imread(path)
+    height, width, _ = image.shape
     assert 800 < width <= 1100 and 500 < height < 700
+    # A single step is seen, beside the panel with the legend.
+    blue = image[..., 2] - image[..., 0] > 0.3
+    assert blue[:, width // 2 :].any()
 
 
 def test_a_cut_last_line_is_left_out_and_damage_is_named(logs):

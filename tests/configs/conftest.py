@@ -10,7 +10,10 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from bimm_mm.contours.extract import ExtractionConfig, extract_contours
+from bimm_mm.contours.config import ExtractionConfig
+from bimm_mm.contours.extract import (
+    extract_contours,
+)
 from bimm_mm.contours.jobs import Job
 from bimm_mm.models import MaskedBranch
 from bimm_mm.registry import MODELS

@@ -17,9 +17,9 @@ import torch
 
 from bimm_mm.contours import ContourFile
 from bimm_mm.contours.compression import Compression
+from bimm_mm.contours.config import ExtractionConfig
 from bimm_mm.contours.detectors import build_detector
 from bimm_mm.contours.extract import (
-    ExtractionConfig,
     ExtractionError,
     Extractor,
     Stats,

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip('ray', reason='Ray is an extra')
 
 from bimm_mm.contours import ray_extract
+from bimm_mm.contours.config import ExtractionConfig
 from bimm_mm.contours.extract import (
-    ExtractionConfig,
     ExtractionError,
     extract_contours,
 )
