@@ -23,17 +23,16 @@ from bimm_mm.stimuli import (
     contact_sheet,
     make_stimuli,
 )
-from bimm_mm.stimuli.base import LUMA
+from bimm_mm.stimuli.base import LUMA, elements, unit
 from bimm_mm.stimuli.colors import hue_vector
 
-SIZE, FRAMES, NUMBER = 64, 4, 48
+SIZE, NUMBER = 64, 48
 
 
 @lru_cache
 def drawn(name: str, part: str) -> Stimuli:
-    return make_stimuli(
-        name, NUMBER, size=SIZE, frames=FRAMES, seed=1, part=part
-    )
+    frames = 4 if PROPERTIES[name].area == 'MT' else 1
+    return make_stimuli(name, NUMBER, frames=frames, seed=1, part=part)
 
 
 def brightness(clip: np.ndarray) -> np.ndarray:
@@ -332,6 +331,26 @@ def test_classes_take_turns_and_others_fill_their_range():
             assert labels.tolist() == [i % len(one.classes) for i in range(48)]
         elif one.kind == 'angle':
             assert np.histogram(labels, 4, (0, 2 * np.pi))[0].min() > 4
+
+
+@pytest.mark.parametrize('degrees', [0, 30, 75, 120])
+def test_gabor_patches_are_those_of_stimupy(degrees):
+    """It starts with a sine, turns the other way, and rounds its phases."""
+    gabors = pytest.importorskip('stimupy.stimuli.gabors')
+    theirs = gabors.gabor(
+        visual_size=1,
+        ppd=SIZE,
+        frequency=7,
+        rotation=degrees,
+        sigma=0.08,
+        intensities=(-1, 1),
+        origin='mean',
+    )
+    waves = 7 * unit(-np.deg2rad(degrees))[None]
+    ours = elements(
+        np.array([[0.5, 0.5]]), SIZE, sigma=0.08, waves=waves, phase=-np.pi / 2
+    )
+    np.testing.assert_allclose(ours, theirs['img'], atol=0.05)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
