@@ -40,29 +40,6 @@ def cache_formatted_configs(module: ModuleType, run: Run) -> None:
     vars(module)['FormatCode'] = format_once
 
 
-def defer_transformers(module: ModuleType, run: Run) -> None:
-    """Import ``transformers`` for its one optimizer when that is built.
-
-    MMEngine 0.10.7 imports it to register ``Adafactor``, and with it peft and
-    scikit-learn: more than half of what a training imports (no upstream issue
-    known).
-    """
-    if 'transformers' in sys.modules or find_spec('transformers') is None:
-        run(module)
-        return
-
-    def build_adafactor(*args: Any, **kwargs: Any) -> Any:
-        return import_module('transformers').Adafactor(*args, **kwargs)
-
-    stub = ModuleType('transformers')
-    vars(stub)['Adafactor'] = build_adafactor
-    sys.modules['transformers'] = stub
-    try:
-        run(module)
-    finally:
-        del sys.modules['transformers']
-
-
 def keep_multimodal_optional(module: ModuleType, run: Run) -> None:
     """Survive a ``transformers`` that the multimodal models do not fit.
 
@@ -409,7 +386,6 @@ PATCHES: dict[str, Patch] = {
     'mmengine.logging.logger': log_any_name,
     'mmengine.runner.checkpoint': load_only_weights,
     'mmengine.utils.package_utils': quiet_pkg_resources,
-    'mmengine.optim.optimizer.builder': defer_transformers,
     'torch.utils._pytree': quiet_leaf_specs,
     'torch.utils.data.dataloader': end_loader_workers,
     'mmpretrain.models.multimodal': keep_multimodal_optional,

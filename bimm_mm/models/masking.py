@@ -128,7 +128,7 @@ class BlockMasking(Masking):
         super().__init__(ratio)
         self.min_tokens = min_tokens
 
-    @torch.compiler.disable  # on the host, by code of mmpretrain
+    @torch._disable_dynamo  # on the host, by code of mmpretrain
     def forward(
         self, batch: int, grid: Size, *, device: torch.device | None = None
     ) -> TokenIndices:

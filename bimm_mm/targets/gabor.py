@@ -34,6 +34,7 @@ from torch import Tensor
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, token_grid
 from bimm_mm.targets.base import CellTarget, fp32_no_grad, luma, moments
+from bimm_mm.utils.device import constant_when_compiled
 
 WAVELENGTHS = (4.0, 4 * 2**0.5, 8.0, 8 * 2**0.5)
 # Deviation of a token's values below which it counts as flat; a textured one
@@ -231,7 +232,7 @@ def _length(even: Tensor, odd: Tensor, m: Matrices) -> Tensor:
     return torch.hypot(even, odd.mul_(m.odd))
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 @lru_cache(maxsize=32)
 def _matrices(
     bank: Bank,

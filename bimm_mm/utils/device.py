@@ -1,8 +1,23 @@
-"""Where to compute, from what a user says."""
+"""Where to compute, from what a user says, and what is not compiled."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
+
+Function = TypeVar('Function', bound=Callable)
+
+
+def constant_when_compiled(function: Function) -> Function:
+    """Mark a function of constants, whose result a compiled graph keeps.
+
+    As ``torch.compiler.assume_constant_result`` of PyTorch 2.11, which takes
+    a second to import the compiler, whether or not anything is compiled.
+    """
+    vars(function)['_dynamo_marked_constant'] = True
+    return function
 
 
 def find_device(name: str | torch.device | None = None) -> torch.device:

@@ -81,6 +81,26 @@ def test_all_libraries_import_and_missing_models_say_why():
         assert 'extra multi-modal dependencies' in done.stdout
 
 
+def test_what_few_runs_need_is_imported_when_they_do():
+    code = (
+        'import sys, bimm_mm.compat, bimm_mm.models\n'
+        'import mmaction.datasets, mmengine.runner, mmengine.visualization\n'
+        'names = {"matplotlib.figure", "scipy.stats", "torch._dynamo",\n'
+        '         "transformers"} & {*sys.modules}\n'
+        'assert not names, names\n'
+        'import numpy\n'
+        'from mmengine.visualization import Visualizer\n'
+        'seen = Visualizer(image=numpy.zeros((8, 9, 3), "uint8"))\n'
+        'seen.draw_points(numpy.array([[2, 3]]))\n'
+        'assert seen.get_image().shape == (8, 9, 3)\n'
+        'assert seen.get_image().any()\n'
+        'from mmaction.datasets.transforms.pose_transforms import mode\n'
+        'assert mode([1, 2, 2])[0] == 2\n'
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_mmaction_lacks_the_module():
     import mmaction.models.localizers as localizers
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bimm_mm.structures import Size
+from bimm_mm.utils.device import constant_when_compiled
 
 
 def position_table(
@@ -72,7 +73,7 @@ def positions_at(
     return F.embedding(tokens, table)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 @lru_cache(maxsize=64)
 def _cached(
     source: Size, grid: Size, dims: int, video: bool, device: torch.device
