@@ -17,6 +17,7 @@ from bimm_mm.apis.encoder import MEAN, STD, Encoder
 from bimm_mm.apis.source import (
     BRANCHES,
     INTERVAL,
+    PACKAGED,
     Source,
     branches,
     choose_branch,
@@ -50,7 +51,8 @@ def load_encoder(
     Args:
         source: A run folder, whose newest whole checkpoint is taken; a
             ``.pth`` or ``.safetensors`` file of this project or of a peer,
-            see docs/checkpoints.md; or a folder of transformers.
+            see docs/checkpoints.md; a folder of transformers; or
+            ``'bimm-cpu-demo'``, which comes with the package.
         branch: ``'ventral'``, images, or ``'dorsal'``, videos, of a joint
             model; None: dorsal.
         device: None or ``'auto'``: the GPU if there is one.
@@ -89,16 +91,18 @@ def load_branches(
 
 def get_model(
     name: str,
-    pretrained: str | Path | None = None,
+    pretrained: str | Path | bool | None = None,
     *,
     device: str | torch.device | None = None,
 ) -> Encoder:
     """Build an encoder by name, such as ``'bimm-base-video'``.
 
     Args:
-        name: One of :func:`list_models`: of 224 x 224 pixels, and 16 frames.
+        name: One of :func:`list_models`: of 224 x 224 pixels, and 16 frames;
+            ``'bimm-cpu-demo'`` is of 64 x 64 pixels and 8 frames.
         pretrained: Where its weights come from, see :func:`load_encoder`; of
-            a joint model the branch that the name asks for. None: random.
+            a joint model the branch that the name asks for. True: those that
+            come with the package, for the demo alone. None: random.
         device: None or ``'auto'``: the GPU if there is one.
 
     Raises:
@@ -109,8 +113,26 @@ def get_model(
         raise ValueError(
             f'there is no model {name!r}{_near(name, list_models())}'
         )
+    if name in PACKAGED:
+        if pretrained not in (True, False, None):
+            raise ValueError(
+                f'{name} has weights of its own: set pretrained=True, or load '
+                f'{pretrained} with load_encoder'
+            )
+        encoder = _load(read_source(name), None, device)
+        if pretrained:
+            return encoder
+        interval = encoder.frame_interval
+        return _place(
+            Encoder(encoder.options, frame_interval=interval), device
+        )
     _, arch, kind = name.split('-')
-    if pretrained is None:
+    if pretrained is True:
+        raise ValueError(
+            f'no weights of {name} come with the package, only those of '
+            f'{" and ".join(PACKAGED)}: give the file or run that has them'
+        )
+    if not pretrained:
         return _place(Encoder(dict(arch=arch, **_KINDS[kind])), device)
     found = read_source(pretrained)
     wanted = _BRANCHES[kind]
@@ -130,7 +152,7 @@ def get_model(
 def list_models(pattern: str = '*') -> list[str]:
     """Names for :func:`get_model` that match, such as ``'*-video'``."""
     names = [f'bimm-{arch}-{kind}' for arch in ARCHS for kind in _KINDS]
-    return fnmatch.filter(names, pattern)
+    return fnmatch.filter([*names, *PACKAGED], pattern)
 
 
 def get_config(name: str) -> Config:

@@ -24,6 +24,13 @@ from bimm_mm.utils.safe_load import checkpoint_file
 
 BRANCHES = ('ventral', 'dorsal')
 INTERVAL = 4  # frames, where the config does not say
+# Weights that come with the package, by the name that stands for their file.
+PACKAGED = {
+    path.stem: path
+    for path in sorted(
+        (Path(__file__).parent / 'weights').glob('*.safetensors')
+    )
+}
 
 
 class Source(NamedTuple):
@@ -43,8 +50,8 @@ def read_source(
 
     Args:
         source: A run folder, whose newest whole checkpoint is taken; a
-            ``.pth`` or ``.safetensors`` file; or a folder that transformers'
-            ``save_pretrained`` wrote.
+            ``.pth`` or ``.safetensors`` file; a folder that transformers'
+            ``save_pretrained`` wrote; or a name of ``PACKAGED``.
         config: Its config, or the file of it; None: that of the checkpoint,
             or ``config.py`` beside it.
 
@@ -52,6 +59,7 @@ def read_source(
         FileNotFoundError: If there is no such file or folder.
         ValueError: If a folder holds no whole checkpoint, or a file is none.
     """
+    source = PACKAGED.get(str(source), source)
     path, hints = str(source), dict[str, Any]()
     folder = Path(source).expanduser()
     if folder.is_dir():

@@ -55,6 +55,8 @@ KEPT = (
     'optim_wrapper',
     'param_scheduler',
 )
+# At the end of a method's name: its ventral stage is on pictures of their own.
+PICTURES = '+pictures'
 WARM_UP = 0.05  # Table 8: 40 of 800 epochs; Table 9: 5 of 100
 
 
@@ -95,7 +97,7 @@ def factor(method: str) -> float:
 
 def config_path(method: str) -> Path:
     """The released config of a method or a ventral stage."""
-    name = method.partition('@')[0]
+    name = method.partition('@')[0].removesuffix(PICTURES)
     known = {**METHODS, **IMAGE_METHODS, **OPTIONAL}
     return known[name] if name in known else next(CONFIGS.glob(f'*/{name}.py'))
 
@@ -113,14 +115,15 @@ def ventral_of(method: str) -> str | None:
     """The ventral stage that a method's pretraining starts from, if any.
 
     It is the name of a released config, as many times longer or shorter as
-    the method itself.
+    the method itself, and on the same pictures.
     """
     checkpoint = released(method).model.get('ventral_checkpoint')
     if checkpoint is None:
         return None
     # work_dirs/<file name of the config>/epoch_<n>.pth
-    _, at, times = method.partition('@')
-    return f'{Path(checkpoint).parent.name}{at}{times}'
+    name, at, times = method.partition('@')
+    pictures = PICTURES * name.endswith(PICTURES)
+    return f'{Path(checkpoint).parent.name}{pictures}{at}{times}'
 
 
 def pretraining(

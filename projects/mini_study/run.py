@@ -26,7 +26,7 @@ from mmengine.config import Config, DictAction
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.comparison import KINDS, SCRATCH, Comparison
-from bimm_mm.apis.folders import Videos, hash_lists, read_folds
+from bimm_mm.apis.folders import Videos, hash_lists, read_data, read_folds
 from bimm_mm.apis.stages import adapt_config, train_stages
 from bimm_mm.utils.files import read_json, write_json, write_text
 from bimm_mm.utils.interrupts import plain_interrupts, time_limit
@@ -36,6 +36,7 @@ from .build_configs import (
     IMAGE_METHODS,
     METHODS,
     OPTIONAL,
+    PICTURES,
     Clips,
     pretraining,
     read_size,
@@ -50,7 +51,8 @@ class Study:
     """What is run, in the folder ``home``.
 
     ``pretrain_on='train'`` pretrains anew on each fold's training clips,
-    ``'all'`` once per seed on all clips, without labels.
+    ``'all'`` once per seed on all clips, without labels. ``pictures`` is
+    another DATA, for the ventral stage of methods that ask for it.
     """
 
     home: Path
@@ -58,6 +60,8 @@ class Study:
     folds: Mapping[int, Videos]
     numbers: Config
     pretrain_on: str = 'train'
+    pretrain_only: bool = False
+    pictures: Path | None = None
 
     def check(self) -> None:
         """Note what the folder is of, which must stay the same.
@@ -79,7 +83,9 @@ class Study:
         return self.home / f'seed{seed}-fold{fold}'
 
     def left(self, methods: Sequence[str], seed: int, fold: int) -> list[str]:
-        """Methods that lack a score."""
+        """Methods that lack a score, or their pretraining."""
+        if self.pretrain_only:
+            return [x for x in methods if not self._finished(x, seed, fold)]
         done = self.unit(seed, fold) / COMPARED
         return [
             name
@@ -92,19 +98,29 @@ class Study:
             )
         ]
 
+    def pretrained(self, seed: int, fold: int) -> Path:
+        """Folder of the pretrainings that a seed and fold is of."""
+        if self.pretrain_on == 'all':
+            return self.home / f'seed{seed}-all'
+        return self.unit(seed, fold)
+
+    def _finished(self, method: str, seed: int, fold: int) -> bool:
+        record = self.pretrained(seed, fold) / method / 'run.json'
+        return record.is_file() and bool(read_json(record)['checkpoint'])
+
     def pretrain(self, method: str, seed: int, fold: int) -> Path:
         """Pretrain, after the ventral stage that it starts from; its RUN."""
         stage, weights = ventral_of(method), None
         if stage:
             before = self.pretrain(stage, seed, fold)
             weights = read_json(before / 'run.json')['checkpoint']
-        unit = self.unit(seed, fold)
-        if self.pretrain_on == 'all':
-            unit = self.home / f'seed{seed}-all'
+        unit = self.pretrained(seed, fold)
         # Folds may share it: whoever comes second waits, and finds it done.
         unit.mkdir(parents=True, exist_ok=True)
         with FileLock(unit / f'.{method}.lock'):
-            clips = self._clips(unit, fold)
+            # Of what has a ventral stage before it, that one has pictures.
+            others = PICTURES in method and not stage
+            clips = self._pictures(unit) if others else self._clips(unit, fold)
             cfg = pretraining(method, self.numbers, clips, weights)
             cfg.randomness = dict(seed=seed)
             cfg = adapt_config(cfg, unit / method, 'auto')
@@ -124,20 +140,36 @@ class Study:
         parts = [self.folds[fold].lists['train']]
         if self.pretrain_on == 'all':
             parts = [path for x in folds for path in x.lists.values()]
+        return self._lists(self.folds[fold], parts, unit)
+
+    def _pictures(self, unit: Path) -> Clips:
+        """Write those of a ventral stage on all pictures."""
+        if self.pictures is None:
+            raise ValueError(f'{PICTURES}: give --pictures DATA as well')
+        videos = read_data(self.pictures)
+        return self._lists(videos, [*videos.lists.values()], unit, 'pictures_')
+
+    def _lists(
+        self, videos: Videos, parts: Sequence[Any], unit: Path, start: str = ''
+    ) -> Clips:
         lines = [*dict.fromkeys(x for path in parts for x in read_lines(path))]
         # Evenly spread over the list, and so over its classes.
         watched = lines[:: -(-len(lines) // self.numbers.watched_clips)]
-        for name, part in (('train', lines), ('watched', watched)):
-            write_text('\n'.join(part), unit / f'{name}.txt')
-        return Clips(
-            self.folds[fold],
-            unit / 'train.txt',
-            unit / 'watched.txt',
+        clips = Clips(
+            videos,
+            unit / f'{start}train.txt',
+            unit / f'{start}watched.txt',
             len(lines),
         )
+        write_text('\n'.join(lines), clips.train)
+        write_text('\n'.join(watched), clips.watched)
+        return clips
 
     def run(self, methods: Sequence[str], seed: int, fold: int) -> bool:
         """Do a seed and fold; whether it is finished."""
+        runs = [self.pretrain(method, seed, fold) for method in methods]
+        if self.pretrain_only:
+            return True
         recipe = self.numbers.finetune
         workers = self.numbers.num_workers
         options: dict[str, Any] = {'optim_wrapper.optimizer.lr': recipe.lr}
@@ -145,7 +177,7 @@ class Study:
             options[f'{part}_dataloader.num_workers'] = workers
             options[f'{part}_dataloader.persistent_workers'] = workers > 0
         comparison = Comparison(
-            [self.pretrain(method, seed, fold) for method in methods],
+            runs,
             self.data,
             out=self.unit(seed, fold) / COMPARED,
             seeds=[seed],
@@ -199,8 +231,11 @@ def run_all(
 def method(text: str) -> str:
     """A name on the command line, such as ``bimm`` or ``videomae@2``."""
     name, at, factor = text.partition('@')
-    if name not in {**METHODS, **IMAGE_METHODS, **OPTIONAL} or (
-        at and not float(factor) > 0
+    base = name.removesuffix(PICTURES)
+    if base not in {**METHODS, **IMAGE_METHODS, **OPTIONAL}:
+        raise ValueError(text)
+    if (at and not float(factor) > 0) or (
+        base != name and not ventral_of(base)
     ):
         raise ValueError(text)
     return text
@@ -227,7 +262,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=method,
         default=list(METHODS),
         help=f'default: {" ".join(METHODS)}; others: {" ".join(OPTIONAL)}; '
-        'videomae@2 is pretrained for twice as many steps',
+        'videomae@2 is pretrained for twice as many steps, the ventral stage '
+        'of bimm+pictures on --pictures',
     )
     add('--seeds', type=int, nargs='+', default=[0, 1, 2], help='0 1 2')
     add('--folds', type=int, nargs='+', help='numbers; default: all')
@@ -238,6 +274,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="each fold's training clips, or all clips once, without labels; "
         'default: train',
     )
+    add('--pictures', type=Path, help='another DATA, of pictures or clips')
+    add('--pretrain-only', action='store_true', help='on the split of DATA')
     add('--minutes', type=float, default=math.inf, help='then stop')
     add('--dry-run', action='store_true', help='only list what is left')
     return parser.parse_args(argv)
@@ -251,9 +289,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = Study(
         (args.home or Path('work_dirs/mini_study') / args.size).resolve(),
         args.data.resolve(),
-        read_folds(args.data),
+        # What is only pretrained needs no classes.
+        {0: read_data(args.data)}
+        if args.pretrain_only
+        else read_folds(args.data),
         read_size(args.size, args.set),
         args.pretrain_on,
+        args.pretrain_only,
+        args.pictures,
     )
     folds = [*study.folds] if args.folds is None else args.folds
     if not {*folds} <= {*study.folds}:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import signal
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from projects.mini_study.build_configs import (
     METHODS,
     OPTIONAL,
     Clips,
+    config_path,
     pretraining,
     read_size,
     released,
@@ -128,6 +131,13 @@ def test_sizes_and_steps() -> None:
     assert schedule(9537, recipe | {'steps': 2000}) == (1, 13)
     # bimm@0.5 is half as long, its ventral stage too.
     assert ventral_of('bimm@0.5') == f'{ventral_of("bimm")}@0.5'
+    # So is the one on pictures of its own, which is else the same.
+    assert run.method('bimm+pictures@2') == 'bimm+pictures@2'
+    assert ventral_of('bimm+pictures@2') == f'{ventral_of("bimm")}+pictures@2'
+    assert config_path('bimm+pictures') == METHODS['bimm']
+    for wrong in ('videomae+pictures', 'bim', 'bimm@0'):
+        with pytest.raises(ValueError, match=re.escape(wrong)):
+            run.method(wrong)
     for name in ('bimm@0.5', ventral_of('bimm@0.5')):
         cfg = pretraining(name, numbers, CLIPS)
         times = cfg.train_dataloader.dataset.dataset.times
@@ -211,6 +221,22 @@ def test_a_folder_holds_one_study(study) -> None:
     study.numbers.pretrain.lr = 1.0
     with pytest.raises(ValueError, match='other numbers'):
         study.check()
+
+
+def test_stages_on_pictures_and_pretraining_alone(study, tmp_path) -> None:
+    unit = tmp_path / 'unit'
+    unit.mkdir()
+    with pytest.raises(ValueError, match='give --pictures DATA'):
+        study._pictures(unit)
+    pictures = replace(study, pictures=study.data, pretrain_only=True)
+    # All of DATA, its training and its test clips.
+    clips = pictures._pictures(unit)
+    assert clips.number == 12 == len(clips.train.read_text().splitlines())
+    assert pictures.left(['bimm'], 0, 0) == ['bimm']
+    done = pictures.unit(0, 0) / 'bimm'
+    done.mkdir(parents=True)
+    (done / 'run.json').write_text('{"checkpoint": "epoch_1.pth"}')
+    assert pictures.left(['bimm'], 0, 0) == []
 
 
 def test_folders_are_read_as_one(study, tmp_path) -> None:
