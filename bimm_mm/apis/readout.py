@@ -5,17 +5,14 @@ Shapes: N training and M test stimuli, D features of each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-KINDS = ('class', 'angle', 'number')
 # Strengths of the L2 penalty to choose from, for standardized features.
-ALPHAS = tuple(10.0**power for power in range(7))
+ALPHAS = tuple(10.0**power for power in range(-1, 7))
 SHUFFLES = 20  # chosen: sets of shuffled labels, for chance
 _RESAMPLES = 2000  # of the bootstrap
 
@@ -31,7 +28,7 @@ def read_out(
     """Fit ridge regression to training stimuli, score test stimuli.
 
     Features are standardized and the penalty is chosen by leave-one-out
-    cross-validation, both on training stimuli alone.
+    cross-validation of the score, both on training stimuli alone.
 
     Args:
         train: (N, D).
@@ -51,23 +48,20 @@ def read_out(
         to shuffled labels.
     """
     rng = np.random.default_rng(seed)
-    classes = np.unique(labels[0])
-    wanted, truth = (_targets(part, kind, classes) for part in labels)
-    shuffled = [rng.permutation(wanted) for _ in range(SHUFFLES)]
-    model = make_pipeline(
-        StandardScaler(), RidgeCV(ALPHAS, alpha_per_target=True)
-    )
+    scaler = StandardScaler().fit(train.astype(float))
+    x, y = (scaler.transform(part.astype(float)) for part in (train, test))
+    wanted, truth = (_targets(part, kind, labels[0]) for part in labels)
+    orders = [rng.permutation(len(x)) for _ in range(SHUFFLES)]
     # All in one go: what is shuffled shares the decomposition.
-    model.fit(train.astype(float), np.hstack([wanted, *shuffled]))
-    found = model.predict(test.astype(float))
-    found = found.reshape(len(test), 1 + SHUFFLES, -1)
-    if kind == 'class':
-        answers = classes[found.argmax(2)]
-        error = (answers != labels[1][:, None]).astype(float)
-        scale = np.ones(len(test))
-    else:
-        error = ((found - truth[:, None]) ** 2).sum(2)
-        scale = ((truth - wanted.mean(0)) ** 2).sum(1)
+    sets = np.stack([wanted, *(wanted[rows] for rows in orders)], 1)
+    inner, outer = [], []
+    for left_out, found in _ridge(x, sets, y):
+        inner.append(_errors(left_out, sets, kind).sum(0))
+        outer.append(_errors(found, truth[:, None], kind))
+    best = np.argmin(inner, 0)
+    error = np.stack([outer[a][:, i] for i, a in enumerate(best)], 1)
+    mean = wanted.mean(0)
+    scale = np.ones(len(y)) if kind == 'class' else _errors(mean, truth, kind)
     scores = 1 - error.sum(0) / scale.sum()
     even = np.full(len(test), 1 / len(test))
     times = rng.multinomial(len(test), even, size=_RESAMPLES)
@@ -81,13 +75,51 @@ def read_out(
     }
 
 
-def _targets(labels: np.ndarray, kind: str, classes: np.ndarray) -> np.ndarray:
+def _targets(labels: np.ndarray, kind: str, fitted: np.ndarray) -> np.ndarray:
     """What is regressed: (N, number of classes), (N, 2) or (N, 1)."""
     if kind == 'class':
-        return (labels[:, None] == classes).astype(float)
+        return (labels[:, None] == np.unique(fitted)).astype(float)
     if kind == 'angle':
         return np.stack([np.cos(labels), np.sin(labels)], 1)
     return labels[:, None].astype(float)
+
+
+def _errors(found: np.ndarray, truth: np.ndarray, kind: str) -> np.ndarray:
+    """1 for a wrong class, else squared deviation: (..., C) to (...)."""
+    if kind == 'class':
+        return (found.argmax(-1) != truth.argmax(-1)).astype(float)
+    return ((found - truth) ** 2).sum(-1)
+
+
+def _ridge(
+    x: np.ndarray, sets: np.ndarray, test: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Ridge regression with every penalty, of several sets of targets at once.
+
+    scikit-learn's RidgeClassifierCV finds every penalty perfect where there
+    are two classes (issue 34942).
+
+    Args:
+        x: (N, D) of mean 0.
+        sets: (N, S, C).
+        test: (M, D).
+
+    Yields:
+        By penalty what is predicted of each training stimulus by the others
+        (N, S, C), and of test stimuli (M, S, C).
+    """
+    wanted = sets.reshape(len(x), -1)
+    mean = wanted.mean(0)
+    u, size, v = np.linalg.svd(x, full_matrices=False)
+    inside = u.T @ (wanted - mean)
+    for penalty in ALPHAS:
+        gain = size / (size**2 + penalty)
+        rest = wanted - mean - u @ ((size * gain)[:, None] * inside)
+        leverage = 1 / len(x) + u**2 @ (size * gain)
+        left_out = wanted - rest / (1 - leverage)[:, None]
+        found = mean + test @ (v.T @ (gain[:, None] * inside))
+        shape = sets.shape[1:]
+        yield left_out.reshape(-1, *shape), found.reshape(-1, *shape)
 
 
 def cka(features: Sequence[np.ndarray]) -> np.ndarray:

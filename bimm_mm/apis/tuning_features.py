@@ -49,9 +49,11 @@ def block_reader(encoder: Encoder) -> Reader:
     def read(clips: Tensor) -> Tensor:
         if not backbone.video:
             clips = clips[:, :, [clips.shape[2] // 2]]
-        x = encoder.normalize(clips)
+        x, training = encoder.normalize(clips), encoder.training
+        encoder.eval()
         with torch.autocast(x.device.type, torch.bfloat16):
             tokens = backbone.read(x, counts, 'raw')
+        encoder.train(training)
         return torch.stack([pool(x[:, first:]) for x in tokens], 1)
 
     return read

@@ -35,9 +35,9 @@ _HOW = (
     'motion filters. What they reach as well was not learned.',
 )
 _SCORES = (
-    'Percent, of the best block and of the one behind which the area is '
-    'decoded. The best is the best by these very numbers, which flatters it a '
-    'little; that of random weights is chosen in the same way.'
+    'Percent, of the best block and, if there is one, of that behind which '
+    'the area is decoded. The best is the best by these very numbers, which '
+    'flatters it a little; that of random weights is chosen in the same way.'
 )
 _CHANNELS = (
     'Mean response to test stimuli, in standard deviations, of the six '
@@ -117,6 +117,8 @@ def score_section(result: Result) -> Section:
                 'shuffled': round(100 * top['chance']),
             }
         )
+    if not any(row['at area'] for row in rows):
+        rows = [{k: v for k, v in x.items() if k != 'at area'} for x in rows]
     return Section('Scores', [_SCORES], rows)
 
 

@@ -9,10 +9,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.preprocessing import StandardScaler
 
 import bimm_mm
 from bimm_mm.apis.encoder import Encoder
-from bimm_mm.apis.readout import cka, read_out, tuning_curves
+from bimm_mm.apis.readout import ALPHAS, cka, read_out, tuning_curves
 from bimm_mm.apis.tuning_study import Study
 from bimm_mm.stimuli import PROPERTIES
 
@@ -142,6 +145,41 @@ def test_readout_finds_what_is_there_and_nothing_in_shuffled_labels(kind):
     assert shuffled['high'] >= nominal - 1e-3
 
 
+@pytest.mark.parametrize('kind', ['class', 'angle', 'number'])
+def test_the_penalty_is_that_of_leaving_out_one_stimulus(kind):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(24, 30)), rng.normal(size=(40, 30))
+    told = [part[:, 0] + 0.5 * part[:, 1] for part in (x, y)]
+    labels = tuple(part > 0 if kind == 'class' else part for part in told)
+    scaler = StandardScaler().fit(x)
+    x, y = scaler.transform(x), scaler.transform(y)
+    wanted, truth = (
+        {
+            'class': np.stack([part == 0, part == 1], 1),
+            'angle': np.stack([np.cos(part), np.sin(part)], 1),
+            'number': part[:, None],
+        }[kind].astype(float)
+        for part in labels
+    )
+
+    def error(found: np.ndarray, truth: np.ndarray) -> float:
+        if kind == 'class':
+            return (found.argmax(1) != truth.argmax(1)).mean()
+        return ((found - truth) ** 2).mean()
+
+    tried = []
+    for penalty in ALPHAS:
+        model = Ridge(alpha=penalty)
+        inner = cross_val_predict(model, x, wanted, cv=LeaveOneOut())
+        found = model.fit(x, wanted).predict(y).reshape(truth.shape)
+        inner = inner.reshape(wanted.shape)
+        tried.append((error(inner, wanted), error(found, truth)))
+    least = min(tried, key=lambda pair: pair[0])[1]
+    total = 1 if kind == 'class' else error(wanted.mean(0), truth)
+    found = read_out(x, y, labels, kind=kind)['score']
+    assert found == pytest.approx(1 - least / total)
+
+
 def test_cka_is_that_of_the_paper():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(30, 5))
@@ -219,12 +257,12 @@ def test_a_joint_run_from_the_command_line(
 
 def test_an_encoder_of_images_sees_no_motion():
     options = dict(arch=dict(embed_dims=8, depth=1, num_heads=1), img_size=32)
-    encoder = Encoder(options).eval()
+    encoder = Encoder(options)
     still = {x for x in PROPERTIES if PROPERTIES[x].area != 'MT'}
     study = Study({'encoder': encoder}, number=16, seed=0)
     assert {*study.visible(None)} == still
     result = bimm_mm.tuning(encoder, out=None, properties=['hue'], number=16)
-    assert len(result['notes']) == 1
+    assert len(result['notes']) == 1 and encoder.training
     assert {row['features'] for row in result['scores']} == {
         'trained',
         'random',
@@ -232,6 +270,9 @@ def test_an_encoder_of_images_sees_no_motion():
     }
     with pytest.raises(ValueError, match="'direction' is motion, and the enc"):
         bimm_mm.tuning(encoder, out=None, properties=['direction'])
+    encoder.backbone.blocks[0].mlp.fc2.weight.data.fill_(math.nan)
+    with pytest.raises(ValueError, match='trained features of encoder after'):
+        bimm_mm.tuning(encoder, out=None, properties=['hue'], number=16)
     other = Encoder(dict(options, img_size=64))
     with pytest.raises(ValueError, match='give encoders of one size'):
         Study({'one': encoder, 'two': other}, number=16, seed=0)
