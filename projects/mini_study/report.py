@@ -19,7 +19,7 @@ from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.features import TRIVIAL
 from bimm_mm.apis.page import Page, Section, write_page
 from bimm_mm.apis.statistics import score_sections
-from bimm_mm.utils.files import read_json, write_text
+from bimm_mm.utils.files import read_json, write_json, write_text
 
 from .build_configs import METHODS
 from .run import COMPARED, STUDY, check_same
@@ -66,47 +66,73 @@ def ordered(names: Iterable[str]) -> list[str]:
     )
 
 
-def cost_table(homes: Iterable[Path]) -> list[dict[str, Any]]:
-    """Steps and seconds of every kind of training, means over runs."""
+def read_trainings(homes: Iterable[Path]) -> list[dict[str, Any]]:
+    """What every finished training is of, where it ran, and how it ended."""
     rows = []
     for home in homes:
-        for path in home.glob('*/**/run.json'):
+        for path in sorted(home.glob('*/**/run.json')):
             about = read_json(path)
             if not about['checkpoint']:
                 continue
             log = read_scalars(path.parent)
             # At the step of a validation it is the validation's.
-            ratios = (x for name, x in log.items() if '/' in name)
-            times = log['time'].keys() - {step for x in ratios for step in x}
+            ratios = {name: x for name, x in log.items() if '/' in name}
+            times = log['time'].keys() - {
+                step for x in ratios.values() for step in x
+            }
             # What takes place once, such as starting and compiling, says
             # nothing about a method: hence the median.
             second = statistics.median(log['time'][step] for step in times)
             steps, tuned = max(log['loss']), about['verb'] == 'finetune'
+            starts = sorted(path.parent.glob('*/provenance.json'))
+            facts = [read_json(start) for start in starts]
             rows.append(
                 {
+                    'unit': path.relative_to(home).parts[0],
                     'method': path.parents[2 if tuned else 0].name,
                     'training': about['verb'],
                     'steps': steps,
                     'seconds a step': second,
                     'seconds': steps * second,
+                    **{
+                        key: sorted({fact[key] for fact in facts})
+                        for key in ('revision', 'machine')
+                    },
+                    'last': {name: x[max(x)] for name, x in ratios.items()},
                 }
             )
-    if not rows:
+    return rows
+
+
+def cost_table(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps and seconds of every kind of training, means over runs."""
+    if not trainings:
         return []
-    table = pd.DataFrame(rows).groupby(['method', 'training'])
+    kept = ['method', 'training', 'steps', 'seconds a step', 'seconds']
+    table = pd.DataFrame(trainings)[kept].groupby(['method', 'training'])
     return (
         table.mean().assign(runs=table.size()).reset_index().to_dict('records')
     )
 
 
 def write_report(homes: Sequence[Path], out: Path) -> Path:
-    """Write ``report.html`` and ``scores.csv``."""
-    scores = read_scores(homes)
+    """Write ``report.html``, ``scores.csv`` and ``results.json``.
+
+    The last one has the scores, the numbers of the study, and what is known
+    of every training: it can be kept where the runs cannot.
+    """
+    scores, trainings = read_scores(homes), read_trainings(homes)
     write_text(scores.to_csv(index=False), out / 'scores.csv')
+    kept = {
+        'study': read_json(homes[0] / STUDY),
+        'trainings': trainings,
+        'scores': scores.to_dict('records'),
+    }
+    write_json(kept, out / 'results.json')
     names = {*scores['method']}
     sections = [
         *score_sections(scores, ordered(names), compared(names)),
-        Section('Training', text=['Means.'], rows=cost_table(homes)),
+        Section('Training', text=['Means.'], rows=cost_table(trainings)),
     ]
     return write_page(Page('Mini study', sections), out / 'report.html')
 

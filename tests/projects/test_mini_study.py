@@ -315,6 +315,13 @@ def test_from_real_clips_to_the_tables(real_flags, tmp_path, capsys) -> None:
     assert len(scores) == 3 * 2 + 2 * 2 + 3
     page = (home / 'report.html').read_text()
     assert 'bimm - scratch' in page and 'pretrain_ventral_in1k' in page
+    kept = json.loads((home / 'results.json').read_text())
+    assert len(kept['scores']) == len(scores)
+    (stage,) = (
+        x for x in kept['trainings'] if x['method'] == 'pretrain_ventral_in1k'
+    )
+    assert stage['steps'] == max(log['loss']) and stage['revision']
+    assert stage['last']['V4/ratio'] == log['V4/ratio'][stage['steps']]
 
 
 def _write_pictures(folder: Path) -> None:
