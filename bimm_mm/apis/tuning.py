@@ -69,10 +69,9 @@ def tuning(
     from bimm_mm.apis.models import load_branches
     from bimm_mm.apis.page import print_sections, write_page
     from bimm_mm.apis.tuning_page import score_section, tuning_page
-    from bimm_mm.apis.tuning_study import LEAST, Study, check_request
+    from bimm_mm.apis.tuning_study import LEAST, Study
     from bimm_mm.utils.files import check_folder, write_json
 
-    check_request(properties, number)
     if out is not None:
         check_folder(out)
     if isinstance(encoder, Encoder):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from bimm_mm.apis.embedding import digest_of_weights
 from bimm_mm.apis.encoder import Encoder
@@ -32,14 +33,6 @@ LEAST = 16  # training stimuli: two of each of eight classes
 _MOST_ALIKE = 600  # stimuli for CKA, evenly out of all test stimuli
 
 
-def check_request(names: Sequence[str] | None, number: int) -> None:
-    """Refuse unknown properties and too few stimuli, before any work."""
-    for name in names or ():
-        check_choice('property', name, PROPERTIES)
-    if number < LEAST:
-        raise ValueError(f'number={number}: give {LEAST} stimuli or more')
-
-
 class Study:
     """Measurements of encoders that see the same stimuli.
 
@@ -49,19 +42,26 @@ class Study:
         seed: Of all randomness.
 
     Raises:
-        ValueError: If no clip serves them all.
+        ValueError: If there are too few, or no clip serves all encoders.
     """
 
     def __init__(
         self, encoders: Mapping[str, Encoder], *, number: int, seed: int
     ) -> None:
+        if number < LEAST:
+            raise ValueError(f'number={number}: give {LEAST} stimuli or more')
         self.encoders, self.number, self.seed = dict(encoders), number, seed
         self.frames, self.size = _common_size(self.encoders)
         self.readers: dict[str, dict[str, Reader]] = {}
+        twins: dict[str, Reader] = {}
         for name, encoder in self.encoders.items():
+            pixels = (encoder.mean.tolist(), encoder.std.tolist())
+            kind = repr((encoder.options, pixels, encoder.mean.device))
+            if kind not in twins:
+                twins[kind] = block_reader(random_twin(encoder, seed))
             self.readers[name] = {
                 'trained': block_reader(encoder),
-                'random': block_reader(random_twin(encoder, seed)),
+                'random': twins[kind],
                 'pixels': pixel_reader(encoder),
             }
             if encoder.backbone.video:
@@ -83,10 +83,11 @@ class Study:
         return self.result()
 
     def visible(self, names: Sequence[str] | None) -> list[str]:
-        """Those that some encoder sees; a ValueError if one is asked for."""
+        """Those that some encoder sees; asked for another, a ValueError."""
         moving = [x for x in PROPERTIES if PROPERTIES[x].area == 'MT']
         blind = moving if self.frames < 2 else []
         for name in names or ():
+            check_choice('property', name, PROPERTIES)
             if name in blind:
                 raise ValueError(
                     f'property {name!r} is motion, and the encoder sees one '
@@ -107,15 +108,16 @@ class Study:
         )
         stimuli = make(self.number), make(self.number // 2, part='test')
         self.properties[item.name] = item
+
+        @cache  # what encoders have in common is computed once
+        def read(reader: Reader, device: torch.device) -> list[np.ndarray]:
+            return [read_features(reader, x.clips, device) for x in stimuli]
+
         for name, encoder in self.encoders.items():
             if item.area == 'MT' and not encoder.backbone.video:
                 continue
             for kind, reader in self.readers[name].items():
-                device = encoder.mean.device
-                features = [
-                    read_features(reader, part.clips, device)
-                    for part in stimuli
-                ]
+                features = read(reader, encoder.mean.device)
                 if kind == 'trained':
                     seen = self.responses.setdefault(name, {})
                     seen[item.name] = features[1]
