@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -259,7 +259,9 @@ class BIMMVisionTransformer(BaseModule):
         """
         if x.ndim == 4:
             x = x.unsqueeze(2)
-        features = self._residuals(x, None, after_blocks)
+        features = self._residuals(
+            x, None, after_blocks, only_class=out_type == 'cls_token'
+        )
         grid = self.grid(size_of(x))
         return tuple(
             self._read(features[count], count, grid, out_type)
@@ -299,9 +301,17 @@ class BIMMVisionTransformer(BaseModule):
         self._is_init = True
 
     def _residuals(
-        self, x: Tensor, visible: Tensor | None, after_blocks: Sequence[int]
+        self,
+        x: Tensor,
+        visible: Tensor | None,
+        after_blocks: Sequence[int],
+        *,
+        only_class: bool = False,
     ) -> dict[int, Tensor]:
-        """Compute the residual stream (B, L, D) after the chosen blocks."""
+        """Compute the residual stream (B, L, D) after the chosen blocks.
+
+        With ``only_class`` it is (B, 1, D) after the last of them.
+        """
         if not after_blocks or not all(
             1 <= count <= self.depth for count in after_blocks
         ):
@@ -318,9 +328,13 @@ class BIMMVisionTransformer(BaseModule):
         x = self._embed(x, visible)
         features = {}
         # Blocks that nobody reads are not run.
-        for index, block in enumerate(self.blocks[: max(after_blocks)]):
+        last = max(after_blocks)
+        for index, block in enumerate(self.blocks[:last]):
             if index in self.windowed_blocks:
                 x = self._run_in_windows(block, x, grid[1:])
+            elif only_class and index + 1 == last:
+                # A block can update its last tokens alone.
+                x = self._run(block, x.roll(-1, 1), 1)
             else:
                 x = self._run(block, x)
             if index + 1 in after_blocks:
@@ -357,14 +371,12 @@ class BIMMVisionTransformer(BaseModule):
             source=None if source is None else self.grid(source),
         )
 
-    def _run(
-        self, block: nn.Module, x: Tensor, attn_mask: Tensor | None = None
-    ) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, *options: Any) -> Tensor:
         """Run a block, with or without keeping what it computes inside."""
         # Where no gradient is asked for, there is nothing to recompute.
         if self.with_cp and x.requires_grad:
-            return checkpoint(block, x, None, attn_mask, use_reentrant=False)
-        return block(x, None, attn_mask)
+            return checkpoint(block, x, *options, use_reentrant=False)
+        return block(x, *options)
 
     def _run_in_windows(
         self, block: nn.Module, x: Tensor, grid: tuple[int, int]
@@ -374,7 +386,7 @@ class BIMMVisionTransformer(BaseModule):
             grid, self.window_size, batch=x.shape[0], device=x.device
         )
         windows = window_partition(x, grid, self.window_size)
-        windows = self._run(block, windows, mask)
+        windows = self._run(block, windows, None, mask)
         return window_unpartition(windows, grid, self.window_size)
 
     def _read(
