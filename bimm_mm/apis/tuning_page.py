@@ -28,7 +28,7 @@ _HOW = (
     'fitted to. Numbers are percent: right answers for classes, explained '
     'variance (R2) for angles and numbers. Colors go from chance to 100 %. A '
     'number in parentheses is not above chance: its 95 % interval reaches '
-    'down to what the same readout makes of shuffled labels.',
+    'down to that, or to what the same readout makes of shuffled labels.',
     'A frame marks the block behind which the area is decoded that the paper '
     'names for the property. On the right: the best block of the same encoder '
     'with random weights, pixels pooled as the tokens are, and energies of '
@@ -42,10 +42,11 @@ _SCORES = (
 _CHANNELS = (
     'Mean response to test stimuli, in standard deviations, of the six '
     'channels that vary most with the angle in the stimuli of the fit, out of '
-    'the block from which the angle is read best. A response is the mean or '
-    'the deviation of a channel over tokens. Selectivity, in the legend, is '
-    'the share of the variance that the angle predicts: 1 if nothing else '
-    'matters to the channel, 0 or less if it is not tuned.'
+    'the block from which the angle is read best, if it is read at all. A '
+    'response is the mean or the deviation of a channel over tokens. '
+    'Selectivity, in the legend, is the share of the variance that the angle '
+    'predicts: 1 if nothing else matters to the channel, 0 or less if it is '
+    'not tuned.'
 )
 _LIKENESS = (
     'Linear CKA of the pooled tokens of two blocks, on test stimuli that all '
@@ -109,29 +110,31 @@ def score_section(result: Result) -> Section:
                 **several,
                 'property': item,
                 'area': what['area'],
-                'score': top['text'],
+                'score': top['percent'],
                 '95 %': f'{low} to {high}',
                 'block': int(top['block']),
-                'at area': ''.join(there['text']),
-                **best['text'].reindex(OTHERS).fillna('').to_dict(),
+                'at area': there['percent'].max(),  # NaN without one
+                **best['percent'].reindex(OTHERS).to_dict(),
                 'shuffled': round(100 * top['chance']),
             }
         )
-    if not any(row['at area'] for row in rows):
+    if np.isnan([row['at area'] for row in rows]).all():
         rows = [{k: v for k, v in x.items() if k != 'at area'} for x in rows]
     return Section('Scores', [_SCORES], rows)
 
 
 def _cells(result: Result) -> pd.DataFrame:
-    """Scores with a ``text``, and a ``shade``: 0 for chance, 1 for all."""
+    """Scores also in percent, as text and shade, and if ``above`` chance."""
     cells = pd.DataFrame(result['scores'])
     chance = cells['property'].map(
         {name: x['nominal_chance'] for name, x in result['properties'].items()}
     )
     cells['shade'] = (cells['score'] - chance) / (1 - chance)
-    text = (100 * cells['score']).round().astype(int).astype(str)
-    above = cells['low'] > cells['chance']
-    return cells.assign(text=text.where(above, '(' + text + ')'))
+    cells['percent'] = (100 * cells['score']).round().astype(int)
+    text = cells['percent'].astype(str)
+    least = (100 * np.maximum(cells['chance'], chance)).round()
+    cells['above'] = (100 * cells['low']).round() > least
+    return cells.assign(text=text.where(cells['above'], '(' + text + ')'))
 
 
 def _best(cells: pd.DataFrame) -> pd.DataFrame:
@@ -223,9 +226,9 @@ def _draw_map(
 
 def _curves(result: Result) -> Iterator[Picture]:
     """The most selective channels, of the block that tells an angle best."""
-    cells = pd.DataFrame(result['scores'])
-    trained = cells[cells['features'] == 'trained']
-    for name, part in trained.groupby('encoder', sort=False):
+    cells = _cells(result)
+    told = cells[(cells['features'] == 'trained') & cells['above']]
+    for name, part in told.groupby('encoder', sort=False):
         for best in _best(part).to_dict('records'):
             where = (name, best['property'], best['block'])
             channels = [
