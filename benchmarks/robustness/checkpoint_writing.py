@@ -24,6 +24,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import MMLogger
+
 from benchmarks.robustness.common import (
     FORK,
     print_head,
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument('--times', type=int, default=20)
     args = parser.parse_args()
     random.seed(0)
+    MMLogger.get_current_instance().setLevel('WARNING')
     print_head('while a checkpoint was written', 'file',
                'went on from the newest whole one')  # fmt: skip
     with tempfile.TemporaryDirectory() as name:

@@ -4,8 +4,8 @@
 
 Encodes videos whose frames say their own number, in every pair of container
 and codec that FFmpeg can write, with and without B-frames, with a variable
-rate, turned, and cut without re-encoding; reads them with a stride and at
-random, and prints a table in Markdown. With ``--decord``, of mmaction2's
+rate, and one cut without re-encoding; reads them with a stride and at random,
+and prints a table in Markdown. With ``--decord``, of mmaction2's
 usual reader too: how many of the frames at a stride of 4 are right.
 """
 

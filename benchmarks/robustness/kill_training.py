@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks.robustness.common import (
@@ -226,6 +227,7 @@ def main() -> None:
     args = parser.parse_args()
     random.seed(args.seed)
     torch.set_num_threads(1)
+    MMLogger.get_current_instance().setLevel('WARNING')
     print_head('kind', 'processes', 'kills', 'runs', 'losses and metrics',
                'of them repeated', 'killed against not killed')  # fmt: skip
     import_libraries()

@@ -168,8 +168,9 @@ class StrictRunner(Runner):
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kw: Any) -> DataLoader:
         """Build a loader whose workers are not waited for without end."""
-        if isinstance(dataloader, Mapping) and dataloader.get('num_workers'):
-            dataloader = {'timeout': _TIMEOUT, **dataloader}
+        if isinstance(dataloader, Mapping):
+            workers = dataloader.get('num_workers')
+            dataloader = {'timeout': _TIMEOUT if workers else 0, **dataloader}
             if not torch.accelerator.is_available():
                 dataloader['pin_memory'] = False  # torch warns, then does so
         loader = Runner.build_dataloader(dataloader, *args, **kw)

@@ -198,6 +198,7 @@ def build(
             batch_size=batch,
             num_workers=workers,
             persistent_workers=persistent,
+            pin_memory=True,  # as our configs have it
         ),
         train_cfg=loop,
         optim_wrapper=dict(

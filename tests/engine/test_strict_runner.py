@@ -358,6 +358,7 @@ def test_the_newest_whole_one_is_taken(tmp_path):
     assert not draft.exists()
 
 
+@pytest.mark.filterwarnings('error:.*pin_memory')  # nobody can act on it
 def test_runs_of_one_second_share_no_log(tmp_path, monkeypatch):
     monkeypatch.setattr(time, 'time', lambda: 2e9)
     for name in 'ab':
