@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from torch import nn
 
@@ -72,7 +73,7 @@ def explain(error: Exception, cfg: Config) -> str:
     parts = dict(
         sorted(cfg.to_dict().items(), key=lambda i: i[0].startswith('test'))
     )
-    where = ''
+    where = step = ''
     modules = []
     frames = [*traceback.walk_tb(error.__traceback__)]
     if error.__cause__:
@@ -80,8 +81,11 @@ def explain(error: Exception, cfg: Config) -> str:
     for frame, _ in frames:
         built = _BUILDERS.get(frame.f_code.co_name, '')
         where = find_key(parts, frame.f_locals.get(built)) or where
-        if isinstance(frame.f_locals.get('self'), nn.Module):
-            modules.append(frame.f_locals['self'])
+        part = frame.f_locals.get('self')
+        if isinstance(part, nn.Module):
+            modules.append(part)
+        if isinstance(part, BaseTransform):
+            step = f' in {type(part).__name__}'
     if modules and not where:
         names = {part: name for name, part in modules[0].named_modules()}
         known = [names[part] for part in modules if names.get(part)]
@@ -90,7 +94,7 @@ def explain(error: Exception, cfg: Config) -> str:
     text = textwrap.shorten(text, 600)
     kind = type(error).__name__
     if not isinstance(error, (FileNotFoundError, ValueError)):
-        text = f'{kind}: {text}'
+        text = f'{kind}{step}: {text}'
     return f'{where}: {text}' if where else text
 
 

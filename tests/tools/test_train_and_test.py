@@ -111,6 +111,10 @@ def test_mistakes_end_with_one_line(
         ),
         ('model.backbone.patch_size=7', r'patches of \(1, 7, 7\)'),
         (
+            'train_dataloader.dataset.dataset.dataset.pipeline.2.scale=(0,0)',
+            'error in Resize: ',
+        ),
+        (
             'load_from=foreign.pth',
             r'foreign\.pth is of another project, .*model\.backbone\.init_cfg',
         ),
