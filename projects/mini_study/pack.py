@@ -11,50 +11,38 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from safetensors.torch import save
 
-from bimm_mm.apis.source import read_source
+from bimm_mm.apis.source import intervals, read_source
 from bimm_mm.utils.files import sha256_of_file, write_bytes
 
 # What loading a model and making its pictures reads.
-KEPT = ('model', 'data_preprocessor', 'train_dataloader', 'val_dataloader')
+KEPT = ('model', 'data_preprocessor')
 
 
 def pack(run: str | Path, out: str | Path) -> Path:
     """Write weights and config of a run's newest checkpoint.
 
-    Paths of this machine are left out of the config.
+    Of the data nothing but the interval of the frames is kept.
     """
     found = read_source(run)
     if found.cfg is None:
-        raise ValueError(
-            f'{run} has no config: give a folder of a pretraining'
-        )
+        raise ValueError(f'{run} has no config: give a run of pretraining')
     cfg = Config({key: found.cfg[key] for key in KEPT if key in found.cfg})
-    for part in ('train_dataloader', 'val_dataloader'):
-        blank_paths(cfg[part])
+    interval = next(intervals(found.cfg.train_dataloader))
+    cfg.train_dataloader = {
+        'dataset': {'type': 'SampleFrames', 'frame_interval': interval}
+    }
     cfg.model.pop('ventral_checkpoint', None)
     # Shared blocks stand in both branches, each with values of its own.
     weights = {
-        key: value.to(torch.float16) if value.is_floating_point() else value
-        for key, value in found.state.items()
+        key: (x.half() if x.is_floating_point() else x).clone()
+        for key, x in found.state.items()
     }
-    weights = {key: value.clone() for key, value in weights.items()}
     meta = {'format': 'pt', 'cfg': cfg.pretty_text}
     write_bytes(save(weights, meta), out)
     return Path(out)
-
-
-def blank_paths(node: dict) -> None:
-    """Take absolute paths out of a config, in place."""
-    for key, value in node.items():
-        if isinstance(value, str) and Path(value).is_absolute():
-            node[key] = ''
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, dict):
-                blank_paths(item)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

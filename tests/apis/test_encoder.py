@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -16,6 +18,7 @@ from PIL import Image
 
 import bimm_mm
 from bimm_mm.apis import models
+from bimm_mm.utils.files import sha256_of_file
 from tests.apis.conftest import ARCH, DOWNSTREAM, write_checkpoint
 
 
@@ -261,6 +264,36 @@ def test_models_by_name(run):
         bimm_mm.get_model('bimm-tny-video')
     with pytest.raises(ValueError, match=r'images with 2 blocks of width 24'):
         bimm_mm.get_model('bimm-base-image', pretrained=run)
+
+
+def test_a_small_model_comes_with_the_package():
+    (name,) = bimm_mm.list_models('*-demo')
+    encoder = bimm_mm.get_model(name, pretrained=True, device='cpu')
+    assert encoder.size == (8, 64, 64)
+    # A view that moves over a photograph, which it has not seen.
+    photo = skimage.data.chelsea()
+    clip = np.stack([photo[:, x : x + 300] for x in range(0, 64, 8)])
+    features = encoder.embed(clip)
+    # By its name everywhere; without weights by the same architecture.
+    again = bimm_mm.load_encoder(name, device='cpu').embed(clip)
+    assert torch.equal(features, again)
+    blank = bimm_mm.get_model(name, device='cpu')
+    assert blank.size == encoder.size
+    assert not torch.equal(blank.embed(clip), features)
+    # What is general enough: a part of the Gabor features' variance.
+    areas = bimm_mm.reconstruct(name, clip)
+    for branch in ('ventral', 'dorsal'):
+        v1 = areas[f'{branch}_V1']
+        error = F.mse_loss(v1.prediction, v1.target)
+        assert error < 0.85 * v1.target.var()
+    # The card is of this file.
+    path = Path(encoder.source)
+    card = (path.parent / 'README.md').read_text()
+    assert sha256_of_file(path) in card
+    with pytest.raises(ValueError, match=r'no weights of bimm-tiny-video'):
+        bimm_mm.get_model('bimm-tiny-video', pretrained=True)
+    with pytest.raises(ValueError, match=r'weights of its own'):
+        bimm_mm.get_model(name, pretrained='other.pth')
 
 
 def test_configs_by_name():
