@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
 from bimm_mm.contours import ContourError, ContourFile, Manifest
-from bimm_mm.utils.files import length_and_checksum, write_any_name
+from bimm_mm.utils.files import write_any_name
 from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.media import is_image
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     VideoReader,
+    length_and_checksum,
     media_file,
 )
 

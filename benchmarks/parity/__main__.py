@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from benchmarks.parity.methods import BATCH, METHODS, SIDE, Method, Sample
 from benchmarks.parity.methods import TOKENS as SIDE_TOKENS
 from benchmarks.parity.stand_ins import official_modules
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, TokenIndices
 

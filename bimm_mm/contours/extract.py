@@ -34,13 +34,14 @@ from bimm_mm.contours.format import (
     write_contours,
 )
 from bimm_mm.contours.jobs import Job
-from bimm_mm.utils.files import DRAFT, length_and_checksum
+from bimm_mm.utils.files import DRAFT
 from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     VideoReader,
+    length_and_checksum,
     media_file,
 )
 from bimm_mm.utils.video_copy import open_copy

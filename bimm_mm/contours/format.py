@@ -299,7 +299,7 @@ def fingerprint(
     """Describe a video or image (1 frame) of (H, W) pixels, to know it again.
 
     By the ``numbers`` of :attr:`bimm_mm.utils.video.VideoReader.source`, or
-    for an image of :func:`bimm_mm.utils.files.length_and_checksum`.
+    for an image of :func:`bimm_mm.utils.video.length_and_checksum`.
     """
     return dict(numbers, size=list(size), frame_count=frame_count)
 

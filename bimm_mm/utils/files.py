@@ -9,7 +9,6 @@ import math
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-_END = 64 * 1024  # bytes at each end of a file that are compared
 # Temporary names that atomic_path gives.
 DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
@@ -145,21 +143,6 @@ def sha256_of_file(path: str | Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def length_and_checksum(path: str) -> dict[str, int]:
-    """Numbers to know a file again: ``bytes``, ``crc32`` of its two ends.
-
-    The first and last 64 KiB are read, no more: a change in the middle of a
-    larger file that keeps its length is not seen.
-    """
-    with open(path, 'rb') as stream:
-        length = os.fstat(stream.fileno()).st_size
-        checksum = zlib.crc32(stream.read(_END))
-        # Of a short file, what the first part did not have.
-        stream.seek(max(length - _END, min(length, _END)))
-        checksum = zlib.crc32(stream.read(_END), checksum)
-    return {'bytes': length, 'crc32': checksum}
 
 
 def _strict(content: Any) -> Any:

@@ -11,10 +11,10 @@ import os
 import cv2
 import numpy as np
 
-from bimm_mm.utils.reading import note_reading
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     media_file,
+    note_reading,
     shrink,
 )
 

@@ -30,7 +30,7 @@ class Origin:
         frames: How many frames the source shows.
         fps: Frames per second of the source; 0 if it does not say.
         source: Length and checksum, see
-            :func:`bimm_mm.utils.files.length_and_checksum`.
+            :func:`bimm_mm.utils.video.length_and_checksum`.
     """
 
     stride: int

@@ -10,49 +10,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# Of the environment: the folder of notes, and a list of files, a path per
-# line, at which a worker died.
-_NOTES = 'BIMM_MM_NOTES'
-_FATAL_FILES = 'BIMM_MM_FATAL_FILES'
+from bimm_mm.utils.video import FATAL_FILES, NOTES, fatal_files
+
 # What torch.utils.data says, with the processes if it knows them.
 _DEATH = re.compile(
     r'DataLoader (?:worker \(pid(?:\(s\))? ([\d, ]+)\)|timed out)'
 )
-
-
-def note_reading(path: str = '') -> None:
-    """Say which file this process is about to read; none by default."""
-    folder = os.environ.get(_NOTES)
-    if folder:
-        content = os.fsencode(path) + b'\0'
-        with suppress(OSError):  # a full disk is no reason not to read
-            os.pwrite(_note_file(folder, os.getpid()), content, 0)
-
-
-@lru_cache(maxsize=1)
-def _note_file(folder: str, process: int) -> int:
-    return os.open(f'{folder}/{process}', os.O_RDWR | os.O_CREAT, 0o600)
-
-
-def is_fatal(path: str) -> bool:
-    """Whether a worker of this run, or of one that it resumes, died at it."""
-    return path in _fatal_files(os.environ.get(_FATAL_FILES, ''))
-
-
-@lru_cache(maxsize=1)
-def _fatal_files(listed: str) -> frozenset[str]:
-    """The files of a list; none if it is not there, or has no name."""
-    try:
-        with open(listed, 'rb') as stream:
-            lines = stream.read().split(b'\n')
-    except FileNotFoundError:
-        lines = []
-    return frozenset(os.fsdecode(line) for line in lines if line)
 
 
 class WorkerDiedError(RuntimeError):
@@ -69,12 +36,12 @@ def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
     Raises:
         WorkerDiedError: In place of what PyTorch says.
     """
-    _fatal_files.cache_clear()
+    fatal_files.cache_clear()
     # Workers inherit the environment however they are started.
     with TemporaryDirectory('_bimm_mm', ignore_cleanup_errors=True) as folder:
-        os.environ.update({_NOTES: folder, _FATAL_FILES: str(listed or '')})
+        os.environ.update({NOTES: folder, FATAL_FILES: str(listed or '')})
         try:
-            yield len(_fatal_files(os.environ[_FATAL_FILES]))
+            yield len(fatal_files(os.environ[FATAL_FILES]))
         except RuntimeError as error:
             death = _DEATH.match(str(error))
             if death is None:
@@ -82,7 +49,7 @@ def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
             files = _blamed(folder, death[1])
             raise WorkerDiedError(_explain(error, files, listed)) from error
         finally:
-            del os.environ[_NOTES], os.environ[_FATAL_FILES]
+            del os.environ[NOTES], os.environ[FATAL_FILES]
 
 
 def _blamed(folder: str, processes: str | None) -> list[str]:

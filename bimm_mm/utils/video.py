@@ -16,17 +16,17 @@ import os
 import re
 import stat
 import time
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from bimm_mm.utils.files import length_and_checksum
 from bimm_mm.utils.origin import MARK, FrameGridError, Origin, round_down
-from bimm_mm.utils.reading import is_fatal, note_reading
 
 if TYPE_CHECKING:
     # Imported where a video is opened: whoever takes the encoder into a
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from typing_extensions import Self
+
+# Of the environment: the folder of notes, and a list of files, a path per
+# line, at which a worker died.
+NOTES = 'BIMM_MMNOTES'
+FATAL_FILES = 'BIMM_MMFATAL_FILES'
 
 # Containers of video. What else FFmpeg reads may name other files or
 # addresses (playlists), or is text.
@@ -53,6 +58,7 @@ _MAX_PIXELS = 2**26  # of a frame: 8192 x 8192
 _STRICT = {'err_detect': 'explode', 'max_pixels': str(_MAX_PIXELS)}
 _MAX_BYTES = 2**31  # of a sample's frames
 _MAX_SECONDS = 60.0
+_END = 64 * 1024  # bytes at each end of a file that are compared
 _TOO_LONG = 'reading it takes too long'
 
 
@@ -425,6 +431,21 @@ def media_file(path: str) -> str:
     return file
 
 
+def length_and_checksum(path: str) -> dict[str, int]:
+    """Numbers to know a file again: ``bytes``, ``crc32`` of its two ends.
+
+    The first and last 64 KiB are read, no more: a change in the middle of a
+    larger file that keeps its length is not seen.
+    """
+    with open(path, 'rb') as stream:
+        length = os.fstat(stream.fileno()).st_size
+        checksum = zlib.crc32(stream.read(_END))
+        # Of a short file, what the first part did not have.
+        stream.seek(max(length - _END, min(length, _END)))
+        checksum = zlib.crc32(stream.read(_END), checksum)
+    return {'bytes': length, 'crc32': checksum}
+
+
 def check_access(file: str) -> None:
     """Raise the system's OSError if a file is missing or may not be read."""
     os.stat(file)
@@ -438,3 +459,33 @@ def one_line(error: Exception, limit: int = 200) -> str:
     text = re.sub(r' at 0x[0-9a-f]+|\x1b\[[0-9;]*m', '', str(error))
     text = ' '.join(text.split())
     return f'{type(error).__name__}: {text}'[:limit]
+
+
+def note_reading(path: str = '') -> None:
+    """Say which file this process is about to read; none by default."""
+    folder = os.environ.get(NOTES)
+    if folder:
+        content = os.fsencode(path) + b'\0'
+        with suppress(OSError):  # a full disk is no reason not to read
+            os.pwrite(_note_file(folder, os.getpid()), content, 0)
+
+
+@lru_cache(maxsize=1)
+def _note_file(folder: str, process: int) -> int:
+    return os.open(f'{folder}/{process}', os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def is_fatal(path: str) -> bool:
+    """Whether a worker of this run, or of one that it resumes, died at it."""
+    return path in fatal_files(os.environ.get(FATAL_FILES, ''))
+
+
+@lru_cache(maxsize=1)
+def fatal_files(listed: str) -> frozenset[str]:
+    """The files of a list; none if it is not there, or has no name."""
+    try:
+        with open(listed, 'rb') as stream:
+            lines = stream.read().split(b'\n')
+    except FileNotFoundError:
+        lines = []
+    return frozenset(os.fsdecode(line) for line in lines if line)

@@ -23,7 +23,7 @@ import bimm_mm.compat  # noqa: F401  (repairs imports of transformers)
 from bimm_mm.apis.convert import convert_checkpoint
 from bimm_mm.apis.inference import init_model
 from bimm_mm.models.checkpoints.load import read_state_dict
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 from tests.apis.convert_cases import (
     MMPRETRAIN,
     assert_same,

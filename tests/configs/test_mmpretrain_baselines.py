@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import ClipBatch, TokenIndices
 from tests.restated import mmpretrain_hog
 

@@ -24,7 +24,7 @@ from bimm_mm.contours.format import (
     fingerprint,
     write_contours,
 )
-from bimm_mm.utils.files import length_and_checksum
+from bimm_mm.utils.video import length_and_checksum
 
 KIB = 1024
 COMMAND = 'python tools/extract_contours.py videos --out contours'

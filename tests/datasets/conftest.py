@@ -11,7 +11,7 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
-from bimm_mm.utils.files import length_and_checksum
+from bimm_mm.utils.video import length_and_checksum
 
 WriteVideo = Callable[..., Path]
 BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'

@@ -19,7 +19,7 @@ import pytest
 from bimm_mm.contours.format import Manifest, fingerprint, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
-from bimm_mm.utils.files import length_and_checksum
+from bimm_mm.utils.video import length_and_checksum
 
 FRAMES = 68  # a few more than the longest clip spans, 16 x 4
 EPOCHS = 2

@@ -22,11 +22,8 @@ from benchmarks.robustness.numbered import write
 from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.reading import (
-    WorkerDiedError,
-    note_reading,
-    worker_deaths_named,
-)
+from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
+from bimm_mm.utils.video import note_reading
 
 EVIL = '4.avi'
 

@@ -14,6 +14,12 @@ from torch import nn
 from bimm_mm.engine import StrictRunner
 
 
+class Given(dict):
+    """What would be built, in its place."""
+
+    initialize_count_status = None
+
+
 @pytest.mark.parametrize(
     ('given', 'scale'),
     [
@@ -25,7 +31,9 @@ from bimm_mm.engine import StrictRunner
 )
 def test_bfloat16_is_not_scaled(monkeypatch, given, scale):
     # The wrapper itself cannot be built without a GPU.
-    monkeypatch.setattr(Runner, 'build_optim_wrapper', lambda _, cfg: cfg)
+    monkeypatch.setattr(
+        Runner, 'build_optim_wrapper', lambda _, cfg: Given(cfg)
+    )
     runner = object.__new__(StrictRunner)
     assert runner.build_optim_wrapper(given).get('loss_scale') == scale
 

@@ -17,7 +17,7 @@ from bimm_mm.models import (
     RandomMasking,
     TokenDecoder,
 )
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import TokenIndices
 
 GRID = (2, 4, 4)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from mmpretrain.models.utils import build_2d_sincos_position_embedding
 
-from bimm_mm.models.layers.position import position_table
 from bimm_mm.models.layers.transformer import (
     Block,
     DropPath,
     PatchEmbed,
+    position_table,
 )
 from tests import restated
 

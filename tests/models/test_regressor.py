@@ -13,7 +13,7 @@ from bimm_mm.models import (
     MaskedBranch,
     RandomMasking,
 )
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import TokenIndices
 from tests.models.conftest import LATENT_DECODER, REGRESSOR
 from tests.restated import randomized

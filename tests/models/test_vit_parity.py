@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import bimm_mm  # noqa: F401  (repairs imports of mmaction)
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 from tests.restated import image_table, randomized
 
 DIM, DEPTH, HEADS = 48, 3, 3

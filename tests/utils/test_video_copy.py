@@ -11,11 +11,11 @@ import pytest
 
 from benchmarks.robustness.numbered import number, picture, write
 from bimm_mm.apis.examine import Task, examine
-from bimm_mm.utils.files import length_and_checksum
 from bimm_mm.utils.origin import FrameGridError
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     VideoReader,
+    length_and_checksum,
 )
 from bimm_mm.utils.video_copy import KEY_FRAMES, CopySettings
 

@@ -28,11 +28,11 @@ from bimm_mm.datasets.transforms.formatting import (
     set_frames,
 )
 from bimm_mm.registry import TRANSFORMS
-from bimm_mm.utils.files import length_and_checksum
 from bimm_mm.utils.origin import round_down
 from bimm_mm.utils.video import (
     VideoReader,
     check_access,
+    length_and_checksum,
     media_name,
 )
 

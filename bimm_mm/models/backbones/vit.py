@@ -17,14 +17,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bimm_mm.models.checkpoints.load import load_pretrained
-from bimm_mm.models.layers.position import (
-    position_table,
-    resize_table,
-)
 from bimm_mm.models.layers.transformer import (
     Block,
     PatchEmbed,
     draw_qkv_apart,
+    position_table,
+    resize_table,
 )
 from bimm_mm.models.layers.windows import (
     window_mask,

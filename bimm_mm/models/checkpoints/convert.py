@@ -25,7 +25,7 @@ from bimm_mm.models.checkpoints.formats import (
     FORMATS,
     rename,
 )
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 
 PATCH, _NORM = 'patch_embed.proj.weight', 'blocks.0.norm1.weight'
 # Of the encoder, in our names; the rest must match FOREIGN.

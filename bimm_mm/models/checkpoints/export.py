@@ -18,7 +18,7 @@ from bimm_mm.models.checkpoints.formats import (
     Format,
     rename,
 )
-from bimm_mm.models.layers.position import position_table
+from bimm_mm.models.layers.transformer import position_table
 
 if TYPE_CHECKING:
     from bimm_mm.models.backbones.vit import BIMMVisionTransformer

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bimm_mm.models.layers.position import positions_at
 from bimm_mm.models.layers.transformer import (
     Block,
     attend,
     draw_qkv_apart,
+    positions_at,
     take_tokens,
     xavier_init,
 )

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bimm_mm.models.layers.position import positions_at
 from bimm_mm.models.layers.transformer import (
     Mlp,
     attend,
+    positions_at,
     xavier_init,
 )
 from bimm_mm.registry import MODELS
