@@ -12,7 +12,7 @@ import pytest
 from bimm_mm.registry import MODELS
 
 FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'notebooks'
-# The second loads what the first has trained.
+# The videos of the second are those of the first.
 ORDER = ('own_videos', 'encoder', 'add_target')
 
 

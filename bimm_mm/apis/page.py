@@ -92,6 +92,9 @@ def print_sections(sections: Iterable[Section]) -> None:
             table = Table(*section.rows[0], box=None)
             for row in section.rows:
                 table.add_row(*map(_show, row.values()))
+            # Off a terminal, too, a line is as long as it must be.
+            wide = console.options.update(max_width=1000)
+            table.width = console.measure(table, options=wide).maximum
             console.print(table)
 
 

@@ -6,7 +6,7 @@ Shapes: N training and M test stimuli, D features of each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -17,6 +17,26 @@ SHUFFLES = 20  # chosen: sets of shuffled labels, for chance
 _RESAMPLES = 2000  # of the bootstrap
 
 
+class Readout(NamedTuple):
+    """What a linear model reads out of features.
+
+    Attributes:
+        score: Share of right answers for classes, else R2, the share of the
+            squared deviation from the training mean that is explained, of
+            cosine and sine together for angles.
+        low: Lower end of the 95 % interval, by a bootstrap over test stimuli.
+        high: Its upper end.
+        chance: Mean score of ``SHUFFLES`` readouts of shuffled labels.
+        drawn: Scores of the bootstrap.
+    """
+
+    score: float
+    low: float
+    high: float
+    chance: float
+    drawn: np.ndarray
+
+
 def read_out(
     train: np.ndarray,
     test: np.ndarray,
@@ -24,7 +44,7 @@ def read_out(
     *,
     kind: str,
     seed: int = 0,
-) -> dict[str, float]:
+) -> Readout:
     """Fit ridge regression to training stimuli, score test stimuli.
 
     Features are standardized and the penalty is chosen by leave-one-out
@@ -37,15 +57,8 @@ def read_out(
         kind: ``'class'``, integers, of which each is regressed as 0 or 1 and
             the largest wins; ``'angle'``, radians, as cosine and sine; or
             ``'number'``.
-        seed: Of the shuffles and of the bootstrap.
-
-    Returns:
-        ``score``, the share of right answers for classes, else R2, the share
-        of the squared deviation from the training mean that is explained, of
-        cosine and sine together for angles; ``low`` and ``high``, the ends of
-        its 95 % interval, percentiles of a bootstrap over test stimuli;
-        ``chance``, the mean score of ``SHUFFLES`` readouts that were fitted
-        to shuffled labels.
+        seed: Of the shuffles and of the bootstrap: readouts with the same
+            seed, N and M draw the same test stimuli.
     """
     rng = np.random.default_rng(seed)
     scaler = StandardScaler().fit(train.astype(float))
@@ -66,13 +79,18 @@ def read_out(
     even = np.full(len(test), 1 / len(test))
     times = rng.multinomial(len(test), even, size=_RESAMPLES)
     drawn = 1 - (times @ error[:, 0]) / (times @ scale)
+    return Readout(
+        float(scores[0]),
+        *interval(drawn),
+        chance=float(scores[1:].mean()),
+        drawn=drawn,
+    )
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """The ends of a 95 % interval: percentiles of a bootstrap."""
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return {
-        'score': float(scores[0]),
-        'low': float(low),
-        'high': float(high),
-        'chance': float(scores[1:].mean()),
-    }
+    return float(low), float(high)
 
 
 def _targets(labels: np.ndarray, kind: str, fitted: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ heavy is loaded before the function, a verb of ``bimm``, is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +20,16 @@ from bimm_mm.apis.flags import AnyPath, Device, DryRun, Quiet, Seed
 if TYPE_CHECKING:  # what a call may give, and a command line cannot
     from bimm_mm.apis.encoder import Encoder
 
-    Encoders = AnyPath | Encoder | Mapping[str, Encoder]
+    Encoders = AnyPath | Sequence[AnyPath] | Encoder | Mapping[str, Encoder]
     OptionalPath = AnyPath | None
 else:
-    Encoders, OptionalPath = str, AnyPath
+    Encoders, OptionalPath = list[str], AnyPath
 
 
 def tuning(
     encoder: Annotated[
-        Encoders, Argument(metavar='CHECKPOINT', help='Folder or file.')
+        Encoders,
+        Argument(metavar='CHECKPOINT...', help='Folders or files.'),
     ],
     *,
     out: Annotated[OptionalPath, Option(help='Folder to write into.')],
@@ -48,17 +49,21 @@ def tuning(
 
     Orientation, contours, shape, motion and more are read out by a linear
     model, beside random weights and features without learning. OUT gets
-    report.html and tuning.json. Of a joint run both branches are measured.
+    report.html and tuning.json. Of a joint run both branches are measured;
+    several checkpoints see the same stimuli and are compared.
 
     Returns:
         What ``tuning.json`` holds. ``encoders`` and ``properties`` are facts
         by name; ``scores`` are rows, one for each encoder, property,
         ``features`` (``'trained'``, ``'random'`` weights, ``'pixels'``,
         ``'motion energy'``) and ``block``, as ``read_out`` and ``channels``
-        as ``tuning_curves`` of ``bimm_mm.apis.readout`` give them; ``cka``
-        has the ``names`` of blocks and their ``values``; ``notes`` are text.
-        A call may also give an encoder, or several by name, which see the
-        same stimuli; with ``out=None`` nothing is written or shown.
+        as ``tuning_curves`` of ``bimm_mm.apis.readout`` give them;
+        ``differences`` are rows with paired intervals, between encoders and
+        to ``'random'`` weights, ``at`` the block behind which the ``'area'``
+        is decoded (of the first encoder that has it) and between ``'best'``
+        blocks; ``cka`` has the ``names`` of blocks and their ``values``;
+        ``notes`` are text. A call may also give an encoder, or several by
+        name; with ``out=None`` nothing is written or shown.
 
     Raises:
         OSError: If there is no such file, or ``out`` cannot be written.
@@ -66,18 +71,22 @@ def tuning(
             encoder can see a property.
     """
     from bimm_mm.apis.encoder import Encoder
-    from bimm_mm.apis.models import load_branches
     from bimm_mm.apis.page import print_sections, write_page
     from bimm_mm.apis.tuning_page import score_section, tuning_page
-    from bimm_mm.apis.tuning_study import LEAST, Study
+    from bimm_mm.apis.tuning_study import LEAST, Study, load_encoders
+    from bimm_mm.stimuli import PROPERTIES
+    from bimm_mm.utils.choices import check_choice
     from bimm_mm.utils.files import check_folder, write_json
 
     if out is not None:
         check_folder(out)
+    for name in properties or ():
+        check_choice('property', name, PROPERTIES)
     if isinstance(encoder, Encoder):
         encoder = {'encoder': encoder}
     elif not isinstance(encoder, Mapping):
-        encoder = load_branches(encoder, device=device)
+        sources = [encoder] if isinstance(encoder, str | Path) else encoder
+        encoder = load_encoders(sources, device=device)
     study = Study(encoder, number=LEAST if dry_run else number, seed=seed)
     result = study.run(properties, quiet=quiet)
     if out is not None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bimm_mm.apis.encoder import Encoder
+from bimm_mm.stimuli.base import LUMA
 from bimm_mm.structures import Size
 
 # From bytes (B, 3, T, H, W), R, G, B, to features (B, K, D).
@@ -23,7 +24,6 @@ _BATCH = 16  # chosen
 # Of the filters of motion energy, all chosen: cycles per picture and per
 # frame, and the number of directions.
 _SPATIAL, _TEMPORAL, _DIRECTIONS = (3, 6, 12), (1 / 8, 1 / 4), 8
-_LUMA = (0.299, 0.587, 0.114)  # of R, G, B
 
 
 def read_features(
@@ -104,7 +104,7 @@ def motion_energy(clips: Tensor) -> Tensor:
     summed over a clip under a Hann window, is the clip's power spectrum times
     a Gaussian around the pair's frequency; no filter runs over pixels.
     """
-    weights = torch.tensor(_LUMA, device=clips.device)
+    weights = torch.tensor(LUMA, dtype=torch.float32, device=clips.device)
     gray = torch.einsum('bcthw,c->bthw', clips.float() / 255, weights)
     gray = gray - gray.mean((1, 2, 3), keepdim=True)
     size = (gray.shape[1], gray.shape[2], gray.shape[3])

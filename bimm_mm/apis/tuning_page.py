@@ -39,6 +39,13 @@ _SCORES = (
     'the area is decoded. The best is the best by these very numbers, which '
     'flatters it a little; that of random weights is chosen in the same way.'
 )
+_DIFFERENCES = (
+    'Percentage points, encoder minus what stands under "than", with 95 % '
+    'intervals, by a bootstrap over test stimuli that are the same for both: '
+    'of the block behind which the area is decoded, where one of them has it, '
+    'and of the best blocks of both, whose numbers are given. Intervals are '
+    'not corrected for the number of rows.'
+)
 _CHANNELS = (
     'Mean response to test stimuli, in standard deviations, of the six '
     'channels that vary most with the angle in the stimuli of the fit, out of '
@@ -66,6 +73,7 @@ def tuning_page(result: Result) -> Page:
     sections = [
         Section('What can be read out of which block', text, pictures=maps),
         score_section(result),
+        _difference_section(result),
         Section(
             'Tuning of single channels',
             [_CHANNELS],
@@ -123,6 +131,29 @@ def score_section(result: Result) -> Section:
     return Section('Scores', [_SCORES], rows)
 
 
+def _difference_section(result: Result) -> Section:
+    """A table with a row for each pair and property."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for found in result['differences']:
+        key = tuple(found[name] for name in ('encoder', 'than', 'property'))
+        ends = '{:+d} ({:+d} to {:+d})'.format(
+            *(round(100 * found[x]) for x in ('difference', 'low', 'high'))
+        )
+        row = rows.setdefault(
+            key,
+            {
+                **dict(zip(('encoder', 'than', 'property'), key, strict=True)),
+                **dict.fromkeys(('at area', 'blocks', 'best'), ''),
+            },
+        )
+        if found['at'] == 'best':
+            row['blocks'] = '{} and {}'.format(*found['blocks'])
+            row['best'] = ends
+        else:
+            row['at area'] = ends
+    return Section('Differences', [_DIFFERENCES], list(rows.values()))
+
+
 def _cells(result: Result) -> pd.DataFrame:
     """Scores also in percent, as text and shade, and if ``above`` chance."""
     cells = pd.DataFrame(result['scores'])
@@ -147,6 +178,8 @@ def _maps(result: Result, name: str) -> Iterator[Picture]:
     """Scores of every block, and what training added to them."""
     about, cells = result['encoders'][name], _cells(result)
     cells = cells[cells['encoder'] == name]
+    if cells.empty:  # an encoder of images, and motion alone
+        return
     others = _best(cells[cells['features'].isin(OTHERS)])
     trained, random = (
         cells[cells['features'] == kind].assign(column=lambda x: x['block'])

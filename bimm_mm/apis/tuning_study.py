@@ -6,8 +6,10 @@ Shapes: N training and M test stimuli, K blocks, D features.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,14 @@ import torch
 
 from bimm_mm.apis.embedding import digest_of_weights
 from bimm_mm.apis.encoder import Encoder
-from bimm_mm.apis.readout import cka, read_out, tuning_curves
+from bimm_mm.apis.models import load_branches
+from bimm_mm.apis.readout import (
+    Readout,
+    cka,
+    interval,
+    read_out,
+    tuning_curves,
+)
 from bimm_mm.apis.tuning_features import (
     Reader,
     block_reader,
@@ -25,7 +34,6 @@ from bimm_mm.apis.tuning_features import (
     read_features,
 )
 from bimm_mm.stimuli import PROPERTIES, Property, Stimuli, make_stimuli
-from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.progress import track
 from bimm_mm.version import __version__
 
@@ -69,6 +77,8 @@ class Study:
         self.scores: list[dict[str, Any]] = []
         self.channels: list[dict[str, Any]] = []
         self.properties: dict[str, Property] = {}
+        # Of every block, by property, encoder and kind of features.
+        self.readouts: dict[str, dict[tuple[str, str], list[Readout]]] = {}
         # To test stimuli, (K, M, D), by encoder and property.
         self.responses: dict[str, dict[str, np.ndarray]] = {}
 
@@ -83,11 +93,10 @@ class Study:
         return self.result()
 
     def visible(self, names: Sequence[str] | None) -> list[str]:
-        """Those that some encoder sees; asked for another, a ValueError."""
+        """Those that some encoder sees; asked for motion, a ValueError."""
         moving = [x for x in PROPERTIES if PROPERTIES[x].area == 'MT']
         blind = moving if self.frames < 2 else []
         for name in names or ():
-            check_choice('property', name, PROPERTIES)
             if name in blind:
                 raise ValueError(
                     f'property {name!r} is motion, and the encoder sees one '
@@ -107,7 +116,7 @@ class Study:
             seed=self.seed,
         )
         stimuli = make(self.number), make(self.number // 2, part='test')
-        self.properties[item.name] = item
+        self.properties[item.name], self.readouts[item.name] = item, {}
 
         @cache  # what encoders have in common is computed once
         def read(reader: Reader, device: torch.device) -> list[np.ndarray]:
@@ -144,8 +153,13 @@ class Study:
             found = read_out(
                 train, test, labels, kind=item.kind, seed=self.seed
             )
+            if block:
+                readouts = self.readouts[item.name]
+                readouts.setdefault((name, kind), []).append(found)
+            numbers = found._asdict()
+            del numbers['drawn']
             self.scores.append(
-                {**about, 'features': kind, 'block': block, **found}
+                {**about, 'features': kind, 'block': block, **numbers}
             )
             if kind == 'trained' and item.kind == 'angle':
                 self.channels += [
@@ -181,10 +195,44 @@ class Study:
                 for name, item in self.properties.items()
             },
             'scores': self.scores,
+            'differences': [*self._differences()],
             'channels': self.channels,
             'cka': self._cka(),
             'notes': self._notes(),
         }
+
+    def _differences(self) -> Iterator[dict[str, Any]]:
+        """Of each encoder to its random weights and to those after it.
+
+        Readouts of one property draw the same test stimuli, so that their
+        resampled scores are paired.
+        """
+        for item, readouts in self.readouts.items():
+            area = self.properties[item].area
+            for (name, kind), (other, than) in combinations(readouts, 2):
+                if kind == 'random' or (than == 'random' and name != other):
+                    continue
+                mine, theirs = readouts[name, kind], readouts[other, than]
+                blocks = {'best': (_best(mine), _best(theirs))}
+                taps = [
+                    self.encoders[x].areas.get(area) for x in (name, other)
+                ]
+                at = taps[0] or taps[1]
+                if at and at <= min(len(mine), len(theirs)):
+                    blocks['area'] = (at, at)
+                for where, (first, second) in blocks.items():
+                    x, y = mine[first - 1], theirs[second - 1]
+                    low, high = interval(x.drawn - y.drawn)
+                    yield {
+                        'property': item,
+                        'encoder': name,
+                        'than': other if than == 'trained' else 'random',
+                        'at': where,
+                        'blocks': [first, second],
+                        'difference': x.score - y.score,
+                        'low': low,
+                        'high': high,
+                    }
 
     def _cka(self) -> dict[str, Any]:
         """Of all blocks of all encoders, on stimuli that all of them saw."""
@@ -212,6 +260,35 @@ class Study:
         ]
 
 
+def load_encoders(
+    sources: Sequence[str | Path], *, device: str
+) -> dict[str, Encoder]:
+    """Encoders of folders and files, both of a joint model.
+
+    Returns:
+        By ``'encoder'``, or ``'ventral'`` and ``'dorsal'``; of several
+        sources with what they are called before it.
+
+    Raises:
+        ValueError: If two are called alike.
+    """
+    found: dict[str, Encoder] = {}
+    for source in sources:
+        path = Path(source)
+        called = path.name if path.suffix == '' else '/'.join(path.parts[-2:])
+        for branch, encoder in load_branches(source, device=device).items():
+            name = branch
+            if len(sources) > 1:
+                name = called if branch == 'encoder' else f'{called} {branch}'
+            if name in found:
+                raise ValueError(
+                    f'two checkpoints are called {called!r}: copy or rename '
+                    'one of them'
+                )
+            found[name] = encoder
+    return found
+
+
 def _common_size(encoders: Mapping[str, Encoder]) -> tuple[int, int]:
     """Frames and side of clips for all, of which images are one frame."""
     if not encoders:
@@ -226,6 +303,11 @@ def _common_size(encoders: Mapping[str, Encoder]) -> tuple[int, int]:
             'size'
         )
     return max(frames), sides.pop()
+
+
+def _best(readouts: Sequence[Readout]) -> int:
+    """Number of the block with the highest score."""
+    return 1 + int(np.argmax([found.score for found in readouts]))
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:

@@ -33,8 +33,7 @@ _INDEX = 'model.safetensors.index.json'
 def checkpoint_file(
     path: str | Path,
     *,
-    remedy: str = 'give the path of an existing .pth file, or train the stage '
-    'that writes it first',
+    remedy: str = 'give the path of an existing .pth or .safetensors file',
 ) -> Path:
     """The path of a checkpoint that is there; ``~`` is the home directory.
 

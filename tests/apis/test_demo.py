@@ -16,6 +16,8 @@ def test_the_demo_ends_with_a_page_of_its_run(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(['demo', '--out', str(out), *flags])
     assert not caught.value.code
+    shown = {path.name for path in (out / 'pretrained').iterdir()}
+    assert shown == {'ventral.png', 'dorsal_0.png', 'dorsal_0.mp4'}
     page = out / 'run' / 'report.html'
     assert capsys.readouterr().out.splitlines()[-1] == str(page)
     assert 'bimm' in page.read_text().lower()

@@ -15,7 +15,13 @@ from sklearn.preprocessing import StandardScaler
 
 import bimm_mm
 from bimm_mm.apis.encoder import Encoder
-from bimm_mm.apis.readout import ALPHAS, cka, read_out, tuning_curves
+from bimm_mm.apis.readout import (
+    ALPHAS,
+    Readout,
+    cka,
+    read_out,
+    tuning_curves,
+)
 from bimm_mm.apis.tuning_study import Study
 from bimm_mm.stimuli import PROPERTIES
 
@@ -115,6 +121,43 @@ def test_moving_filters_tell_direction_and_the_right_block_is_best():
     assert all(x['score'] < 0.3 for x in others if x['features'] == 'trained')
 
 
+@pytest.mark.usefixtures('one_thread')
+def test_differences_are_paired_by_stimulus():
+    moving, still = planted(waves(1.0)), planted(waves(0))
+    still.areas = {'MT': 1, 'V1': 1}
+    study = Study(
+        {'moving': moving, 'still': still, 'again': still},
+        number=NUMBER,
+        seed=0,
+    )
+    result = study.run(['orientation', 'direction'], quiet=True)
+    found = {
+        (row['property'], row['encoder'], row['than'], row['at']): row
+        for row in result['differences']
+    }
+    scores = {
+        name: [
+            row
+            for row in result['scores']
+            if (row['encoder'], row['property'], row['features'])
+            == (name, 'direction', 'trained')
+        ]
+        for name in ('moving', 'still')
+    }
+    assert len(found) == 2 * 6 * 2 - 2  # moving has no area of its own
+    more = found['direction', 'moving', 'still', 'area']
+    assert more['blocks'] == [1, 1] and more['low'] > 0.3
+    gap = [scores[name][0]['score'] for name in ('moving', 'still')]
+    assert more['difference'] == pytest.approx(gap[0] - gap[1])
+    assert more['low'] < more['difference'] < more['high']
+    # Stimuli that are hard for one are hard for the same encoder again.
+    for at in ('area', 'best'):
+        same = found['orientation', 'still', 'again', at]
+        assert same['difference'] == same['low'] == same['high'] == 0
+    gained = found['orientation', 'still', 'random', 'best']
+    assert gained['low'] > 0
+
+
 @pytest.mark.parametrize('kind', ['class', 'angle', 'number'])
 def test_readout_finds_what_is_there_and_nothing_in_shuffled_labels(kind):
     rng = np.random.default_rng(0)
@@ -133,16 +176,16 @@ def test_readout_finds_what_is_there_and_nothing_in_shuffled_labels(kind):
     x[:, : told.shape[1]] += 5 * told
     nominal = 0.25 if kind == 'class' else 0.0
 
-    def score(labels: np.ndarray) -> dict[str, float]:
+    def score(labels: np.ndarray) -> Readout:
         parts = (labels[:100], labels[100:])
         return read_out(x[:100], x[100:], parts, kind=kind)
 
     found = score(labels)
-    assert found['low'] <= found['score'] <= found['high']
-    assert found['low'] > 0.95 and abs(found['chance'] - nominal) < 0.05
+    assert found.low <= found.score <= found.high
+    assert found.low > 0.95 and abs(found.chance - nominal) < 0.05
     shuffled = score(rng.permutation(labels))
-    assert shuffled['low'] <= nominal + 1e-3
-    assert shuffled['high'] >= nominal - 1e-3
+    assert shuffled.low <= nominal + 1e-3
+    assert shuffled.high >= nominal - 1e-3
 
 
 @pytest.mark.parametrize('kind', ['class', 'angle', 'number'])
@@ -176,7 +219,7 @@ def test_the_penalty_is_that_of_leaving_out_one_stimulus(kind):
         tried.append((error(inner, wanted), error(found, truth)))
     least = min(tried, key=lambda pair: pair[0])[1]
     total = 1 if kind == 'class' else error(wanted.mean(0), truth)
-    found = read_out(x, y, labels, kind=kind)['score']
+    found = read_out(x, y, labels, kind=kind).score
     assert found == pytest.approx(1 - least / total)
 
 
@@ -252,7 +295,7 @@ def test_a_joint_run_from_the_command_line(
     assert wide == 390
     assert page.locator('img').count() >= 6
     assert '<b>run & co' in page.title()
-    assert 'orientation' in page.locator('table').inner_text()
+    assert 'orientation' in page.locator('table').first.inner_text()
 
 
 def test_an_encoder_of_images_sees_no_motion():
@@ -282,6 +325,8 @@ def test_mistakes_are_one_sentence(run, tmp_path, mistake):
     (tmp_path / 'file').write_text('no checkpoint')
     for words, text in (
         ((run, '--property=taste'), "property='taste' is unknown, choose"),
+        ((run, run), 'two checkpoints are called'),
+        ((tmp_path / 'none', '--property=taste'), "property='taste' is unk"),
         ((run, '--number=3'), 'number=3: give 16 stimuli or more'),
         ((tmp_path / 'none',), 'none'),
         ((tmp_path / 'file',), 'file'),
