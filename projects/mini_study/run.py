@@ -275,7 +275,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'default: train',
     )
     add('--pictures', type=Path, help='another DATA, of pictures or clips')
-    add('--pretrain-only', action='store_true', help='on the split of DATA')
+    add('--pretrain-only', action='store_true', help='no finetuning')
     add('--minutes', type=float, default=math.inf, help='then stop')
     add('--dry-run', action='store_true', help='only list what is left')
     return parser.parse_args(argv)
@@ -286,13 +286,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     # A scheduler's signal stops as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    videos = read_data(args.data)
+    # What is only pretrained needs no classes.
+    unlabeled = args.pretrain_only and not videos.classes
     study = Study(
         (args.home or Path('work_dirs/mini_study') / args.size).resolve(),
         args.data.resolve(),
-        # What is only pretrained needs no classes.
-        {0: read_data(args.data)}
-        if args.pretrain_only
-        else read_folds(args.data),
+        {0: videos} if unlabeled else read_folds(args.data),
         read_size(args.size, args.set),
         args.pretrain_on,
         args.pretrain_only,
