@@ -7,6 +7,7 @@ import torch
 from mmpretrain.models.backbones import VisionTransformer
 
 from bimm_mm.models import BIMMVisionTransformer, MaskTokenViT
+from bimm_mm.models.layers.transformer import attend
 
 ARCH = {'embed_dims': 48, 'depth': 3, 'num_heads': 3}
 
@@ -107,6 +108,18 @@ def test_autocast_keeps_the_residual_stream_in_fp32(make):
         )
     features[3].sum().backward()
     assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_few_tokens_attend_in_float32_on_a_cpu():
+    query, key, value = torch.randn(3, 2, 12, 8).bfloat16()
+    heads = (x.float().view(2, 12, 2, 4) for x in (query, key, value))
+    q, k, v = (x.transpose(1, 2) for x in heads)
+    expected = ((q @ k.mT / 2).softmax(-1) @ v).transpose(1, 2).flatten(2)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = attend(query, key, value, num_heads=2)
+    assert found.dtype == torch.bfloat16
+    # Rounded once, at the end.
+    torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-6)
 
 
 def test_half_precision_weights_work_without_autocast():
