@@ -1,4 +1,4 @@
-"""Print the figures of docs/benchmarks.md: this project against others.
+"""Print the table of docs/benchmarks.md: this project against others.
 
 Every row runs its benchmark, both sides in turn in the same precision, and
 has the median and the extremes of the ratios of CPU seconds of the process,
