@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ import typer
 
 from bimm_mm.apis import own
 from bimm_mm.apis.flags import Device, DryRun, Out, Quiet, Settings
+from bimm_mm.apis.scan import scan
 from bimm_mm.apis.tuning import tuning
 
 app = typer.Typer(
@@ -63,14 +65,17 @@ def verb(
             if 'options' in flags:
                 config = import_module('bimm_mm.apis.config')
                 flags['options'] = config.parse_settings(flags['options'])
-            with _log_level(quiet=flags.get('quiet', False)):
+            progress = import_module('bimm_mm.utils.progress')
+            quiet = flags.get('quiet')
+            with progress.warnings_alone() if quiet else nullcontext():
                 function(**flags)
             if (
                 then
                 and not flags['dry_run']
                 and not int(os.environ.get('RANK', 0))
             ):
-                print(f'next: {then.format(**flags)}')
+                quoted = {k: shlex.quote(str(x)) for k, x in flags.items()}
+                print(f'next: {then.format(**quoted)}')
             if dist := sys.modules.get('bimm_mm.utils.processes'):
                 dist.end_processes()
 
@@ -88,95 +93,12 @@ verb(app)(tuning)
 
 
 @verb(data, 'scan')
-def scan_videos(
-    folder: Annotated[Path, typer.Argument(help='Folder of your videos.')],
-    out: Out,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help='A CSV file: path,class[,group][,split].'),
-    ] = None,
-    classes: Annotated[
-        bool, typer.Option(help='Whether folders are classes.')
-    ] = True,
-    class_level: Annotated[
-        int | None,
-        typer.Option(help='Which folder above a video is its class, from 1.'),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help='Official lists of k400, ssv2, ucf101 or hmdb51.'),
-    ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option(help="Folder of the preset's lists.")
-    ] = None,
-    groups: Annotated[
-        str,
-        typer.Option(
-            metavar='REGEX', help='What is equal in paths of one recording.'
-        ),
-    ] = 'auto',
-    val_share: Annotated[
-        float, typer.Option(help='Share of the videos to hold out.')
-    ] = 0.2,
-    short_side: Annotated[
-        int | None,
-        typer.Option(help='Copy the videos with that short side, in pixels.'),
-    ] = None,
-    every: Annotated[
-        int, typer.Option(help='Copy one of so many frames: fast to read.')
-    ] = 1,
-    codec: Annotated[
-        str | None, typer.Option(help='Of the copies: jpeg or h264.')
-    ] = None,
-    frames: Annotated[int, typer.Option(help='Of a training clip.')] = 16,
-    jobs: Annotated[
-        int | None, typer.Option(help='Processes; one per core by default.')
-    ] = None,
-    seed: Annotated[int, typer.Option(help='Of the splits.')] = 0,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Make lists, splits and a report of a folder of videos."""
+@wraps(scan)
+def scan_and_show(**flags: Any) -> None:
+    """Scan, and show what was found."""
     from bimm_mm.apis.data_folder import print_data
-    from bimm_mm.apis.scan import scan
 
-    found = scan(
-        folder,
-        out,
-        labels=labels,
-        classes=classes,
-        class_level=class_level,
-        preset=preset,
-        annotations=annotations,
-        groups=groups,
-        val_share=val_share,
-        short_side=short_side,
-        every=every,
-        codec=codec,
-        frames=frames,
-        jobs=jobs,
-        seed=seed,
-        dry_run=dry_run,
-        quiet=quiet,
-    )
-    print_data(found, Path(out), quiet=quiet)
-
-
-@contextmanager
-def _log_level(*, quiet: bool) -> Iterator[None]:
-    """Leave out what is no warning of MMEngine's log."""
-    if not quiet:
-        yield
-        return
-    from mmengine.logging import MMLogger
-
-    logger = MMLogger.get_current_instance()
-    before = logger.level
-    logger.setLevel('WARNING')
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    print_data(scan(**flags), flags['out'], quiet=flags['quiet'])
 
 
 @verb(app)

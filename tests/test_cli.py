@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -113,3 +115,26 @@ def test_what_is_typed_wrong_is_one_sentence(words, said, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == bool(said)
     assert all(x.startswith('bimm: error: ') and said in x for x in lines)
+
+
+def test_the_next_command_can_be_pasted(capsys):
+    group = typer.Typer()
+
+    @cli.verb(group, then='bimm finetune {out} --out {out}_tuned')
+    def walk(out: Path, dry_run: bool = False) -> None:
+        """Walk."""
+
+    command = typer.main.get_command(group)
+    command.main(["my father's run"], standalone_mode=False)
+    (said,) = capsys.readouterr().out.splitlines()
+    quoted = shlex.quote("my father's run")
+    assert said == f'next: bimm finetune {quoted} --out {quoted}_tuned'
+
+
+def test_a_loader_is_measured_of_a_training(tmp_path, capsys):
+    path = tmp_path / 'test.py'
+    path.write_text("work_dir = 'a'")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['doctor', '--loader', str(path)])
+    assert caught.value.code == 2
+    assert 'test.py has no train_dataloader: g' in capsys.readouterr().err

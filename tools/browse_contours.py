@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
 from bimm_mm.contours import ContourError, ContourFile, Manifest
-from bimm_mm.utils.files import write_any_name
+from bimm_mm.utils.files import atomic_path
 from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.media import is_image
+from bimm_mm.utils.processes import mistakes_told
 from bimm_mm.utils.video import (
     UndecodableVideoError,
     VideoReader,
@@ -65,32 +66,31 @@ def draw(path: Path, args: argparse.Namespace, manifest: Manifest) -> list:
     return [torch.from_numpy(p / 255).movedim(2, 0).float() for p in pictures]
 
 
+@mistakes_told()
 def main() -> None:
     """Draw; the exit status is 1 if a video or image is not what it was."""
     args = parse_args()
-    write_any_name(sys.stdout)
     random.seed(args.seed)
-    pictures, faults = [], []
-    try:
-        manifest = Manifest.read(args.contour_root)
-        paths = sorted(Path(args.contour_root).rglob('*.zip'))
-        for path in random.sample(paths, min(args.num, len(paths))):
-            try:
-                pictures += draw(path, args, manifest)
-            except (ContourError, UndecodableVideoError, OSError) as error:
-                faults.append(f'FAILED: {path}: {error}')
-        print('\n'.join(faults), end='\n' * bool(faults), file=sys.stderr)
-        if not pictures:
-            raise ValueError(f'no contour of {len(paths)} can be drawn')
-        height, width = (max(p.shape[i] for p in pictures) for i in (1, 2))
-        padded = [
-            F.pad(p, (0, width - p.shape[2], 0, height - p.shape[1]))
-            for p in pictures
-        ]
-        # Two samples in a row, of three pictures each.
-        save_image(make_grid(padded, nrow=6, padding=6, pad_value=1), args.out)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'browse_contours.py: error: {error}') from None
+    pictures, faults = [], 0
+    manifest = Manifest.read(args.contour_root)
+    paths = sorted(Path(args.contour_root).rglob('*.zip'))
+    for path in random.sample(paths, min(args.num, len(paths))):
+        try:
+            pictures += draw(path, args, manifest)
+        except (ContourError, UndecodableVideoError, OSError) as error:
+            print(f'FAILED: {path}: {error}', file=sys.stderr)
+            faults += 1
+    if not pictures:
+        raise ValueError(f'no contour of {len(paths)} can be drawn')
+    height, width = (max(p.shape[i] for p in pictures) for i in (1, 2))
+    padded = [
+        F.pad(p, (0, width - p.shape[2], 0, height - p.shape[1]))
+        for p in pictures
+    ]
+    # Two samples in a row, of three pictures each.
+    grid = make_grid(padded, nrow=6, padding=6, pad_value=1)
+    with atomic_path(args.out) as draft:
+        save_image(grid, draft)
     print(f'{args.out}: {len(pictures) // 3} samples')
     raise SystemExit(int(bool(faults)))
 

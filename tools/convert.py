@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.convert import OWN, convert_checkpoint
 from bimm_mm.models.checkpoints.formats import FORMATS
-from bimm_mm.utils.files import write_any_name
+from bimm_mm.utils.processes import mistakes_told
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,15 +45,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@mistakes_told()
 def main() -> None:
     """Convert, and print what was written and what was lost."""
-    write_any_name(sys.stdout)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     args = vars(parse_args())
-    try:
-        done = convert_checkpoint(args.pop('source'), args.pop('out'), **args)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'convert.py: error: {error}') from None
+    done = convert_checkpoint(args.pop('source'), args.pop('out'), **args)
     for note in done.notes:
         print(f'not in it: {note}')
     print(f'{done.sha256}  {done.path}')

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import init_dist, is_distributed, is_main_process
@@ -14,8 +14,12 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.feature_file import write_features
 from bimm_mm.apis.features import KINDS, extract_features
 from bimm_mm.apis.launch import add_cfg_options, add_launcher
-from bimm_mm.utils.files import write_any_name
-from bimm_mm.utils.processes import end_processes, prepare_cpu_processes
+from bimm_mm.utils.files import check_folder
+from bimm_mm.utils.processes import (
+    end_processes,
+    mistakes_told,
+    prepare_cpu_processes,
+)
 
 SPLITS = ('train', 'val', 'test')
 
@@ -63,34 +67,31 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@mistakes_told()
 def main() -> None:
     """Extract; the exit status is 1 if files were left out."""
-    write_any_name(sys.stdout)
     args = parse_args()
-    try:
-        cfg = load_config(args.config, args.cfg_options)
-        if args.launcher != 'none':
-            prepare_cpu_processes(cfg)
-            if not is_distributed():
-                init_dist(args.launcher)
-        features = extract_features(
-            cfg,
-            None if args.checkpoint == 'none' else args.checkpoint,
-            kind=args.features,
-            split=args.split,
-            **feature_options(args),
-        )
-        if is_main_process():
-            write_features(features, args.out)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'extract_features.py: error: {error}') from None
+    check_folder(Path(args.out).parent)
+    cfg = load_config(args.config, args.cfg_options)
+    if args.launcher != 'none':
+        prepare_cpu_processes(cfg)
+        if not is_distributed():
+            init_dist(args.launcher)
+    features = extract_features(
+        cfg,
+        None if args.checkpoint == 'none' else args.checkpoint,
+        kind=args.features,
+        split=args.split,
+        **feature_options(args),
+    )
     if is_main_process():
+        write_features(features, args.out)
         for name, array in features.arrays.items():
             print(f'{args.out}: {name} {array.shape} {array.dtype}')
     status = int(bool(features.meta['skipped']))
     end_processes(status)
     if status:
-        sys.exit(status)
+        raise SystemExit(status)
 
 
 if __name__ == '__main__':

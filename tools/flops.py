@@ -20,8 +20,10 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.flops import Part, count_config
 from bimm_mm.apis.launch import add_cfg_options
 from bimm_mm.utils.files import write_json
+from bimm_mm.utils.processes import mistakes_told
 
 
+@mistakes_told()
 def main() -> None:
     """Print the table, and write it where ``--json`` says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -31,10 +33,7 @@ def main() -> None:
     add_cfg_options(parser, example='model.backbone.img_size=384')
     parser.add_argument('--json', help='write the numbers here')
     args = parser.parse_args()
-    try:
-        size, parts = count_config(load_config(args.config, args.cfg_options))
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
+    size, parts = count_config(load_config(args.config, args.cfg_options))
     sums = sum(p.macs for p in parts), sum(p.params for p in parts)
     rows = [
         {'part': name, 'GFLOPs': macs / 1e9, 'M params': params / 1e6}

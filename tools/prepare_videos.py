@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from joblib import cpu_count
 from rich.filesize import decimal
 
 from bimm_mm.apis.examine import Task, examine_all
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     left = [task for task in tasks if not is_done(task)]
     for folder in {os.path.dirname(task.copy) for task in left}:
         remove_drafts(folder, '')
-    jobs = args.jobs or len(os.sched_getaffinity(0))
+    jobs = args.jobs or cpu_count()
     fatal = Path(args.out, 'fatal_files.txt')
     failed, before, after = dict[str, str](), 0, 0
     with closing(examine_all(left, jobs=jobs, fatal=fatal)) as results:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             f'{reason}\nFAILED: all are listed in {listed}; repair them and '
             'run the same command again, or take them out of the lists'
         )
-    print(f'train on them: data_root = {shlex.quote(args.out)} in the config')
+    print(f'train on them: data_root = {args.out!r} in the config')
     return int(bool(failed))
 
 

@@ -9,7 +9,6 @@ probe.py CONFIG CHECKPOINT [--folds ...]       extracts in memory
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -29,7 +28,8 @@ from bimm_mm.apis.probe import (
     select_listed,
     summary,
 )
-from bimm_mm.utils.files import write_any_name, write_json
+from bimm_mm.utils.files import write_json
+from bimm_mm.utils.processes import mistakes_told
 
 
 def parse_args() -> argparse.Namespace:
@@ -152,19 +152,16 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+@mistakes_told()
 def main() -> None:
     """Probe; the exit status is 1 if files were left out."""
-    write_any_name(sys.stdout)
     args = parse_args()
-    try:
-        results = evaluate(args)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'probe.py: error: {error}') from None
+    results = evaluate(args)
     print(show(results))
     if args.out:
         write_json(results, args.out)
     if args.skip_bad and any(result['meta']['skipped'] for result in results):
-        sys.exit(1)
+        raise SystemExit(1)
 
 
 if __name__ == '__main__':

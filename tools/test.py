@@ -22,7 +22,7 @@ from bimm_mm.apis.launch import (
 from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.contour_source import use_contours
-from bimm_mm.utils.files import write_json
+from bimm_mm.utils.files import check_folder, write_json
 from bimm_mm.utils.processes import end_processes
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
@@ -31,19 +31,20 @@ _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
 def parse_args() -> argparse.Namespace:
     """OpenMMLab's flags."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add(
         '--work-dir',
         help='where the log goes; default: work_dir of the config, or '
         'work_dirs/<name of the config>',
     )
-    parser.add_argument(
+    add(
         '--out',
         help='result file: the metrics if it ends with .json, every '
         'prediction if it ends with .pkl',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    add('--amp', action='store_true', help='mixed precision')
     add_cfg_options(parser, example='test_dataloader.batch_size=2')
     add_launcher(parser)
     return parser.parse_args()
@@ -53,6 +54,8 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config with every flag applied."""
     if args.out and Path(args.out).suffix not in ('.json', '.pkl'):
         raise ValueError(f'--out {args.out} must end with .json or .pkl')
+    if args.out:
+        check_folder(Path(args.out).parent)
     cfg = load_config(args.config, args.cfg_options)
     check_config(cfg)
     missing = [name for name in _NEEDED if cfg.get(name) is None]
@@ -73,9 +76,7 @@ def read_config(args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> None:
     """Test."""
     args.cfg = read_config(args)
-    runner = build_runner(
-        args.cfg, launcher=args.launcher, local_rank=args.local_rank
-    )
+    runner = build_runner(args.cfg, launcher=args.launcher)
     if args.out and args.out.endswith('.pkl'):
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     write_provenance(runner, runner.test_dataloader.dataset)

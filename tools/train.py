@@ -34,59 +34,60 @@ from bimm_mm.utils.processes import end_processes
 def parse_args() -> argparse.Namespace:
     """OpenMMLab's flags."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='config file')
+    add(
         '--work-dir',
         help='where logs and checkpoints go; default: work_dir of the config, '
         'or work_dirs/<name of the config>',
     )
-    parser.add_argument(
+    add(
         '--resume',
         nargs='?',
         const='auto',
         help='continue from this checkpoint; without a value, from the newest '
         'whole one in the work directory, or from the start if there is none',
     )
-    parser.add_argument(
+    add(
         '--amp',
         action='store_true',
         help='mixed precision: bfloat16 where the device has it, else float16',
     )
-    parser.add_argument(
+    add(
         '--compile',
         action='store_true',
         help='compile the loss of a pretraining, see docs/pretrain.md',
     )
-    parser.add_argument(
+    add(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the total batch size, relative to '
         'auto_scale_lr.base_batch_size of the config',
     )
-    parser.add_argument(
+    add(
         '--keep-batch-per-gpu',
         action='store_true',
-        help='train with the batch that these processes have, and its '
-        'learning rate; default: accumulate to total_batch_size of the config',
+        help='train with the batch that these processes have; default: '
+        'accumulate to total_batch_size of the config',
     )
-    parser.add_argument(
+    add(
         '--contours',
         choices=SOURCES,
         help='contours from files (map), or Sobel edges, computed on the '
         'device; default: that of the run that is resumed, or of the config',
     )
-    parser.add_argument(
+    add(
         '--dry-run',
         action='store_true',
         help='build everything, validate two samples, train until the first '
         'update, print what the run is, and leave no file',
     )
-    parser.add_argument(
+    add(
         '--log-to',
         choices=SERVICES,
         help='watch the run there as well; the local log stays',
     )
-    parser.add_argument(
+    add(
         '--quiet',
         action='store_true',
         help='show warnings, errors and the end alone; the log file has all',
@@ -137,7 +138,6 @@ def main() -> None:
         train(
             args.cfg,
             launcher=args.launcher,
-            local_rank=args.local_rank,
             resume_command=resume_command(args.launcher),
             dry=args.dry_run,
             quiet=args.quiet,

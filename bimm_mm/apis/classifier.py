@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from bimm_mm.apis.features import guarded
 from bimm_mm.apis.inference import build_model
 from bimm_mm.apis.source import Source, read_source
 from bimm_mm.utils.device import find_device
-from bimm_mm.utils.files import atomic_path, show_any_name
+from bimm_mm.utils.files import atomic_path, read_json, show_any_name
 from bimm_mm.utils.media import find_media
 from bimm_mm.utils.video import UndecodableVideoError
 
@@ -213,7 +212,7 @@ def _find_classes(found: Source) -> Sequence[str]:
     record = Path(found.path).expanduser().parent / 'run.json'
     known: list[Any] = [found.meta.get('dataset_meta')]
     if record.is_file():
-        known.insert(0, json.loads(record.read_text('utf-8')))
+        known.insert(0, read_json(record))
     return next((x['classes'] for x in known if x and x.get('classes')), ())
 
 

@@ -28,8 +28,8 @@ from bimm_mm.apis.folders import (
     check_classes,
     hash_lists,
     read_folds,
+    read_record,
     read_run,
-    write_record,
 )
 from bimm_mm.apis.launch import build_runner
 from bimm_mm.apis.page import Page, Section, print_sections, write_page
@@ -39,6 +39,7 @@ from bimm_mm.apis.stages import finetuning, train_stages
 from bimm_mm.apis.statistics import difference_table, score_sections
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import (
+    check_folder,
     read_json,
     sha256_of_file,
     write_json,
@@ -118,6 +119,7 @@ class Comparison:
         self, *, minutes: float = math.inf, dry_run: bool = False
     ) -> dict[str, Any]:
         """Measure what is not measured yet; what :meth:`write` returns."""
+        check_folder(self.out)
         record = self._record()
         if dry_run:
             tried = {
@@ -127,7 +129,7 @@ class Comparison:
                 self._finetune(cell, dry_run=True)
             print(f'{len(list(self.cells()))} scores to measure')
             return {}
-        write_record(record, self.out / _RECORD)
+        write_json(record, self.out / _RECORD)
         try:
             with time_limit(60 * minutes):
                 for cell in self.cells():
@@ -150,7 +152,7 @@ class Comparison:
                 for name, run in self.records.items()
             },
         }
-        known = _read_record(self.out) or new
+        known = read_record(self.out / _RECORD, 'comparison') or new
         differing = [
             key for key in new if known.get(key, new[key]) != new[key]
         ]
@@ -166,16 +168,13 @@ class Comparison:
 
         What is probed is not trained: the first seed stands for all.
         """
+        first = self.seeds[0]
         for seed, fold in product(self.seeds, self.folds):
             for kind in (*METHODS, 'finetune'):
-                if kind not in self.kinds:
+                probed = kind in METHODS
+                if kind not in self.kinds or (probed and seed != first):
                     continue
-                if kind == 'finetune':
-                    names = [*self.runs]
-                else:
-                    names = [*self.runs, *self.trivial]
-                    names = names if seed == self.seeds[0] else []
-                for name in names:
+                for name in (*self.runs, *(self.trivial if probed else ())):
                     yield Cell(name, kind, seed, fold)
 
     def left(self) -> list[Cell]:
@@ -386,14 +385,3 @@ def _majority(videos: Videos) -> float:
     """Percent that always answering the most frequent class gets right."""
     most, _ = Counter(sorted(videos.labels['train'])).most_common(1)[0]
     return 100 * videos.labels['val'].count(most) / len(videos.labels['val'])
-
-
-def _read_record(out: Path) -> dict[str, Any] | None:
-    """What OUT is of; None if it is new or empty."""
-    if (out / _RECORD).is_file():
-        return read_json(out / _RECORD)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(
-            f'{out} is there and no comparison: give another --out'
-        )
-    return None

@@ -66,14 +66,11 @@ def convert_checkpoint(
     trained on, the areas and what is lost.
 
     Args:
-        source: Checkpoint or run folder of this project, or a checkpoint that
-            its encoder can load.
+        source: See :func:`bimm_mm.apis.source.read_source`.
         out: File that ends with ``.pth`` or ``.safetensors``; for the forms
             of transformers, a folder for ``from_pretrained``.
-        to: The form: ``'bimm'``, as the config's model has it, ``'mae'``,
-            ``'videomae'``, ``'timm'``, ``'hf-videomae'``, ``'hf-vitmae'``,
-            ``'mmaction2'`` or ``'mmpretrain'``.
-        config: Its config. If None, the one that the checkpoint holds.
+        to: A key of ``FORMATS``, or ``OWN``, as the config's model has it.
+        config: If None, the one that the checkpoint holds.
         branch: ``'ventral'`` or ``'dorsal'`` of a joint checkpoint. If None,
             the one that sees what the form sees, images or videos.
         decoder: Whether the decoder that predicts pixels goes along.
@@ -168,12 +165,10 @@ def _parts(
 def _check_out(out: Path, to: str) -> None:
     """Before anything is read: nothing that is there is replaced."""
     folder = to.startswith('hf-')
-    wanted = (
-        'be the name of a new folder'
-        if folder
-        else ('end with .pth or .safetensors')
-    )
     if folder == (out.suffix in ('.pth', '.safetensors')):
+        wanted = 'end with .pth or .safetensors'
+        if folder:
+            wanted = 'be the name of a new folder'
         raise ValueError(f'{out} must {wanted}, as {to} writes it')
     for path in (out,) if folder else (out, out.with_suffix('.md')):
         if path.exists():

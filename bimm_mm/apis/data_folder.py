@@ -14,11 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torchvision.utils import make_grid, save_image
 
 from bimm_mm.apis.clip_files import SPLITS, Clip
+from bimm_mm.apis.page import Section, print_sections
 from bimm_mm.apis.presets import Preset
 from bimm_mm.utils.files import (
     atomic_path,
@@ -28,8 +27,10 @@ from bimm_mm.utils.files import (
 )
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
-_COLUMNS = ('path', 'class', 'group', 'split')
-_FACTS = ('seconds', 'fps', 'frames', 'width', 'height')
+_COLUMNS = (
+    *('path', 'class', 'group', 'split', 'seconds', 'fps', 'frames'),
+    *('width', 'height', 'status', 'reason'),
+)
 # Of the contact sheet: pixels of a tile and of its words; tiles.
 _WIDTH, _HEIGHT, _LINE = 160, 120, 16
 _IN_A_ROW, _TILES = 6, 48
@@ -93,15 +94,13 @@ def write_data(
 
 def _write_table(clips: Sequence[Clip], path: Path) -> None:
     table = io.StringIO(newline='')
-    writer = csv.writer(table, lineterminator='\n')
-    writer.writerow([*_COLUMNS, *_FACTS, 'status', 'reason'])
+    writer = csv.DictWriter(
+        table, _COLUMNS, extrasaction='ignore', lineterminator='\n'
+    )
+    writer.writeheader()
     for clip in clips:
-        facts = {'seconds': clip.seconds, **clip.facts}
-        writer.writerow(
-            [clip.path, clip.label, clip.group, clip.split]
-            + [facts.get(name, '') for name in _FACTS]
-            + [clip.status, clip.reason]
-        )
+        own = {'class': clip.label, 'seconds': clip.seconds}
+        writer.writerow({**own, **clip.facts, **vars(clip)})
     write_text(table.getvalue(), path)
 
 
@@ -145,27 +144,23 @@ def print_data(
     data: Mapping[str, Any], out: Path, *, quiet: bool = False
 ) -> None:
     """Show people what was found, and the command that comes next."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     counts = data['counts']
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in {
+    facts = {
         'videos': f'{counts["usable"]} of {counts["files"]} files',
         'left out': f'{counts["broken"]} broken, {counts["duplicates"]} '
         'copies of others',
         'length': f'{timedelta(seconds=round(counts["seconds"]))} in all',
         'classes': data['num_classes'] or 'none',
         **{split: counts[split] for split in SPLITS if split in counts},
-    }.items():
-        table.add_row(name, str(value))
+    }
     if not quiet:
-        console.print(table)
-        for note in data['notes']:
-            console.print(show_any_name(note))
+        text = [f'{name}: {value}' for name, value in facts.items()]
+        print_sections([Section('Videos', text=text, items=data['notes'])])
     for warning in data['warnings']:
-        console.print(show_any_name(f'Warning: {warning}'), style='yellow')
+        print(show_any_name(f'Warning: {warning}'))
     if data['splits']:
-        console.print(
-            f'Look at {out / "contact_sheet.png"}. The next command:'
+        folder = shlex.quote(str(out))
+        print(
+            f'Look at {out / "contact_sheet.png"}. The next command:\n'
+            f'  bimm pretrain {folder} --out RUN --contours sobel'
         )
-        command = f'bimm pretrain {shlex.quote(str(out))} --out RUN'
-        console.print(f'  {command} --contours sobel')

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.origin import FrameGridError
@@ -76,27 +76,19 @@ def _size(path: Path | None) -> int:
     return path.stat().st_size if path and path.exists() else 0
 
 
-class _Tasks(Dataset[tuple[Task, Facts]]):
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def __getitem__(self, index: int) -> tuple[Task, Facts]:
-        try:
-            return self.tasks[index], examine(self.tasks[index])
-        except OSError as error:  # PyTorch would add a traceback to its text
-            facts = (error.errno, error.strerror, error.filename)
-            return self.tasks[index], {'errno': facts}
+def _try(task: Task) -> tuple[Task, Facts]:
+    try:
+        return task, examine(task)
+    except OSError as error:  # PyTorch would add a traceback to its text
+        return task, {'errno': (error.errno, error.strerror, error.filename)}
 
 
-def _loader(tasks: Sequence[Task], jobs: int) -> DataLoader:
+def _loader(tasks: list[Any], jobs: int) -> DataLoader:
     return DataLoader(
-        _Tasks(tasks),
+        tasks,  # type: ignore[arg-type]
         batch_size=None,
         num_workers=min(jobs, len(tasks)),
-        collate_fn=tuple,  # as it is
+        collate_fn=_try,  # in the workers
         timeout=2 * (_COPY_SECONDS if tasks[0].copy else _SECONDS),
         in_order=False,
     )

@@ -82,19 +82,16 @@ def extract_features(
     Args:
         cfg: A classification config of mmaction2 or mmpretrain with our
             encoder.
-        checkpoint: Of pretraining or finetuning; None: random weights, which
-            is said.
+        checkpoint: None: random weights, which is said.
         kind: ``'encoder'``, ``'random'``, the encoder without the checkpoint,
-            or a trivial feature to compare with, see
-            :func:`trivial_features`.
+            or a trivial feature, see :func:`trivial_features`.
         split: Which dataset of the config: ``'train'``, ``'val'``, ``'test'``.
-        pipeline: Whose transforms, ``'val'`` or ``'test'``, and whose batch
-            size; None: those of ``'test'`` for the split ``'test'``, else of
-            ``'val'``, also for training samples.
+        pipeline: Whose transforms and batch size, ``'val'`` or ``'test'``;
+            None: of ``'test'`` for its own split, else of ``'val'``.
         blocks: After how many blocks, each in 1..depth; the last if empty.
         pool: ``'cls'``, the class token, or ``'avg'``, the mean of the patch
             tokens; None: the class token if there is one.
-        device: None: the GPU if there is one.
+        device: See :func:`bimm_mm.utils.device.find_device`.
         amp: Run the encoder in bfloat16 autocast.
         skip_bad: Leave out files that cannot be read, and list them;
             otherwise they are an error.
@@ -357,13 +354,9 @@ def trivial_features(kind: str, inputs: Tensor) -> Tensor:
             'motion-energy needs at least two frames of a clip, and the '
             'pipeline gives one: use middle-frame'
         )
-    rows = []
-    for sample in x:
-        views = sample.float()  # (M, C, T, H, W)
-        if kind == 'motion-energy':
-            maps, side = views.mean(1).diff(dim=1).abs(), 8
-        else:
-            maps, side = views[:, :, views.shape[2] // 2], 16
-        pooled = F.adaptive_avg_pool2d(maps, side)
-        rows.append(pooled.flatten(1).mean(0, keepdim=True))
-    return torch.stack(rows)
+    if kind == 'motion-energy':
+        maps, side = x.mean(2, dtype=torch.float).diff(dim=2).abs(), 8
+    else:
+        maps, side = x[:, :, :, x.shape[3] // 2].float(), 16
+    pooled = F.adaptive_avg_pool2d(maps.flatten(0, 1), side).flatten(1)
+    return pooled.unflatten(0, maps.shape[:2]).mean(1, keepdim=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.files import read_json, write_json
+from bimm_mm.utils.files import read_json
 from bimm_mm.utils.list_file import read_lines
 
 # What tells one run from another, in run.json.
@@ -59,41 +59,40 @@ def read_data(folder: str | Path, *, fold: int | None = None) -> Videos:
     if fold is not None:
         check_choice('fold', fold, range(len(folds)))
     try:
-        delimiter = content.get('delimiter', ' ')
         splits = content['splits'] if fold is None else folds[fold]
         lists = {
             split: str(folder / splits[split])
             for split in ('train', 'val')
             if splits.get(split)
         }
+        videos = Videos(
+            folder,
+            root=content['root'],
+            lists=lists,
+            delimiter=content.get('delimiter', ' '),
+            classes=content['classes'],
+            interval=int(content['frame_interval']),
+            labels={},
+            folds=len(folds),
+        )
         train = lists['train']
-        found = (content['root'], content['classes'])
-        interval = int(content['frame_interval'])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f'{folder / "data.json"} is not what bimm data scan writes '
             f'({type(error).__name__}: {error}): scan the videos again'
         ) from None
-    lines = {split: read_lines(path) for split, path in lists.items()}
-    if not lines['train']:
+    for split, path in dict(lists).items():
+        named = [x.rpartition(videos.delimiter)[2] for x in read_lines(path)]
+        labels = [int(x) if x.isdigit() else -1 for x in named]
+        videos.labels[split] = labels
+        if not labels:
+            del lists[split]
+    if 'train' not in lists:
         raise ValueError(
             f'{train} is empty: there is nothing to train on; scan the '
             'videos again'
         )
-    labels = {
-        split: [_label(row, delimiter) for row in rows]
-        for split, rows in lines.items()
-    }
-    lists = {split: path for split, path in lists.items() if lines[split]}
-    return Videos(
-        *(folder, found[0], lists, delimiter, found[1], interval, labels),
-        folds=len(folds),
-    )
-
-
-def _label(row: str, delimiter: str) -> int:
-    label = row.rpartition(delimiter)[2]
-    return int(label) if label.isdigit() else -1
+    return videos
 
 
 def read_folds(data: str | Path) -> dict[int, Videos]:
@@ -178,19 +177,32 @@ def check_classes(videos: Videos) -> None:
             )
 
 
+def read_record(path: Path, kind: str) -> dict[str, Any] | None:
+    """Read the JSON file that says what its folder is of.
+
+    Returns:
+        None if the folder is new or empty.
+
+    Raises:
+        ValueError: If it holds anything else, which is no ``kind``.
+    """
+    if path.is_file():
+        return read_json(path)
+    out = path.parent
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f'{out} is there and no {kind}: give another --out')
+    return None
+
+
 def is_same_run(out: Path, record: Mapping[str, Any]) -> bool:
     """Whether a folder holds this run, to go on with; False if it is empty.
 
     Raises:
         ValueError: If it holds anything else.
     """
-    if not out.exists():
+    before = read_record(out / 'run.json', 'run')
+    if before is None:
         return False
-    if not (out / 'run.json').is_file():
-        if out.is_dir() and not any(out.iterdir()):
-            return False
-        raise ValueError(f'{out} is there and no run: give another --out')
-    before = read_json(out / 'run.json')
     for key in _SAME:
         if before.get(key) != record.get(key):
             raise ValueError(
@@ -199,14 +211,3 @@ def is_same_run(out: Path, record: Mapping[str, Any]) -> bool:
                 '--out'
             )
     return True
-
-
-def write_record(record: Mapping[str, Any], path: Path) -> None:
-    """Write JSON into a run, or raise an OSError that says what to do."""
-    try:
-        write_json(record, path)
-    except OSError as error:
-        raise OSError(
-            f'{path.parent} cannot be written ({error.strerror}): give '
-            'another --out'
-        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import (
     DATASETS,
@@ -32,6 +30,7 @@ from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import AreaOutput, ClipBatch
 from bimm_mm.utils.device import find_device
+from bimm_mm.utils.progress import warnings_alone
 
 
 class Reconstruction(dict[str, AreaOutput]):
@@ -133,15 +132,8 @@ def build_model(cfg: Config, found: Source | None) -> BaseModel:
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
     if found is None:
-        # mmengine would print three lines for every parameter. (Its loggers
-        # remember what logging.disable forbids, also when that is over.)
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel(logging.WARNING)
-        try:
+        with warnings_alone():  # else three lines for every parameter
             model.init_weights()
-        finally:
-            logger.setLevel(level)
     else:
         load_model(model, found.state, source=found.path)
     model.cfg = cfg

@@ -62,7 +62,12 @@ def add_launcher(parser: argparse._ActionsContainer) -> None:
         help='show the traceback of a mistake in the config',
     )
     # Old launchers pass the local rank as an argument, with either spelling.
-    parser.add_argument('--local_rank', '--local-rank', type=int)
+    parser.add_argument('--local_rank', '--local-rank', type=_set_local_rank)
+
+
+def _set_local_rank(number: str) -> None:
+    """Put it where torchrun does, and mmengine reads it in every case."""
+    os.environ.setdefault('LOCAL_RANK', str(int(number)))
 
 
 def count_processes(launcher: str) -> int:
@@ -77,7 +82,6 @@ def build_runner(
     cfg: Config,
     *,
     launcher: str = 'none',
-    local_rank: int | None = None,
     quiet: bool = False,
 ) -> StrictRunner:
     """Build a runner, started by any launcher, with or without a GPU.
@@ -85,16 +89,13 @@ def build_runner(
     Args:
         cfg: A full config with ``work_dir``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        local_rank: As the launcher passed it, if it passes it as an argument.
         quiet: Whether the screen shows warnings and errors alone.
 
     Returns:
         Ready for ``train()``, ``val()`` or ``test()``.
     """
     cfg.launcher = launcher
-    # torchrun sets it; the other launchers and a single process do not, and
-    # mmengine reads it in every case.
-    os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
+    _set_local_rank('0')  # which not every launcher does
     if launcher != 'none':
         prepare_cpu_processes(cfg)
     return (QuietRunner if quiet else StrictRunner).from_cfg(cfg)
@@ -212,7 +213,6 @@ def train(
     cfg: Config,
     *,
     launcher: str = 'none',
-    local_rank: int | None = None,
     resume_command: str,
     dry: bool = False,
     quiet: bool = False,
@@ -222,15 +222,12 @@ def train(
     Args:
         cfg: A full config with ``work_dir``, after :func:`check_training`.
         launcher: Who started the processes.
-        local_rank: As the launcher passed it, if it passes it as an argument.
         resume_command: What a user types to go on after it was stopped.
         dry: Whether to try it only.
         quiet: Whether the screen shows warnings and errors alone.
     """
     with dry_run(cfg) if dry else nullcontext():
-        runner = build_runner(
-            cfg, launcher=launcher, local_rank=local_rank, quiet=quiet
-        )
+        runner = build_runner(cfg, launcher=launcher, quiet=quiet)
         runner.resume_command = resume_command
         if starts_from_scratch(runner.cfg):
             runner.logger.warning(

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from bimm_mm.apis.config import load_config
+from bimm_mm.apis.data_files import check_data_files
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.utils.processes import keep_freed_memory
 
@@ -38,7 +39,7 @@ def timed_batches(cfg: Config) -> Callable[[], float]:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     keep_freed_memory()
-    init_default_scope(cfg.default_scope)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
     loader = dict(cfg.train_dataloader, num_workers=0, pin_memory=False)
     for key in ('persistent_workers', 'prefetch_factor', 'timeout'):
         loader.pop(key, None)
@@ -90,6 +91,11 @@ def measure_loader(
         The result in words.
     """
     cfg = load_config(config, options)
+    if not cfg.get('train_dataloader'):
+        raise ValueError(
+            f'{config} has no train_dataloader: give a config of training'
+        )
+    check_data_files(cfg, ['train'])
     load = timed_batches(cfg)
     load()
     speeds = [1 / load() for _ in range(batches)]

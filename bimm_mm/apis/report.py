@@ -210,8 +210,9 @@ def _pictures(folder: Path) -> tuple[list[Picture], int]:
     shown: list[Picture] = []
     size = 0
     for path in paths:
-        size += path.stat().st_size
-        if size <= _MOST_BYTES:
+        more = path.stat().st_size
+        if size + more <= _MOST_BYTES:
+            size += more
             uri = data_uri(path.read_bytes(), path.suffix)
             name = str(path.relative_to(folder))
             shown.append(Picture([uri], [name]))

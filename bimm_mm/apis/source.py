@@ -6,7 +6,6 @@ Nothing of a source is executed: configs are read as literals.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import MODELS
 from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.files import read_json
 from bimm_mm.utils.safe_load import checkpoint_file
 
 BRANCHES = ('ventral', 'dorsal')
@@ -92,10 +92,10 @@ def _newest_file(folder: Path) -> str:
 
 def _read_hints(folder: Path) -> dict[str, Any]:
     """What a folder of transformers says of its model and pixels."""
-    hints = json.loads((folder / 'config.json').read_text('utf-8'))
+    hints = read_json(folder / 'config.json')
     pixels = folder / 'preprocessor_config.json'
     if pixels.is_file():
-        hints['pixels'] = json.loads(pixels.read_text('utf-8'))
+        hints['pixels'] = read_json(pixels)
     return hints
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from joblib import cpu_count
 from mmengine.config import Config
 
 from bimm_mm.apis.config import (
@@ -25,13 +26,13 @@ from bimm_mm.apis.folders import (
     is_same_run,
     read_data,
     read_run,
-    write_record,
 )
 from bimm_mm.apis.launch import check_training, train
 from bimm_mm.engine.config_check import known_names
 from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.device import find_device
+from bimm_mm.utils.files import check_folder, write_json
 from bimm_mm.version import __version__
 
 # Config of the last stage by method, in configs/own.
@@ -136,12 +137,9 @@ def read_config(
 ) -> Config:
     """Read a config of ``configs/own`` with other names in its ``data.py``."""
     configs = find_configs()
-    cores = os.cpu_count() or 1
-    if hasattr(os, 'sched_getaffinity'):  # not on macOS
-        cores = len(os.sched_getaffinity(0))
     parts = ('train', 'val', 'test') if name == 'finetune' else ('train',)
     workers = {
-        f'{part}_dataloader.num_workers': min(4, cores) for part in parts
+        f'{part}_dataloader.num_workers': min(4, cpu_count()) for part in parts
     }
     with TemporaryDirectory() as folder:
         for part in ('_base_', 'own'):
@@ -195,13 +193,14 @@ def train_stages(
     launcher = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
     record |= dict(config='config.py', version=__version__, checkpoint=None)
     resumed = is_same_run(out, record)
+    check_folder(out)
     for cfg in configs.values():
         if log_to:
             set_log_to(cfg, log_to)
         check_training(cfg, launcher=launcher)
     main = int(os.environ.get('RANK', 0)) == 0
     if main and not dry_run:
-        write_record(record, out / 'run.json')
+        write_json(record, out / 'run.json')
     if torch.cuda.device_count() > 1 and launcher == 'none':
         print(
             f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
@@ -229,5 +228,5 @@ def train_stages(
             )
         record['checkpoint'] = None if dry_run else str(last)
     if main and not dry_run:
-        write_record(record, out / 'run.json')
+        write_json(record, out / 'run.json')
     return record

@@ -7,7 +7,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,17 @@ from bimm_mm.utils.files import write_any_name
 from bimm_mm.utils.reading import WorkerDiedError
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """End a tool with status 1 and one line for a mistake of the user."""
+    write_any_name(sys.stdout)
+    try:
+        yield
+    except (ImportError, OSError, ValueError, WorkerDiedError) as error:
+        name = Path(sys.argv[0]).name
+        raise SystemExit(f'{name}: error: {error}') from None
 
 
 def end_resumable(run: Callable[[], int]) -> NoReturn:
@@ -27,18 +39,15 @@ def end_resumable(run: Callable[[], int]) -> NoReturn:
         SystemExit: With that status; with a line and 1 for a mistake of the
             user, 130 after Ctrl-C and SIGTERM.
     """
-    name = Path(sys.argv[0]).name
     # What ends a job at its time limit ends it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    write_any_name(sys.stdout)
     try:
-        raise SystemExit(run())
-    except (ImportError, OSError, ValueError, WorkerDiedError) as error:
-        raise SystemExit(f'{name}: error: {error}') from None
+        with mistakes_told():
+            raise SystemExit(run())
     except KeyboardInterrupt:
         print(
-            f'{name}: interrupted; what is finished stays, run the same '
-            'command again to go on',
+            f'{Path(sys.argv[0]).name}: interrupted; what is finished stays, '
+            'run the same command again to go on',
             file=sys.stderr,
         )
         raise SystemExit(130) from None

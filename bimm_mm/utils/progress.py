@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 INTERVAL = 60  # seconds between lines where the output is no terminal
 Result = TypeVar('Result')
+
+
+@contextmanager
+def warnings_alone() -> Iterator[None]:
+    """Leave out what is no warning of MMEngine's log.
+
+    Its loggers remember what ``logging.disable`` forbids, also when that is
+    over.
+    """
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def track(

@@ -25,7 +25,7 @@ model = dict(
 data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor')
 
 data_root = 'work_dirs/quickstart/data'
-# From files, which tools/quickstart.py makes with Sobel's filter (SAM needs
+# From files, which tools/quickstart.sh makes with Sobel's filter (SAM needs
 # weights of 375 MB and more); 'sobel': on the device, no files.
 contours = 'map'
 contour_root = 'work_dirs/quickstart/contours'

@@ -69,6 +69,14 @@ def test_a_page_has_everything_and_runs_nothing(run, bimm, capsys):
     assert 'alert("a' not in text
 
 
+def test_a_large_file_does_not_keep_the_others_out(run, bimm, monkeypatch):
+    monkeypatch.setattr('bimm_mm.apis.report._MOST_BYTES', 150)
+    bimm('report', run)
+    text = (run / 'report.html').read_text('utf-8')
+    assert 'data:video/mp4' in text and 'data:image/png' not in text
+    assert '1 files would make this page too large' in text
+
+
 def test_stage_1_stands_in_the_page_of_stage_2(run, bimm):
     _write_run(run / 'ventral', loss=0.625)
     bimm('report', run)

@@ -204,7 +204,7 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, capsys):
         (tmp_path / 'audio', out): r'holds no video: .* out \(1 .mp3\)',
         (noise, out): 'no video in .* can be used: 1 .*Invalid data',
         (recorded, recorded / 'x'): 'the next scan would find',
-        (recorded, noise / 'a.mp4'): 'cannot be written: File exists',
+        (recorded, noise / 'a.mp4'): 'a.mp4 cannot be written .Not a dir',
         (recorded, '/proc/x'): '/proc/x cannot be written',
         (recorded, out, '--groups=('): 'no regular expression',
         (recorded, out, '--groups=y4'): "'y4' does not match jump/day0_0",

@@ -103,6 +103,8 @@ def test_a_mistake_ends_in_one_line(extract, tmp_path):
     with pytest.raises(SystemExit, match=expected):
         extract('none', '--out', 'a.npz', '--block', '7')
     assert not list(tmp_path.glob('*.npz'))
+    with pytest.raises(SystemExit, match='/proc/no cannot be written'):
+        extract('none', '--out', '/proc/no/a.npz')
 
 
 def test_two_processes_write_what_one_writes(extract, tmp_path):

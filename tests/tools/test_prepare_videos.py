@@ -33,7 +33,7 @@ def test_what_is_finished_is_left_alone(prepare, tmp_path, digests, capsys):
     assert prepare('--out', 'copies') == 0
     said = capsys.readouterr().out
     assert said.startswith('3 copies made, 0 finished before, 0 failed')
-    assert 'data_root = copies' in said
+    assert "data_root = 'copies'" in said
     before = digests(tmp_path / 'copies')
     assert sorted(before) == ['1.mp4', '2.avi', 'a b/3.mkv', 'copies.json']
     assert json.loads((tmp_path / 'copies/copies.json').read_text()) == {

@@ -91,6 +91,7 @@ def mistake(call_tool, capsys) -> Callable[..., str]:
         ('train', [K400], 'add --amp to train in bfloat16 on the CPU'),
         ('test', [JOINT, 'a.pth'], 'has no test_dataloader'),
         ('test', [JOINT, 'a.pth', '--out', 'a.txt'], 'must end with .json'),
+        ('test', [JOINT, 'a', '--out', '/proc/no/a.pkl'], 'give another --o'),
     ],
 )
 def test_mistakes_end_with_one_line(
