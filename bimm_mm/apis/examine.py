@@ -77,6 +77,7 @@ def _size(path: Path | None) -> int:
 
 
 def _try(task: Task) -> tuple[Task, Facts]:
+    """In a worker, for a list of tasks is no dataset with a method."""
     try:
         return task, examine(task)
     except OSError as error:  # PyTorch would add a traceback to its text
@@ -88,7 +89,7 @@ def _loader(tasks: list[Any], jobs: int) -> DataLoader:
         tasks,  # type: ignore[arg-type]
         batch_size=None,
         num_workers=min(jobs, len(tasks)),
-        collate_fn=_try,  # in the workers
+        collate_fn=_try,  # type: ignore[arg-type]
         timeout=2 * (_COPY_SECONDS if tasks[0].copy else _SECONDS),
         in_order=False,
     )
