@@ -45,11 +45,11 @@ def refuse_bad_images(module: ModuleType, run: Run) -> None:
 def refuse_bad_masks(module: ModuleType, run: Run) -> None:
     """The same for mmsegmentation 1.2.2's maps of classes."""
     run(module)
+    from bimm_mm.utils.files import one_line
     from bimm_mm.utils.video import (
         UndecodableVideoError,
         check_access,
         media_file,
-        one_line,
     )
 
     load = module.LoadAnnotations._load_seg_map

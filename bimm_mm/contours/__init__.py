@@ -10,7 +10,6 @@ from bimm_mm.contours.format import (
     ContourFile,
     Manifest,
     contour_path,
-    fingerprint,
     write_contours,
 )
 
@@ -19,6 +18,5 @@ __all__ = [
     'ContourFile',
     'Manifest',
     'contour_path',
-    'fingerprint',
     'write_contours',
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from bimm_mm.contours.compression import Compression
 from bimm_mm.contours.format import contour_path, path_below
+from bimm_mm.utils.media import is_image
 from bimm_mm.utils.video_copy import CopySettings
 
 
@@ -51,6 +52,13 @@ class ExtractionConfig:
         for name in ('stride', 'side', 'batch'):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
+
+    def outputs(self, path: str) -> list[str]:
+        """Name all files that are made of a video or image."""
+        made = [self.contour_path(path)]
+        if self.frames_root and not is_image(path):
+            made.append(self.copy_path(path))
+        return made
 
     def copy_path(self, path: str) -> str:
         """Say where the copy of a video lies."""

@@ -30,7 +30,6 @@ from bimm_mm.contours.format import (
     ContourError,
     ContourFile,
     Manifest,
-    fingerprint,
     write_contours,
 )
 from bimm_mm.contours.jobs import Job
@@ -100,22 +99,13 @@ class Extractor:
         self._device = futures.ThreadPoolExecutor(1, 'detector')
 
     def claim_folders(self) -> None:
-        """Note there how files are made, or agree with the notes.
-
-        Raises:
-            ValueError: If they are made otherwise.
-        """
+        """Note there how files are made; a ValueError if otherwise."""
         self.manifest.write(self.config.contour_root)
         if self.config.frames_root:
             self.config.copies.claim(self.config.frames_root)
 
     def extract(self, job: Job) -> Stats:
-        """Write the files of a job that are missing.
-
-        Raises:
-            ExtractionError: If a file cannot be written or the detector does
-                not work.
-        """
+        """Write the files of a job that are missing, or ExtractionError."""
         missing = [path for path in job.paths if not self._is_done(path, job)]
         stats = Stats(skipped=len(job.paths) - len(missing))
         if not missing:
@@ -129,10 +119,10 @@ class Extractor:
         self._device.shutdown(wait=False, cancel_futures=True)
 
     def _is_done(self, path: str, job: Job) -> bool:
-        """Whether there is a contour file; if asked, whether it is sound."""
-        out = self.config.contour_path(path)
+        """Whether all files of it are there; if asked, contours are read."""
+        out, *copies = self.config.outputs(path)
         if not self.config.verify:
-            return os.path.exists(out)
+            return all(map(os.path.exists, (out, *copies)))
         try:
             with ContourFile(out) as file:
                 self.manifest.check(file)
@@ -140,8 +130,9 @@ class Extractor:
                 for index in file.indices:
                     file.read(index)
                 count = file.source.get('frame_count', 0)
-                return file.indices == list(
-                    range(0, count, self.config.stride)
+                wanted = list(range(0, count, self.config.stride))
+                return file.indices == wanted and all(
+                    map(os.path.exists, copies)
                 )
         except (ContourError, UndecodableVideoError, OSError):
             return False
@@ -159,9 +150,8 @@ class Extractor:
                     for contour in self._detect(np.stack(batch), path)
                 )
                 height, width, _ = next(video.iterate([0])).shape
-                source = fingerprint(
-                    video.source, size=(height, width), frame_count=len(video)
-                )
+                source = dict(video.source, size=[height, width])
+                source['frame_count'] = len(video)
                 return self._write(path, contours, indices, source)
         except (UndecodableVideoError, OSError) as error:
             return _failed(path, error)
@@ -202,7 +192,7 @@ class Extractor:
             try:
                 frame, size = read_small_image(path, self.config.side)
                 numbers = _numbers(path, video=False)
-                sources[path] = fingerprint(numbers, size=size, frame_count=1)
+                sources[path] = dict(numbers, size=list(size), frame_count=1)
                 frames[path] = frame
             except (UndecodableVideoError, OSError) as error:
                 if path in missing:
@@ -332,10 +322,10 @@ def split_done(
 
     With ``config.verify`` none counts as finished before it is looked at.
     """
-    done = set() if config.verify else files_below(config.contour_root)
+    done = set() if config.verify else _there(config)
     stats, pending = Stats(), []
     for job in jobs:
-        if done.issuperset(map(config.contour_path, job.paths)):
+        if done.issuperset(_outputs(config, [job])):
             stats.skipped += len(job.paths)
         else:
             pending.append(job)
@@ -348,19 +338,25 @@ def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
     At the end of an extraction: at its start another process may be writing
     the manifest.
     """
-    paths = [path for job in jobs for path in job.paths]
-    wanted = {os.path.join(config.contour_root, MANIFEST)}
-    wanted.update(map(config.contour_path, paths))
-    left = files_below(config.contour_root)
-    if config.frames_root:
-        wanted.update(map(config.copy_path, paths))
-        left |= files_below(config.frames_root)
-    for path in left:
+    manifest = os.path.join(config.contour_root, MANIFEST)
+    wanted = {manifest, *_outputs(config, jobs)}
+    for path in _there(config):
         folder, name = os.path.split(path)
         draft = DRAFT.fullmatch(name)
         if draft and os.path.join(folder, draft['name']) in wanted:
             # Another process may have finished or removed it meanwhile.
             Path(path).unlink(missing_ok=True)
+
+
+def _outputs(config: ExtractionConfig, jobs: Iterable[Job]) -> Iterator[str]:
+    for job in jobs:
+        for path in job.paths:
+            yield from config.outputs(path)
+
+
+def _there(config: ExtractionConfig) -> set[str]:
+    """All files below the folders of contours and of copies, if any."""
+    return files_below(config.contour_root) | files_below(config.frames_root)
 
 
 def _cannot_write(out: str, error: OSError) -> ExtractionError:

@@ -138,22 +138,18 @@ class Manifest:
 class ContourFile:
     """Random access to one contour file. Use it in a ``with`` statement.
 
-    Raises:
-        FileNotFoundError: If there is none.
-        ContourError: If it is no contour file, or of another format.
+    A ContourError if there is none, or it is of another format.
     """
 
     settings: dict[str, Any]  # how they were made, the same for a dataset
-    source: dict[str, Any]  # fingerprint of what they were made from
+    source: dict[str, Any]  # numbers of what they were made from
     size: tuple[int, int]  # height and width of the contours, in pixels
 
     def __init__(self, path: str) -> None:
         self.path = path
         # A pipe would be waited for.
         if not os.path.isfile(path):
-            raise FileNotFoundError(
-                f'no contour file {path}: make it with {TOOL}'
-            )
+            raise ContourError(f'no contour file {path}: make it with {TOOL}')
         self._stream: IO[bytes] = open(path, 'rb')  # noqa: SIM115
         try:
             with self._reading():
@@ -183,11 +179,7 @@ class ContourFile:
         return _name(index) in self._archive.NameToInfo
 
     def read(self, index: int) -> np.ndarray:
-        """Read the contour (h, w) uint8 of a frame, by its index in the video.
-
-        Raises:
-            ContourError: If that frame has none, or it cannot be read.
-        """
+        """Read the contour (h, w) uint8 of a frame; else a ContourError."""
         if index not in self:
             raise self._lacks(index)
         with self._reading():
@@ -217,7 +209,9 @@ class ContourFile:
 
         Args:
             path: The video or image, for messages.
-            now: Its numbers, see ``numbers`` of :func:`fingerprint`.
+            now: Its numbers, see
+                :func:`bimm_mm.utils.video.length_and_checksum`; of a copy
+                those of its source.
         """
         was = {key: self.source.get(key) for key in now}
         if changes := _differences(was, now):
@@ -269,19 +263,16 @@ def contour_path(path: str, *, data_root: str, contour_root: str) -> str:
 
     ``<data_root>/dancing/a.mp4`` has its contours in
     ``<contour_root>/dancing/a.mp4.zip``, whether a list names it ``a.mp4`` or
-    ``a`` (see :func:`bimm_mm.utils.video.media_name`).
-
-    Raises:
-        ValueError: If ``path`` is not below ``data_root``.
+    ``a`` (see :func:`bimm_mm.utils.video.media_name`). A ValueError as of
+    :func:`path_below`.
     """
     return f'{path_below(path, data_root, contour_root)}.zip'
 
 
 def path_below(path: str, root: str, other_root: str) -> str:
-    """The file that is meant, in the place below another folder.
+    """The file that is meant, below another folder than ``root``.
 
-    Raises:
-        ValueError: If it is not below ``root``.
+    A ValueError if it is not below ``root``.
     """
     below = os.path.relpath(media_name(path), root or '.')
     if below.split(os.sep)[0] == os.pardir:
@@ -291,17 +282,6 @@ def path_below(path: str, root: str, other_root: str) -> str:
             'videos or images'
         )
     return os.path.join(other_root, below)
-
-
-def fingerprint(
-    numbers: Mapping[str, int], *, size: tuple[int, int], frame_count: int
-) -> dict[str, Any]:
-    """Describe a video or image (1 frame) of (H, W) pixels, to know it again.
-
-    By the ``numbers`` of :attr:`bimm_mm.utils.video.VideoReader.source`, or
-    for an image of :func:`bimm_mm.utils.video.length_and_checksum`.
-    """
-    return dict(numbers, size=list(size), frame_count=frame_count)
 
 
 def write_contours(
@@ -323,7 +303,8 @@ def write_contours(
         indices: Frame index in the video of each, ascending multiples of
             the stride; 0 for an image.
         settings: How they were made, see :class:`Manifest`.
-        source: What they were made from, see :func:`fingerprint`.
+        source: Numbers of what they were made from, see
+            :meth:`ContourFile.check_source`, and any others.
 
     Raises ValueError if there is no frame, or something is not as above.
     """
@@ -394,15 +375,10 @@ def _check_format(made: object, path: str) -> None:
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON gives them back: tuples are lists, keys are strings."""
     detector, stride = settings.get('detector'), settings.get('stride')
-    if not isinstance(detector, str):
+    if not isinstance(detector, str) or type(stride) is not int or stride < 1:
         raise ValueError(
-            'settings must name the "detector" of the contours, got '
-            f'{detector!r}'
-        )
-    if type(stride) is not int or stride < 1:
-        raise ValueError(
-            'settings must have the "stride", 1 where every frame has a '
-            f'contour, got {stride!r}'
+            'settings must name "detector" and "stride", 1 where every frame '
+            f'has a contour, got {detector!r} and {stride!r}'
         )
     try:
         return json.loads(json.dumps(settings, allow_nan=False))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from bimm_mm.utils.list_file import ROWS, read_list
+from bimm_mm.utils.list_file import any_row, read_list
 from bimm_mm.utils.media import check_folder, find_media, is_image
 
 
@@ -36,8 +36,8 @@ def find_jobs(
 
     Args:
         data_root: Folder above all videos and images.
-        list_file: A path below the folder and a label per line, as
-            mmaction2's. None takes every file with a known ending, sorted.
+        list_file: A path below the folder and a label per line, after a
+            blank or a tab. None takes every file with a known ending, sorted.
         folder: Below ``data_root``, where the dataset lies.
         group: Images per job, at most.
 
@@ -49,8 +49,7 @@ def find_jobs(
     base = os.path.join(data_root, folder)
     if list_file:
         check_folder(base)
-        # As mmpretrain reads it: all before the last blank is the path.
-        names = read_list(list_file, ROWS['CustomDataset'], {})
+        names = read_list(list_file, any_row, {})
         paths = [os.path.normpath(os.path.join(base, n)) for n in names]
     else:
         paths = find_media(base, others='name others in a --list')

@@ -107,6 +107,14 @@ def show_any_name(text: str) -> str:
     return text.encode(errors='backslashreplace').decode()
 
 
+def one_line(error: Exception) -> str:
+    """An error as one line of at most 200 characters."""
+    # No addresses of objects, no codes of terminals.
+    text = re.sub(r' at 0x[0-9a-f]+|\x1b\[[0-9;]*m', '', str(error))
+    text = ' '.join(text.split())
+    return f'{type(error).__name__}: {text}'[:200]
+
+
 def write_reasons(reasons: Mapping[str, str], path: str | Path) -> None:
     """Write a line per file, in order: its name, a tab, what is wrong.
 

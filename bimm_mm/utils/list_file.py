@@ -13,6 +13,7 @@ import os.path as osp
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import get
@@ -169,13 +170,22 @@ def files_below(folder: str) -> set[str]:
     """Paths of all files below a folder, which need not exist.
 
     Looking up a million contour files one by one takes minutes on a network
-    file system.
+    file system. Links are followed, but none to a folder that it lies in.
     """
-    return {
-        osp.join(above, name)
-        for above, _, names in os.walk(folder, followlinks=True)
-        for name in names
-    }
+    found: set[str] = set()
+    for above, folders, names in os.walk(folder, followlinks=True):
+        found.update(osp.join(above, name) for name in names)
+        folders[:] = [name for name in folders if not _leads_up(above, name)]
+    return found
+
+
+def _leads_up(above: str, name: str) -> bool:
+    if not osp.islink(link := osp.join(above, name)):
+        return False
+    there, here = Path(link).resolve(), Path(above)
+    # The way from the top may itself lead through links.
+    real = (x.resolve() for x in (here, *here.parents))
+    return any(there in (x, *x.parents) for x in real)
 
 
 def describe_left_out(files: Iterable[str], read: Iterable[str]) -> str:
@@ -223,6 +233,14 @@ def _image(line: str, options: Mapping[str, Any]) -> str:
         return line
     path, *labels = line.rsplit(' ', 1)
     _check_labels(labels, line, ' ')
+    return path
+
+
+def any_row(line: str, options: Mapping[str, Any]) -> str:
+    """Lists of either library; those of ``bimm scan`` may have tabs."""
+    delimiter = '\t' if '\t' in line else ' '
+    path, *labels = line.rsplit(delimiter, 1)
+    _check_labels(labels, line, delimiter)
     return path
 
 

@@ -49,26 +49,21 @@ class Origin:
 
     @classmethod
     def of_tag(cls, text: str) -> Origin:
-        """Read the tag of a copy.
-
-        Raises:
-            ValueError: If the tag is broken or of another version.
-        """
+        """Read the tag of a copy; a ValueError if it is broken."""
         try:
             content = json.loads(text)
-            if content['bimm_mm_copy'] != _VERSION:
-                raise ValueError('it is a copy of another version')
             found = cls(
                 stride=index(content['stride']),
                 frames=index(content['frames']),
                 fps=float(content['fps']),
                 source=dict(content['source']),
             )
-            if min(found.stride, found.frames) < 1:
-                raise ValueError('its tag has no frames')
-            return found
+            known = content['bimm_mm_copy'] == _VERSION
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f'its tag is broken: {error}') from error
+        if not known or min(found.stride, found.frames) < 1:
+            raise ValueError('its tag is broken, or of another version')
+        return found
 
 
 def round_down(

@@ -188,6 +188,17 @@ def test_verify_makes_broken_files_again(make, media, harm):
     assert out.read_bytes() == sound
 
 
+@pytest.mark.parametrize('verify', [False, True])
+def test_copies_that_are_missing_are_made(make, media, tmp_path, verify):
+    jobs = [_eat(media)]
+    extract_contours(make(), jobs)
+    config = make(frames_root=str(tmp_path / 'copies'), verify=verify)
+    for _ in range(2):
+        assert extract_contours(config, jobs).files == 1
+        assert extract_contours(config, jobs) == Stats(skipped=1)
+        (tmp_path / 'copies/signs/eat.mkv').unlink()
+
+
 def test_verify_notices_another_source(make, media):
     config, jobs = make(verify=True), [_eat(media)]
     extract_contours(config, jobs)

@@ -44,6 +44,11 @@ def test_list_keeps_its_order_and_spaces_and_does_files_once(tree):
         Job(('data/a/y z.png', 'data/a/gone.png'), video=False),
         Job(('data/b/bare',), video=True),
     ]
+    (tree / 'list.txt').write_text('b/2.mp4\t0\nb/my own.mp4\t1\n')
+    assert [job.paths for job in find_jobs('data', list_file='list.txt')] == [
+        ('data/b/2.mp4',),
+        ('data/b/my own.mp4',),
+    ]
     (tree / 'absolute.txt').write_text(f'{tree}/data/b/2.mp4 0\n2.mp4 0\n')
     jobs = find_jobs('data', list_file='absolute.txt', folder='b')
     assert [job.paths for job in jobs] == [

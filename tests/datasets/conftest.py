@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from bimm_mm.contours.format import Manifest, fingerprint, write_contours
+from bimm_mm.contours.format import Manifest, write_contours
 from bimm_mm.utils.video import length_and_checksum
 
 WriteVideo = Callable[..., Path]
@@ -176,11 +176,7 @@ def store_contours() -> Callable[..., None]:
             contours,
             [i * stride for i in range(len(contours))],
             settings=_settings(stride),
-            source=fingerprint(
-                length_and_checksum(str(media)),
-                size=(0, 0),
-                frame_count=len(contours),
-            ),
+            source=length_and_checksum(str(media)),
         )
 
     return store

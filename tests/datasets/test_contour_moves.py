@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bimm_mm.contours.format import Manifest, fingerprint, write_contours
+from bimm_mm.contours.format import Manifest, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.video import length_and_checksum
@@ -91,9 +91,7 @@ def prepare(
             [cv2.resize(board, None, **options) for board in boards[::stride]],
             range(0, count, stride),
             settings=settings,
-            source=fingerprint(
-                length_and_checksum(str(media)), size=(0, 0), frame_count=count
-            ),
+            source=length_and_checksum(str(media)),
         )
         Manifest(settings, 'tools/extract_contours.py').write(str(root))
         listed = tmp_path / 'list.txt'

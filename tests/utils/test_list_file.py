@@ -118,3 +118,19 @@ def test_hidden_files_are_no_media(tmp_path, end, capsys):
     found = find_media(f'{tmp_path}{end}', others='name others')
     assert found == [f'{tmp_path}/a.mp4', f'{tmp_path}/b/b.png']
     assert '3 files beside the 2' in capsys.readouterr().err
+
+
+def test_links_are_followed_but_in_no_circle(tmp_path):
+    top = tmp_path / 'top'
+    (top / 'a').mkdir(parents=True)
+    (tmp_path / 'store').mkdir()
+    for file in ('top/a/x.mp4', 'store/y.mp4'):
+        (tmp_path / file).touch()
+    # To the folder above, outside, and from there back to where it came from.
+    (top / 'a/up').symlink_to('..')
+    (top / 'linked').symlink_to(tmp_path / 'store')
+    (tmp_path / 'store/back').symlink_to(top)
+    found = sorted(
+        os.path.relpath(path, top) for path in files_below(str(top))
+    )
+    assert found == ['a/x.mp4', 'linked/y.mp4']

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from bimm_mm.contours.format import ContourError
 from bimm_mm.registry import TRANSFORMS
+from bimm_mm.utils.files import one_line
 from bimm_mm.utils.origin import FrameGridError
-from bimm_mm.utils.video import UndecodableVideoError, one_line
+from bimm_mm.utils.video import UndecodableVideoError
 
 # What a dataset knows about a sample, what a pipeline passes on, or a packed
 # data sample.

@@ -145,7 +145,7 @@ class SnapToContourStride(BaseTransform):
         results['frame_inds'] = round_down(
             np.asarray(results['frame_inds']),
             self.stride,
-            interval=results['frame_interval'],
+            interval=results.get('frame_interval'),
             following=results.get('with_following', False),
             where=f'the contours in {self.contour_root}',
             remedy='extract contours with a --stride that divides it, or '
@@ -190,8 +190,9 @@ class LoadContour(BaseTransform):
 
     Every crop, resize and flip that follows then moves picture and contour
     alike. Comes after decoding, and outside :class:`bimm_mm.SafeDecode`. A
-    contour file that is missing or broken, or was made from something else or
-    with other settings, ends the run instead of being replaced.
+    contour file that is missing or broken, lacks a frame, or was made from
+    something else or with other settings, is a ContourError, which ends the
+    run instead of being replaced.
 
     Args:
         contour_root: Folder of the contour files, see
@@ -235,13 +236,7 @@ class LoadContour(BaseTransform):
         _check_settings(self.manifest, detector, options or {}, contour_root)
 
     def transform(self, results: dict) -> dict:
-        """Make frames (H, W, 3) of a decoded sample to (H, W, 4).
-
-        Raises:
-            ContourError: If the contour file is missing or broken, lacks a
-                frame, belongs to another file, or was made with other
-                settings.
-        """
+        """Make frames (H, W, 3) of a decoded sample to (H, W, 4)."""
         if self.manifest is None or self.contour_root is None:
             return results
         path = media_name(media_path(results))
@@ -251,10 +246,7 @@ class LoadContour(BaseTransform):
         frames = get_frames(results)
         indices = frame_indices(results) or [0]
         with _remedy(self.manifest):
-            try:
-                file = ContourFile(place)
-            except FileNotFoundError as error:
-                raise ContourError(f'no contour file {place}') from error
+            file = ContourFile(place)
         with file:
             self.manifest.check(file)
             if not self.nearest:
