@@ -1,13 +1,15 @@
 """Hooks, metrics and what else the runner needs."""
 
 from bimm_mm.engine.hooks.bad_videos import BadVideoHook
-from bimm_mm.engine.hooks.before_start import BeforeStartHook
+from bimm_mm.engine.hooks.before_start import (
+    BeforeStartHook,
+    DryRunHook,
+    FirstValHook,
+)
 from bimm_mm.engine.hooks.checkpoint import CheckpointHook
 from bimm_mm.engine.hooks.console import LiveDisplayHook
 from bimm_mm.engine.hooks.diagnosis import DiagnosisHook
-from bimm_mm.engine.hooks.dry_run import DryRunHook
 from bimm_mm.engine.hooks.finite_loss import FiniteLossHook
-from bimm_mm.engine.hooks.first_val import FirstValHook
 from bimm_mm.engine.hooks.full_precision import FullPrecisionHook
 from bimm_mm.engine.hooks.label_check import LabelCheckHook
 from bimm_mm.engine.hooks.step_seed import StepSeedHook

@@ -167,10 +167,7 @@ def check_names(cfg: Mapping[str, Any], source: str = 'the config') -> None:
 
     ``Runner`` ignores those that it does not know, so that a misspelled one
     would train something else in silence. A file may have variables of its
-    own, which resemble nothing.
-
-    Raises:
-        ValueError: If a name is misspelled, or one of old configs.
+    own, which resemble nothing. A ValueError names what was meant.
     """
     known = known_names()
     parts = dict(walk(cfg))
@@ -207,10 +204,8 @@ def check_config(cfg: Mapping[str, Any]) -> None:
     """Refuse options that no class takes and values that cannot be meant.
 
     Many classes of the libraries take any option and ignore what they do not
-    know; others fail when they use a value, hours later.
-
-    Raises:
-        ValueError: Names the key, the value and what would be right.
+    know; others fail when they use a value, hours later. A ValueError names
+    the key, the value and what would be right.
     """
     check_names(cfg)
     parts = dict(walk(cfg))
@@ -260,11 +255,7 @@ def _check_part(
 def _find_options(
     key: str, node: Mapping[str, Any], scope: str, parts: Mapping[str, Any]
 ) -> _Options | None:
-    """What can be said in a part of a config; None if that is not known.
-
-    Raises:
-        ValueError: If its class does not exist, but one like it.
-    """
+    """What can be said in a part of a config; None if that is not known."""
     name = re.sub(r'\.\d+$', '', key).rpartition('.')[2]
     kind = node.get('type', _IMPLIED.get(name))
     if 'paramwise_cfg' in key and 'optim_wrapper.constructor' in parts:
@@ -287,7 +278,10 @@ def _find_options(
 
 
 def _find_class(key: str, name: str, scope: str) -> Any:
-    """The class of a name; None if neither it nor one like it exists."""
+    """The class of a name; None if neither it nor one like it exists.
+
+    A ValueError if one like it does.
+    """
     above = key.split('.')
     if above[0].endswith('_dataloader') or above[0] == 'optim_wrapper':
         above = [part for part in above if part in _REGISTRIES][-1:]

@@ -130,15 +130,6 @@ class CPUAmpOptimWrapper(OptimWrapper):
     those of ``OptimWrapper``.
     """
 
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        *,
-        accumulative_counts: int = 1,
-        clip_grad: dict | None = None,
-    ) -> None:
-        super().__init__(optimizer, accumulative_counts, clip_grad)
-
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast to bfloat16."""

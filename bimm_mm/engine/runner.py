@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -39,7 +39,7 @@ from bimm_mm.engine.hooks.before_start import (
     check_schedule,
     check_train_loop,
 )
-from bimm_mm.engine.hooks.checkpoint import CheckpointHook
+from bimm_mm.engine.hooks.checkpoint import release_signals
 from bimm_mm.engine.hooks.console import LiveDisplayHook, spare_screen
 from bimm_mm.engine.hooks.slow_loading import SlowLoadingHook
 from bimm_mm.engine.layout import Description, TotalBatch, changes, describe
@@ -94,12 +94,7 @@ class StrictRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: dict | ConfigDict | Config) -> Runner:
-        """Build a runner, unless the config has a mistake.
-
-        Raises:
-            ValueError: Names the key; see
-                :func:`bimm_mm.engine.config_check.check_config`.
-        """
+        """Build a runner; a ValueError names a mistake in the config."""
         check_config(cfg)
         use_contours(cfg)
         return super().from_cfg(cfg)
@@ -123,16 +118,10 @@ class StrictRunner(Runner):
                     )
                 return super().train()
         finally:
-            for hook in self.hooks:
-                if isinstance(hook, CheckpointHook):
-                    hook.release_signals()
+            release_signals()
 
     def test(self) -> dict[str, float]:
-        """Test; see MMEngine's ``Runner.test``.
-
-        Raises:
-            WorkerDiedError: If a worker of a dataloader dies or hangs.
-        """
+        """Test, as MMEngine does; a WorkerDiedError as of :meth:`train`."""
         with self._displayed(), worker_deaths_named(None):
             return super().test()
 
@@ -228,9 +217,7 @@ class StrictRunner(Runner):
         """Initialize, unless every weight comes from a resumed checkpoint."""
         self.description = describe(self)
         if self._resume and self._load_from is None:
-            hooks = (
-                x for x in self.hooks if isinstance(x, MMEngineCheckpointHook)
-            )
+            hooks = (x for x in self.hooks if isinstance(x, CheckpointHook))
             place = getattr(next(hooks, None), 'out_dir', None)
             self._load_from = newest_checkpoint(self.work_dir, out_dir=place)
             self._resume = self._load_from is not None
@@ -358,11 +345,14 @@ class StrictRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         """Build it; bfloat16, unlike float16, has no use for loss scaling."""
-        given = isinstance(optim_wrapper, Mapping) and optim_wrapper
-        if given and given.get('type') == 'AmpOptimWrapper':
-            if given.get('dtype') == 'bfloat16':
-                given = {'loss_scale': dict(enabled=False), **given}
-            optim_wrapper = given
+        if isinstance(optim_wrapper, Mapping) and (
+            optim_wrapper.get('type') == 'AmpOptimWrapper'
+            and optim_wrapper.get('dtype') == 'bfloat16'
+        ):
+            optim_wrapper = {
+                'loss_scale': dict(enabled=False),
+                **optim_wrapper,
+            }
         built = super().build_optim_wrapper(optim_wrapper)
         count = built.initialize_count_status
         # Every step is a whole update: the last one, and where a run goes on.

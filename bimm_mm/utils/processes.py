@@ -81,14 +81,9 @@ def prepare_cpu_processes(cfg: Any) -> None:
     calls ``torch.cuda.set_device`` (mmengine/dist/utils.py), and
     ``Runner.wrap_model`` passes ``device_ids``, which PyTorch's DDP rejects
     for modules on the CPU. Both let themselves be told: a process group that
-    exists already is used as it is, and so is ``model_wrapper_cfg``. No
-    upstream issue known. Does nothing where there is a GPU.
-
-    Args:
-        cfg: Config of the run, changed in place.
-
-    Raises:
-        ValueError: If the processes were not started by torchrun.
+    exists already is used as it is, and so is ``model_wrapper_cfg`` of the
+    run's config. No upstream issue known. Does nothing where there is a GPU.
+    A ValueError if the processes were not started by torchrun.
     """
     import torch
     from torch import distributed as dist

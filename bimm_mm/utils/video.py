@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 import stat
 import time
 import zlib
@@ -29,12 +28,10 @@ import numpy as np
 from bimm_mm.utils.origin import MARK, FrameGridError, Origin, round_down
 
 if TYPE_CHECKING:
-    # Imported where a video is opened: whoever takes the encoder into a
-    # detector need not have it.
+    # Else where a video is opened: whoever takes the encoder may lack it.
     from av import Packet
     from av.container import InputContainer
     from av.video.frame import VideoFrame
-    from typing_extensions import Self
 
 # Of the environment: the folder of notes, and a list of files, a path per
 # line, at which a worker died.
@@ -59,7 +56,6 @@ _STRICT = {'err_detect': 'explode', 'max_pixels': str(_MAX_PIXELS)}
 _MAX_BYTES = 2**31  # of a sample's frames
 _MAX_SECONDS = 60.0
 _END = 64 * 1024  # bytes at each end of a file that are compared
-_TOO_LONG = 'reading it takes too long'
 
 
 class UndecodableVideoError(RuntimeError):
@@ -76,10 +72,6 @@ class UndecodableVideoError(RuntimeError):
         return f'{self.path} cannot be decoded: {self.reason}'
 
 
-class _FaultError(Exception):
-    """What is wrong with a file, in words of our own."""
-
-
 class VideoReader:
     """Frames of one file. Use it in a ``with`` statement, or close it.
 
@@ -89,10 +81,12 @@ class VideoReader:
             frames are those of its source.
         seconds: How long opening the file, and reading a sample, may take.
 
-    Raises:
-        UndecodableVideoError: If it is missing, no regular file, empty, no
-            video, damaged or too large.
+    An UndecodableVideoError if it is missing, no regular file, empty, no
+    video, damaged or too large.
     """
+
+    fps: float  # on average; 0 if the file does not say
+    stride: int = 1  # one of so many frames is stored; 1 but for copies
 
     def __init__(self, path: str, *, seconds: float = _MAX_SECONDS) -> None:
         from av.video.reformatter import VideoReformatter
@@ -108,25 +102,12 @@ class VideoReader:
             tag = self._container.metadata.get('comment', '')
             self.origin = Origin.of_tag(tag) if MARK in tag else None
             if self.origin:
-                self._trust_index(self.origin.stored)
+                self._trust_index(self.origin)
             else:
                 self._read_index()
 
     def __len__(self) -> int:
-        """How many frames are shown."""
         return self.origin.frames if self.origin else len(self._times)
-
-    @property
-    def fps(self) -> float:
-        """Frames per second on average; 0 if the file does not say."""
-        if self.origin:
-            return self.origin.fps
-        return float(self._stream.average_rate or 0)
-
-    @property
-    def stride(self) -> int:
-        """One of so many frames is stored; 1 but for copies."""
-        return self.origin.stride if self.origin else 1
 
     @property
     def source(self) -> dict[str, int]:
@@ -159,10 +140,7 @@ class VideoReader:
         return np.stack(self.read(indices))
 
     def read(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-        """Decode frames of these numbers, in any order, repeated or not.
-
-        Returns:
-            N arrays (H, W, 3) uint8 RGB, none of which shares memory.
+        """Decode frames (H, W, 3), uint8 RGB, in any order, repeated or not.
 
         Raises:
             IndexError: If there is no frame of such a number.
@@ -175,7 +153,14 @@ class VideoReader:
                 f'{self.path} has frames 0 to {len(self) - 1}, asked were '
                 f'{numbers[0]} to {numbers[-1]}'
             )
-        self._check_size(len(numbers))
+        context = self._stream.codec_context
+        pixels = context.width * context.height
+        if pixels > _MAX_PIXELS or len(numbers) * pixels * 3 > _MAX_BYTES:
+            raise self._fault(
+                f'{len(numbers)} frame(s) of {context.width} x '
+                f'{context.height} pixels are more than a sample may hold: '
+                'make it smaller'
+            )
         found = dict(zip(numbers, self.iterate(numbers), strict=True))
         frames = [found[index] for index in indices]
         repeated = len(found) < len(frames)
@@ -189,9 +174,6 @@ class VideoReader:
         Args:
             indices: Their numbers, ascending.
             side: Short side in pixels, at most, see :func:`shrink`.
-
-        Yields:
-            (H, W, 3) uint8 RGB each.
         """
         from av import FFmpegError
 
@@ -210,7 +192,7 @@ class VideoReader:
                         image = self._to_rgb(frame)
                         yield image if side is None else shrink(image, side)
                     return
-                except (FFmpegError, _FaultError):
+                except (FFmpegError, UndecodableVideoError):
                     if len(self._keys) <= 1:
                         raise
                 # What follows a key frame may need frames before it (open
@@ -222,7 +204,7 @@ class VideoReader:
         self._container.close()
         note_reading()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -244,7 +226,7 @@ class VideoReader:
                 timeout=min(self._seconds, _MAX_SECONDS),
             )
         except av.ArgumentError:  # a format outside the list
-            raise _FaultError(
+            raise self._fault(
                 'it is in none of the formats of videos'
             ) from None
         stream = self._container.streams.best('video')
@@ -253,9 +235,9 @@ class VideoReader:
             not isinstance(stream, av.VideoStream)
             or stream.disposition & Disposition.attached_pic
         ):
-            raise _FaultError('it has no video stream')
+            raise self._fault('it has no video stream')
         if stream.codec_context is None:
-            raise _FaultError('FFmpeg has no decoder for it')
+            raise self._fault('FFmpeg has no decoder for it')
         stream.codec_context.options = _STRICT
         # One thread: dataloaders have their own processes.
         stream.thread_type = 'NONE'
@@ -267,9 +249,7 @@ class VideoReader:
         That takes every packet, but no decoding. Where times are not known,
         frames are counted instead.
         """
-        times: list[int] = []
-        keys: list[int] = []
-        count = 0
+        times, keys, count = list[int](), list[int](), 0
         deadline = time.monotonic() + self._seconds
         for packet in self._packets():
             if not packet.size:
@@ -283,7 +263,7 @@ class VideoReader:
                     keys.append(packet.pts)
             _check_time(deadline)
         if not count:
-            raise _FaultError('it has no frame')
+            raise self._fault('it has no frame')
         seekable = (
             self._container.format.name in _INDEXED
             and self._stream.codec_context.name != _PACKED
@@ -291,12 +271,14 @@ class VideoReader:
         )
         self._times = sorted(times) if seekable else range(count)
         self._keys = sorted(keys) if seekable else []
+        self.fps = float(self._stream.average_rate or 0)
 
-    def _trust_index(self, stored: int) -> None:
+    def _trust_index(self, origin: Origin) -> None:
         """Take the index of a copy, which we wrote, instead of reading it."""
         entries = self._stream.index_entries
-        if len(entries) != stored:
-            raise _FaultError('it is a copy that lacks frames')
+        if len(entries) != origin.stored:
+            raise self._fault('it is a copy that lacks frames')
+        self.fps, self.stride = origin.fps, origin.stride
         self._times = [entry.timestamp for entry in entries]
         self._keys = [e.timestamp for e in entries if e.is_keyframe]
 
@@ -316,16 +298,6 @@ class VideoReader:
             return image
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
 
-    def _check_size(self, frames: int) -> None:
-        context = self._stream.codec_context
-        pixels = context.width * context.height
-        if pixels > _MAX_PIXELS or frames * pixels * 3 > _MAX_BYTES:
-            raise UndecodableVideoError(
-                self.path,
-                f'{frames} frame(s) of {context.width} x {context.height} '
-                'pixels are more than a sample may hold: make it smaller',
-            )
-
     def _decode(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """The frames, each from the last key frame before it on."""
         deadline = time.monotonic() + self._seconds
@@ -343,7 +315,7 @@ class VideoReader:
                     yield frame
                     break
             else:
-                raise _FaultError(
+                raise self._fault(
                     'it is cut off or damaged: not every frame that it '
                     'announces can be decoded'
                 )
@@ -373,12 +345,14 @@ class VideoReader:
         try:
             yield
         except (av.ExitError, TimeoutError):
-            raise UndecodableVideoError(self.path, _TOO_LONG) from None
-        except (av.FFmpegError, OSError, _FaultError) as error:
-            reason = getattr(error, 'strerror', None) or str(error)
-            raise UndecodableVideoError(self.path, reason) from None
+            raise self._fault('reading it takes too long') from None
+        except (av.FFmpegError, OSError) as error:
+            raise self._fault(error.strerror or str(error)) from None
         except _STUMBLES:
-            raise UndecodableVideoError(self.path, 'it is damaged') from None
+            raise self._fault('it is damaged') from None
+
+    def _fault(self, reason: str) -> UndecodableVideoError:
+        return UndecodableVideoError(self.path, reason)
 
 
 def _check_time(deadline: float) -> None:
@@ -416,7 +390,7 @@ def media_file(path: str) -> str:
             file, such as a FIFO, which would be waited for, or if a worker of
             this run died at it.
     """
-    if is_fatal(path):
+    if path in fatal_files(os.environ.get(FATAL_FILES, '')):
         raise UndecodableVideoError(path, 'a worker died while reading it')
     file = media_name(path)
     try:
@@ -453,18 +427,9 @@ def check_access(file: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
 
 
-def one_line(error: Exception, limit: int = 200) -> str:
-    """An error as one short line."""
-    # No addresses of objects, no codes of terminals.
-    text = re.sub(r' at 0x[0-9a-f]+|\x1b\[[0-9;]*m', '', str(error))
-    text = ' '.join(text.split())
-    return f'{type(error).__name__}: {text}'[:limit]
-
-
 def note_reading(path: str = '') -> None:
     """Say which file this process is about to read; none by default."""
-    folder = os.environ.get(NOTES)
-    if folder:
+    if folder := os.environ.get(NOTES):
         content = os.fsencode(path) + b'\0'
         with suppress(OSError):  # a full disk is no reason not to read
             os.pwrite(_note_file(folder, os.getpid()), content, 0)
@@ -475,17 +440,11 @@ def _note_file(folder: str, process: int) -> int:
     return os.open(f'{folder}/{process}', os.O_RDWR | os.O_CREAT, 0o600)
 
 
-def is_fatal(path: str) -> bool:
-    """Whether a worker of this run, or of one that it resumes, died at it."""
-    return path in fatal_files(os.environ.get(FATAL_FILES, ''))
-
-
 @lru_cache(maxsize=1)
 def fatal_files(listed: str) -> frozenset[str]:
     """The files of a list; none if it is not there, or has no name."""
-    try:
-        with open(listed, 'rb') as stream:
-            lines = stream.read().split(b'\n')
-    except FileNotFoundError:
-        lines = []
+    if not os.path.exists(listed):
+        return frozenset()
+    with open(listed, 'rb') as stream:
+        lines = stream.read().split(b'\n')
     return frozenset(os.fsdecode(line) for line in lines if line)

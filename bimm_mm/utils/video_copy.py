@@ -73,11 +73,7 @@ class CopySettings:
             )
 
     def claim(self, folder: str | Path) -> None:
-        """Note in a folder how its copies are made, or agree with the note.
-
-        Raises:
-            ValueError: If they are made otherwise.
-        """
+        """Note in a folder how copies are made; ValueError if otherwise."""
         path = Path(folder, _FILE)
         if not path.exists():
             write_json(asdict(self), path)

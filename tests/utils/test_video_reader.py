@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.robustness.frame_matrix import cut
 from benchmarks.robustness.numbered import number, write
+from bimm_mm.utils import video
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 
 # Frames that need others before and after them, and several key frames.
@@ -253,8 +254,11 @@ def test_endless_file_has_a_time_limit(tmp_path, ending):
     assert time.monotonic() - start < 10
 
 
-def test_sample_has_a_size_limit(tmp_path):
+def test_sample_has_a_size_limit(tmp_path, monkeypatch):
     path = write(tmp_path / 'a.mp4', 'libx264')
     reader = VideoReader(str(path))
+    frame = reader.read([0])[0]
+    monkeypatch.setattr(video, '_MAX_BYTES', 2 * frame.nbytes)
+    assert len(reader.read([0, 1, 1])) == 3
     with pytest.raises(UndecodableVideoError, match='more than a sample'):
-        reader._check_size(2**20)
+        reader.read([0, 1, 2])

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import all_gather_object
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
@@ -84,14 +84,10 @@ class BadVideoHook(Hook):
         files = max(seen, len(runner.train_dataloader.dataset))
         if len(bad) > self.max_share * files:
             self._stop(runner, seen, bad)
-        if is_main_process():
-            self._write(runner, bad)
         # MMEngine drops a warning that it has shown before: the number makes
         # that of every epoch another.
-        runner.logger.warning(
-            f'{_count(bad, seen)} and replaced in epoch {runner.epoch + 1}.\n'
-            f'{_listing(bad)}\nAll of them: {_path(runner)}'
-        )
+        words = f' and replaced in epoch {runner.epoch + 1}.'
+        runner.logger.warning(self._report(runner, seen, bad, words))
 
     def before_val_epoch(self, runner: Runner) -> None:
         """The same where training counts iterations, and has one epoch."""
@@ -100,20 +96,31 @@ class BadVideoHook(Hook):
             self.after_train_epoch(runner)
 
     def _stop(self, runner: Runner, seen: int, bad: Mapping[str, str]) -> None:
-        self._write(runner, bad)
+        words = f', more than max_share={self.max_share:g}:'
         raise ValueError(
-            f'{_count(bad, seen)}, more than max_share={self.max_share:g}:\n'
-            f'{_listing(bad)}\nAll of them: {_path(runner)}. Repair or '
-            'remove these files, or raise max_share of bimm_mm.BadVideoHook'
+            f'{self._report(runner, seen, bad, words)}. Repair or remove '
+            'these files, or raise max_share of bimm_mm.BadVideoHook'
         )
 
-    def _write(self, runner: Runner, bad: Mapping[str, str]) -> None:
+    def _report(
+        self, runner: Runner, seen: int, bad: Mapping[str, str], words: str
+    ) -> str:
+        """Write the files found so far; say what the last ones are."""
         self._known.update(bad)
-        write_reasons(self._known, _path(runner))
-
-
-def _path(runner: Runner) -> str:
-    return os.path.join(runner.work_dir, 'undecodable.txt')
+        path = os.path.join(runner.work_dir, 'undecodable.txt')
+        write_reasons(self._known, path)
+        lines = [f'  {file}: {reason}' for file, reason in sorted(bad.items())]
+        if len(lines) > _SHOWN:
+            lines[_SHOWN:] = [f'  and {len(lines) - _SHOWN} more']
+        share = len(bad) / seen
+        return '\n'.join(
+            [
+                f'{len(bad)} of {seen} files ({share:.1%}) were undecodable'
+                f'{words}',
+                *lines,
+                f'All of them: {path}',
+            ]
+        )
 
 
 def beyond_chance(bad: int, seen: int, share: float) -> bool:
@@ -132,16 +139,3 @@ def beyond_chance(bad: int, seen: int, share: float) -> bool:
     if found < 1:
         divergence += (1 - found) * math.log((1 - found) / (1 - share))
     return seen * divergence > math.log(1e6)
-
-
-def _count(bad: Mapping[str, str], seen: int) -> str:
-    share = len(bad) / seen
-    return f'{len(bad)} of {seen} files ({share:.1%}) were undecodable'
-
-
-def _listing(bad: Mapping[str, str]) -> str:
-    files = sorted(bad.items())
-    lines = [f'  {path}: {reason}' for path, reason in files[:_SHOWN]]
-    if len(files) > _SHOWN:
-        lines.append(f'  and {len(files) - _SHOWN} more')
-    return '\n'.join(lines)

@@ -1,4 +1,7 @@
-"""What a run will need later is tried before its first step."""
+"""Before the first step: what a run will need later is tried.
+
+And hooks that validate then, or end with that step.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from copy import copy
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, autocast
 from torch.utils.data import DataLoader
@@ -14,6 +18,7 @@ from torch.utils.data import DataLoader
 from bimm_mm.datasets.samplers import EpochSampler, SampleKey
 from bimm_mm.engine.accumulate import joined
 from bimm_mm.engine.hooks.diagnosis import preserve_state
+from bimm_mm.engine.layout import TotalBatch
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import HOOKS
 
@@ -36,11 +41,7 @@ class BeforeStartHook(Hook):
     metrics: Sequence[str] = ()
 
     def before_train(self, runner: Runner) -> None:
-        """Check all of it.
-
-        Raises:
-            ValueError: Names the key, the value and the remedy.
-        """
+        """Check all of it; a ValueError names key, value and remedy."""
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook):
                 _check_checkpoints(hook, runner.train_loop)
@@ -48,6 +49,89 @@ class BeforeStartHook(Hook):
             _check_size(runner)
             if runner.val_loop is not None:
                 self.metrics = _check_validation(runner)
+
+
+@HOOKS.register_module()
+class FirstValHook(Hook):
+    """Validates once before training, so that curves begin at step 0.
+
+    A resumed run has that point already and does not repeat it.
+    """
+
+    # After every other hook has prepared itself in its own ``before_train``.
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Run the validation loop, if there is one and the run is new."""
+        if runner.iter == 0 and runner.val_loop is not None:
+            runner.val_loop.run()
+
+
+@HOOKS.register_module()
+class DryRunHook(Hook):
+    """Ends the process, with status 0, after the first update.
+
+    Everything was built, tried and trained by then; a table says how the run
+    is laid out. Used by ``tools/train.py --dry-run``.
+    """
+
+    # After all other hooks have seen the step.
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Leave out a validation that a resumed run was stopped in."""
+        runner.validate_first = False
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Report and end."""
+        if is_main_process():
+            for name, text in _rows(runner, TotalBatch.of(runner)).items():
+                print(f'{name:<14} {text}')
+        raise SystemExit(0)
+
+
+def _rows(runner: Runner, total: TotalBatch) -> dict[str, str]:
+    loader, groups = runner.train_dataloader, runner.optim_wrapper.param_groups
+    rates = [group['lr'] for group in groups]
+    full = [group.get('initial_lr', group['lr']) for group in groups]
+    history = runner.message_hub.log_scalars
+    seconds, waiting = (
+        sum(history[f'train/{name}'].data[0]) for name in ('time', 'data_time')
+    )
+    losses = ', '.join(
+        f'{name.removeprefix("train/")} {scalar.current():.4g}'
+        for name, scalar in history.items()
+        if 'loss' in name
+    )
+    rows = {
+        'training set': f'{len(loader.dataset)} samples',
+        'total batch': str(total),
+        'steps': f'{len(loader)} an epoch, {runner.max_iters} in all',
+        'learning rate': f'{max(rates):.4g} at first, of {max(full):.4g}',
+        'first update': f'{seconds:.3g} s, of which {waiting:.3g} s wait for '
+        'data (later ones are faster)',
+        'losses': losses,
+    }
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        rows['memory'] = f'{peak:.3g} GiB at most on this GPU'
+    if runner.val_loop is not None:
+        names = next(
+            hook.metrics
+            for hook in runner.hooks
+            if isinstance(hook, BeforeStartHook)
+        )
+        rows['validation'] = (
+            f'{len(runner.val_dataloader.dataset)} samples, measured with '
+            + (', '.join(names) or 'no metric')
+        )
+    return rows
 
 
 def check_train_loop(loop: BaseLoop, processes: int) -> None:

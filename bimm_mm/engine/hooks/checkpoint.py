@@ -65,7 +65,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back."""
-        self.release_signals()
+        release_signals()
         super().after_train(runner)
 
     def after_train_iter(
@@ -119,20 +119,12 @@ class CheckpointHook(MMEngineCheckpointHook):
         first = self._signal is None
         impatient = number == signal.SIGINT and not first
         if impatient and time.monotonic() - self._when > 1:
-            self.release_signals()
+            release_signals()
             os.kill(os.getpid(), number)
         # Only the main process saves. Were another one to leave first, the
         # main process would wait for it in vain.
         elif first and is_main_process():
             self._signal, self._when = number, time.monotonic()
-
-    def release_signals(self) -> None:
-        """Leave signals to whoever had them before the training.
-
-        :class:`bimm_mm.StrictRunner` calls it when a training ends, whether
-        well or with an error: Ctrl-C in a notebook must not go astray.
-        """
-        _release()
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict[str, Any]
@@ -151,7 +143,12 @@ class CheckpointHook(MMEngineCheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
 
 
-def _release() -> None:
+def release_signals() -> None:
+    """Leave signals to whoever had them before the training.
+
+    :class:`bimm_mm.StrictRunner` calls it when a training ends, whether well
+    or with an error: Ctrl-C in a notebook must not go astray.
+    """
     while _BEFORE:
         signal.signal(*_BEFORE.popitem())
 
@@ -167,7 +164,7 @@ def _hold_signals_in_forks() -> None:
     mask = signal.pthread_sigmask
 
     def begin() -> None:
-        _release()
+        release_signals()
         mask(signal.SIG_SETMASK, masks.pop())
 
     os.register_at_fork(

@@ -18,7 +18,8 @@ from bimm_mm.registry import HOOKS
 class FiniteLossHook(Hook):
     """Raises on every rank when a rank's loss is NaN or infinite.
 
-    All ranks must know: gradients are averaged, so that one rank's NaN is in
+    The FloatingPointError names the part, the ranks and the files. All ranks
+    must know: gradients are averaged, so that one rank's NaN is in
     every rank's weights after the step, and any later error would name the
     wrong samples. Costs one number to reduce and one host sync per step,
     with which all losses come to the host: mmengine's ``RuntimeInfoHook``
@@ -38,12 +39,7 @@ class FiniteLossHook(Hook):
         data_batch: dict,
         outputs: MutableMapping[str, Tensor],
     ) -> None:
-        """Check the losses of this step; move them to the host, as fp32.
-
-        Raises:
-            FloatingPointError: If the loss of any rank is not finite; names
-                the part, the ranks and the files.
-        """
+        """Check the losses of this step; move them to the host, as fp32."""
         bad = (~torch.isfinite(outputs['loss'].detach())).float().reshape(1)
         anywhere = bad.clone()
         all_reduce(anywhere, op='max')
