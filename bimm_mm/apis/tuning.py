@@ -49,8 +49,9 @@ def tuning(
 
     Orientation, contours, shape, motion and more are read out by a linear
     model, beside random weights and features without learning. OUT gets
-    report.html and tuning.json. Of a joint run both branches are measured;
-    several checkpoints see the same stimuli and are compared.
+    report.html, tuning.json and the heat maps as SVG. Of a joint run both
+    branches are measured; several checkpoints see the same stimuli and are
+    compared.
 
     Returns:
         What ``tuning.json`` holds. ``encoders`` and ``properties`` are facts
@@ -72,7 +73,11 @@ def tuning(
     """
     from bimm_mm.apis.encoder import Encoder
     from bimm_mm.apis.page import print_sections, write_page
-    from bimm_mm.apis.tuning_page import score_section, tuning_page
+    from bimm_mm.apis.tuning_page import (
+        score_section,
+        tuning_page,
+        write_maps,
+    )
     from bimm_mm.apis.tuning_study import LEAST, Study, load_encoders
     from bimm_mm.stimuli import PROPERTIES
     from bimm_mm.utils.choices import check_choice
@@ -93,6 +98,7 @@ def tuning(
         with TemporaryDirectory() if dry_run else nullcontext(out) as home:
             write_json(result, Path(home, 'tuning.json'))
             write_page(tuning_page(result), Path(home, 'report.html'))
+            write_maps(result, home)
         print_sections([score_section(result)])
         print(Path(out, 'report.html'))
     return result

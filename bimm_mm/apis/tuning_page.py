@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from matplotlib.patches import Rectangle
 from bimm_mm.apis.curves import draw_svg
 from bimm_mm.apis.page import Page, Picture, Section, data_uri
 from bimm_mm.stimuli import FAMILIES, contact_sheet
+from bimm_mm.utils.files import write_bytes
 
 Result = Mapping[str, Any]  # what bimm_mm.apis.tuning.tuning returns
 OTHERS = {'random': 'rand.', 'pixels': 'pix.', 'motion energy': 'mot.'}
@@ -68,7 +70,11 @@ def tuning_page(result: Result) -> Page:
         name: about['source'] or f'{name} in memory'
         for name, about in encoders.items()
     }
-    maps = [picture for name in encoders for picture in _maps(result, name)]
+    maps = [
+        Picture([data_uri(svg, '.svg')], [f'{name}: {title}'], wide=True)
+        for name in encoders
+        for title, svg in _maps(result, name).items()
+    ]
     text = [*_HOW, *result['notes']]
     sections = [
         Section('What can be read out of which block', text, pictures=maps),
@@ -96,6 +102,20 @@ def tuning_page(result: Result) -> Page:
     }
     names = {'/'.join(Path(path).parts[-2:]): 0 for path in sources.values()}
     return Page(f'Tuning of {", ".join(names)}', sections, facts)
+
+
+def write_maps(result: Result, folder: str | Path) -> None:
+    """Write the heat maps of every encoder as ``map_...`` and ``gain_...``.
+
+    In SVG, for a light or a dark ground. Of names of encoders letters, digits,
+    dots and dashes are kept.
+    """
+    for name in result['encoders']:
+        file = re.sub(r'[^\w.-]', '_', name)
+        for kind, svg in zip(
+            ('map', 'gain'), _maps(result, name).values(), strict=False
+        ):
+            write_bytes(svg, Path(folder, f'{kind}_{file}.svg'))
 
 
 def score_section(result: Result) -> Section:
@@ -174,12 +194,12 @@ def _best(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.loc[groups['score'].idxmax()]
 
 
-def _maps(result: Result, name: str) -> Iterator[Picture]:
-    """Scores of every block, and what training added to them."""
+def _maps(result: Result, name: str) -> dict[str, bytes]:
+    """Scores of every block, and what training added to them, by title."""
     about, cells = result['encoders'][name], _cells(result)
     cells = cells[cells['encoder'] == name]
     if cells.empty:  # an encoder of images, and motion alone
-        return
+        return {}
     others = _best(cells[cells['features'].isin(OTHERS)])
     trained, random = (
         cells[cells['features'] == kind].assign(column=lambda x: x['block'])
@@ -201,6 +221,7 @@ def _maps(result: Result, name: str) -> Iterator[Picture]:
     gain = grid(trained, 'score', [*blocks]) - grid(random, 'score', [*blocks])
     columns = [*blocks, '', *OTHERS]
     size = (2.4 + 0.42 * len(columns), 1 + 0.3 * len(rows))
+    maps = {}
     for title, values, texts in (
         (
             'percent read out after each block',
@@ -223,8 +244,8 @@ def _maps(result: Result, name: str) -> Iterator[Picture]:
             columns=[heads[x] for x in values],
             taps=[about['areas'].get(area) for area in areas.values()],
         )
-        svg = data_uri(draw_svg(draw, size), '.svg')
-        yield Picture([svg], [f'{name}: {title}'], wide=True)
+        maps[title] = draw_svg(draw, size)
+    return maps
 
 
 def _draw_map(

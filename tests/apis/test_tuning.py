@@ -266,6 +266,13 @@ def test_a_joint_run_from_the_command_line(
     assert not out.exists()
     bimm(*words)
     assert str(out / 'report.html') in capsys.readouterr().out
+    maps = {path.name: path.read_text() for path in out.glob('*.svg')}
+    assert {*maps} == {
+        f'{kind}_{name}.svg'
+        for kind in ('map', 'gain')
+        for name in ('ventral', 'dorsal')
+    }
+    assert 'direction · MT' in maps['map_dorsal.svg']
     found = json.loads((out / 'tuning.json').read_text())
     assert {*found['encoders']} == {'ventral', 'dorsal'}
     assert found['encoders']['dorsal']['areas'] == {'V4': 2}
