@@ -50,7 +50,7 @@ class DiagnosisHook(Hook):
       blocks (see :func:`shared_blocks`);
     - ``diagnosis/cosine/<area>__<area>``: between their gradients, at the
       parameters that both reach; below 0 they pull them apart;
-    - ``diagnosis/<branch>block<i>/effective_rank``: of the tokens after a
+    - ``diagnosis/<branch>_block<i>/effective_rank``: of the tokens after a
       block, nothing masked.
 
     The training goes on as if nothing had happened: random state, gradients
@@ -201,7 +201,7 @@ def gradient_norm(gradient: Gradient) -> float:
 def block_features(model: Pretrainer, clips: ClipBatch) -> dict[str, Tensor]:
     """Patch tokens (B, N, D) fp32 after every block, nothing masked.
 
-    By ``<branch>block<i>``, i from 1; those of the last block have passed the
+    By ``<branch>_block<i>``, i from 1; those of the last block have passed the
     encoder's final norm. BIMM's ventral branch sees the middle frame.
     """
     found = {}
