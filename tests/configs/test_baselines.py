@@ -322,16 +322,16 @@ def test_omnimae(toy_model, frames, count):
 
 
 def _localmim_decode(state, name, x, hidden, scale):
-    """LocalMIM's code: a decoder on whole maps, (B, Q, 4 s, 4 s)."""
+    """LocalMIM's code: a decoder on whole maps, (B, Q, 4 s, 6 s)."""
     norm = f'head.areas.{name}.norm'
     x = layer_norm(state, norm, x) if f'{norm}.weight' in state else x
     name = f'head.areas.{name}.decoder'
     x = linear(state, f'{name}.embed', x)
     grid = _whole_grid(x[:, 1:], hidden, state[f'{name}.mask_token'])
-    grid = grid + image_table((1, 4, 4), x.shape[-1])
+    grid = grid + image_table((1, 4, 6), x.shape[-1])
     x = block(state, f'{name}.blocks.0', torch.cat([x[:, :1], grid], 1), HEADS)
     x = layer_norm(state, f'{name}.norm', x[:, 1:])
-    x = x.transpose(1, 2).reshape(len(x), -1, 4, 4)
+    x = x.transpose(1, 2).reshape(len(x), -1, 4, 6)
 
     def enlarge(x, step):
         weight, bias = (state[f'{name}.enlarge.{step}.{k}'] for k in KINDS)
@@ -351,13 +351,13 @@ def test_localmim(toy_model):
     """Four levels on whole maps, squared errors by the share of the mask."""
     branch = toy_model(BASELINES / 'pretrain_localmim_in1k.py')
     branch = randomized(branch)
-    pixels = torch.rand(2, 3, 64, 64).mul(255).round() / 255
+    pixels = torch.rand(2, 3, 64, 96).mul(255).round() / 255
     clip = (pixels.unsqueeze(2) - MEAN) / STD
     torch.manual_seed(3)
     ours = branch(ClipBatch(clip, pixels.unsqueeze(2)))
     torch.manual_seed(3)
-    hidden = torch.zeros(2, 16, dtype=torch.bool)
-    hidden.scatter_(1, branch.masking(2, (1, 4, 4)).hidden, True)
+    hidden = torch.zeros(2, 24, dtype=torch.bool)
+    hidden.scatter_(1, branch.masking(2, (1, 4, 6)).hidden, True)
 
     state = dict(branch.named_parameters())
     features = _encode(state, clip, hidden, image_table, {2, 4, 10, 12})
@@ -369,7 +369,7 @@ def test_localmim(toy_model):
         )
         hog = mmpretrain_hog(pixels, cell=int(16 / scale), window=0)
         share = F.interpolate(
-            hidden.float().view(2, 1, 4, 4), scale_factor=scale, mode='area'
+            hidden.float().view(2, 1, 4, 6), scale_factor=scale, mode='area'
         )
         error = (maps - hog).square().mean(1, keepdim=True)
         expected = (error * share).sum() / share.sum()

@@ -66,10 +66,7 @@ def test_ventral_branch_sees_one_frame_of_each_clip(build, make_clips):
 
 @pytest.mark.parametrize(
     ('count', 'heads', 'message'),
-    [
-        (5, 4, 'share_blocks=5.*0 to 4'),
-        (1, 2, '48 wide with 2 heads'),
-    ],
+    [(5, 4, 'share_blocks=5.*0 to 4'), (1, 2, '48 wide with 2 heads')],
 )
 def test_blocks_that_cannot_be_shared(
     build, ventral_cfg, count, heads, message

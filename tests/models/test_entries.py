@@ -171,11 +171,7 @@ OUTCOMES: dict[Callable, dict[str, str]] = {
     by_init_model: WHOLE,
     # A file may hold more than the module.
     by_init_cfg: {**WHOLE, 'deeper': 'all'},
-    by_encoder: {
-        **NOTHING,
-        **ENCODER,
-        'deeper': r'model than encoder of 4 b',
-    },
+    by_encoder: {**NOTHING, **ENCODER, 'deeper': r'model than encoder of 4 b'},
 }
 
 

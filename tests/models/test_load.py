@@ -9,10 +9,7 @@ import torch
 
 from bimm_mm.models import BIMM, MaskedBranch
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.models.checkpoints.load import (
-    load_pretrained,
-    read_state_dict,
-)
+from bimm_mm.models.checkpoints.load import load_pretrained, read_state_dict
 
 
 def test_what_is_no_checkpoint_says_what_it_is(tmp_path):
@@ -201,7 +198,6 @@ def test_the_patch_embedding_can_start_from_scratch(
 
 def test_missing_file_is_named(ventral_cfg, dorsal_cfg):
     with pytest.raises(
-        FileNotFoundError,
-        match=r'no checkpoint at gone\.pth: run stage 1',
+        FileNotFoundError, match=r'no checkpoint at gone\.pth: run stage 1'
     ):
         _build(ventral_cfg, dorsal_cfg, 'gone.pth')

@@ -20,11 +20,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import bimm_mm
-from bimm_mm.models.backbones.vit import (
-    ARCHS,
-    Arch,
-    BIMMVisionTransformer,
-)
+from bimm_mm.models.backbones.vit import ARCHS, Arch, BIMMVisionTransformer
 from tests.official_forms import (
     DEPTH,
     DIM,

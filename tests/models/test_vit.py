@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmpretrain.models.backbones import VisionTransformer
 
 from bimm_mm.models import BIMMVisionTransformer, MaskTokenViT
 from bimm_mm.models.layers.transformer import attend
@@ -130,20 +129,6 @@ def test_half_precision_weights_work_without_autocast():
     assert features[3].isfinite().all()
 
 
-def test_compiled_encoder_for_changing_sizes():
-    encoder = image_encoder(key_bias=False)
-    compiled = torch.compile(
-        encoder.encode, backend='aot_eager', fullgraph=True
-    )
-    for height, width in [(32, 32), (32, 48), (48, 64)]:
-        x = torch.randn(2, 3, encoder.size[0], height, width)
-        visible = torch.stack([torch.randperm(16)[:5] for _ in range(2)])
-        features = compiled(x, visible, [1, 3])
-        expected = encoder.encode(x, visible, [1, 3])
-        torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
-        features[3].sum().backward()
-
-
 def test_wrong_input_is_refused():
     encoder = video_encoder()
     with pytest.raises(ValueError, match=r'after_blocks.* in 1\.\.3'):
@@ -152,12 +137,6 @@ def test_wrong_input_is_refused():
         encoder.encode(torch.zeros(2, 3, 4, 30, 32), None, [1])
     with pytest.raises(ValueError, match='images have one token in time'):
         image_encoder().encode(torch.zeros(2, 3, 4, 32, 32), None, [1])
-
-
-def test_image_may_come_with_or_without_time():
-    encoder = image_encoder(patch_size=16, out_type='raw').eval()
-    x = torch.randn(2, 3, 32, 48)
-    assert torch.equal(encoder(x)[0], encoder(x.unsqueeze(2))[0])
 
 
 def test_maps_hold_the_tokens_of_their_places():
@@ -175,36 +154,6 @@ def test_maps_hold_the_tokens_of_their_places():
                 assert torch.equal(maps[:, :, t, row, column], token)
     expected = (maps[:, :, 0] + maps[:, :, 1] + maps[:, :, 2]) / 3
     torch.testing.assert_close(flat, expected)
-
-
-@pytest.mark.parametrize('with_cls_token', [True, False])
-def test_vectors_are_class_token_and_mean_of_the_others(with_cls_token):
-    encoder = image_encoder(
-        patch_size=16, with_cls_token=with_cls_token, out_type='avg'
-    ).eval()
-    x = torch.randn(2, 3, 32, 64)
-    torch.nn.init.normal_(encoder.norm.weight)
-    (avg,) = encoder(x)
-    encoder.out_type = 'raw'
-    streams = []
-    encoder.norm.register_forward_pre_hook(
-        lambda _, arguments: streams.append(arguments[0])
-    )
-    (raw,) = encoder(x)
-    (stream,) = streams
-    patches = stream[:, 1:] if with_cls_token else stream
-    assert patches.shape[1] == 8
-    # The norm comes after the mean: fc_norm of MAE and VideoMAE.
-    torch.testing.assert_close(avg, encoder.norm(patches.sum(1) / 8))
-    if with_cls_token:
-        encoder.out_type = 'cls_token'
-        # The last block updates nothing else.
-        updated = []
-        encoder.blocks[-1].mlp.register_forward_hook(
-            lambda _, arguments, found: updated.append(found.shape[1])
-        )
-        torch.testing.assert_close(encoder(x)[0], raw[:, 0])
-        assert updated == [1]
 
 
 def test_mask_token_encoder_is_finetuned_as_the_plain_one(tmp_path):
@@ -241,14 +190,6 @@ def test_sizes_have_the_parameters_of_videomae(arch, count, dim):
         )
     head = 400 * dim + 400
     assert sum(p.numel() for p in encoder.parameters()) == count - head
-
-
-def test_tiny_has_the_parameters_of_deit_tiny():
-    theirs = VisionTransformer('deit-tiny')
-    count = sum(p.numel() for p in theirs.parameters())
-    ours = BIMMVisionTransformer('tiny')
-    expected = count - theirs.pos_embed.numel()
-    assert sum(p.numel() for p in ours.parameters()) == expected
 
 
 class Masked(torch.nn.Module):
@@ -295,34 +236,6 @@ def test_drop_path_grows_linearly_from_zero():
     single = {'embed_dims': 48, 'depth': 1, 'num_heads': 3}
     encoder = BIMMVisionTransformer(single, drop_path_rate=0.3)
     assert encoder.blocks[0].drop_path.rate == 0
-
-
-def test_layer_depths_are_those_of_mmpretrain():
-    theirs = VisionTransformer(
-        {
-            'embed_dims': 48,
-            'num_layers': 3,
-            'num_heads': 3,
-            'feedforward_channels': 192,
-        }
-    )
-    ours = image_encoder()
-    pairs = {
-        'cls_token': 'cls_token',
-        'patch_embed.proj.weight': 'patch_embed.projection.weight',
-        'blocks.0.norm1.bias': 'layers.0.ln1.bias',
-        'blocks.2.mlp.fc2.weight': 'layers.2.ffn.layers.1.weight',
-        'norm.weight': 'ln1.weight',
-    }
-    assert set(pairs) <= set(ours.state_dict())
-    for our_name, their_name in pairs.items():
-        expected = theirs.get_layer_depth(their_name, '')
-        assert ours.get_layer_depth(our_name, '') == expected
-        name = f'backbone.{our_name}'
-        assert ours.get_layer_depth(name) == expected
-    assert ours.get_layer_depth('head.fc.weight') == (4, 5)
-    depths = {ours.get_layer_depth(n, '')[0] for n in ours.state_dict()}
-    assert depths == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(

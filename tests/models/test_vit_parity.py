@@ -1,13 +1,13 @@
-"""The encoder against those of other projects, with their weights."""
+"""The encoder against those of other projects, with their weights.
 
-from types import ModuleType
-from typing import Any
+MAE of mmpretrain, masked, with either table, and mmaction2's VideoMAE stand in
+tests/apis/test_convert_in.py and test_convert_out.py.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.backbones import VisionTransformer
-from mmpretrain.models.selfsup.mae import MAEViT
 from safetensors.torch import load_file
 
 import bimm_mm  # noqa: F401  (repairs imports of mmaction)
@@ -57,26 +57,6 @@ def assert_same(ours, theirs):
 
 
 @torch.no_grad()
-def test_mmpretrain_mae_with_the_table_of_mae():
-    theirs = randomized(MAEViT(MMPRETRAIN_ARCH, img_size=64))
-    set_positions(theirs, 4, 4)
-    ours = load(theirs, img_size=64, out_type='raw')
-    x = torch.randn(2, 3, 64, 64)
-    # None, since their mask=False does mask.
-    assert_same(ours(x)[0], theirs(x, mask=None)[0])
-
-
-@torch.no_grad()
-def test_mmpretrain_mae_with_its_own_table():
-    theirs = MAEViT(MMPRETRAIN_ARCH, img_size=64)
-    theirs.init_weights()
-    randomized(theirs)
-    ours = load(theirs, img_size=64, out_type='raw')
-    x = torch.randn(2, 3, 64, 64)
-    assert_same(ours(x)[0].roll(DIM // 2, -1), theirs(x, mask=None)[0])
-
-
-@torch.no_grad()
 def test_mmpretrain_with_learned_positions():
     theirs = randomized(
         VisionTransformer(MMPRETRAIN_ARCH, img_size=64, out_type='raw')
@@ -89,18 +69,6 @@ def test_mmpretrain_with_learned_positions():
     ours.load_state_dict(weights)
     x = torch.randn(2, 3, 64, 64)
     assert_same(ours.eval()(x)[0], theirs(x)[0])
-
-
-@torch.no_grad()
-def test_mmpretrain_mae_masked():
-    theirs = randomized(MAEViT(MMPRETRAIN_ARCH, img_size=64))
-    set_positions(theirs, 4, 4)
-    ours = load(theirs, img_size=64)
-    x = torch.randn(2, 3, 64, 64)
-    expected, _, restore = theirs(x, mask=True)
-    visible = restore.argsort(1)[:, :4]
-    features = ours.encode(x.unsqueeze(2), visible, [DEPTH])
-    assert_same(features[DEPTH], expected)
 
 
 @torch.no_grad()
@@ -122,28 +90,6 @@ def test_mmpretrain_vision_transformer(out_type):
     assert len(pairs) == 3
     for our_feature, their_feature in pairs:
         assert_same(our_feature, their_feature)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize('key_bias', [True, False])
-def test_mmaction_videomae(key_bias):
-    pytest.importorskip('mmaction', reason='mmaction2 is not installed')
-    from mmaction.models.backbones.vit_mae import VisionTransformer as VideoViT
-
-    theirs = randomized(
-        VideoViT(
-            img_size=32,
-            embed_dims=DIM,
-            depth=DEPTH,
-            num_heads=HEADS,
-            num_frames=4,
-            use_mean_pooling=False,
-            return_feat_map=True,
-        )
-    )
-    ours = load(theirs, **VIDEO, key_bias=key_bias, out_type='featmap3d')
-    x = torch.randn(2, 3, 4, 32, 32)
-    assert_same(ours(x)[0], theirs(x))
 
 
 @torch.no_grad()
@@ -171,38 +117,6 @@ def test_mmseg_mae():
     assert len(pairs) == 2
     for our_map, their_map in pairs:
         assert_same(our_map, their_map)
-
-
-def videomae_config(transformers: ModuleType, **options: Any) -> Any:
-    """Of a VideoMAE as small as ours here."""
-    return transformers.VideoMAEConfig(
-        image_size=32,
-        num_frames=4,
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        intermediate_size=4 * DIM,
-        layer_norm_eps=1e-6,
-        **options,
-    )
-
-
-@torch.no_grad()
-def test_transformers_videomae_finetuned():
-    """Its last norm stands beside the encoder, after the mean."""
-    transformers = pytest.importorskip(
-        'transformers', reason='transformers is not installed'
-    )
-    theirs = randomized(
-        transformers.VideoMAEForVideoClassification(
-            videomae_config(transformers, num_labels=5)
-        )
-    )
-    theirs.fc_norm.eps = 1e-6  # theirs is torch's own 1e-5
-    ours = load(theirs, **VIDEO, out_type='avg')
-    x = torch.randn(2, 3, 4, 32, 32)
-    (features,) = ours(x)
-    assert_same(theirs.classifier(features), theirs(x.transpose(1, 2)).logits)
 
 
 @torch.no_grad()
@@ -249,11 +163,17 @@ def test_transformers_videomae(key_bias):
     transformers = pytest.importorskip(
         'transformers', reason='transformers is not installed'
     )
-    theirs = randomized(
-        transformers.VideoMAEModel(
-            videomae_config(transformers, use_mean_pooling=False)
-        )
+    config = transformers.VideoMAEConfig(
+        image_size=32,
+        num_frames=4,
+        hidden_size=DIM,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=HEADS,
+        intermediate_size=4 * DIM,
+        layer_norm_eps=1e-6,
+        use_mean_pooling=False,
     )
+    theirs = randomized(transformers.VideoMAEModel(config))
     ours = load(theirs, **VIDEO, key_bias=key_bias, out_type='raw')
     x = torch.randn(2, 3, 4, 32, 32)
     clip = x.transpose(1, 2)
