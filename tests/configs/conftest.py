@@ -11,18 +11,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from bimm_mm.contours.config import ExtractionConfig
-from bimm_mm.contours.extract import (
-    extract_contours,
-)
+from bimm_mm.contours.extract import extract_contours
 from bimm_mm.contours.jobs import Job
 from bimm_mm.models import MaskedBranch
 from bimm_mm.registry import MODELS
-from tests.toy_configs import (
-    SIDE,
-    nested_dicts,
-    shrink_model,
-    shrink_sizes,
-)
+from tests.toy_configs import SIDE, nested_dicts, shrink_model, shrink_sizes
 
 VIDEOS = Path('action_mini') / 'ut_interaction' / 'videos'
 CLIPS = (  # 160 pixels high: quick to decode

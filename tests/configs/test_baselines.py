@@ -251,8 +251,7 @@ def test_bimm(toy_model, name, frames, count):
 
 
 @pytest.mark.parametrize(
-    ('name', 'count'),
-    [('k400', 8 * 14), ('ucf101', 8 * 12)],
+    ('name', 'count'), [('k400', 8 * 14), ('ucf101', 8 * 12)]
 )
 def test_videomae(toy_model, name, count):
     branch = toy_model(BASELINES / f'pretrain_videomae_{name}.py')

@@ -92,6 +92,7 @@ def test_training_equals_table_9(name):
     assert linear.type == 'LinearLR' and linear.end == warmup
     assert cosine.type == 'CosineAnnealingLR' and cosine.begin == warmup
     assert 'end' not in cosine and 'T_max' not in cosine
+    assert linear.convert_to_iter_based and cosine.convert_to_iter_based
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.model.backbone.drop_path_rate == drop_path
     steps = transforms(innermost(cfg.train_dataloader).pipeline)
@@ -140,6 +141,9 @@ def test_imagenet_equals_table_9(name):
     mixup, cutmix = cfg.model.train_cfg.augments
     assert (mixup.type, mixup.alpha) == ('Mixup', 0.8)
     assert (cutmix.type, cutmix.alpha) == ('CutMix', 1.0)
+    cosine = cfg.param_scheduler[1]
+    lowest = cfg.optim_wrapper.optimizer.lr * cosine.eta_min_ratio
+    assert lowest == pytest.approx(1e-5)  # LocalMIM's
     assert cfg.model.backbone.img_size == 224  # Sec. A.1
     crop = one(cfg.train_dataloader.dataset.pipeline, 'RandomResizedCrop')
     assert crop.scale == 224
@@ -202,6 +206,7 @@ def test_ade20k_equals_section_a1():
     assert (warmup.type, warmup.end) == ('LinearLR', 1500)
     assert not warmup.by_epoch and not decay.by_epoch
     assert (decay.type, decay.power, decay.begin) == ('PolyLR', 1.0, 1500)
+    assert 'eta_min' not in decay  # zero
     assert cfg.train_cfg.max_iters == 160_000
     assert cfg.auto_scale_lr.base_batch_size == cfg.total_batch_size == 16
     assert cfg.model.decode_head.type == 'UPerHead'

@@ -11,9 +11,7 @@ from mmengine.runner import Runner
 
 from benchmarks.robustness.numbered import number, write
 from bimm_mm.contours.config import ExtractionConfig
-from bimm_mm.contours.extract import (
-    extract_contours,
-)
+from bimm_mm.contours.extract import extract_contours
 from bimm_mm.contours.jobs import find_jobs
 from bimm_mm.datasets import SampleKey
 from bimm_mm.utils.video import VideoReader

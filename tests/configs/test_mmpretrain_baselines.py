@@ -48,11 +48,7 @@ def _mmpretrain_mae():
             decoder_depth=2,
             decoder_num_heads=2,
         ),
-        head=dict(
-            type='mmpretrain.MAEPretrainHead',
-            norm_pix=True,
-            loss=L2,
-        ),
+        head=dict(type='mmpretrain.MAEPretrainHead', norm_pix=True, loss=L2),
         # Its default names no library, and depends on what ran before.
         data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor'),
     )
@@ -114,10 +110,7 @@ def _mmpretrain_maskfeat():
             out_channels=108,
             norm_cfg=None,
         ),
-        head=dict(
-            type='mmpretrain.MIMHead',
-            loss=L2,
-        ),
+        head=dict(type='mmpretrain.MIMHead', loss=L2),
         target_generator=dict(
             type='mmpretrain.HOGGenerator',
             nbins=9,

@@ -193,7 +193,10 @@ def test_parts_are_replaced_by_name_in_the_config(ventral_cfg, make_clips):
     for branch in (model.ventral, plain):
         torch.manual_seed(0)
         losses.append(branch(make_clips(frames=1)))
-    assert losses[0]['areas'] == len(ventral_cfg['areas'])
+    count = len(ventral_cfg['areas'])
+    assert losses[0]['areas'] == count
+    weighted = model.ventral.loss(make_clips(frames=1), prefix='a_', weight=2.0)
+    assert weighted['a_areas'] == count  # no loss, which the weight scales
     assert losses[0]['loss_V1'] == 2 * losses[1]['loss_V1']
     assert losses[0]['loss_V2'] == losses[1]['loss_V2']
 

@@ -165,15 +165,6 @@ def test_wrappers_are_taken_off(prefix, container, tmp_path):
     )
 
 
-@pytest.fixture
-def alone(tmp_path):
-    """A group of one process."""
-    store = f'file://{tmp_path}/store'
-    torch.distributed.init_process_group('gloo', store, rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 def _ddp(model: torch.nn.Module) -> State:
     return DistributedDataParallel(model).state_dict()
 

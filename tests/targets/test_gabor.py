@@ -30,27 +30,6 @@ def grating(wavelength: float, orientation: float, phase: float = 0):
     return ClipBatch(pixels, pixels)
 
 
-def center(maps: torch.Tensor) -> torch.Tensor:
-    """Responses (S, O) in the middle of the picture, away from borders."""
-    return maps[0, :, 0, 3:5, 3:5].mean((1, 2)).view(4, 8)
-
-
-@pytest.mark.parametrize('stride', [1, 4])
-@pytest.mark.parametrize('scale', range(4))
-@pytest.mark.parametrize('k', range(8))
-def test_a_grating_lights_up_its_channel(k, scale, stride):
-    target = GaborTarget(stride=stride)
-    clips = grating(WAVELENGTHS[scale], k * math.pi / 8)
-    response = center(target.maps(clips))
-    assert response.argmax() == scale * 8 + k
-    # Neighbors in orientation respond weakly and alike (gamma = 1: 0.39).
-    ring = response[scale]
-    left, right = ring[(k - 1) % 8], ring[(k + 1) % 8]
-    assert left / ring[k] == pytest.approx(0.39, abs=0.03)
-    assert right / ring[k] == pytest.approx(0.39, abs=0.03)
-    assert ring[(k + 4) % 8] / ring[k] < 0.02
-
-
 def test_stride_as_accurate_as_documented(clip):
     exact = GaborTarget(stride=1)(clip, PATCH)
     for stride, error in ((4, 0.0035), (2, 0.0002)):
@@ -64,45 +43,6 @@ def test_half_precision_as_accurate_as_documented(clip, monkeypatch):
     half = GaborTarget()(replace(clip, _maps={}), PATCH)
     assert half.dtype == torch.float32
     assert 0 < (half - exact).square().mean() < 1e-4
-
-
-def test_order_of_a_token_and_mean_over_the_tubelet(clip):
-    target = GaborTarget(norm=None)
-    maps = target.maps(clip)
-    raw = target.raw(clip, (2, 16, 16)).view(2, 2, 6, 6, 2, 2, 4, 8)
-    for t, y, x, row, column, wave, orientation in (
-        (0, 0, 0, 0, 0, 0, 0),
-        (1, 2, 3, 0, 1, 2, 5),
-        (0, 5, 4, 1, 0, 3, 7),
-        (1, 3, 5, 1, 1, 1, 2),
-    ):
-        channel = maps[:, wave * 8 + orientation]
-        cells = channel[:, 2 * t : 2 * t + 2, 2 * y + row, 2 * x + column]
-        found = raw[:, t, y, x, row, column, wave, orientation]
-        torch.testing.assert_close(found, cells.mean(1))
-
-
-def test_patch_norm(clip):
-    raw = GaborTarget(norm=None)(clip, PATCH).double()
-    found = GaborTarget()(clip, PATCH)
-    deviation = raw.std(-1, keepdim=True)
-    assert deviation.min() > 0.01
-    expected = (raw - raw.mean(-1, keepdim=True)) / deviation
-    torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-4)
-
-
-def test_picture_shows_the_orientation_as_hue():
-    target = GaborTarget()
-    hues = []
-    for k in range(8):
-        clips = grating(8, k * math.pi / 8)
-        raw = target.raw(clips, PATCH)
-        hues.append(target.visualize(raw, PATCH, (1, 64, 64))[0, 0, 32, 32])
-        assert hues[-1].max() > 0.5
-    colors = torch.stack(hues)
-    assert torch.pdist(colors).min() > 0.1
-    assert colors[0].argmax() == 0  # waves along x are red
-    assert colors[4].argmin() == 0  # waves along y are cyan
 
 
 def test_the_legend_has_the_colors_of_stripes():
@@ -256,17 +196,6 @@ def test_plain_loops(bank, picture):
     np.testing.assert_allclose(
         gabor(tensor, bank)[0, :, 0], expected, atol=2e-5
     )
-
-
-def test_frames_and_clips_do_not_mix():
-    clips = torch.rand(2, 1, 3, 24, 40)
-    bank = BANK._replace(stride=4)
-    together = gabor(clips, bank)
-    assert together.shape == (2, 32, 3, 3, 5)
-    for b in range(2):
-        for t in range(3):
-            alone = gabor(clips[b : b + 1, :, t : t + 1], bank)
-            torch.testing.assert_close(together[b, :, t], alone[0, :, 0])
 
 
 def test_matrices_survive_inference_mode():
