@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from benchmarks.plain_videomae import PlainVideoMAE, tube_mask
 from bimm_mm.models import MaskedBranch
+from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, TokenIndices
+from tests.processes import ROOT
 
 NAMES = {
     'self_attn.in_proj_': 'attn.qkv.',
@@ -18,32 +21,15 @@ NAMES = {
 
 
 def _videomae() -> MaskedBranch:
-    """VideoMAE as a branch: one area, after the last block, pixels."""
-    return MaskedBranch(
-        dict(
-            type='bimm_mm.BIMMVisionTransformer',
-            arch=dict(embed_dims=48, depth=2, num_heads=4),
-            num_frames=16,
-            tubelet_size=2,
-            with_cls_token=False,
-            out_type='avg',
-        ),
-        masking=dict(type='bimm_mm.TubeMasking', ratio=0.9),
-        areas=[
-            dict(
-                name='pixels',
-                after_block=2,
-                decoder=dict(
-                    type='bimm_mm.TransformerDecoder',
-                    depth=1,
-                    decoder_dims=32,
-                    num_heads=2,
-                    embed_bias=False,
-                ),
-                target=dict(type='bimm_mm.PixelTarget', norm='videomae'),
-            )
-        ],
-    )
+    """The config's branch, narrow; the yardstick has biases of keys."""
+    path = ROOT / 'configs/baselines/pretrain_videomae_k400.py'
+    model = Config.fromfile(path).model
+    arch = dict(embed_dims=48, depth=2, num_heads=4)
+    model.backbone.update(arch=arch, key_bias=True)
+    (area,) = model.areas
+    area.after_block = 2
+    area.decoder.update(depth=1, decoder_dims=32, num_heads=2, key_bias=True)
+    return MODELS.build(dict(model, data_preprocessor=None))
 
 
 def _renamed(state: dict, modules: dict[str, str]) -> dict:
@@ -62,14 +48,9 @@ def _renamed(state: dict, modules: dict[str, str]) -> dict:
 
 def test_same_loss_with_the_same_weights():
     torch.manual_seed(0)
-    plain = PlainVideoMAE(
-        width=48,
-        depth=2,
-        heads=4,
-        decoder_width=32,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
+    sizes = dict(width=48, depth=2, heads=4)
+    decoder = dict(decoder_width=32, decoder_depth=1, decoder_heads=2)
+    plain = PlainVideoMAE(**sizes, **decoder)
     state = plain.state_dict()
     branch = _videomae()
     encoder = _renamed(state, {'blocks': 'blocks', 'norm': 'norm'})

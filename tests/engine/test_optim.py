@@ -11,8 +11,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
 from torch import nn
 
-from bimm_mm.engine import LayerDecay
-
 DEPTH, LR, DECAY = 3, 0.1, 0.5
 ENCODER = dict(
     type='bimm_mm.BIMMVisionTransformer',
@@ -123,35 +121,6 @@ def test_frozen_parameters_are_left_out():
     frozen = {id(p) for p in model.backbone.patch_embed.parameters()}
     assert not held & frozen
     assert len(held) == len(list(model.parameters())) - len(frozen)
-
-
-def test_steps_are_those_of_one_group_per_tensor():
-    """Grouping changes no update."""
-    torch.manual_seed(0)
-    model = _model('mmpretrain')
-    twin = _model('mmpretrain')
-    twin.load_state_dict(model.state_dict())
-    constructor = LayerDecay(
-        dict(optimizer=dict(type='AdamW', lr=LR, weight_decay=0.05)),
-        dict(layer_decay=DECAY),
-    )
-    single = [
-        {**group, 'params': [parameter]}
-        for group in constructor.groups(twin)
-        for parameter in group['params']
-    ]
-    optimizers = [
-        _wrapper(model, layer_decay=DECAY).optimizer,
-        torch.optim.AdamW(single),
-    ]
-    x = torch.randn(2, 3, 32, 32)
-    for network, optimizer in zip([model, twin], optimizers, strict=True):
-        network.head(network.backbone(x)).square().sum().backward()
-        optimizer.step()
-    for ours, theirs in zip(
-        model.parameters(), twin.parameters(), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(

@@ -92,21 +92,6 @@ def test_every_rank_stream_and_step_has_its_own_seed():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-@pytest.mark.parametrize('hooks', [[StepSeedHook()], []])
-def test_resume_gives_the_losses_of_an_uninterrupted_run(make_runner, hooks):
-    whole = make_runner(name='whole', epochs=4, hooks=hooks)
-    whole.train()
-    make_runner(name='cut', epochs=2, hooks=hooks).train()
-    torch.manual_seed(999)
-    rest = make_runner(name='cut', epochs=4, hooks=hooks, resume=True)
-    rest.train()
-    assert rest.iter == 12
-    assert len(rest.model.losses) == 6
-    # Without the hook they differ.
-    same = rest.model.losses == whole.model.losses[6:]
-    assert same == bool(hooks)
-
-
 def test_every_validation_draws_the_same(make_runner):
     metric = When()
     runner = make_runner(epochs=3, hooks=[StepSeedHook()], evaluator=[metric])

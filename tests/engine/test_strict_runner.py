@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import shutil
 import signal
 import struct
@@ -19,7 +18,7 @@ from mmengine.hooks import Hook
 from bimm_mm.engine import newest_checkpoint
 from tests.engine import strict_run
 from tests.engine.strict_run import build
-from tests.processes import Started
+from tests.processes import Started, small_disk
 
 
 def run(folder: Path, **options) -> str:
@@ -295,14 +294,8 @@ def test_no_room_for_a_checkpoint_leaves_the_one_before(tmp_path):
     options = dict(width=50_000, val=True, epochs=2)
     run(tmp_path, stop=1, **options)
     before = sorted(path.name for path in tmp_path.iterdir())
-    # As on a full disk, writing ends with an error.
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r'epoch_2\.pth'):
-            run(tmp_path, resume=True, **options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with small_disk(400_000), pytest.raises(OSError, match=r'epoch_2\.pth'):
+        run(tmp_path, resume=True, **options)
     after = {path.name for path in tmp_path.glob('*.pth')}
     assert after == {name for name in before if name.endswith('.pth')}
     assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')

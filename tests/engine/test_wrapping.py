@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
@@ -36,17 +33,6 @@ def test_bfloat16_is_not_scaled(monkeypatch, given, scale):
     )
     runner = object.__new__(StrictRunner)
     assert runner.build_optim_wrapper(given).get('loss_scale') == scale
-
-
-@pytest.fixture
-def alone(monkeypatch) -> Iterator[None]:
-    """A group of this process."""
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    dist.init_process_group(
-        'gloo', store=dist.HashStore(), rank=0, world_size=1
-    )
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize('unused', [False, True])

@@ -7,14 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.processes import (
-    ROOT,
-    Started,
-    call_script,
-    free_port,
-    run_command,
-)
+from bimm_mm.utils.processes import prepare_cpu_processes
+from tests.processes import ROOT, Started, call_script, free_port, run_command
 
 JOINT = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
 
@@ -171,13 +167,8 @@ def test_wrong_call_shows_the_usage(tmp_path):
         assert words in result.stderr
 
 
-def test_processes_without_torchrun_are_told(quickstart_data):
-    result = run_command(
-        'python',
-        ROOT / 'tools' / 'train.py',
-        JOINT,
-        '--launcher=slurm',
-        cwd=quickstart_data,
-    )
-    assert result.returncode == 2
-    assert 'must be started by torchrun' in result.stderr
+def test_processes_without_torchrun_are_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(ValueError, match='must be started by torchrun'):
+        prepare_cpu_processes({})

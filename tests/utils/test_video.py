@@ -60,9 +60,3 @@ def test_shrink_never_enlarges(size, side, wanted):
             frame, wanted[::-1], interpolation=cv2.INTER_AREA
         )
     np.testing.assert_array_equal(shrink(frame, side), expected)
-
-
-def test_shrink_is_the_mean_over_areas():
-    frame = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
-    mean = frame.reshape(4, 2, 6, 2, 3).mean((1, 3))
-    assert np.abs(shrink(frame, 4) - mean).max() <= 0.5
