@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
@@ -77,6 +80,31 @@ def digests() -> Callable[[Path], dict[str, str]]:
         }
 
     return of
+
+
+@pytest.fixture
+def alone(monkeypatch) -> Iterator[None]:
+    """A group of this process."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    dist.init_process_group(
+        'gloo', store=dist.HashStore(), rank=0, world_size=1
+    )
+    yield
+    dist.destroy_process_group()
+
+
+# Not for the session: two of them in one process are an error.
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip('playwright.sync_api')
+    path = shutil.which('chromium')
+    if path is None:
+        pytest.skip('needs chromium')
+    flags = ['--no-sandbox', '--disable-gpu', '--no-first-run']
+    flags.append('--disable-background-networking')
+    with playwright.sync_playwright() as api:
+        yield api.chromium.launch(executable_path=path, args=flags)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,6 @@ from threading import Thread
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = shutil.which('chromium')
 
 
 def _no_network(*args: object) -> None:
@@ -73,20 +71,6 @@ def test_the_snippets_of_the_readme_are_there(site):
     text = _text(site / 'use.html')
     for name in ('Recognizer3D', 'SimpleFPN', 'bimm_mm.load_encoder'):
         assert name in text
-
-
-# Not for the session: two of them in one process are an error.
-@pytest.fixture(scope='module')
-def browser():
-    if CHROMIUM is None:
-        pytest.skip('needs Chromium')
-    playwright = pytest.importorskip('playwright.sync_api')
-    with playwright.sync_playwright() as tool:
-        opened = tool.chromium.launch(
-            executable_path=CHROMIUM, args=['--no-sandbox']
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -355,17 +355,3 @@ def mistake(capsys) -> Callable[..., str]:
         return said
 
     return run
-
-
-# Not for the session: two of them in one process are an error.
-@pytest.fixture(scope='module')
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    playwright = pytest.importorskip('playwright.sync_api')
-    path = shutil.which('chromium')
-    if path is None:
-        pytest.skip('needs chromium')
-    flags = ['--no-sandbox', '--disable-gpu', '--no-first-run']
-    flags.append('--disable-background-networking')
-    with playwright.sync_playwright() as api:
-        yield api.chromium.launch(executable_path=path, args=flags)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from mmengine.logging import MMLogger
 
 from bimm_mm.utils.safe_load import read_checkpoint
 from tests.apis.conftest import FRAMES, HERE, SIDE
+from tests.processes import small_disk
 
 NOWHERE = '/proc/none'  # where nothing can be written, whoever asks
 FULL = ': free space there, or give another --out'
@@ -61,6 +59,8 @@ CASES = [
     (COMPARE, {'DISK': 'full'}, 'too large'),
     (SHOW, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
     (SHOW, {'MODEL': 'OTHER'}, 'other.pth'),
+    (SHOW, {'MODEL': 'gone'}, 'there is no checkpoint at'),
+    (SHOW, {'CLIP': 'gone.mp4'}, 'gone.mp4: there is no such file'),
     (SHOW, {'CLIP': 'AUDIO'}, 'song.avi cannot be decoded: it is in none of'),
     (SHOW, {'CLIP': 'CORRUPT'}, 'clip.avi'),
     (SHOW, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be w'),
@@ -72,6 +72,8 @@ CASES = [
     (EMBED, {'CLIP': 'CORRUPT'}, 'clip.avi cannot be decoded'),
     (EMBED, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be '),
     (EMBED, {'DISK': 'full'}, FULL),
+    ((*EMBED[:-1], 'OUT/a.csv'), {}, 'must end with .npz'),
+    ((*EMBED, '--batch-size=0'), {}, 'batch_size=0 must be 1 or more'),
     (EXPORT, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
     (EXPORT, {'MODEL': 'OTHER'}, 'other.pth'),
     (EXPORT, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot '),
@@ -81,17 +83,6 @@ CASES = [
     (REPORT, {'DISK': 'full'}, FULL),
     (DEMO, {'OUT': NOWHERE}, NOWHERE),
 ]
-
-
-@contextmanager
-def _small_disk(size: int) -> Iterator[None]:
-    """No file may have more bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def _audio(path: Path) -> Path:
@@ -187,7 +178,7 @@ def test_bad_input_is_told_and_nothing_is_half_written(
     before = set(tmp_path.rglob('*'))
     MMLogger._instance_dict.clear()  # with the log file of another training
     size = 9_000_000 if command[0] in ('pretrain', 'finetune') else 2000
-    with _small_disk(size if 'DISK' in bad else 1 << 40):
+    with small_disk(size if 'DISK' in bad else 1 << 40):
         assert said in mistake(*words)
     left = {path.name for path in {*tmp_path.rglob('*')} - before}
     left.discard('.examined.jsonl')  # with which a scan goes on

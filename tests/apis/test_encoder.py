@@ -18,6 +18,7 @@ from PIL import Image
 
 import bimm_mm
 from bimm_mm.apis import models
+from bimm_mm.apis.feature_file import read_features
 from bimm_mm.utils.files import sha256_of_file
 from tests.apis.conftest import ARCH, DOWNSTREAM, write_checkpoint
 
@@ -67,7 +68,7 @@ def test_a_config_beside_serves_and_a_lost_one_is_inferred(
     assert bimm_mm.load_encoder(tmp_path / 'a.pth').size[0] == 16
 
 
-def test_a_folder_of_transformers(tmp_path):
+def test_a_folder_of_transformers(folder, tmp_path, bimm):
     from transformers import VideoMAEConfig, VideoMAEModel
 
     torch.manual_seed(0)
@@ -95,6 +96,10 @@ def test_a_folder_of_transformers(tmp_path):
     with torch.no_grad():
         expected = theirs(x.permute(0, 3, 1, 2)[None]).last_hidden_state[0]
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=0)
+    out = tmp_path / 'a.npz'
+    bimm('embed', tmp_path, clip_files(folder)[0], '--out', out)
+    meta = read_features(out).meta
+    assert len(meta['checkpoint_sha256']) == 64 and meta['pool'] == 'avg'
 
 
 def test_features_are_those_of_the_backbone(encoder, folder):

@@ -71,15 +71,6 @@ def test_every_area_answers_with_masks_of_the_seed(model, clips):
         assert not output.scored.equal(other[name].scored)
 
 
-def test_pictures_of_the_real_targets(model, clips, tmp_path):
-    paths = reconstruct(model, clips).save(tmp_path / 'new', frames=2)
-    assert [path.name for path in paths] == [
-        'ventral.png',
-        *('dorsal_0.png', 'dorsal_0.mp4', 'dorsal_1.png', 'dorsal_1.mp4'),
-    ]
-    assert sorted(paths) == sorted((tmp_path / 'new').iterdir())
-
-
 def test_batch_is_the_first_samples_of_the_split(monkeypatch):
     class Numbers(BaseDataset):
         def load_data_list(self) -> list[dict]:

@@ -49,17 +49,6 @@ def test_exact_prediction_shows_the_target(make_outputs, area, frames):
             assert guess[sample, token] == pytest.approx(wanted, abs=1e-5)
 
 
-def test_prediction_of_zero_shows_the_mean(make_outputs, area):
-    output = make_outputs('V4')['V4']
-    output.prediction = torch.zeros_like(output.prediction)
-    guess, truth = area_pictures(area, output)
-    guess, truth = (_patches(x, output.patch) for x in (guess, truth))
-    for sample, hidden in enumerate(output.indices.hidden):
-        # Of every channel in every patch.
-        means = truth[sample, hidden].mean((1, 2, 3), keepdims=True)
-        assert np.allclose(guess[sample, hidden], means, atol=1e-5)
-
-
 def test_prediction_of_visible_tokens_is_shown(make_outputs, area):
     output = make_outputs('V1')['V1']
     output.scored = output.indices.visible

@@ -45,7 +45,7 @@ def blurred() -> tuple[Features, Features]:
     rng = np.random.default_rng(0)
     centers = rng.normal(size=(8, 12))
     halves = []
-    for count in (160, 80):
+    for count in (96, 48):
         y = np.arange(count) % 8
         x = centers[y] + 1.2 * rng.normal(size=(count, 12)) + 1.0
         halves.append(features(x, y))
@@ -73,7 +73,7 @@ def test_knn_is_that_of_plain_torch(blurred, k):
         100 * hits[:, :5].any(1).double().mean()
     )
     assert score['settings'] == {'k': k}
-    assert (score['train'], score['val'], score['classes']) == (160, 80, 8)
+    assert (score['train'], score['val'], score['classes']) == (96, 48, 8)
     assert score['majority'] == pytest.approx(100 / 8)
 
 
@@ -121,15 +121,15 @@ def test_validation_samples_do_not_influence_each_other(blurred, method):
     train, val = blurred
     x = val.arrays['features']
     # Far off and of other directions: would move scales.
-    outliers = 1e3 * np.random.default_rng(7).normal(size=(400, 12))
-    labels = np.arange(400) % 8
+    outliers = 1e3 * np.random.default_rng(7).normal(size=(96, 12))
+    labels = np.arange(96) % 8
 
     def right(x: np.ndarray, y: np.ndarray) -> int:
         score = probe_features(train, features(x, y), method=method)
         return round(score['top1'] * len(y) / 100)
 
     alone = right(x, val.labels)
-    assert alone > 30
+    assert alone > 18
     both = np.concatenate([x, outliers])
     everything = np.concatenate([val.labels, labels])
     assert right(both, everything) == alone + right(outliers, labels)

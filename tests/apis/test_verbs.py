@@ -42,21 +42,6 @@ def test_features_of_a_folder_with_its_classes(
     ]
 
 
-def test_features_of_a_folder_of_transformers(folder, tmp_path, bimm):
-    from transformers import VideoMAEConfig, VideoMAEModel
-
-    sizes = dict(hidden_size=24, intermediate_size=48, image_size=32)
-    layers = dict(num_hidden_layers=1, num_attention_heads=2, num_frames=4)
-    config = VideoMAEConfig(**sizes, **layers, use_mean_pooling=False)
-    model = VideoMAEModel(config)
-    model.save_pretrained(tmp_path / 'theirs')
-    clip = min(folder.rglob('*.mp4'))
-    out = tmp_path / 'a.npz'
-    bimm('embed', tmp_path / 'theirs', clip, '--out', out, '--device=cpu')
-    meta = read_features(out).meta
-    assert len(meta['checkpoint_sha256']) == 64 and meta['pool'] == 'avg'
-
-
 def test_a_broken_file_is_left_out_on_request(
     run, folder, tmp_path, bimm, mistake
 ):
@@ -84,20 +69,3 @@ def test_an_encoder_and_pictures(run, folder, tmp_path, bimm, capsys):
     bimm('show', run, clip, '--out', tmp_path / 'new', '--device=cpu')
     said = capsys.readouterr().out.splitlines()
     assert {str(path) for path in (tmp_path / 'new').iterdir()} <= {*said}
-
-
-def test_mistakes_are_one_sentence(run, tmp_path, mistake):
-    clip = tmp_path / 'gone.mp4'
-    for words, text in (
-        (('show', tmp_path / 'no', clip), 'there is no checkpoint at'),
-        (
-            ('show', run, clip, '--device=cpu'),
-            'gone.mp4: there is no such file',
-        ),
-        (('embed', run, clip, '--out', 'a.csv'), 'must end with .npz'),
-        (
-            ('embed', run, clip, '--out', 'a.npz', '--batch-size=0'),
-            'batch_size=0 must be 1 or more',
-        ),
-    ):
-        assert text in mistake(*words)
