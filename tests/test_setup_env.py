@@ -83,11 +83,7 @@ def machine(tmp_path) -> Machine:
 
 
 @pytest.mark.parametrize(
-    'script',
-    [
-        'exit 127',
-        f'{PYTHON} -c "import sys; sys.exit(1)"',
-    ],
+    'script', ['exit 127', f'{PYTHON} -c "import sys; sys.exit(1)"']
 )
 def test_no_python_or_one_too_old(machine, script):
     machine.put('python3.11', script)

@@ -147,12 +147,12 @@ CASES = {
 }
 
 
-def one_area(video: bool, **decoder: Any) -> dict[str, Any]:
+def one_area(video: bool, norm: str = '', **decoder: Any) -> dict[str, Any]:
     model = branch(video, key_bias=not video)
-    model['areas'] = [area for area in model['areas'] if area['name'] != 'V1']
-    own = model['areas'][0]['decoder']
-    own.update(dict(key_bias=not video), **decoder)
-    return model
+    (area,) = (area for area in model['areas'] if area['name'] != 'V1')
+    area['decoder'].update(dict(key_bias=not video), **decoder)
+    area['target']['norm'] = norm or area['target']['norm']
+    return dict(model, areas=[area])
 
 
 @torch.no_grad()
@@ -195,22 +195,13 @@ def test_a_branch_goes_on_where_they_stopped(name, tmp_path, log):
             torch.testing.assert_close(value, state[key], msg=key)
 
 
-def remade(video: bool, **area: Any) -> dict[str, Any]:
-    model = one_area(video)
-    model['areas'][0].update(area)
-    return model
-
-
 @pytest.mark.parametrize(
     ('model', 'words'),
     [
         (one_area(False, depth=2), 'cover decoder: 12 of 31 .*blocks.1'),
         (one_area(False, decoder_dims=32), r'not fit decoder: .*\[1, 1, 16\]'),
         (
-            remade(
-                False,
-                target=dict(type='bimm_mm.PixelTarget', norm='videomae'),
-            ),
+            one_area(False, norm='videomae'),
             r"one area only: it needs.*norm='mae'.*0 of the areas \(pixels\)",
         ),
         (branch(False), 'the config has 2 areas.*init_cfg.checkpoint'),

@@ -31,21 +31,8 @@ from tests.apis.convert_cases import (
     tokens_of,
     write,
 )
-from tests.official_forms import (
-    DEPTH,
-    DIM,
-    HEADS,
-    layer,
-    mae,
-    videomae,
-)
-from tests.restated import (
-    encode,
-    layer_norm,
-    linear,
-    randomized,
-    video_table,
-)
+from tests.official_forms import DEPTH, DIM, HEADS, layer, mae, videomae
+from tests.restated import encode, layer_norm, linear, randomized, video_table
 
 
 def by_official(file: Path, x: Tensor, to: str) -> Tensor:

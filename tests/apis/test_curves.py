@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from bimm_mm.apis.curves import (
-    loss_panels,
-    read_scalars,
-    save_curves,
-)
+from bimm_mm.apis.curves import loss_panels, read_scalars, save_curves
 
 
 def _log(folder: Path, run: str, entries: list[dict]) -> None:

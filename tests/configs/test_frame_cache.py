@@ -1,4 +1,4 @@
-"""Copies, contours and joint training of a folder like Kinetics-400."""
+"""Copies and contours of a folder like Kinetics-400, as training has them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.runner import Runner
 
 from benchmarks.robustness.numbered import number, write
 from bimm_mm.contours.config import ExtractionConfig
 from bimm_mm.contours.extract import extract_contours
 from bimm_mm.contours.jobs import find_jobs
-from bimm_mm.datasets import SampleKey
+from bimm_mm.datasets import ResilientDataset, SampleKey
+from bimm_mm.registry import DATASETS
 from bimm_mm.utils.video import VideoReader
 from tests.processes import ROOT
 from tests.toy_configs import nested_dicts
@@ -64,12 +64,12 @@ def extract(data_root: str, folder: Path, out: str, **more: str) -> str:
     return str(folder / out)
 
 
-def train(
+def build(
     shrink: Callable, folder: Path, data_root: str, contours: str
-) -> Runner:
-    """A runner of the joint config at toy size; data_root is all it needs."""
-    cfg = shrink(CONFIG)
-    for node in nested_dicts(cfg.train_dataloader):
+) -> ResilientDataset:
+    """The data of the joint config at toy size; data_root is all it needs."""
+    loader = shrink(CONFIG).train_dataloader
+    for node in nested_dicts(loader):
         if node.get('type') == 'VideoDataset':
             node.update(ann_file=str(folder / 'list.txt'))
             node.update(data_prefix=dict(video=data_root))
@@ -77,9 +77,7 @@ def train(
             node['contour_root'] = contours
             if node['type'] == 'bimm_mm.LoadContour':
                 node['data_root'] = data_root
-    cfg.train_dataloader.batch_size = 10
-    cfg.randomness = dict(seed=0)
-    return Runner.from_cfg(cfg)
+    return DATASETS.build(loader.dataset)
 
 
 def test_training_on_copies_sees_the_frames_of_the_source(
@@ -95,20 +93,11 @@ def test_training_on_copies_sees_the_frames_of_the_source(
     assert digests(folder / 'same') == digests(folder / 'copies')
     of_copies = extract(copies, folder, 'c2')
 
-    runners = [
-        train(shrink, folder, *roots)
-        for roots in (
-            (source, contours),
-            (copies, contours),
-            (source, of_copies),
-        )
-    ]
-    first, on_copies, crossed = (
-        runner.train_dataloader.dataset for runner in runners
-    )
+    roots = (source, contours), (copies, contours), (source, of_copies)
+    datasets = [build(shrink, folder, *each) for each in roots]
     for index in range(20):
         key = SampleKey(seed=3, epoch=0, sample=index)
-        a, b, c = (data[key] for data in (first, on_copies, crossed))
+        a, b, c = (data[key] for data in datasets)
         frames = [sample['data_samples'].frames for sample in (a, b, c)]
         assert frames[0] == frames[1] == frames[2]
         assert not any(n % 4 for n in frames[0])
@@ -122,10 +111,3 @@ def test_training_on_copies_sees_the_frames_of_the_source(
     with VideoReader(f'{copies}/class_3/19.avi') as reader:
         image = reader.get_batch([128])[0]
     assert image.shape[0] == SIDE and number(image) == 128
-
-    losses = []
-    for runner in runners[:2]:
-        runner.train()
-        losses.append(runner.message_hub.get_scalar('train/loss').data[0])
-    assert len(losses[0]) == 2
-    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)

@@ -98,20 +98,6 @@ PACK = (
 )
 
 
-def _clip(num: int = 4) -> dict:
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (num, 48, 64, 3), dtype=np.uint8)
-    return {
-        'imgs': list(frames),
-        'img_shape': (48, 64),
-        'clip_len': num,
-        'num_clips': 1,
-        'label': 3,
-        'filename': 'a.mp4',
-        'modality': 'RGB',
-    }
-
-
 @pytest.fixture
 def repeated(five_videos: Callable[..., dict]) -> Callable[..., dict]:
     """Config of five videos of which every one gives two samples."""
@@ -125,17 +111,6 @@ def repeated(five_videos: Callable[..., dict]) -> Callable[..., dict]:
         return config
 
     return make
-
-
-def test_two_packed_samples_that_differ():
-    first, second = RepeatCrops(2, transforms=[*CROP, *PACK])(_clip())
-    assert first['inputs'].shape == second['inputs'].shape
-    assert first['inputs'].shape == (1, 3, 4, 32, 32)
-    assert not torch.equal(first['inputs'], second['inputs'])
-    one, other = first['data_samples'], second['data_samples']
-    assert one.filename == other.filename == 'a.mp4'
-    one.set_gt_label(4)
-    assert other.gt_label.tolist() == [3]
 
 
 def test_a_video_is_decoded_once(repeated, monkeypatch):
@@ -245,17 +220,3 @@ def test_every_frame_is_as_the_image_alone(frame):
             np.testing.assert_array_equal(after, wanted)
         changed += not np.array_equal(frames[0], clip[0])
     assert changed > len(KEYS) // 2
-
-
-def test_gray_is_that_of_red_green_blue(frame):
-    gray = {
-        'type': 'mmpretrain.ColorTransform',
-        'magnitude': 1.0,
-        'prob': 1.0,
-        'random_negative_prob': 1.0,
-    }
-    after = PerClip(gray)(_frames_of([frame]))['imgs'][0]
-    wanted = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    assert np.abs(after.astype(int) - wanted[..., None]).max() <= 1
-    swapped = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    assert np.abs(swapped.astype(int) - wanted).max() > 30

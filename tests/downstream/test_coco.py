@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from bimm_mm.apis.curves import read_scalars
-from bimm_mm.registry import DATASETS, HOOKS, MODELS
+from bimm_mm.registry import MODELS
 from tests.toy_configs import nested_dicts, transforms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,33 +176,3 @@ def test_all_batches_are_squares_of_1024(config: Config, part: str) -> None:
                 masks = sample.gt_instances.masks
                 assert (masks.height, masks.width) == (1024, 1024)
                 assert set(sample.gt_instances.labels.tolist()) <= {0, 1, 2}
-
-
-def test_a_head_with_another_number_of_classes_is_named(
-    config: Config,
-) -> None:
-    config.model.roi_head.mask_head.num_classes = 80
-    with torch.device('meta'):
-        model = MODELS.build(config.model)
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    runner = SimpleNamespace(
-        model=model,
-        train_dataloader=SimpleNamespace(dataset=dataset),
-        val_loop=None,
-    )
-    (hook,) = [h for h in config.custom_hooks if 'LabelCheck' in h.type]
-    with pytest.raises(ValueError, match=r'roi_head\.mask_head\.num_classes'):
-        HOOKS.build(hook).before_train(runner)
-
-
-def test_annotations_without_any_image_left(
-    config: Config, pictures: Path, tmp_path: Path
-) -> None:
-    path = pictures / 'annotations' / 'instances_train.json'
-    content = json.loads(path.read_text())
-    content['categories'] = [dict(id=1, name='walnut')]
-    path = tmp_path / 'empty.json'
-    path.write_text(json.dumps(content))
-    config.train_dataloader.dataset.ann_file = str(path)
-    with pytest.raises(ValueError, match=r'empty\.json has no sample left'):
-        DATASETS.build(config.train_dataloader.dataset)

@@ -11,26 +11,11 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from torch import Tensor, nn
 
 from bimm_mm.engine import BadVideoHook, StrictRunner
 from bimm_mm.engine.hooks.bad_videos import beyond_chance
-
-
-class Mean(BaseModel):
-    """The least that trains."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.level = nn.Parameter(torch.zeros(()))
-
-    def forward(
-        self, inputs: Tensor, data_samples: list, mode: str
-    ) -> dict[str, Tensor]:
-        """Distance from the pictures' mean."""
-        return {'loss': (self.level - inputs.float().mean() / 255) ** 2}
+from tests.engine.conftest import Mean
 
 
 @pytest.fixture

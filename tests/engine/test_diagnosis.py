@@ -141,13 +141,6 @@ def test_blocks_where_areas_meet(kind, share_blocks, wanted):
     assert len(blocks) == len(set(blocks)) == wanted
 
 
-def test_branches_that_share_nothing_have_no_cosine(clips):
-    found = _gradients(make_model('bimm', share_blocks=0), clips)
-    matrix = diagnosis.cosine_matrix(list(found.values()))
-    same = np.kron(np.eye(2), np.ones((2, 2))).astype(bool)
-    assert (np.isfinite(matrix) == same).all()
-
-
 @pytest.mark.parametrize('shape', [(20, 7), (7, 20)])
 @pytest.mark.parametrize('values', [[5, 3, 1, 0.1], [2, 2, 2], [4]])
 def test_effective_rank_of_known_singular_values(shape, values):

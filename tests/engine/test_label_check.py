@@ -41,8 +41,9 @@ class Model(nn.Module):
         super().__init__()
         self.rpn_head = nn.Linear(1, 1)
         self.rpn_head.num_classes = 1
-        self.cls_head = nn.Linear(1, num_classes)
-        self.cls_head.num_classes = num_classes
+        self.roi_head = nn.Module()
+        self.roi_head.cls_head = nn.Linear(1, num_classes)
+        self.roi_head.cls_head.num_classes = num_classes
 
 
 def check(dataset, num_classes, val=None, evaluator=None, **options):
@@ -61,7 +62,11 @@ def check(dataset, num_classes, val=None, evaluator=None, **options):
 @pytest.mark.parametrize(
     ('labels', 'classes', 'words'),
     [
-        ([0, 1, 3], 3, r'train_dataloader: 2.mp4 has label 3.*cls_head.*3'),
+        (
+            [0, 1, 3],
+            3,
+            r'train_dataloader: 2.mp4 has label 3.*roi_head.cls_head.*3',
+        ),
         ([0, -1, 2], 3, 'label -1'),
         ([0, 1, 2], 400, r'train.txt end with 2.*is 400'),
         ([0, 2, 3], 4, r'no sample of 1 class.*\[1\]'),

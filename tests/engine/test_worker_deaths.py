@@ -10,11 +10,8 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import default_collate
-from mmengine.model import BaseModel
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
@@ -24,19 +21,9 @@ from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
 from bimm_mm.utils.video import note_reading
+from tests.engine.conftest import Mean
 
 EVIL = '4.avi'
-
-
-class Mean(BaseModel):
-    """The least that trains."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.level = nn.Parameter(torch.zeros(()))
-
-    def forward(self, inputs, data_samples, mode):
-        return {'loss': (self.level - inputs.float().mean() / 255) ** 2}
 
 
 @TRANSFORMS.register_module()

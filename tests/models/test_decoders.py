@@ -16,7 +16,6 @@ from bimm_mm.models import (
     RandomMasking,
     TokenDecoder,
 )
-from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.structures import TokenIndices
 
 GRID = (2, 4, 4)
@@ -24,31 +23,6 @@ GRID = (2, 4, 4)
 
 def _indices() -> TokenIndices:
     return RandomMasking(0.75)(2, GRID)
-
-
-def test_linear_decoder_is_one_attention_and_linear_maps():
-    torch.manual_seed(0)
-    decoder = LinearDecoder(
-        in_channels=24,
-        out_channels=5,
-        video=True,
-        decoder_dims=32,
-        num_heads=2,
-    )
-    indices, tokens = _indices(), torch.randn(2, 9, 24)
-    table = position_table(GRID, 32, video=True)
-    for sample in range(2):
-        place = table[indices.hidden[sample]]
-        query = decoder.query(decoder.mask_token[0] + place)
-        key, value = decoder.key(tokens[sample]), decoder.value(tokens[sample])
-        heads = []
-        for start in (0, 16):
-            part = slice(start, start + 16)
-            weight = (query[:, part] @ key[:, part].T / 4.0).softmax(-1)
-            heads.append(weight @ value[:, part])
-        expected = decoder.pred(decoder.out(torch.cat(heads, dim=1)))
-        actual = decoder(tokens, indices, GRID)[sample]
-        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_tokens_of_a_cross_decoder_do_not_see_each_other():

@@ -1,10 +1,12 @@
-"""Layers against restated formulas, convolutions and loops."""
+"""Layers against convolutions and loops.
+
+A block and the tables of positions: tests/configs/test_baselines.py.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from mmpretrain.models.utils import build_2d_sincos_position_embedding
 
 from bimm_mm.models.layers.transformer import (
     Block,
@@ -19,16 +21,6 @@ DIM, HEADS = 24, 3
 
 def tokens(length=7, batch=2):
     return torch.randn(batch, length, DIM, dtype=torch.float64)
-
-
-@pytest.mark.parametrize('key_bias', [True, False])
-def test_block_is_textbook_block(key_bias):
-    block = Block(DIM, num_heads=HEADS, key_bias=key_bias).double()
-    restated.randomized(block, std=0.3)
-    state = {f'block.{name}': p for name, p in block.named_parameters()}
-    x = tokens()
-    expected = restated.block(state, 'block', x, HEADS)
-    torch.testing.assert_close(block(x), expected)
 
 
 @pytest.mark.parametrize('key_bias', [True, False])
@@ -104,28 +96,6 @@ def test_indices_of_another_batch_are_refused():
     visible = torch.zeros(1, 3, dtype=torch.int64)
     with pytest.raises(ValueError, match=r'visible must be \(batch=2'):
         make(video=True)(clip(video=True), visible)
-
-
-@pytest.mark.parametrize('grid', [(1, 1, 1), (1, 3, 5), (8, 14, 14)])
-def test_tables_are_videomaes_and_maes(grid):
-    for table, expected in (
-        (position_table(grid, 48, video=True), restated.video_table(grid, 48)),
-        (
-            position_table((1, *grid[1:]), 48, video=False),
-            restated.image_table((1, *grid[1:]), 48),
-        ),
-    ):
-        assert table.dtype == torch.float32
-        torch.testing.assert_close(table, expected, atol=1e-6, rtol=0)
-
-
-def test_mmpretrains_table_has_the_halves_exchanged():
-    """Its row comes first, MAE's column does; the numbers are the same."""
-    theirs = build_2d_sincos_position_embedding(14, 768)[0]
-    ours = position_table((1, 14, 14), 768, video=False)
-    # Theirs is computed in fp32.
-    torch.testing.assert_close(ours.roll(384, 1), theirs, atol=2e-6, rtol=0)
-    assert not torch.allclose(ours, theirs, atol=0.1)
 
 
 def test_table_made_in_inference_mode_serves_in_training():

@@ -97,35 +97,21 @@ def test_no_checkpoint_is_told_as_training_from_scratch(log):
         assert torch.equal(value, before[name])
 
 
+WIDE, FLAT = dict(ARCH, embed_dims=96), dict(ARCH, depth=3)
+# File, whether of videos, options, prefix; what is told.
+OTHERS = [
+    ('joint', False, {}, 'dorsal.backbone.', r'is a video .*has an image'),
+    ('single', True, {}, None, 'use a checkpoint of the dorsal'),
+    ('joint', True, {}, 'head.no.', r"'head\.no\.' chooses .*'dorsal\.b"),
+    ('joint', False, dict(arch=WIDE), None, r'shape torch.Size.*1, 48.* from'),
+    ('joint', False, dict(arch=FLAT), None, r'another .*3 b.* as blocks\.3'),
+    ('videomae', True, {}, None, r"with_cls_token=False and.*'avg'"),
+    ('no_bias', False, dict(out_type='avg'), None, r'1 of \d+ .* norm\.bias'),
+]
+
+
 @pytest.mark.parametrize(
-    ('file', 'video', 'options', 'prefix', 'words'),
-    [
-        ('joint', False, {}, 'dorsal.backbone.', r'is a video .*has an image'),
-        ('single', True, {}, None, 'use a checkpoint of the dorsal'),
-        ('joint', True, {}, 'head.no.', r"'head\.no\.' chooses .*'dorsal\.b"),
-        (
-            'joint',
-            False,
-            dict(arch=dict(ARCH, embed_dims=96)),
-            None,
-            r'shape torch.Size\(\[1, 1, 48\]\) from',
-        ),
-        (
-            'joint',
-            False,
-            dict(arch=dict(ARCH, depth=3)),
-            None,
-            r'another model .*3 blocks: .*, such as blocks\.3',
-        ),
-        ('videomae', True, {}, None, r"with_cls_token=False and.*'avg'"),
-        (
-            'no_bias',
-            False,
-            dict(out_type='avg'),
-            None,
-            r'does not cover .*1 of \d+ tensors .*such as norm\.bias',
-        ),
-    ],
+    ('file', 'video', 'options', 'prefix', 'words'), OTHERS
 )
 def test_another_encoder_is_told(
     joint, single, tmp_path, file, video, options, prefix, words

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from bimm_mm.contours.config import ExtractionConfig
-from bimm_mm.contours.extract import (
-    extract_contours,
-)
+from bimm_mm.contours.extract import extract_contours
 from bimm_mm.contours.jobs import find_jobs
 
 

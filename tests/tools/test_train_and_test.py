@@ -56,71 +56,47 @@ def mistake(call_tool, capsys) -> Callable[..., str]:
     return call
 
 
-@pytest.mark.parametrize(
-    ('name', 'arguments', 'words'),
-    [
-        ('train', ['nowhere.py'], 'no config file nowhere.py'),
-        (
-            'train',
-            [JOINT, '--resume', 'gone.pth'],
-            'no checkpoint at gone.pth',
-        ),
-        (
-            'train',
-            [JOINT, '--cfg-options', 'train_dataloder.batch_size=2'],
-            "did you mean 'train_dataloader'",
-        ),
-        ('train', [JOINT, '--auto-scale-lr'], 'base_batch_size'),
-        (
-            'train',
-            [VIDEOMAE, '--contours', 'sobel'],
-            'no area of this model predicts contours',
-        ),
-        (
-            'train',
-            [VIDEOMAE, '--amp', '--cfg-options', 'train_cfg.max_epochs=9'],
-            'goes from 0 to 40 epochs, and the run has 9',
-        ),
-        ('train', [JOINT, '--log-to', 'wandb'], 'pip install wandb'),
-        (
-            'train',
-            [VENTRAL],
-            'work_dirs/quickstart/data/photos '
-            '(train_dataloader.dataset.dataset.dataset.data_root)',
-        ),
-        ('train', [K400], 'add --amp to train in bfloat16 on the CPU'),
-        ('test', [JOINT, 'a.pth'], 'has no test_dataloader'),
-        ('test', [JOINT, 'a.pth', '--out', 'a.txt'], 'must end with .json'),
-        ('test', [JOINT, 'a', '--out', '/proc/no/a.pkl'], 'give another --o'),
-    ],
-)
-def test_mistakes_end_with_one_line(
-    mistake, monkeypatch, name, arguments, words
-):
+PATHS = dict(JOINT=JOINT, VENTRAL=VENTRAL, VIDEOMAE=VIDEOMAE, K400=K400)
+# A command, of which words in capitals stand for paths, and what it says.
+MISTAKES = {
+    'train nowhere.py': 'no config file nowhere.py',
+    'train JOINT --resume gone.pth': 'no checkpoint at gone.pth',
+    'train JOINT --cfg-options train_dataloder.a=2': "mean 'train_dataloader'",
+    'train JOINT --auto-scale-lr': 'base_batch_size',
+    'train VIDEOMAE --contours sobel': 'no area of this model predicts cont',
+    'train VIDEOMAE --amp --cfg-options train_cfg.max_epochs=9': (
+        'goes from 0 to 40 epochs, and the run has 9'
+    ),
+    'train JOINT --log-to wandb': 'pip install wandb',
+    'train VENTRAL': (
+        'work_dirs/quickstart/data/photos '
+        '(train_dataloader.dataset.dataset.dataset.data_root)'
+    ),
+    'train K400': 'add --amp to train in bfloat16 on the CPU',
+    'test JOINT a.pth': 'has no test_dataloader',
+    'test JOINT a.pth --out a.txt': 'must end with .json',
+    'test JOINT a --out /proc/no/a.pkl': 'give another --o',
+}
+
+
+@pytest.mark.parametrize(('command', 'words'), MISTAKES.items())
+def test_mistakes_end_with_one_line(mistake, monkeypatch, command, words):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     # As where W&B is not installed.
     monkeypatch.setitem(sys.modules, 'wandb', None)
-    assert words in mistake(name, *arguments)
+    assert words in mistake(*(PATHS.get(x, x) for x in command.split()))
 
 
-@pytest.mark.parametrize(
-    ('option', 'words'),
-    [
-        (
-            'model.areas.0.after_block=99',
-            r"area 'V1': after_block=99 does not exist",
-        ),
-        ('model.backbone.patch_size=7', r'patches of \(1, 7, 7\)'),
-        (
-            'train_dataloader.dataset.dataset.dataset.pipeline.2.scale=(0,0)',
-            'error in Resize: ',
-        ),
-        (
-            'load_from=foreign.pth',
-            r'foreign\.pth is of another project, .*model\.backbone\.init_cfg',
-        ),
-    ],
-)
+RESIZE = 'train_dataloader.dataset.dataset.dataset.pipeline.2'
+OPTIONS = {
+    'model.areas.0.after_block=99': r"area 'V1': after_block=99 does not",
+    'model.backbone.patch_size=7': r'patches of \(1, 7, 7\)',
+    f'{RESIZE}.scale=(0,0)': 'error in Resize: ',
+    'load_from=foreign.pth': r'foreign\.pth is of ano.*backbone\.init_cfg',
+}
+
+
+@pytest.mark.parametrize(('option', 'words'), OPTIONS.items())
 def test_mistakes_in_a_part_name_its_key(
     mistake, monkeypatch, quickstart_data, option, words
 ):
