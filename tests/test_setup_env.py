@@ -106,18 +106,6 @@ def test_a_full_disk(machine):
     assert 'has 5 GB free but setup needs 10 GB there' in said
 
 
-def test_no_network(machine):
-    # The words are pip's own.
-    pip = f'{PYTHON} -m pip download --no-deps -d /tmp nothing-here'
-    said = machine.refusal(
-        FAKE=f'[ "$3" != install ] || exec {pip}',
-        PIP_INDEX_URL='http://127.0.0.1:9/simple',
-        PIP_RETRIES='0',
-    )
-    assert 'check the network' in said
-    assert '127.0.0.1' in (machine.venv / 'setup.log').read_text()
-
-
 @pytest.mark.parametrize(
     ('log', 'sentence'),
     [

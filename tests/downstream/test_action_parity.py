@@ -95,20 +95,3 @@ def test_logits_are_those_of_mmaction2(pair):
     assert wanted.shape == (3, 400)
     assert wanted.std(0).max() > 0.1
     torch.testing.assert_close(_logits(ours, clips), wanted, atol=1e-5, rtol=0)
-
-
-def test_scores_of_many_views_are_those_of_mmaction2(pair):
-    views = torch.randint(256, (6, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
-    scores = []
-    for model in pair:
-        data = {'inputs': [views], 'data_samples': [ActionDataSample()]}
-        with torch.no_grad():
-            (sample,) = model.test_step(data)
-        scores.append(sample.pred_score)
-    ours, theirs = scores
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-    # Probabilities are averaged, not logits (average_clips='prob').
-    logits = _logits(pair[1], views)
-    wanted = logits.softmax(1).mean(0)
-    torch.testing.assert_close(theirs, wanted, atol=1e-6, rtol=0)
-    assert (logits.mean(0).softmax(0) - wanted).abs().max() > 1e-5

@@ -1,4 +1,4 @@
-"""ADE20K: pipelines, sliding window, padding and a toy run."""
+"""ADE20K: pipelines, padding and a toy run."""
 
 from __future__ import annotations
 
@@ -117,34 +117,6 @@ def test_dataset_finds_pictures_and_labels(cfg, tmp_path):
         assert len(dataset) == count
         assert len(dataset.metainfo['classes']) == 150
         assert dataset[0]['data_samples'].gt_sem_seg.data.unique() == 255
-
-
-def _starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin: every stride, the last one at the border."""
-    return [*range(0, length - window, stride), length - window]
-
-
-@torch.no_grad()
-def test_sliding_window_is_the_mean_over_windows(segmentor):
-    picture = torch.randn(1, 3, 120, 205)
-    total = torch.zeros(1, CLASSES, 120, 205)
-    count = torch.zeros(120, 205)
-    for top in _starts(120, 96, 64):
-        for left in _starts(205, 96, 64):
-            rows, columns = slice(top, top + 96), slice(left, left + 96)
-            window = picture[:, :, rows, columns]
-            features = segmentor.neck(segmentor.backbone(window))
-            # A patch of 8 pixels: strides 2, 4, 8 and 16 in place of 4 to 32.
-            assert [f.shape[3] for f in features] == [48, 24, 12, 6]
-            logits = segmentor.decode_head(features)
-            assert logits.shape == (1, CLASSES, 48, 48)
-            total[:, :, rows, columns] += F.interpolate(
-                logits, size=(96, 96), mode='bilinear', align_corners=False
-            )
-            count[rows, columns] += 1
-    assert (count >= 1).all() and (count == 4).any()
-    logits = segmentor.inference(picture, [dict(ori_shape=(120, 205))])
-    torch.testing.assert_close(logits, total / count)
 
 
 def test_every_weight_is_trained(segmentor):

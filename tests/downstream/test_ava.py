@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.fileio import load
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
@@ -189,23 +188,6 @@ def test_equal_boxes_keep_their_own_actions(toy_cfg: Config) -> None:
     small, large = np.log1p(np.exp(-9)), np.log1p(np.exp(9))
     expected = (12 * small + 2 * large) / 14
     assert loss.item() == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize('threshold', [0.5, 0.8, 0.95])
-def test_detections_are_confident(toy_cfg: Config, threshold: float) -> None:
-    config = toy_cfg.test_dataloader.dataset
-    config.dataset.update(person_det_score_thr=threshold, indices=None)
-    dataset = DATASETS.build(config)
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    found = {info['img_key']: info['scores'] for info in infos}
-    assert all((scores > threshold).all() for scores in found.values())
-    # Nobody is lost either.
-    listed = _actions(config.dataset.ann_file)
-    every = load(config.dataset.proposal_file)
-    for frame in listed:
-        scores = every[frame][:, 4]
-        kept = found.get(frame, np.zeros(0))
-        assert sorted(kept) == sorted(scores[scores > threshold])
 
 
 def test_features_of_a_wider_frame(toy_cfg: Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
-from bimm_mm.contours.sam import MaskGenerator, MaskOptions, load_sam
+from bimm_mm.contours.sam import MaskGenerator, MaskOptions
 
 CPU = torch.device('cpu')
 KINDS = ('synthetic', 'image', 'frame', 'high')
@@ -266,16 +265,3 @@ def test_compiled_parts(make_sam, pictures):
     assert len(counts) > 1
     # A block with windows and one without, transformer and upscaling.
     assert len(graphs) == 4
-
-
-@pytest.mark.slow
-def test_official_weights(pictures):
-    """A SAM as published, on a real image at the default thresholds."""
-    path = os.environ.get('BIMM_SAM_CHECKPOINT')
-    if not path:
-        pytest.skip('BIMM_SAM_CHECKPOINT names no SAM checkpoint')
-    sam = load_sam(path).model
-    options = MaskOptions(points_per_side=8)
-    records = run_official(sam, pictures['image'], options)
-    _, _, inside = run_ours(sam, pictures['image'].frames, options)
-    assert_alike(inside, records)
