@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import io
 import os
 import shlex
 import sys
@@ -62,12 +63,16 @@ def verb(
         @wraps(function)
         def command(**flags: Any) -> None:
             import_module('bimm_mm.compat')
-            if 'options' in flags:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files
+                sys.stdout.reconfigure(errors='backslashreplace')
+            if flags.get('options'):
                 config = import_module('bimm_mm.apis.config')
                 flags['options'] = config.parse_settings(flags['options'])
-            progress = import_module('bimm_mm.utils.progress')
-            quiet = flags.get('quiet')
-            with progress.warnings_alone() if quiet else nullcontext():
+            log: Any = nullcontext()
+            if flags.get('quiet'):
+                progress = import_module('bimm_mm.utils.progress')
+                log = progress.warnings_alone()
+            with log:
                 function(**flags)
             if (
                 then
@@ -283,7 +288,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def is_mistake(error: Exception) -> bool:
     """Whether an error is told in one sentence, and needs no traceback."""
-    from bimm_mm.utils.video import UndecodableVideoError
-
-    kinds = (OSError, ValueError, ImportError, UndecodableVideoError)
+    kinds: tuple[type[Exception], ...] = (OSError, ValueError, ImportError)
+    # Not imported here: what it needs may be what is missing.
+    if video := sys.modules.get('bimm_mm.utils.video'):
+        kinds += (video.UndecodableVideoError,)
     return isinstance(error, kinds)

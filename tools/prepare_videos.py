@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from joblib import cpu_count
 from rich.filesize import decimal
 
 from bimm_mm.apis.examine import Task, examine_all
 from bimm_mm.contours.format import path_below
 from bimm_mm.contours.jobs import find_jobs
-from bimm_mm.utils.files import remove_drafts, write_reasons
+from bimm_mm.utils.files import write_reasons
 from bimm_mm.utils.processes import end_resumable
-from bimm_mm.utils.progress import track
 from bimm_mm.utils.video import UndecodableVideoError, media_file
 from bimm_mm.utils.video_copy import CopySettings
 
@@ -76,13 +74,10 @@ def run(args: argparse.Namespace) -> int:
     tasks = find_tasks(args, settings)
     settings.claim(args.out)
     left = [task for task in tasks if not is_done(task)]
-    for folder in {os.path.dirname(task.copy) for task in left}:
-        remove_drafts(folder, '')
-    jobs = args.jobs or cpu_count()
     fatal = Path(args.out, 'fatal_files.txt')
     failed, before, after = dict[str, str](), 0, 0
-    with closing(examine_all(left, jobs=jobs, fatal=fatal)) as results:
-        for task, facts in track(results, total=len(left), title='videos'):
+    with closing(examine_all(left, jobs=args.jobs, fatal=fatal)) as results:
+        for task, facts in results:
             if 'reason' in facts:
                 failed[task.source] = facts['reason']
                 continue

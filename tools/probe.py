@@ -28,7 +28,7 @@ from bimm_mm.apis.probe import (
     select_listed,
     summary,
 )
-from bimm_mm.utils.files import write_json
+from bimm_mm.utils.files import check_folder, write_json
 from bimm_mm.utils.processes import mistakes_told
 
 
@@ -156,6 +156,8 @@ def show(results: Sequence[Mapping[str, Any]]) -> str:
 def main() -> None:
     """Probe; the exit status is 1 if files were left out."""
     args = parse_args()
+    if args.out:
+        check_folder(Path(args.out).parent)
     results = evaluate(args)
     print(show(results))
     if args.out:

@@ -98,6 +98,7 @@ def read_folders(
         top += 1
         notes.append('Splits are those of the folders.')
     deep = max(above, key=len)
+    lone, far = (paths[above.index(names)] for names in (shallow, deep))
     if not classes or (level is None and len(deep) == top):
         notes.append(
             'No classes: bimm finetune needs two or more, each a folder of '
@@ -105,20 +106,18 @@ def read_folders(
         )
         return ClipFiles(clips, notes)
     if level is None and len(shallow) < len(deep):
-        lone = paths[above.index(shallow)]
         raise ValueError(
-            f'{folder} has videos at several depths, {lone} and '
-            f'{paths[above.index(deep)]} for instance: {_REMEDY}'
+            f'{folder} has videos at several depths, {lone} and {far} for '
+            f'instance: {_REMEDY}'
         )
     if level is None and len(deep) > top + 1:
         each = ', '.join(f'{n}: {x}' for n, x in enumerate(deep, 1))
         raise ValueError(
-            f'{folder} has videos in folders of folders, '
-            f'{paths[above.index(deep)]} for instance ({each}): {_REMEDY}'
+            f'{folder} has videos in folders of folders, {far} for instance '
+            f'({each}): {_REMEDY}'
         )
     level = top + 1 if level is None else level
     if not 0 < level <= len(shallow):
-        lone = paths[above.index(shallow)]
         raise ValueError(
             f'--class-level {level}: there is no such folder above {lone}, '
             f'levels are 1 to {len(shallow)}'

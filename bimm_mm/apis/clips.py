@@ -82,12 +82,8 @@ def load_clip(x: Any, encoder: Encoder) -> Tensor:
 def load_clips(model: BasePretrainer, items: Sequence[Any]) -> ClipBatch:
     """Read the middle of every video, or images, in the model's size.
 
-    Contours are Sobel's, computed on the device, whatever the model was
-    trained with.
-
-    Args:
-        model: From :func:`bimm_mm.apis.inference.init_model`.
-        items: What :func:`load_clip` takes.
+    Items are what :func:`load_clip` takes. Contours are Sobel's, computed on
+    the device, whatever the model was trained with.
 
     Returns:
         B clips on the model's device; of a model of images alone, T = 1.

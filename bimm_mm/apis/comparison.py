@@ -13,7 +13,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, count, product
+from itertools import combinations, product
 from os.path import abspath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -217,8 +217,7 @@ class Comparison:
             options=options,
             **self.training,
         )
-        stages = {home / 'finetune': cfg}
-        train_stages(stages, record, dry_run=dry_run, quiet=self.quiet)
+        train_stages([cfg], record, dry_run=dry_run, quiet=self.quiet)
         if dry_run:
             return math.nan
         cfg = load_config(home / 'finetune' / record['config'])
@@ -338,11 +337,12 @@ def _name_runs(runs: Sequence[str | Path]) -> dict[str, Path]:
     if not paths or len({*paths}) < len(paths):
         raise ValueError('runs to compare: give one or more, and each once')
     taken = {SCRATCH, MAJORITY, *TRIVIAL}
-    for length in count(1):
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
         names = ['-'.join(path.parts[-length:]) for path in paths]
         if len({*names}) == len(names) and not taken & {*names}:
             return dict(zip(names, paths, strict=True))
-    raise AssertionError
+    # Such as a/b-c and a-b/c.
+    return {f'{n}-{path.name}': path for n, path in enumerate(paths, 1)}
 
 
 def _read_run(path: Path) -> dict[str, Any]:

@@ -29,12 +29,9 @@ def check_data_files(cfg: Config, parts: Sequence[str]) -> None:
     """Refuse a config whose lists, data or contours are missing or malformed.
 
     The libraries find out one after the other, the validation set's after the
-    training set was read, and some end in an empty dataset. The test set may
-    be missing while a model is trained, but its list not be malformed.
-
-    Args:
-        cfg: A full config.
-        parts: Which of ``'train'``, ``'val'``, ``'test'``.
+    training set was read, and some end in an empty dataset. ``parts`` are
+    some of ``'train'``, ``'val'`` and ``'test'``. The test set may be missing
+    while a model is trained, but its list not be malformed.
 
     Raises:
         FileNotFoundError: If something is missing; names the keys to change.

@@ -45,12 +45,8 @@ def write_data(
 ) -> dict[str, Any]:
     """Write all files; ``data.json`` comes last.
 
-    Args:
-        data: What is known so far.
-        out: The folder.
-        clips: All, those that cannot be used as well.
-        folds: Train and val of each.
-        preset: Names its lists as its configs do.
+    ``clips`` are all, those that cannot be used as well; ``folds`` train and
+    val of each. A preset names its lists as its configs do.
 
     Returns:
         What ``data.json`` says: ``data`` and the names of the lists.

@@ -7,16 +7,19 @@ a file kills one, :mod:`bimm_mm.utils.reading` knows which.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Generator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+from joblib import cpu_count
 from torch.utils.data import DataLoader
 
-from bimm_mm.utils.files import sha256_of_file
+from bimm_mm.utils.files import remove_drafts, sha256_of_file
 from bimm_mm.utils.origin import FrameGridError
+from bimm_mm.utils.progress import track
 from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
 from bimm_mm.utils.video_copy import CopySettings, open_copy
@@ -35,12 +38,17 @@ class Task(NamedTuple):
 
 
 def examine_all(
-    tasks: Sequence[Task], *, jobs: int, fatal: Path | None
+    tasks: Sequence[Task],
+    *,
+    jobs: int | None,
+    fatal: Path | None,
+    quiet: bool = False,
 ) -> Generator[tuple[Task, Facts], None, None]:
-    """Look at videos in ``jobs`` processes.
+    """Look at videos in ``jobs`` processes, by default one per core.
 
     ``fatal`` is a text file of files at which a process died; they are not
-    read again, and new ones are added. Without it a death ends the work.
+    read again, and new ones are added. Without it a death ends the work. How
+    far it is is shown unless it is ``quiet``.
 
     Yields:
         Tasks as they are done, and what :func:`examine` returns.
@@ -49,6 +57,17 @@ def examine_all(
         OSError: If a copy cannot be written.
         WorkerDiedError: If a process dies, but not because of a file.
     """
+    for folder in {os.path.dirname(task.copy) for task in tasks} - {''}:
+        remove_drafts(folder, '')
+    # To close the results ends the processes.
+    with closing(_examine(tasks, jobs or cpu_count(), fatal)) as results:
+        shown = track(results, total=len(tasks), title='videos')
+        yield from results if quiet else shown
+
+
+def _examine(
+    tasks: Sequence[Task], jobs: int, fatal: Path | None
+) -> Generator[tuple[Task, Facts], None, None]:
     left = dict.fromkeys(tasks)
     # Files are done side by side instead. Workers inherit it; said in a
     # worker, it would wait without end for threads that its parent had, which
@@ -77,10 +96,10 @@ def _size(path: Path | None) -> int:
 
 
 def _try(task: Task) -> tuple[Task, Facts]:
-    """In a worker, for a list of tasks is no dataset with a method."""
+    """Runs in a worker; an OSError is handed on without a traceback."""
     try:
         return task, examine(task)
-    except OSError as error:  # PyTorch would add a traceback to its text
+    except OSError as error:
         return task, {'errno': (error.errno, error.strerror, error.filename)}
 
 

@@ -341,11 +341,8 @@ def trivial_features(kind: str, inputs: Tensor) -> Tensor:
     ``'motion-energy'``: how much every cell of an 8x8 grid changes from frame
     to frame, the absolute difference of gray frames (mean of the channels),
     D = 64 (T - 1). ``'middle-frame'``: that frame at 16x16 pixels, D = 256 C.
-
-    Args:
-        kind: Which of them.
-        inputs: As the pipeline packs them, uint8: (B, M, C, T, H, W),
-            (B, C, T, H, W) or images (B, C, H, W).
+    Inputs are as the pipeline packs them, uint8: (B, M, C, T, H, W),
+    (B, C, T, H, W) or images (B, C, H, W).
     """
     x = inputs.unsqueeze(2) if inputs.ndim == 4 else inputs
     x = x.unsqueeze(1) if x.ndim == 5 else x

@@ -84,15 +84,10 @@ def build_runner(
     launcher: str = 'none',
     quiet: bool = False,
 ) -> StrictRunner:
-    """Build a runner, started by any launcher, with or without a GPU.
+    """Build a runner of a full config, with or without a GPU.
 
-    Args:
-        cfg: A full config with ``work_dir``.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        quiet: Whether the screen shows warnings and errors alone.
-
-    Returns:
-        Ready for ``train()``, ``val()`` or ``test()``.
+    ``launcher`` is one of :func:`add_launcher`; where it is ``quiet``, the
+    screen shows warnings and errors alone.
     """
     cfg.launcher = launcher
     _set_local_rank('0')  # which not every launcher does
@@ -105,8 +100,7 @@ def build_runner(
 def dry_run(cfg: Config) -> Iterator[None]:
     """Let a run do one update, in a folder that is removed afterwards.
 
-    Args:
-        cfg: A full config with ``work_dir``; changed in place.
+    ``cfg`` is changed in place.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir = hook.pop('out_dir', None)
@@ -184,12 +178,8 @@ def check_training(
 ) -> None:
     """Try all of a training that can be tried before anything is built.
 
-    Args:
-        cfg: A full config; batches are accumulated to its
-            ``total_batch_size``, in place.
-        launcher: Who started the processes, see :func:`build_runner`.
-        keep_batch_per_gpu: Whether the total batch size is left to what the
-            processes have.
+    Batches are accumulated to the config's ``total_batch_size``, in place,
+    unless ``keep_batch_per_gpu`` leaves it to what the processes have.
 
     Raises:
         FileNotFoundError: If data or checkpoints are missing.
@@ -217,14 +207,10 @@ def train(
     dry: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Train, or only try it: one update, and no file is left.
+    """Train, or, ``dry``, only try it: one update, and no file is left.
 
-    Args:
-        cfg: A full config with ``work_dir``, after :func:`check_training`.
-        launcher: Who started the processes.
-        resume_command: What a user types to go on after it was stopped.
-        dry: Whether to try it only.
-        quiet: Whether the screen shows warnings and errors alone.
+    ``cfg`` went through :func:`check_training`; ``resume_command`` is what a
+    user types to go on after it was stopped.
     """
     with dry_run(cfg) if dry else nullcontext():
         runner = build_runner(cfg, launcher=launcher, quiet=quiet)

@@ -25,6 +25,7 @@ from bimm_mm.utils.processes import keep_freed_memory
 # counted operations, not measured.
 RATES = (740.0, 1050.0)
 _BATCH = 4
+_BATCHES = 16  # that are measured, after one that is not counted
 
 
 def timed_batches(cfg: Config) -> Callable[[], float]:
@@ -77,34 +78,28 @@ def measure_loader(
     options: Mapping[str, Any] | None = None,
     *,
     rates: Sequence[float] = RATES,
-    batches: int = 16,
 ) -> str:
-    """Measure the loader of a config on its own files.
+    """Say how fast the training set of a config loads.
 
-    Args:
-        config: A config of training.
-        options: Its overrides, see :func:`bimm_mm.apis.config.load_config`.
-        rates: Clips per second that a GPU trains.
-        batches: How many are loaded, after one that is not counted.
-
-    Returns:
-        The result in words.
+    ``rates`` are clips per second that a GPU trains.
     """
     cfg = load_config(config, options)
     if not cfg.get('train_dataloader'):
         raise ValueError(
             f'{config} has no train_dataloader: give a config of training'
         )
+    if min(rates) <= 0:
+        raise ValueError(f'rate={min(rates)} must be above 0')
     check_data_files(cfg, ['train'])
     load = timed_batches(cfg)
     load()
-    speeds = [1 / load() for _ in range(batches)]
+    speeds = [1 / load() for _ in range(_BATCHES)]
     low, speed, high = np.percentile(speeds, [25, 50, 75])
     workers = cfg.train_dataloader.num_workers
     size = cfg.train_dataloader.get('batch_size')
     lines = [
-        f'{speed:.1f} clips per second and core (median of {batches} batches, '
-        f'CPU time; half of them {low:.1f} to {high:.1f})',
+        f'{speed:.1f} clips per second and core (median of {_BATCHES} '
+        f'batches, CPU time; half of them {low:.1f} to {high:.1f})',
         f'{workers} workers, as in the config: {workers * speed:.0f} clips/s',
     ]
     for rate in rates:

@@ -96,25 +96,21 @@ def pretrain(
         options = {'compile': True, **options}
     if given == 'sobel':
         options = {'contours': given, **options}
-    folders = {out: stages.METHODS[method]}
-    if method == 'bimm':
-        folders = {out / 'ventral': 'pretrain_ventral', **folders}
     record: dict[str, Any] = dict(
         verb='pretrain',
         method=method,
         size=size,
         data=str(videos.folder),
-        stage1=str(out / 'ventral') if len(folders) > 1 else None,
+        stage1=None,
     )
-    configs = {
-        folder: stages.adapt_config(
-            stages.read_config(name, names, size, options), folder, device
-        )
-        for folder, name in folders.items()
-    }
+    cfg = stages.read_config(stages.METHODS[method], names, size, options)
+    configs = [stages.adapt_config(cfg, out, device)]
     if method == 'bimm':
-        first = out / 'ventral' / f'epoch_{epochs}.pth'
-        configs[out].model.ventral_checkpoint = None if dry_run else str(first)
+        first = out / 'ventral'
+        record['stage1'], last = str(first), first / f'epoch_{epochs}.pth'
+        configs[0].model.ventral_checkpoint = None if dry_run else str(last)
+        cfg = stages.read_config('pretrain_ventral', names, size, options)
+        configs.insert(0, stages.adapt_config(cfg, first, device))
     return stages.train_stages(
         configs, record, log_to=log_to, dry_run=dry_run, quiet=quiet
     )
@@ -161,9 +157,8 @@ def finetune(
         fold=fold,
         options=options or {},
     )
-    configs = {Path(cfg.work_dir): cfg}
     return stages.train_stages(
-        configs, record, log_to=log_to, dry_run=dry_run, quiet=quiet
+        [cfg], record, log_to=log_to, dry_run=dry_run, quiet=quiet
     )
 
 
@@ -217,6 +212,7 @@ def compare(
         OSError, ValueError: As :func:`pretrain`.
     """
     from bimm_mm.apis.comparison import Comparison
+    from bimm_mm.apis.stages import multiple
 
     *runs, data = paths
     if len(runs) < 2:
@@ -228,8 +224,8 @@ def compare(
         runs,
         data,
         out=out,
-        seeds=range(seeds),
-        folds=None if folds is None else range(folds),
+        seeds=range(multiple('seeds', seeds, 1)),
+        folds=None if folds is None else range(multiple('folds', folds, 1)),
         kinds=kinds,
         epochs=epochs,
         batch_size=batch_size,

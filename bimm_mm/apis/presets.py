@@ -20,12 +20,8 @@ Folds = list[tuple[Part, Part]]
 def read_preset(preset: str, folder: Path, annotations: Path) -> ClipFiles:
     """Read a data set's official lists, and find the videos they name.
 
-    Videos may have been re-encoded: their endings do not count.
-
-    Args:
-        preset: A key of :data:`PRESETS`.
-        folder: Of the videos.
-        annotations: Folder of the lists, as they were unpacked.
+    ``folder`` is that of the videos, which may have been re-encoded: their
+    endings do not count. ``annotations`` has the lists as they were unpacked.
 
     Returns:
         Clips with the splits of the first list, and all lists as folds.

@@ -42,18 +42,11 @@ def probe_features(
 ) -> dict[str, Any]:
     """Fit to training features, score validation features.
 
-    Args:
-        train: N samples.
-        val: M samples.
-        method: ``'linear'``, logistic regression on standardized features,
-            or ``'knn'``, by cosine similarity.
-        name: Which array.
-        c: Inverse strength of the linear probe's L2 penalty; None: chosen
-            among ``CHOICES_OF_C`` by five-fold cross-validation inside the
-            training set.
-        k: Neighbors of k-NN, or as many as there are training samples.
-        seed: Of the inner folds.
-        jobs: Processes that fit.
+    ``'linear'`` is logistic regression on standardized features; ``c`` is the
+    inverse strength of its L2 penalty, by default chosen among
+    ``CHOICES_OF_C`` by five-fold cross-validation inside the training set,
+    whose folds ``seed`` draws. ``'knn'`` is by cosine similarity, with ``k``
+    neighbors or as many as there are training samples.
 
     Returns:
         ``top1``, ``top5`` (None with five classes or fewer) and ``majority``,

@@ -70,14 +70,9 @@ class Run:
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write ``report.html`` for a run, or for all runs below a folder.
+    """Write a page about a run, or one that compares all below a folder.
 
-    Args:
-        folder: Of a run, or with folders of runs, which are compared.
-        out: The file; default: ``report.html`` in ``folder``.
-
-    Returns:
-        The file's path.
+    It is ``out`` or, by default, ``report.html`` in the folder.
 
     Raises:
         FileNotFoundError: If there is no run.

@@ -98,6 +98,8 @@ def scan(
     steps.check_places(folder, out, root, copies=bool(copies), preset=preset)
     if not 0 < val_share <= 0.5:
         raise ValueError(f'val_share={val_share} is not in (0, 0.5]')
+    if frames < 1:
+        raise ValueError(f'frames={frames} must be 1 or more')
     if preset:
         lists = Path(annotations or folder).expanduser()
         found = read_preset(preset, folder, lists)

@@ -11,15 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from joblib import cpu_count
-
 from bimm_mm.apis.clip_files import SPLITS, Clip
 from bimm_mm.apis.examine import Task, examine_all
 from bimm_mm.apis.presets import PRESETS
 from bimm_mm.apis.splits import find_groups, make_folds
 from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.files import check_folder, remove_drafts
-from bimm_mm.utils.progress import track
+from bimm_mm.utils.files import check_folder
 from bimm_mm.utils.video_copy import CopySettings
 
 _EXAMINED = '.examined.jsonl'  # facts of files, by path, size and time
@@ -111,13 +108,9 @@ def look_at(
         clip.facts = known.get(_identity(task), {})
         if not clip.facts or (task.copy and not os.path.exists(task.copy)):
             left.append(task)
-    for folder in {os.path.dirname(task.copy) for task in left} - {''}:
-        remove_drafts(folder, '')
-    results = examine_all(left, jobs=jobs or cpu_count(), fatal=fatal)
-    # To close the results ends the processes.
+    results = examine_all(left, jobs=jobs, fatal=fatal, quiet=quiet)
     with closing(results), open(notes, 'a', encoding='utf-8') as file:
-        shown = track(results, total=len(left), title='videos')
-        for task, facts in results if quiet else shown:
+        for task, facts in results:
             clip = tasks[task]
             if 'reason' in facts:
                 clip.status, clip.reason = 'broken', facts['reason']

@@ -174,13 +174,9 @@ def _has_encoder(part: Any) -> bool:
 def choose_branch(
     model: Any, branch: str | None, *, otherwise: str = 'dorsal'
 ) -> tuple[str, Any]:
-    """What precedes the keys of one branch, and its config.
+    """What precedes the keys of one branch of a model, and its config.
 
-    Args:
-        model: Config of a model with one or two of our encoders.
-        branch: ``'ventral'`` or ``'dorsal'`` of a joint model; None means
-            ``otherwise`` there.
-        otherwise: See ``branch``.
+    Without ``branch`` it is ``otherwise`` of a joint model.
 
     Raises:
         ValueError: If there is no such branch, or no encoder of ours.

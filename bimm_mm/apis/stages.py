@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfile, copytree
 from tempfile import TemporaryDirectory
@@ -181,7 +181,7 @@ def adapt_config(full: Config, folder: Path, device: str) -> Config:
 
 
 def train_stages(
-    configs: Mapping[Path, Config],
+    configs: Sequence[Config],
     record: dict[str, Any],
     *,
     log_to: str | None = None,
@@ -189,12 +189,12 @@ def train_stages(
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Check all stages, then train those that are not finished."""
-    out = Path(list(configs)[-1])
+    out = Path(configs[-1].work_dir)
     launcher = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
     record |= dict(config='config.py', version=__version__, checkpoint=None)
     resumed = is_same_run(out, record)
     check_folder(out)
-    for cfg in configs.values():
+    for cfg in configs:
         if log_to:
             set_log_to(cfg, log_to)
         check_training(cfg, launcher=launcher)
@@ -206,8 +206,8 @@ def train_stages(
             f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
             '--nproc-per-node gpu --no-python and the command'
         )
-    for number, (folder, cfg) in enumerate(configs.items(), 1):
-        last = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    for number, cfg in enumerate(configs, 1):
+        last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
         finished = last.is_file() and not dry_run
         if main:
             stage = f'stage {number} of {len(configs)}, '
@@ -215,7 +215,7 @@ def train_stages(
             print(
                 f'{stage}finished before: {last}'
                 if finished
-                else f'{stage}in {folder}'
+                else f'{stage}in {cfg.work_dir}'
             )
         if not finished:
             cfg.resume = resumed and not dry_run

@@ -38,7 +38,8 @@ def newest_checkpoint(
         print_log(f'resuming from {path}, step {step}', 'current')
         return str(path)
     count = sum(len(_files(each)) for each in folders)
-    if count or any(Path(folder).glob('*/*.log')):
+    # The run that asks has a log by now, but nothing trained.
+    if count or any(Path(folder).glob('*/vis_data/scalars.json')):
         _warn(
             f'{folder} has a run, but no whole checkpoint that it could go '
             f'on from ({count} .pth files, all damaged or weights '

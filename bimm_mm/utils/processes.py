@@ -20,11 +20,16 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
-    """End a tool with status 1 and one line for a mistake of the user."""
+    """End a tool with status 1 and one line for a mistake of the user.
+
+    With ``--debug``, which some of them have, the traceback is shown.
+    """
     write_any_name(sys.stdout)
     try:
         yield
     except (ImportError, OSError, ValueError, WorkerDiedError) as error:
+        if '--debug' in sys.argv:
+            raise
         name = Path(sys.argv[0]).name
         raise SystemExit(f'{name}: error: {error}') from None
 

@@ -131,7 +131,7 @@ class Study:
                 data=str(self.data),
                 stage1=None,
             )
-            train_stages({unit / method: cfg}, record)
+            train_stages([cfg], record)
         return unit / method
 
     def _clips(self, unit: Path, fold: int) -> Clips:

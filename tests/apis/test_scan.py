@@ -209,6 +209,7 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, capsys):
         (recorded, out, '--groups=('): 'no regular expression',
         (recorded, out, '--groups=y4'): "'y4' does not match jump/day0_0",
         (recorded, out, '--val-share=1'): 'not in',
+        (recorded, out, '--frames=0'): 'frames=0 must be 1 or more',
         (recorded, out, '--short-side=8'): 'short_side=8 is less',
         (recorded, out, '--preset=ucf'): "choose one of .'k400'",
         (recorded, out, '--preset=ucf101'): 'classInd.txt does not exist',

@@ -89,7 +89,7 @@ def test_ctrl_c_says_how_it_goes_on(videos, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr('bimm_mm.apis.scan_steps.track', interrupted)
+        context.setattr('bimm_mm.apis.examine.track', interrupted)
         scan(videos, status=130)
     assert 'the same command goes on' in capsys.readouterr().err
     notes = (videos.parent / 'data' / '.examined.jsonl').read_text()

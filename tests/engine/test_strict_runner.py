@@ -320,7 +320,8 @@ def change(path: Path, to: Path | None = None, **parts: Any) -> None:
 def test_weights_alone_are_not_resumed(tmp_path, capsys):
     assert newest_checkpoint(tmp_path) is None
     assert not capsys.readouterr().out
-    run(tmp_path, epochs=1)
+    run(tmp_path, epochs=1, resume=True)
+    assert 'STARTS ANEW' not in ''.join(capsys.readouterr())
     path = tmp_path / 'epoch_1.pth'
     best, other = tmp_path / 'best.pth', tmp_path / 'mae.pth'
     change(path, best, optimizer=None)

@@ -105,6 +105,8 @@ def test_a_mistake_ends_in_one_line(extract, tmp_path):
     assert not list(tmp_path.glob('*.npz'))
     with pytest.raises(SystemExit, match='/proc/no cannot be written'):
         extract('none', '--out', '/proc/no/a.npz')
+    with pytest.raises(OSError, match='/proc/no cannot be written'):
+        extract('none', '--out', '/proc/no/a.npz', '--debug')
 
 
 def test_two_processes_write_what_one_writes(extract, tmp_path):
