@@ -322,7 +322,7 @@ def split_done(
 
     With ``config.verify`` none counts as finished before it is looked at.
     """
-    done = set() if config.verify else _there(config)
+    done = set() if config.verify else files_there(config)
     stats, pending = Stats(), []
     for job in jobs:
         if done.issuperset(_outputs(config, [job])):
@@ -340,7 +340,7 @@ def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
     """
     manifest = os.path.join(config.contour_root, MANIFEST)
     wanted = {manifest, *_outputs(config, jobs)}
-    for path in _there(config):
+    for path in files_there(config):
         folder, name = os.path.split(path)
         draft = DRAFT.fullmatch(name)
         if draft and os.path.join(folder, draft['name']) in wanted:
@@ -354,7 +354,7 @@ def _outputs(config: ExtractionConfig, jobs: Iterable[Job]) -> Iterator[str]:
             yield from config.outputs(path)
 
 
-def _there(config: ExtractionConfig) -> set[str]:
+def files_there(config: ExtractionConfig) -> set[str]:
     """All files below the folders of contours and of copies, if any."""
     return files_below(config.contour_root) | files_below(config.frames_root)
 

@@ -21,12 +21,12 @@ from bimm_mm.contours.extract import (
     Extractor,
     Stats,
     extract_all,
+    files_there,
     split_done,
     sum_of,
     tidy_up,
 )
 from bimm_mm.contours.jobs import Job
-from bimm_mm.utils.list_file import files_below
 
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
 # Ray's C++ writes to the terminal what nobody can act upon.
@@ -92,8 +92,8 @@ def extract_with_ray(
         'it: its decoder crashes, or memory is short'
     )
     paths = [path for job in jobs for path in job.paths]
-    there = files_below(config.contour_root)
-    lost = {path for path in paths if config.contour_path(path) not in there}
+    there = files_there(config)
+    lost = {x for x in paths if not there.issuperset(config.outputs(x))}
     lost -= {path for path, _ in stats.failed}
     stats.failed += [(path, reason) for path in paths if path in lost]
     # All others are there, some by workers that died before they said so.

@@ -30,10 +30,8 @@ class LayerDecay:
     Biases, norms (all vectors) and tokens have no weight decay, as in MAE and
     VideoMAE.
 
-    Parameters that are treated alike share a group, so that there are 2 (L +
-    2) of them at most and the optimizer's fused kernels have much to fuse;
-    one group per tensor, as OpenMMLab's own constructors make, means hundreds
-    of kernel launches per step.
+    Parameters that are treated alike share a group, 2 (L + 2) at most, as
+    the optimizer's fused kernels want.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper, with an

@@ -45,7 +45,7 @@ class BeforeStartHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook):
                 _check_checkpoints(hook, runner.train_loop)
-        with preserve_state(_inner(runner.model), 0), torch.no_grad():
+        with preserve_state(_inner(runner.model)), torch.no_grad():
             _check_size(runner)
             if runner.val_loop is not None:
                 self.metrics = _check_validation(runner)
@@ -82,13 +82,7 @@ class DryRunHook(Hook):
         """Leave out a validation that a resumed run was stopped in."""
         runner.validate_first = False
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         """Report and end."""
         if is_main_process():
             for name, text in _rows(runner, TotalBatch.of(runner)).items():

@@ -142,9 +142,7 @@ class LiveDisplayHook(Hook):
             'training', total=runner.max_iters, completed=runner.iter
         )
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         """Advance; now and then show the losses."""
         assert self._training is not None
         text = 'training'
@@ -155,13 +153,12 @@ class LiveDisplayHook(Hook):
         if self._due() or done == runner.max_iters:
             self._show(runner)
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Show the batches of a validation."""
-        self._begin('validation', len(runner.val_dataloader))
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Show the batches of a test."""
-        self._begin('test', len(runner.test_dataloader))
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        """Show the batches of a validation or a test."""
+        if mode != 'train':
+            total = len(getattr(runner, f'{mode}_dataloader'))
+            title = 'validation' if mode == 'val' else mode
+            self._evaluation = self._bars.add_task(title, total=total)
 
     def after_val_iter(self, *args: Any, **kwargs: Any) -> None:
         """Advance."""
@@ -186,9 +183,6 @@ class LiveDisplayHook(Hook):
     def after_test_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Leave the metrics to the log."""
         self._evaluation = None
-
-    def _begin(self, title: str, batches: int) -> None:
-        self._evaluation = self._bars.add_task(title, total=batches)
 
     def _due(self) -> bool:
         now = time.monotonic()

@@ -56,18 +56,14 @@ class DiagnosisHook(Hook):
     The training goes on as if nothing had happened: random state, gradients
     and modes of the modules are as before. With several processes rank 0
     measures on its own replica; the others wait for it at their next step.
-    ``batch_size`` samples are chosen without replacement; ``seed`` is that of
-    samples, augmentations, frames and masks.
+    ``batch_size`` samples are chosen without replacement.
     """
 
     # After validation, curves and checkpoints of the same step.
     priority = 'LOWEST'
 
-    def __init__(
-        self, interval: int, *, batch_size: int = 8, seed: int = 0
-    ) -> None:
+    def __init__(self, interval: int, *, batch_size: int = 8) -> None:
         self.interval, self.batch_size = interval, batch_size
-        self.seed = seed
         self._batch: dict[str, Any] = {}
         self._last = -1
 
@@ -80,18 +76,12 @@ class DiagnosisHook(Hook):
         model = _unwrap(runner.model)  # on every rank, so that all stop
         if not is_main_process():
             return
-        with preserve_state(model, self.seed):
+        with preserve_state(model):
             self._batch = _choose(runner.train_dataloader, self.batch_size)
         if runner.iter == 0:
             self._measure(runner, 0)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         """Measure every ``interval`` iterations."""
         if self.every_n_train_iters(runner, self.interval):
             self._measure(runner, runner.iter + 1)
@@ -109,9 +99,9 @@ class DiagnosisHook(Hook):
         model = _unwrap(runner.model)
         clips = model.data_preprocessor(self._batch, False)['inputs']
         # Seeded alike, errors and gradients are of the same frames and masks.
-        with preserve_state(model, self.seed), torch.no_grad():
+        with preserve_state(model), torch.no_grad():
             errors = area_metrics(model(clips, mode='predict')[0])
-        with preserve_state(model, self.seed):
+        with preserve_state(model):
             gradients = area_gradients(model, clips)
             cosines = cosine_matrix(list(gradients.values()))
             ranks = {
@@ -278,7 +268,7 @@ def _branches(model: Pretrainer) -> dict[str, MaskedBranch]:
 
 
 @contextmanager
-def preserve_state(model: nn.Module, seed: int) -> Iterator[None]:
+def preserve_state(model: nn.Module) -> Iterator[None]:
     """Seed all random numbers, evaluate; put everything back afterwards.
 
     Inside, the model is in evaluation mode: no drop path, and batch norms
@@ -289,10 +279,10 @@ def preserve_state(model: nn.Module, seed: int) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     cuda = [device] if device.type == 'cuda' else []
-    with seeded(seed), torch.random.fork_rng(cuda), torch.enable_grad():
+    with seeded(0), torch.random.fork_rng(cuda), torch.enable_grad():
         if cuda:
             with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+                torch.cuda.manual_seed(0)
         model.eval()
         try:
             yield
