@@ -208,11 +208,12 @@ def embed(
         encoder = load_encoder(source, branch=branch, device=device)
         features = embed_files(
             encoder,
-            inputs[:1] if dry_run else inputs,
+            inputs,
             blocks=block or (),
             batch_size=batch_size,
             progress=not quiet,
             skip_bad=skip_bad,
+            dry_run=dry_run,
         )
         write_features(features, path)
     for name, array in features.arrays.items():

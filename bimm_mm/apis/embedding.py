@@ -22,12 +22,14 @@ def embed_files(
     batch_size: int = 8,
     progress: bool = True,
     skip_bad: bool = False,
+    dry_run: bool = False,
 ) -> Features:
     """Features of files, with the folder that each lies in as its class.
 
     ``inputs`` are files, and folders, which stand for all below them; files
-    that cannot be read are left out, and listed, with ``skip_bad``. The other
-    arguments and errors are those of :meth:`Encoder.embed`.
+    that cannot be read are left out, and listed, with ``skip_bad``; a dry run
+    stops after the first. The other arguments and errors are those of
+    :meth:`Encoder.embed`.
 
     Returns:
         What :func:`bimm_mm.apis.feature_file.write_features` writes and
@@ -38,6 +40,8 @@ def embed_files(
         folder = Path(each).is_dir()
         other = 'name others one by one'
         paths += find_media(each, others=other) if folder else [str(each)]
+    if dry_run:
+        paths = paths[:1]
     counts = list(blocks) or [encoder.backbone.depth]
     table = encoder.embed(
         paths,

@@ -99,7 +99,8 @@ def measure_loader(
     size = cfg.train_dataloader.get('batch_size')
     lines = [
         f'{speed:.1f} clips per second and core (median of {_BATCHES} '
-        f'batches, CPU time; half of them {low:.1f} to {high:.1f})',
+        'batches, CPU time of loading, not of handing batches over; half of '
+        f'them {low:.1f} to {high:.1f})',
         f'{workers} workers, as in the config: {workers * speed:.0f} clips/s',
     ]
     for rate in rates:

@@ -152,7 +152,7 @@ def find_folds(train: str, val: str) -> dict[str, tuple[Path, Path]]:
     # The shorter first: 10 is behind 9.
     names.sort(key=lambda name: (len(name), name))
     folds = {
-        name: (Path(train.format(name)), Path(val.format(name)))
+        name: (Path(f'{before}{name}{after}'), Path(val.replace('{}', name)))
         for name in names
     }
     lost = [file for _, file in folds.values() if not file.is_file()]

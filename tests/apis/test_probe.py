@@ -168,12 +168,14 @@ def everything() -> Features:
 
 
 def test_folds_are_found_in_the_order_of_their_numbers(tmp_path):
+    tmp_path = tmp_path / '{set}'
+    tmp_path.mkdir()
     train, val = f'{tmp_path}/f{{}}_train.txt', f'{tmp_path}/f{{}}_val'
     with pytest.raises(FileNotFoundError, match=r'no list file .*f\{\}_train'):
         find_folds(train, val)
     for name in ('10', '2', '1'):
-        Path(train.format(name)).touch()
-        Path(val.format(name)).touch()
+        Path(train.replace('{}', name)).touch()
+        Path(val.replace('{}', name)).touch()
     found = find_folds(train, val)
     assert list(found) == ['1', '2', '10']
     assert found['1'] == (tmp_path / 'f1_train.txt', tmp_path / 'f1_val')

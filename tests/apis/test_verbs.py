@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,9 @@ def test_a_broken_file_is_left_out_on_request(
     good = sorted(folder.rglob('*.mp4'))[0]
     words = ('embed', run, good, bad, '--out', out, '--device=cpu')
     assert 'bad.mp4 cannot be decoded' in mistake(*words)
+    # Of a folder, too, a dry run reads the first file alone.
+    shutil.copyfile(good, tmp_path / 'a.mp4')
+    bimm('embed', run, tmp_path, '--out', out, '--device=cpu', '--dry-run')
     bimm(*words, '--skip-bad')
     features = read_features(out)
     assert features.paths == [str(good)]
