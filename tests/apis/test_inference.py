@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,13 +16,9 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.inference import init_model, load_batch
 from bimm_mm.registry import DATASETS, TRANSFORMS
 from bimm_mm.structures import ClipBatch
+from tests.processes import ROOT
 
-JOINT = (
-    Path(__file__).resolve().parents[2]
-    / 'configs'
-    / 'quickstart'
-    / 'pretrain_joint.py'
-)
+JOINT = ROOT / 'configs' / 'quickstart' / 'pretrain_joint.py'
 AREAS = ['V1', 'V2', 'V4']
 
 

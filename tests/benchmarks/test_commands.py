@@ -13,14 +13,7 @@ import cv2
 import pytest
 import torch
 
-from benchmarks import (
-    finetune_step,
-    joint_step,
-    loader,
-    measures,
-    table,
-    targets,
-)
+from benchmarks import finetune_step, joint_step, loader, measures, targets
 from benchmarks.robustness.numbered import write
 from bimm_mm import cli
 from bimm_mm.apis.examine import Task, examine
@@ -106,28 +99,6 @@ def test_joint_step(run, monkeypatch, one_thread, capsys):
     assert 'seconds' not in found
     assert len(found['rounds']['BIMM joint']) == 1
     assert 'BIMM joint / plain VideoMAE: ' in capsys.readouterr().out
-
-
-def test_table_of_all_benchmarks(monkeypatch, capsys):
-    """Rows say what they lack, give flags that exist, and divide."""
-    table.main(['--rows', 'loader', 'memory', '--device', 'cpu'])
-    out = capsys.readouterr().out
-    assert 'needs --loader' in out and 'needs --official' in out
-    calls = []
-    monkeypatch.setattr(
-        table, 'measure', lambda *call: calls.append(call) or '1 | 1'
-    )
-    monkeypatch.setattr(table, 'start', lambda *_: '1 | 1')
-    table.main(['--official', 'x', '--loader', '--videos a b'])
-    assert len(calls) == 24
-    for name, flags, _ in calls:
-        pytest.importorskip('segment_anything') if name == 'sam' else None
-        import_module(f'benchmarks.{name}').parse_args(flags)
-    # Parts of a step are added round by round: 3 / 6 and 4 / 4 CPU seconds.
-    rounds = {'a 1': [[1, 1], [2, 1]], 'a 2': [[2, 1], [2, 1]]}
-    rounds['b'] = [[6, 1], [4, 2]]
-    cells = table.divided(rounds, 'a', 'b')
-    assert cells == '0.75 (0.50 to 1.00) | 1.50'
 
 
 def test_targets(run):

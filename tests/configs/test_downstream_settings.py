@@ -137,7 +137,8 @@ def test_action_recognition_equals_table_9(name):
 def test_imagenet_equals_table_9(name):
     cfg = load(name)
     assert cfg.model.head.num_classes == CLASSES['imagenet']
-    assert cfg.model.head.loss.label_smooth_val == 0.1
+    loss = cfg.model.head.loss
+    assert (loss.mode, loss.label_smooth_val) == ('original', 0.1)
     mixup, cutmix = cfg.model.train_cfg.augments
     assert (mixup.type, mixup.alpha) == ('Mixup', 0.8)
     assert (cutmix.type, cutmix.alpha) == ('CutMix', 1.0)

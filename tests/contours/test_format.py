@@ -6,7 +6,6 @@ import errno
 import json
 import math
 import os
-import resource
 import zipfile
 import zlib
 from pathlib import Path
@@ -24,6 +23,7 @@ from bimm_mm.contours.format import (
     write_contours,
 )
 from bimm_mm.utils.video import length_and_checksum
+from tests.processes import small_disk
 
 KIB = 1024
 COMMAND = 'python tools/extract_contours.py videos --out contours'
@@ -117,14 +117,8 @@ def test_full_disk_is_told_and_leaves_nothing(stored, made):
     before = Path(stored).read_bytes()
     made['settings']['stride'] = 1
     frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
-    # The system refuses to write more, as on a full disk.
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
-    try:
-        with pytest.raises(OSError) as error:
-            write_contours(stored, frames, range(3), **made)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with small_disk(4000), pytest.raises(OSError) as error:
+        write_contours(stored, frames, range(3), **made)
     assert error.value.errno == errno.EFBIG
     assert error.value.filename == stored
     assert Path(stored).read_bytes() == before

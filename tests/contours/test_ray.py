@@ -15,10 +15,7 @@ pytest.importorskip('ray', reason='Ray is an extra')
 
 from bimm_mm.contours import ray_extract
 from bimm_mm.contours.config import ExtractionConfig
-from bimm_mm.contours.extract import (
-    ExtractionError,
-    extract_contours,
-)
+from bimm_mm.contours.extract import ExtractionError, extract_contours
 from bimm_mm.contours.jobs import find_jobs
 from bimm_mm.contours.ray_extract import extract_with_ray
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -18,8 +17,6 @@ from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.registry import DATASETS, MODELS
 from tests.datasets.conftest import BASES, find_steps
-
-Loader = Callable[..., dict]
 
 JOINT = BASES.parents[1] / 'bimm/pretrain_joint_k400.py'
 STEP = 12  # files of a step, as tests/models/test_bimm.py counts them

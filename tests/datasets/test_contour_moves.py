@@ -23,7 +23,6 @@ from bimm_mm.utils.video import length_and_checksum
 
 FRAMES = 68  # a few more than the longest clip spans, 16 x 4
 EPOCHS = 2
-Prepare = Callable[..., ResilientDataset]
 
 
 def _board(seed: int, size: tuple[int, int]) -> np.ndarray:
@@ -73,11 +72,7 @@ def prepare(
     """
 
     def make(
-        name: str,
-        size: tuple[int, int],
-        *,
-        stride: int = 1,
-        shrink: float = 1,
+        name: str, size: tuple[int, int], *, stride: int = 1, shrink: float = 1
     ) -> ResilientDataset:
         count = 1 if name == 'in1k' else FRAMES
         file = 'a.png' if name == 'in1k' else 'a.avi'

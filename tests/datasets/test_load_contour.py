@@ -17,7 +17,6 @@ from bimm_mm.datasets import LoadContour
 from bimm_mm.registry import DATASETS
 
 COMMAND = 'python tools/extract_contours.py videos --out contours'
-Loader = Callable[..., LoadContour]
 
 
 def _flat(*values: int) -> list[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,8 +12,6 @@ from torch.utils.data import DataLoader
 
 from bimm_mm.datasets import EpochSampler, ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
-
-Config = Callable[..., dict]
 
 
 def test_sound_sample_replaces_nothing(five_videos, tmp_path):

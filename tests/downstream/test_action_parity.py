@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from bimm_mm.registry import MODELS
+from tests.processes import ROOT
 from tests.restated import randomized
 
-K400 = (
-    Path(__file__).resolve().parents[2]
-    / 'configs/downstream/k400/finetune_k400.py'
-)
+K400 = ROOT / 'configs/downstream/k400/finetune_k400.py'
 DIM, DEPTH, HEADS, FRAMES, SIDE = 48, 4, 3, 8, 64
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 def _theirs(cfg: Config) -> nn.Module:
@@ -66,19 +58,6 @@ def _ours(cfg: Config, checkpoint: Path) -> nn.Module:
     return classifier.eval()
 
 
-@pytest.fixture
-def pair(full_config, tmp_path: Path) -> tuple[nn.Module, nn.Module]:
-    """Their classifier, and ours with its weights."""
-    cfg = full_config(K400)
-    cfg.model.cls_head.in_channels = DIM
-    theirs = _theirs(cfg)
-    checkpoint = tmp_path / 'theirs.pth'
-    torch.save({'state_dict': theirs.state_dict()}, checkpoint)
-    ours = _ours(cfg, checkpoint)
-    ours.cls_head.load_state_dict(theirs.cls_head.state_dict())
-    return ours, theirs
-
-
 def _logits(model: nn.Module, clips: Tensor) -> Tensor:
     """Logits (B, 400) of clips (B, C, T, H, W), uint8."""
     samples = [ActionDataSample() for _ in clips]
@@ -88,8 +67,15 @@ def _logits(model: nn.Module, clips: Tensor) -> Tensor:
         return model(data['inputs'], mode='tensor', stage='head')
 
 
-def test_logits_are_those_of_mmaction2(pair):
-    ours, theirs = pair
+def test_logits_are_those_of_mmaction2(full_config, tmp_path):
+    torch.manual_seed(0)
+    cfg = full_config(K400)
+    cfg.model.cls_head.in_channels = DIM
+    theirs = _theirs(cfg)
+    checkpoint = tmp_path / 'theirs.pth'
+    torch.save({'state_dict': theirs.state_dict()}, checkpoint)
+    ours = _ours(cfg, checkpoint)
+    ours.cls_head.load_state_dict(theirs.cls_head.state_dict())
     clips = torch.randint(256, (3, 3, FRAMES, SIDE, SIDE), dtype=torch.uint8)
     wanted = _logits(theirs, clips)
     assert wanted.shape == (3, 400)

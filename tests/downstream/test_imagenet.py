@@ -9,12 +9,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmpretrain.structures import DataSample
 from PIL import Image
-from torch import Tensor
 
 from bimm_mm.apis.curves import read_scalars
-from bimm_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIMM = ROOT / 'configs/downstream/imagenet/finetune_bimm_in1k.py'
@@ -58,62 +55,6 @@ def test_evaluation_pipeline_equals_pillows(cfg, shape):
     expected = resized.crop((left, top, left + 224, top + 224))
     expected = torch.from_numpy(np.array(expected)).permute(2, 0, 1)
     assert torch.equal(ours, expected)
-
-
-def _shares(inputs: Tensor, preprocessor: torch.nn.Module) -> Tensor:
-    """Share of each source picture in each pixel of the mixed ones.
-
-    Picture i is full in channel i and empty in the others, so that channel i
-    is the share of picture i, by mixup and by cutmix.
-    """
-    pixels = inputs * preprocessor.std + preprocessor.mean
-    return pixels.flip(1) / 255
-
-
-def _mixed(shares: Tensor) -> bool:
-    return bool(((shares > 0.01) & (shares < 0.99)).any())
-
-
-def test_targets_of_mixed_pictures_are_those_of_the_formula(cfg):
-    """Label distribution = shares of the pictures, then smoothed by 0.1."""
-    cfg.model.backbone.update(
-        arch=dict(embed_dims=24, depth=1, num_heads=1),
-        img_size=32,
-        init_cfg=None,
-    )
-    cfg.model.head.in_channels = 24
-    model = MODELS.build(
-        dict(cfg.model, data_preprocessor=cfg.data_preprocessor)
-    )
-    with torch.no_grad():
-        model.head.fc.weight.normal_()
-    # Of the 1000 classes of the config.
-    labels = torch.tensor([7, 0, 999])
-    pictures = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
-    for index in range(3):
-        pictures[index, index] = 255
-    kinds = set()
-    np.random.seed(0)
-    torch.manual_seed(0)
-    for _ in range(12):
-        samples = [DataSample().set_gt_label(label) for label in labels]
-        batch = dict(inputs=pictures.clone(), data_samples=samples)
-        data = model.data_preprocessor(batch, training=True)
-        shares = _shares(data['inputs'], model.data_preprocessor)
-        means = shares.mean((2, 3))
-        if _mixed(shares):
-            kinds.add('mixup')
-        elif _mixed(means):
-            kinds.add('cutmix')
-        target = torch.zeros(3, 1000).index_add(1, labels, means)
-        target = 0.9 * target + 0.1 / 1000
-
-        features = torch.randn(3, 24)
-        loss = model.head.loss((features,), data['data_samples'])['loss']
-        log_p = model.head.fc(features).log_softmax(1)
-        expected = -(target * log_p).sum(1).mean()
-        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-    assert kinds == {'cutmix', 'mixup'}
 
 
 @pytest.mark.slow

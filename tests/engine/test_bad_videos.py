@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,6 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 from bimm_mm.engine import BadVideoHook, StrictRunner
 from bimm_mm.engine.hooks.bad_videos import beyond_chance
@@ -43,45 +41,6 @@ def _images(folder: Path, *pipeline: dict) -> dict:
 
 LOAD = {'type': 'mmcv.LoadImageFromFile'}
 PACK = {'type': 'mmpretrain.PackInputs'}
-
-
-@pytest.fixture
-def train(make_runner: Callable[..., Runner], photos: Path) -> Callable:
-    """Train on the photographs; gives the folder of the run."""
-
-    def run(*, epochs: int = 1, **hook: float) -> Path:
-        images = _images(
-            photos,
-            {'type': 'bimm_mm.SafeDecode', 'transforms': [LOAD]},
-            {'type': 'bimm_mm.PackClipInputs'},
-        )
-        runner = make_runner(
-            epochs=epochs,
-            model=Mean(),
-            hooks=[{'type': 'bimm_mm.BadVideoHook', **hook}],
-            samples={'type': 'bimm_mm.ResilientDataset', 'dataset': images},
-            sampler='bimm_mm.EpochSampler',
-        )
-        runner.train()
-        return Path(runner.work_dir)
-
-    return run
-
-
-def test_training_goes_on_and_lists_the_files(train, photos):
-    # Epochs are counted apart: each is below the share.
-    work_dir = train(epochs=2, max_share=0.5)
-    lines = (work_dir / 'undecodable.txt').read_text().splitlines()
-    assert [line.split('\t')[0] for line in lines] == [
-        str(photos / '3.jpg'),
-        str(photos / '8.jpg'),
-    ]
-    assert all(line.split('\t')[1] for line in lines)
-    (log,) = work_dir.glob('*/*.log')
-    text = log.read_text()
-    for epoch in (1, 2):
-        assert f'undecodable and replaced in epoch {epoch}.' in text
-    assert f'  {photos / "8.jpg"}: it is no image' in text
 
 
 def test_strict_runner_replaces_in_any_dataset(make_runner, photos):
@@ -116,11 +75,19 @@ def test_strict_runner_lets_any_dataset_repeat(make_runner, photos):
     assert not torch.equal(epochs[0], epochs[1])
 
 
-def test_too_large_a_share_stops_the_run(train, tmp_path):
+def test_too_large_a_share_stops_the_run(make_runner, photos, tmp_path):
+    decode = {'type': 'bimm_mm.SafeDecode', 'transforms': [LOAD]}
+    images = _images(photos, decode, {'type': 'bimm_mm.PackClipInputs'})
+    runner = make_runner(
+        model=Mean(),
+        hooks=[{'type': 'bimm_mm.BadVideoHook', 'max_share': 0.1}],
+        samples={'type': 'bimm_mm.ResilientDataset', 'dataset': images},
+        sampler='bimm_mm.EpochSampler',
+    )
     with pytest.raises(
         ValueError, match=r'max_share=0\.1:(.|\n)*\.jpg(.|\n)*Repair'
     ):
-        train(max_share=0.1)
+        runner.train()
     assert list(tmp_path.rglob('undecodable.txt'))
     # The epoch is not lost.
     assert list(tmp_path.rglob('epoch_1.pth'))
