@@ -313,6 +313,20 @@ def change(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def spoil(path: Path, how: Any) -> None:
+    """Other values in a JSON file, other words (old, new), text, or name."""
+    if how is None:
+        path.rename(path.with_name('gone'))
+    elif isinstance(how, dict):
+        change(path, **how)
+    elif isinstance(how, tuple):
+        text = path.read_text()
+        assert how[0] in text
+        path.write_text(text.replace(*how))
+    else:
+        path.write_text(how)
+
+
 @pytest.fixture
 def data(scanned, tmp_path) -> Path:
     """A copy, to be spoiled."""

@@ -11,7 +11,7 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm.utils.interrupts import time_limit
-from tests.apis.conftest import FRAMES, HERE, change
+from tests.apis.conftest import FRAMES, HERE, spoil
 
 FAST = [
     *('--epochs', '1', '--batch-size', '4'),
@@ -95,66 +95,45 @@ def test_runs_are_compared_and_the_same_command_goes_on(
     assert any('on 4 of 8 test videos' in note for note in result['notes'])
 
 
-def _replace(path: Path, old: str, new: str) -> None:
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+SPOILED = [
+    ('run/run.json', dict(checkpoint=None), 'is not finished: repeat its com'),
+    (
+        'run/run.json',
+        dict(verb='finetune'),
+        'is a run of bimm finetune, which',
+    ),
+    ('run/config.py', (f'_frames={FRAMES}', '_frames=1'), 'encoder of images'),
+    (
+        'run/config.py',
+        ('bimm_mm.BIMMVision', 'mmpretrain.Vision'),
+        "has the encoder 'mmpretrain.VisionTransformer'",
+    ),
+    (
+        'run/config.py',
+        "model = dict(type='mmpretrain.MAE')",
+        "has the encoder 'None'",
+    ),
+    ('data/data.json', dict(classes=[]), 'has no classes'),
+    (
+        'data/data.json',
+        dict(folds=[], splits={'train': 'train.txt'}),
+        'has neither folds nor val.txt',
+    ),
+    (
+        'data/fold1_train.txt',
+        ('of mine/4.avi\t0\n', ''),
+        "fold1_train.txt has 1 video(s) of class 'dark', and 2 are needed",
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ('spoil', 'said'),
-    [
-        (
-            lambda run, data: change(run / 'run.json', checkpoint=None),
-            'is not finished: repeat its command',
-        ),
-        (
-            lambda run, data: _replace(
-                run / 'config.py', f'num_frames={FRAMES}', 'num_frames=1'
-            ),
-            'has an encoder of images',
-        ),
-        (
-            lambda run, data: _replace(
-                run / 'config.py',
-                "'bimm_mm.BIMMVisionTransformer'",
-                "'mmpretrain.VisionTransformer'",
-            ),
-            "has the encoder 'mmpretrain.VisionTransformer'",
-        ),
-        (
-            lambda run, data: (run / 'config.py').write_text(
-                "model = dict(type='mmpretrain.MAE')"
-            ),
-            "has the encoder 'None'",
-        ),
-        (
-            lambda run, data: change(run / 'run.json', verb='finetune'),
-            'is a run of bimm finetune, which has seen classes',
-        ),
-        (
-            lambda run, data: change(data / 'data.json', classes=[]),
-            'has no classes',
-        ),
-        (
-            lambda run, data: change(
-                data / 'data.json', folds=[], splits={'train': 'train.txt'}
-            ),
-            'has neither folds nor val.txt',
-        ),
-        (
-            lambda run, data: _replace(
-                data / 'fold1_train.txt', 'of mine/4.avi\t0\n', ''
-            ),
-            "fold1_train.txt has 1 video(s) of class 'dark', and 2 are needed",
-        ),
-    ],
-)
+@pytest.mark.parametrize(('file', 'how', 'said'), SPOILED)
 def test_what_cannot_be_compared_is_told_first(
-    spoil, said, runs, scanned, tmp_path, mistake
+    file, how, said, runs, scanned, tmp_path, mistake
 ):
     run = Path(shutil.copytree(runs[1], tmp_path / 'run'))
     data = Path(shutil.copytree(scanned, tmp_path / 'data'))
-    spoil(run, data)
+    spoil(tmp_path / file, how)
     out = tmp_path / 'out'
     assert said in mistake('compare', runs[0], run, data, '--out', out)
     assert not out.exists()

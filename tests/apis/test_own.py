@@ -20,6 +20,7 @@ from tests.apis.conftest import (
     SIDE,
     TOY,
     change,
+    spoil,
 )
 
 VIDEOMAE = dict(TOY, method='videomae', options=ONLY_TRAIN)
@@ -133,9 +134,7 @@ def test_a_dry_run_leaves_nothing(pretrained, data, tmp_path):
 def test_compile_is_a_flag(data, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        stages,
-        'train_stages',
-        lambda cfgs, *_, **__: seen.extend(cfgs),
+        stages, 'train_stages', lambda cfgs, *_, **__: seen.extend(cfgs)
     )
     pretrain(data, out='out', compile=True, **VIDEOMAE)
     (cfg,) = seen
@@ -146,39 +145,28 @@ FLAGS = ('--size', 'tiny', '--image-size', SIDE, '--frames', FRAMES)
 FLAGS = (*FLAGS, '--epochs', 1)
 
 
-def _set(**changes):
-    return lambda data: change(data / 'data.json', **changes)
-
-
 @pytest.mark.parametrize(
-    ('verb', 'spoil', 'words'),
+    ('verb', 'file', 'how', 'words'),
     [
-        ('pretrain', lambda d: (d / 'data.json').write_text('{'), 'no JSON f'),
-        ('pretrain', _set(splits={}), "what bimm data scan .*'train'"),
-        ('pretrain', lambda d: (d / 'train.txt').write_text(''), 'is empty'),
-        ('pretrain', lambda d: (d / 'train.txt').unlink(), 'does not exist'),
-        (
-            'pretrain',
-            lambda d: shutil.rmtree(d / 'videos'),
-            r'videos \(train_data',
-        ),
-        (
-            'pretrain',
-            lambda d: (d / 'videos/of mine/1.avi').unlink(),
-            '1 of the 4 files that it names .*1.avi',
-        ),
-        ('finetune', _set(classes=['dark']), r'has 1 class, and two'),
+        ('pretrain', 'data.json', '{', 'no JSON f'),
+        ('pretrain', 'data.json', dict(splits={}), "what bimm data .*'train'"),
+        ('pretrain', 'train.txt', '', 'is empty'),
+        ('pretrain', 'train.txt', None, 'does not exist'),
+        ('pretrain', 'videos', None, r'videos \(train_data'),
+        ('pretrain', 'videos/of mine/1.avi', None, '1 of the 4 .*1.avi'),
         (
             'finetune',
-            lambda d: (d / 'val.txt').write_text('of mine/4.avi\t7\n'),
-            'has the label 7',
+            'data.json',
+            dict(classes=['a']),
+            r'has 1 class, and two',
         ),
+        ('finetune', 'val.txt', 'of mine/4.avi\t7\n', 'has the label 7'),
     ],
 )
 def test_a_folder_that_is_no_scan(
-    pretrained, data, tmp_path, mistake, verb, spoil, words
+    pretrained, data, tmp_path, mistake, verb, file, how, words
 ):
-    spoil(data)
+    spoil(data / file, how)
     out = tmp_path / 'out'
     command = [verb, data, '--out', out, '--method', 'videomae', *FLAGS]
     if verb == 'finetune':

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from benchmarks.robustness.numbered import number, write
 from bimm_mm.apis import examine
 from bimm_mm.utils.video import VideoReader
 from tests.apis.scanned import scan, table
+from tests.processes import small_disk
 
 
 def test_threads_of_opencv_do_not_stop_the_processes(videos):
@@ -163,13 +163,9 @@ def test_copies_of_every_fourth_frame_take_the_place_of_the_videos(
 def test_a_full_disk_ends_with_its_name_and_leaves_whole_copies(
     videos, capsys
 ):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     huge = write(videos / 'run' / 'huge.avi', 'mjpeg', frames=250)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
-    try:
+    with small_disk(30_000):
         scan(videos, '--short-side', 64, status=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     root = videos.parent / 'data' / 'videos_64_1_h264'
     said = capsys.readouterr().err
     assert 'File too large' in said and str(root / 'run' / 'huge.avi') in said

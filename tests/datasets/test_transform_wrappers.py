@@ -49,15 +49,6 @@ def test_broken_video_is_undecodable(write_video):
     assert (error.path, error.reason) == caught.value.args
 
 
-@pytest.mark.parametrize('content', [b'', b'no picture'])
-def test_broken_image_is_undecodable(content, tmp_path):
-    path = tmp_path / 'a.jpg'
-    path.write_bytes(content)
-    guarded = SafeDecode([{'type': 'LoadImageFromFile'}])
-    with pytest.raises(UndecodableVideoError, match=r'a\.jpg cannot'):
-        guarded.transform({'img_path': str(path)})
-
-
 def test_other_errors_are_not_the_file_s(write_video):
     path = write_video('a.mp4')
     with pytest.raises(FileNotFoundError, match='nowhere'):

@@ -98,14 +98,3 @@ def test_a_pipeline_without_packing_is_told(five_videos):
     config['dataset']['pipeline'].pop()
     with pytest.raises(ValueError, match='must end in packing'):
         DATASETS.build(config)[0]
-
-
-def test_wraps_other_wrappers(five_videos):
-    inner = five_videos()['dataset']
-    config = {
-        'type': 'bimm_mm.ResilientDataset',
-        'dataset': {'type': 'RepeatDataset', 'times': 3, 'dataset': inner},
-    }
-    dataset = DATASETS.build(config)
-    assert len(dataset) == 15
-    assert dataset[12]['data_samples'].path.endswith('2.mp4')
