@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 # Of the environment: the folder of notes, and a list of files, a path per
-# line, at which a worker died.
+# line, with blanks for line breaks, at which a worker died.
 NOTES = 'BIMM_MMNOTES'
 FATAL_FILES = 'BIMM_MMFATAL_FILES'
 
@@ -390,7 +390,7 @@ def media_file(path: str) -> str:
             file, such as a FIFO, which would be waited for, or if a worker of
             this run died at it.
     """
-    if path in fatal_files(os.environ.get(FATAL_FILES, '')):
+    if path.replace('\n', ' ') in fatal_files(os.environ.get(FATAL_FILES, '')):
         raise UndecodableVideoError(path, 'a worker died while reading it')
     file = media_name(path)
     try:
@@ -430,7 +430,7 @@ def check_access(file: str) -> None:
 def note_reading(path: str = '') -> None:
     """Say which file this process is about to read; none by default."""
     if folder := os.environ.get(NOTES):
-        content = os.fsencode(path) + b'\0'
+        content = os.fsencode(path.replace('\n', ' ')) + b'\0'
         with suppress(OSError):  # a full disk is no reason not to read
             os.pwrite(_note_file(folder, os.getpid()), content, 0)
 

@@ -20,7 +20,7 @@ from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine import StrictRunner
 from bimm_mm.registry import TRANSFORMS
 from bimm_mm.utils.reading import WorkerDiedError, worker_deaths_named
-from bimm_mm.utils.video import note_reading
+from bimm_mm.utils.video import UndecodableVideoError, media_file, note_reading
 from tests.engine.conftest import Mean
 
 EVIL = '4.avi'
@@ -142,6 +142,23 @@ def test_worker_that_reads_nothing_blames_no_file(tmp_path):
     ):
         list(DataLoader(Exit(), num_workers=1))
     assert not listed.exists()
+
+
+def test_a_name_with_a_line_break_is_skipped_too(tmp_path):
+    listed, file = tmp_path / 'fatal_files.txt', tmp_path / 'a\nb.mp4'
+    file.write_bytes(b'anything')
+    words = rf'a b\.mp4\. It is listed in {listed}'
+    with (
+        pytest.raises(WorkerDiedError, match=words),
+        worker_deaths_named(listed),
+    ):
+        note_reading(str(file))
+        raise RuntimeError(f'DataLoader worker (pid(s) {os.getpid()}) exited')
+    with worker_deaths_named(listed) as count:
+        assert count == 1
+        with pytest.raises(UndecodableVideoError, match='a worker died'):
+            media_file(str(file))
+    assert media_file(str(file)) == str(file)
 
 
 def test_a_mistake_that_all_processes_make_is_told_once(capsys, monkeypatch):
