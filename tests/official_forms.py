@@ -20,6 +20,13 @@ NO_TOKEN = dict(with_cls_token=False, out_type='avg')
 State = dict[str, Tensor]
 
 
+def sizes_of_transformers(**others: Any) -> dict[str, Any]:
+    """Arguments of a config of transformers, as small as these."""
+    sizes = dict(hidden_size=DIM, intermediate_size=4 * DIM, image_size=32)
+    depths = dict(num_hidden_layers=DEPTH, num_attention_heads=HEADS)
+    return {**sizes, **depths, 'layer_norm_eps': 1e-6, **others}
+
+
 class Form(NamedTuple):
     """A checkpoint, and what its own code computes."""
 

@@ -32,7 +32,6 @@ from tests.apis.convert_cases import (
     predict,
 )
 from tests.official_forms import (
-    DEPTH,
     DIM,
     HEADS,
     WIDE,
@@ -42,6 +41,7 @@ from tests.official_forms import (
     mae_st,
     of_image,
     omnimae,
+    sizes_of_transformers,
     timm,
     videomae,
 )
@@ -72,17 +72,11 @@ def by_transformers(folder: Path, video: bool) -> tuple[Path, Predict]:
     kind = 'VideoMAE' if video else 'ViTMAE'
     clip = dict(num_frames=4, tubelet_size=2, use_mean_pooling=False)
     config = getattr(transformers, f'{kind}Config')(
-        image_size=32,
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        intermediate_size=4 * DIM,
-        layer_norm_eps=1e-6,
         decoder_hidden_size=WIDE,
         decoder_num_hidden_layers=1,
         decoder_num_attention_heads=2,
         decoder_intermediate_size=4 * WIDE,
-        **(clip if video else {}),
+        **sizes_of_transformers(**(clip if video else {})),
     )
     model = getattr(transformers, f'{kind}ForPreTraining')(config)
     randomized(model, std=0.2)

@@ -21,6 +21,7 @@ from bimm_mm.apis import models
 from bimm_mm.apis.feature_file import read_features
 from bimm_mm.utils.files import sha256_of_file
 from tests.apis.conftest import ARCH, DOWNSTREAM, write_checkpoint
+from tests.official_forms import sizes_of_transformers
 
 
 @pytest.fixture(scope='module')
@@ -72,15 +73,8 @@ def test_a_folder_of_transformers(folder, tmp_path, bimm):
     from transformers import VideoMAEConfig, VideoMAEModel
 
     torch.manual_seed(0)
-    config = VideoMAEConfig(
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        image_size=32,
-        num_frames=4,
-        use_mean_pooling=False,
-    )
+    sizes = sizes_of_transformers(num_frames=4, use_mean_pooling=False)
+    config = VideoMAEConfig(**sizes)
     theirs = VideoMAEModel(config).eval()
     theirs.save_pretrained(tmp_path)
     (tmp_path / 'preprocessor_config.json').write_text(

@@ -14,10 +14,9 @@ import bimm_mm  # noqa: F401  (repairs imports of mmaction)
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.layers.transformer import position_table
+from tests.official_forms import ARCH, DEPTH, DIM, HEADS, sizes_of_transformers
 from tests.restated import image_table, randomized
 
-DIM, DEPTH, HEADS = 48, 3, 3
-ARCH = {'embed_dims': DIM, 'depth': DEPTH, 'num_heads': HEADS}
 MMPRETRAIN_ARCH = {
     'embed_dims': DIM,
     'num_layers': DEPTH,
@@ -61,7 +60,7 @@ def assert_same(ours, theirs):
 def test_mmpretrain_vision_transformer(out_type):
     options = {'img_size': (48, 80), 'out_type': out_type}
     theirs = randomized(
-        VisionTransformer(MMPRETRAIN_ARCH, out_indices=[0, 1, 2], **options)
+        VisionTransformer(MMPRETRAIN_ARCH, out_indices=[0, 1, 3], **options)
     )
     set_positions(theirs, 3, 5)
     state = theirs.state_dict()
@@ -88,7 +87,7 @@ def test_mmseg_mae():
         embed_dims=DIM,
         num_layers=DEPTH,
         num_heads=HEADS,
-        out_indices=[1, 2],
+        out_indices=[1, 3],
         norm_cfg={'type': 'LN', 'eps': 1e-6},
         final_norm=True,
     )
@@ -96,7 +95,7 @@ def test_mmseg_mae():
     set_positions(theirs, 4, 4)
     for layer in theirs.layers:
         layer.attn.relative_position_bias_table.zero_()
-    ours = load(theirs, img_size=64, out_type='featmap', out_indices=(1, 2))
+    ours = load(theirs, img_size=64, out_type='featmap', out_indices=(1, 3))
     x = torch.randn(2, 3, 64, 64)
     pairs = list(zip(ours(x), theirs(x), strict=True))
     assert len(pairs) == 2
@@ -113,14 +112,7 @@ def test_transformers_of_images(kind, hub, tmp_path):
         'transformers', reason='transformers is not installed'
     )
     cls = getattr(transformers, kind)
-    config = cls.config_class(
-        image_size=64,
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        intermediate_size=4 * DIM,
-        layer_norm_eps=1e-6,
-    )
+    config = cls.config_class(**sizes_of_transformers(image_size=64))
     config.mask_ratio = 0.0
     theirs = randomized(cls(config))
     learned = kind == 'ViTModel'
@@ -148,16 +140,8 @@ def test_transformers_videomae(key_bias):
     transformers = pytest.importorskip(
         'transformers', reason='transformers is not installed'
     )
-    config = transformers.VideoMAEConfig(
-        image_size=32,
-        num_frames=4,
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        intermediate_size=4 * DIM,
-        layer_norm_eps=1e-6,
-        use_mean_pooling=False,
-    )
+    sizes = sizes_of_transformers(num_frames=4, use_mean_pooling=False)
+    config = transformers.VideoMAEConfig(**sizes)
     theirs = randomized(transformers.VideoMAEModel(config))
     ours = load(theirs, **VIDEO, key_bias=key_bias, out_type='raw')
     x = torch.randn(2, 3, 4, 32, 32)
