@@ -70,9 +70,7 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f'did you mean {near[0]!r}?' if near else 'see the file'
-            raise ValueError(
-                f'--cfg-options {key}: the config has no {name!r}: {hint}'
-            )
+            raise ValueError(f'{key}: the config has no {name!r}: {hint}')
     cfg.merge_from_dict(dict(options))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bimm_mm.utils.list_file import any_row, read_list
-from bimm_mm.utils.media import check_folder, find_media, is_image
+from bimm_mm.utils.media import check_is_folder, find_media, is_image
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_jobs(
     """
     base = os.path.join(data_root, folder)
     if list_file:
-        check_folder(base)
+        check_is_folder(base)
         names = read_list(list_file, any_row, {})
         paths = [os.path.normpath(os.path.join(base, n)) for n in names]
     else:

@@ -27,7 +27,7 @@ def is_image(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in IMAGES
 
 
-def check_folder(folder: str | Path) -> None:
+def check_is_folder(folder: str | Path) -> None:
     """Raise a FileNotFoundError unless it is a folder."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(
@@ -44,7 +44,7 @@ def find_files(
         FileNotFoundError: If it is no folder.
         ValueError: If there is no such file.
     """
-    check_folder(folder)
+    check_is_folder(folder)
     files = files_below(str(folder))
     found = sorted(
         os.path.normpath(path)
