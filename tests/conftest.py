@@ -116,9 +116,11 @@ def _threads() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_scope_leak() -> Iterator[None]:
-    """A default scope set by one test must not decide another's lookups."""
-    before = DefaultScope._instance_dict.copy()
+def _no_leak() -> Iterator[None]:
+    """No test decides another's default scope, or where its log goes."""
+    kinds = (DefaultScope, MMLogger)
+    before = [kind._instance_dict.copy() for kind in kinds]
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for kind, known in zip(kinds, before, strict=True):
+        kind._instance_dict.clear()
+        kind._instance_dict.update(known)
