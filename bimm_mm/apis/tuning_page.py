@@ -108,13 +108,16 @@ def write_maps(result: Result, folder: str | Path) -> None:
     """Write the heat maps of every encoder as ``map_...`` and ``gain_...``.
 
     In SVG, for a light or a dark ground. Of names of encoders letters, digits,
-    dots and dashes are kept.
+    dots and underscores are kept.
     """
+    files: set[str] = set()
     for name in result['encoders']:
-        file = re.sub(r'[^\w.-]', '_', name)
-        for kind, svg in zip(
-            ('map', 'gain'), _maps(result, name).values(), strict=False
-        ):
+        file = re.sub(r'[^\w.]', '-', name)
+        while file in files:
+            file += '-'
+        files.add(file)
+        for title, svg in _maps(result, name).items():
+            kind = 'gain' if 'more than' in title else 'map'
             write_bytes(svg, Path(folder, f'{kind}_{file}.svg'))
 
 

@@ -305,7 +305,7 @@ def test_a_joint_run_from_the_command_line(
     assert 'orientation' in page.locator('table').first.inner_text()
 
 
-def test_an_encoder_of_images_sees_no_motion():
+def test_an_encoder_of_images_sees_no_motion(tmp_path):
     options = dict(arch=dict(embed_dims=8, depth=1, num_heads=1), img_size=32)
     encoder = Encoder(options)
     still = {x for x in PROPERTIES if PROPERTIES[x].area != 'MT'}
@@ -313,6 +313,10 @@ def test_an_encoder_of_images_sees_no_motion():
     assert {*study.visible(None)} == still
     result = bimm_mm.tuning(encoder, out=None, properties=['hue'], number=16)
     assert len(result['notes']) == 1 and encoder.training
+    names = ('a b', 'a-b', 'a_b')
+    both = dict.fromkeys(names, encoder)
+    bimm_mm.tuning(both, out=tmp_path, properties=['hue'], number=16)
+    assert len([*tmp_path.glob('*.svg')]) == 2 * len(names)
     assert {row['features'] for row in result['scores']} == {
         'trained',
         'random',
