@@ -6,11 +6,13 @@
 # CLIPS has a folder of videos per class, PICTURES has train/CLASS and
 # val/CLASS of JPEG files. Stopped, the same command goes on.
 set -euo pipefail
+: "${3:?give three folders: CLIPS PICTURES OUT}"
 clips=$(realpath "$1") pictures=$(realpath "$2") out=$(realpath -m "$3")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-trap 'kill $(jobs -p) 2>/dev/null' EXIT
+# Whatever runs saves and ends.
+trap 'trap "" TERM; kill 0; wait; exit 130' INT TERM
 
 videos() {
     python -m projects.mini_study.run "$out/videos" --pretrain-on all \
@@ -29,9 +31,11 @@ python -m projects.mini_study.pictures "$pictures" --out "$out/pictures"
 bimm data scan "$out/pictures" --labels "$out/pictures/labels.csv" \
     --frames 1 --out "$out/images"
 (images && videos "${late[@]}" && videos "${main_methods[@]}" --seeds 2 1 0) &
-videos "${main_methods[@]}" --seeds 0 1 2
+videos "${main_methods[@]}" --seeds 0 1 2 &
 wait
-videos "${main_methods[@]}"  # what one process left to the other
+# What failed, or one process left to the other.
+videos "${main_methods[@]}"
+images
 for side in videos images; do
     python -m projects.mini_study.report "$out/home_$side" \
         --out "$out/results_$side"
