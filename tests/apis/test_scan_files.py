@@ -76,7 +76,7 @@ def test_files_that_did_not_change_are_not_read_again(videos):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     shutil.rmtree(videos.parent / 'data' / 'folds')  # as if it were killed
     with open(videos.parent / 'data' / '.examined.jsonl', 'a') as notes:
-        notes.write('["cut off by a ki')
+        notes.write('\n["cut off by a ki')  # a line begins with its end
     assert scan(videos) == first
     path.touch()
     (broken,) = scan(videos)['broken']
