@@ -61,9 +61,12 @@ def log() -> Iterator[list[str]]:
         f'{record.levelname} {record.getMessage()}'
     )
     logger = MMLogger.get_current_instance()
+    before = logger.level  # that of whatever ran before in this process
+    logger.setLevel('INFO')
     logger.addHandler(handler)
     yield lines
     logger.removeHandler(handler)
+    logger.setLevel(before)
 
 
 @pytest.fixture
