@@ -18,6 +18,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 import bimm_mm.compat  # noqa: F401  as the tools do
+from bimm_mm import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,6 +68,34 @@ def log() -> Iterator[list[str]]:
     yield lines
     logger.removeHandler(handler)
     logger.setLevel(before)
+
+
+@pytest.fixture
+def bimm() -> Callable[..., None]:
+    """Run ``bimm`` in this process; it ends well."""
+
+    def run(*words: object) -> None:
+        with pytest.raises(SystemExit) as end:
+            cli.main([*map(str, words)])
+        assert not end.value.code
+
+    return run
+
+
+@pytest.fixture
+def mistake(capsys) -> Callable[..., str]:
+    """Run ``bimm``; the one sentence with which it ends."""
+
+    def run(*words: object) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.main([*map(str, words)])
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count('\n') == 1, said
+        assert said.startswith('bimm: error: ')
+        return said
+
+    return run
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from bimm_mm.registry import MODELS
+from tests.videos import write_video
 
 FOLDER = Path(__file__).resolve().parent.parent / 'docs' / 'notebooks'
 # The videos of the second are those of the first.
@@ -21,18 +21,12 @@ def videos(tmp_path, monkeypatch) -> None:
     """Two classes: squares that move to the left, and to the right."""
     monkeypatch.chdir(tmp_path)
     for name, step in (('left', -2), ('right', 2)):
-        folder = tmp_path / 'videos' / name
-        folder.mkdir(parents=True)
         for number in range(5):
-            size, codec = (48, 32), cv2.VideoWriter.fourcc(*'mp4v')
-            path = str(folder / f'{number}.mp4')
-            writer = cv2.VideoWriter(path, codec, 25, size)
-            for frame in range(16):
-                picture = np.full((32, 48, 3), 20 * number, np.uint8)
+            pictures = np.full((16, 32, 48, 3), 20 * number, np.uint8)
+            for frame, picture in enumerate(pictures):
                 left = 20 + (frame - 8) * step
                 picture[8:20, left : left + 10] = 255
-                writer.write(picture)
-            writer.release()
+            write_video(tmp_path / 'videos' / name / f'{number}.mp4', pictures)
 
 
 def test_notebooks_run_as_they_are_stored(videos):

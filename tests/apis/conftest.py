@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,14 +18,15 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor
 
+import bimm_mm
 from bimm_mm.apis.feature_file import Features
 from bimm_mm.apis.features import extract_features
 from bimm_mm.apis.own import pretrain
-from bimm_mm.cli import main
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import PixelTarget
 from tests.apis.scanned import record
 from tests.toy_configs import shrink_model, shrink_sizes
+from tests.videos import write_video
 
 CLIPS = 5
 DOWNSTREAM = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
@@ -90,6 +90,17 @@ def run(tmp_path_factory) -> Path:
     content = (folder / 'epoch_1.pth').read_bytes()
     (folder / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
     return folder
+
+
+@pytest.fixture(scope='module')
+def encoder(run) -> bimm_mm.Encoder:
+    """The dorsal one of the run."""
+    return bimm_mm.load_encoder(run, device='cpu')
+
+
+def clip_files(folder: Path) -> list[str]:
+    """The videos below a folder, sorted."""
+    return sorted(map(str, folder.rglob('*.mp4')))
 
 
 @pytest.fixture(scope='session')
@@ -280,16 +291,12 @@ def scanned(tmp_path_factory) -> Path:
     """DATA of a scan: eight clips in two classes, dark and bright; 2 folds."""
     folder = tmp_path_factory.mktemp('scanned')
     rng = np.random.default_rng(0)
-    (folder / 'videos' / 'of mine').mkdir(parents=True)
     lines = []
     for number in range(8):
-        path = folder / 'videos' / 'of mine' / f'{number}.avi'
-        fourcc = cv2.VideoWriter_fourcc(*'MJPG')
-        writer = cv2.VideoWriter(str(path), fourcc, 25, (48, 36))
         low = 160 * (number % 2)
-        for _ in range(8):
-            writer.write(rng.integers(low, low + 90, (36, 48, 3), np.uint8))
-        writer.release()
+        frames = rng.integers(low, low + 90, (8, 36, 48, 3), np.uint8)
+        path = folder / 'videos' / 'of mine' / f'{number}.avi'
+        write_video(path, frames, 'MJPG')
         lines.append(f'of mine/{number}.avi\t{number % 2}\n')
     parts = {'train': lines[:4], 'val': lines[4:]}
     parts |= {'fold1_train': lines[4:], 'fold1_val': lines[:4]}
@@ -341,31 +348,3 @@ def pretrained(scanned, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp('runs') / 'first' / 'run'
     pretrain(scanned, out=out, contours='sobel', options=ONLY_TRAIN, **TOY)
     return out
-
-
-@pytest.fixture
-def bimm() -> Callable[..., None]:
-    """Run a command line in this process; it ends well."""
-
-    def run(*words: object) -> None:
-        with pytest.raises(SystemExit) as end:
-            main([*map(str, words)])
-        assert not end.value.code
-
-    return run
-
-
-@pytest.fixture
-def mistake(capsys) -> Callable[..., str]:
-    """Run a command line; the one sentence with which it ends."""
-
-    def run(*words: object) -> str:
-        with pytest.raises(SystemExit) as end:
-            main([*map(str, words)])
-        assert end.value.code == 2
-        said = capsys.readouterr().err
-        assert said.count('\n') == 1, said
-        assert said.startswith('bimm: error: ')
-        return said
-
-    return run

@@ -6,24 +6,18 @@ import csv
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from bimm_mm import cli
+from tests.videos import write_video
 
 
 def record(path: Path, seed: int, *, frames: int = 6) -> Path:
     """A video of noise, 48 x 32 pixels, that no other seed has."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    codec = cv2.VideoWriter.fourcc(*'mp4v')
-    writer = cv2.VideoWriter(str(path), codec, 25, (48, 32))
-    for _ in range(frames):
-        tiles = rng.integers(0, 255, (4, 6, 3), np.uint8)
-        writer.write(tiles.repeat(8, 0).repeat(8, 1))
-    writer.release()
-    return path
+    tiles = [rng.integers(0, 255, (4, 6, 3), np.uint8) for _ in range(frames)]
+    return write_video(path, [x.repeat(8, 0).repeat(8, 1) for x in tiles])
 
 
 def scan(folder: Path, *flags: object, status: int = 0) -> dict:

@@ -68,7 +68,7 @@ def test_a_model_of_images_gets_one_frame_in_its_order_of_colors(video):
     assert color.tolist() == pytest.approx([60, 90, 200], abs=0.5)
 
 
-def test_a_short_video_repeats_its_end(video, tmp_path):
+def test_a_short_video_repeats_its_end(video):
     model = _model('quickstart/pretrain_joint.py', 'ventral.', 'dorsal.')
     model.cfg.train_dataloader.dataset.dataset.dataset.pipeline[0].transforms[
         1

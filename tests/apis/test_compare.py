@@ -145,13 +145,9 @@ def test_other_mistakes(runs, scanned, tmp_path, bimm, mistake):
         'compare', runs[0], scanned, '--out', out
     )
     assert 'each once' in mistake(*more[:2], *more[1::2], '--out', out)
-    assert 'has no data.json' in mistake(*more[:3], runs[0], '--out', out)
     assert "kind='svm'" in mistake(*more, '--out', out, '--kind', 'svm')
     assert 'fold=2' in mistake(*more, '--out', out, '--folds', 3)
     assert 'seeds=0 must' in mistake(*more, '--out', out, '--seeds', 0)
-    file = tmp_path / 'file'
-    file.touch()
-    assert 'give another --out' in mistake(*more, '--out', file / 'out')
     assert 'no comparison' in mistake(*more, '--out', runs[0])
     assert not out.exists()
     # Nothing is written, and a comparison with other numbers is refused.

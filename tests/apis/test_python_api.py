@@ -14,7 +14,6 @@ import torch
 from mmengine.config import Config
 
 from bimm_mm.apis.feature_file import read_features
-from bimm_mm.cli import main
 from tests.apis.conftest import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +21,7 @@ PAGE = (ROOT / 'docs' / 'python_api.md').read_text(encoding='utf-8')
 
 
 def test_the_page_runs_from_top_to_bottom(
-    run, cfg, image_config, folder, data_root, tmp_path, monkeypatch
+    run, cfg, image_config, folder, data_root, tmp_path, monkeypatch, bimm
 ):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run, 'work_dirs/pretrain_joint')
@@ -64,8 +63,5 @@ def test_the_page_runs_from_top_to_bottom(
         assert Path(name).is_file()
     (block,) = re.findall(r'```bash\n(.*?)```', PAGE, re.DOTALL)
     line, *_ = block.splitlines()
-    try:
-        main(line.split()[1:])
-    except SystemExit as error:
-        assert not error.code
+    bimm(*line.split()[1:])
     assert len(read_features('features.npz')) == 5

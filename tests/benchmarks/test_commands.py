@@ -15,7 +15,6 @@ import torch
 
 from benchmarks import finetune_step, joint_step, loader, measures, targets
 from benchmarks.robustness.numbered import write
-from bimm_mm import cli
 from bimm_mm.apis.examine import Task, examine
 from bimm_mm.utils.video_copy import CopySettings
 from tests.golden.golden import ROOT, toy_model
@@ -106,7 +105,7 @@ def test_targets(run):
     assert {'Gabor', 'motion', 'HOG'} <= set(found['ratios'])
 
 
-def test_loader(run, tmp_path, monkeypatch, capsys):
+def test_loader(run, tmp_path, monkeypatch, bimm, capsys):
     """What a command measures on copies and their sources, and a doctor."""
     monkeypatch.setattr(cv2, 'setNumThreads', lambda _: None)
     monkeypatch.setattr(torch, 'set_num_threads', lambda _: None)
@@ -130,9 +129,7 @@ def test_loader(run, tmp_path, monkeypatch, capsys):
     assert 30 < files['psnr'] < 60
     flags = ['doctor', '--loader', config, '--rate', '1e6', '--set', ann_file]
     root = f'{dataset}.data_prefix.video={source}'
-    with pytest.raises(SystemExit) as end:
-        cli.main([*flags, '--set', root])
-    assert not end.value.code
+    bimm(*flags, '--set', root)
     said = capsys.readouterr().out.splitlines()[-3:]
     speed = float(said[0].split()[0])
     assert f'8 workers, as in the config: {8 * speed:.0f}'[:30] in said[1]

@@ -15,6 +15,7 @@ from benchmarks.robustness.frame_matrix import cut
 from benchmarks.robustness.numbered import number, write
 from bimm_mm.utils import video
 from bimm_mm.utils.video import UndecodableVideoError, VideoReader
+from tests.videos import remux
 
 # Frames that need others before and after them, and several key frames.
 B_FRAMES = {'bf': '2', 'g': '12'}
@@ -49,19 +50,6 @@ def test_frames_of_vp9_are_those_asked_for(tmp_path, ending):
     # Encoded beforehand: libvpx does not open on every machine.
     encoded = Path(__file__).with_name('vp9.webm')
     check_frames(remux(encoded, tmp_path / f'a.{ending}'))
-
-
-def remux(source: Path, target: Path, *, turns: int = 0) -> Path:
-    """The same packets in another container, shown turned by 90 degrees."""
-    with av.open(str(source)) as read, av.open(str(target), 'w') as written:
-        stream = written.add_stream_from_template(read.streams.video[0])
-        if turns:
-            stream.set_display_rotation(90 * turns)
-        for packet in read.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                written.mux(packet)
-    return target
 
 
 def check_frames(path: Path) -> None:
