@@ -13,11 +13,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import torch
 
+import bimm_mm
 from bimm_mm.utils.processes import end_processes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +42,23 @@ def call_script(cwd: Path, script: str, *arguments: object) -> None:
                 raise
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def files_run(call: Callable[[], Any]) -> tuple[Any, list[Path]]:
+    """What a call gives, and files of the package whose code it runs."""
+    files: set[Path] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == 'call':
+            files.add(Path(frame.f_code.co_filename))
+
+    sys.setprofile(note)
+    try:
+        given = call()
+    finally:
+        sys.setprofile(None)
+    package = Path(bimm_mm.__file__).parent
+    return given, sorted(file for file in files if package in file.parents)
 
 
 class Started:

@@ -88,15 +88,11 @@ def test_beit(branch):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ('name', 'rate', 'base', 'warmup', 'clip'),
-    [('simmim', 1e-4, 512, 10, 5.0), ('beit', 1.5e-3, 2048, 10, 3.0)],
-)
-def test_published_settings(name, rate, base, warmup, clip):
+@pytest.mark.parametrize(('name', 'clip'), [('simmim', 5.0), ('beit', 3.0)])
+def test_published_settings(name, clip):
+    """Batches and rates: test_baseline_recipes.py."""
     cfg = Config.fromfile(BASELINES / f'pretrain_{name}_in1k.py')
-    ours = cfg.optim_wrapper.optimizer.lr / cfg.auto_scale_lr.base_batch_size
-    assert ours == pytest.approx(rate / base)
-    assert cfg.param_scheduler[0].end == warmup
+    assert cfg.param_scheduler[0].end == 10
     assert cfg.optim_wrapper.clip_grad.max_norm == clip
     assert (cfg.train_cfg.max_epochs, cfg.model.backbone.drop_path_rate) == (
         800,

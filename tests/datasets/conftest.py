@@ -12,6 +12,8 @@ from mmengine.config import Config
 
 from bimm_mm.contours.format import Manifest, write_contours
 from bimm_mm.utils.video import length_and_checksum
+from tests import videos
+from tests.toy_configs import transforms
 
 WriteVideo = Callable[..., Path]
 BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
@@ -19,11 +21,7 @@ BASES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
 
 def find_steps(pipeline: list, kind: str) -> list[dict]:
     """All transforms of a kind, also nested ones."""
-    found = []
-    for step in pipeline:
-        found += [step] if step['type'] == kind else []
-        found += find_steps(step.get('transforms', []), kind)
-    return found
+    return [step for step in transforms(pipeline) if step['type'] == kind]
 
 
 @pytest.fixture
@@ -79,15 +77,8 @@ def write_video(tmp_path: Path) -> WriteVideo:
         size: tuple[int, int] = (64, 48),
         seed: int = 0,
     ) -> Path:
-        path = tmp_path / 'videos' / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fourcc = cv2.VideoWriter_fourcc(*'mp4v')
-        writer = cv2.VideoWriter(str(path), fourcc, 25, size)
-        assert writer.isOpened()
-        for frame in _frames(num, *size, seed):
-            writer.write(frame)
-        writer.release()
-        return path
+        frames = _frames(num, *size, seed)
+        return videos.write_video(tmp_path / 'videos' / name, frames)
 
     return write
 

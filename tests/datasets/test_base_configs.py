@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import FrameType
 
 import cv2
 import numpy as np
@@ -12,11 +10,12 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-import bimm_mm
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.registry import DATASETS, MODELS
 from tests.datasets.conftest import BASES, find_steps
+from tests.processes import files_run
+from tests.videos import write_video
 
 JOINT = BASES.parents[1] / 'bimm/pretrain_joint_k400.py'
 STEP = 12  # files of a step, as tests/models/test_bimm.py counts them
@@ -90,14 +89,7 @@ def test_color_order_is_the_decoder_s(tmp_path, base_loader, write_list):
     photo = tmp_path / 'photos/train/n01/a.png'
     photo.parent.mkdir(parents=True)
     cv2.imwrite(str(photo), blue)
-    video = tmp_path / 'videos/a.mp4'
-    video.parent.mkdir()
-    writer = cv2.VideoWriter(
-        str(video), cv2.VideoWriter_fourcc(*'mp4v'), 25, (240, 240)
-    )
-    for _ in range(3):
-        writer.write(blue)
-    writer.release()
+    write_video(tmp_path / 'videos/a.mp4', [blue] * 3)
     folders = {'in1k': tmp_path / 'photos', 'k400': tmp_path / 'videos'}
     for name, folder in folders.items():
         loader = base_loader(name, folder, write_list('a.mp4 0'))
@@ -133,26 +125,10 @@ def test_a_reader_of_joint_pretraining_opens_25_files_at_most(
     find_steps(pipeline, 'bimm_mm.LoadContour')[0].detector = None
     loader = Runner.build_dataloader(config, seed=0)
     next(iter(loader))  # imports what is imported late
-    files = set()
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == 'call':
-            files.add(Path(frame.f_code.co_filename))
-
-    sys.setprofile(note)
-    try:
-        batch = next(iter(loader))
-    finally:
-        sys.setprofile(None)
+    batch, files = files_run(lambda: next(iter(loader)))
     assert batch['inputs'].shape == (2, 1, 4, 16, 224, 224)
-    package = Path(bimm_mm.__file__).parent
     # Nobody reads how libraries are mended to know what a batch is.
-    mended = package / 'compat'
-    data = sorted(
-        file
-        for file in files
-        if package in file.parents and mended not in file.parents
-    )
+    data = [file for file in files if file.parent.name != 'compat']
     configs = sorted(_config_files(JOINT))
     assert len(data) > 3 and len(configs) > 3
     assert STEP + len(data) + len(configs) <= 25, [*data, *configs]

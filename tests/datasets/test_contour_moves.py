@@ -20,6 +20,7 @@ from bimm_mm.contours.format import Manifest, write_contours
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
 from bimm_mm.utils.video import length_and_checksum
+from tests.videos import write_video
 
 FRAMES = 68  # a few more than the longest clip spans, 16 x 4
 EPOCHS = 2
@@ -44,18 +45,13 @@ def write_boards(tmp_path_factory) -> Callable[..., Path]:
     @cache
     def write(name: str, boards: int, size: tuple[int, int]) -> Path:
         path = folder / f'{size[0]}x{size[1]}' / name
-        path.parent.mkdir(exist_ok=True)
         if boards == 1:
+            path.parent.mkdir(exist_ok=True)
             cv2.imwrite(str(path), _board(0, size))
             return path
-        fourcc = cv2.VideoWriter_fourcc(*'FFV1')
-        writer = cv2.VideoWriter(str(path), fourcc, 25, size[::-1])
-        assert writer.isOpened()
-        for seed in range(boards):
-            board = _board(seed, size)
-            writer.write(cv2.cvtColor(board, cv2.COLOR_GRAY2BGR))
-        writer.release()
-        return path
+        gray = (_board(seed, size) for seed in range(boards))
+        colored = (cv2.cvtColor(x, cv2.COLOR_GRAY2BGR) for x in gray)
+        return write_video(path, colored, 'FFV1')
 
     return write
 

@@ -170,25 +170,28 @@ def test_missing_manifest_is_told_at_once(tmp_path):
         LoadContour(str(tmp_path))
 
 
-def test_other_detector_is_refused(tmp_path):
-    Manifest({'detector': 'canny', 'stride': 4}, '').write(str(tmp_path))
-    with pytest.raises(
-        ContourError,
-        match=r"'canny', wanted.*'sam'.*--detector sam.*detector='canny'",
-    ) as said:
-        LoadContour(str(tmp_path), detector='sam')
-    assert str(tmp_path) in str(said.value)
-
-
-def test_another_option_of_the_detector_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ('wanted', 'words'),
+    [
+        (
+            dict(detector='canny'),
+            r"of 'sam', wanted.*'canny'.*--detector canny.*detector='sam'",
+        ),
+        (
+            dict(options=dict(boundary='binary')),
+            'with boundary=probability, wanted.*-options boundary=binary',
+        ),
+    ],
+)
+def test_contours_of_another_kind_are_refused(tmp_path, wanted, words):
     settings = {'detector': 'sam', 'boundary': 'probability', 'stride': 4}
     Manifest(settings, '').write(str(tmp_path))
-    LoadContour(str(tmp_path), options=dict(boundary='probability'))
-    with pytest.raises(
-        ContourError,
-        match=r'with boundary=probability, wanted.*-options boundary=binary',
-    ):
-        LoadContour(str(tmp_path), options=dict(boundary='binary'))
+    LoadContour(
+        str(tmp_path), detector='sam', options=dict(boundary='probability')
+    )
+    with pytest.raises(ContourError, match=words) as said:
+        LoadContour(str(tmp_path), **wanted)
+    assert str(tmp_path) in str(said.value)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,6 @@ from bimm_mm.datasets import EpochSampler, ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
 
 
-def test_sound_sample_replaces_nothing(five_videos, tmp_path):
-    sample = DATASETS.build(five_videos())[3]
-    assert sample['inputs'].shape == (2, 3, 4, 32, 32)
-    assert sample['inputs'].dtype == torch.uint8
-    meta = sample['data_samples']
-    assert (meta.path, meta.index) == (str(tmp_path / 'videos/3.mp4'), 3)
-    assert meta.replaced == []
-    assert np.diff(meta.frames).tolist() == [2, 2, 2]
-
-
 def test_broken_video_is_replaced_and_named(five_videos, tmp_path):
     dataset = DATASETS.build(five_videos(broken=(1, 2)))
     bad = {str(tmp_path / f'videos/{number}.mp4') for number in (1, 2)}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from projects.paper_tables.tables import flatten
 from tests.golden import golden
 
 STRUCTURE = golden.stored_structure()
@@ -34,31 +35,12 @@ def _ids(path: Path) -> str:
     return path.stem
 
 
-def _changes(found: Any, stored: Any, at: str = '') -> list[str]:
+def _changes(found: Any, stored: Any) -> str:
     """Every leaf that differs, as a line to read."""
-    if isinstance(found, dict) and isinstance(stored, dict):
-        return [
-            line
-            for key in sorted({*found, *stored})
-            for line in _changes(
-                found.get(key, '(absent)'),
-                stored.get(key, '(absent)'),
-                f'{at}.{key}',
-            )
-        ]
-    same_length = (
-        isinstance(found, list)
-        and isinstance(stored, list)
-        and len(found) == len(stored)
-    )
-    if same_length:
-        pairs = zip(found, stored, strict=True)
-        return [
-            line
-            for number, (a, b) in enumerate(pairs)
-            for line in _changes(a, b, f'{at}[{number}]')
-        ]
-    return [] if found == stored else [f'{at}: {stored!r} -> {found!r}']
+    one, other = flatten(found), flatten(stored)
+    pairs = {k: (other.get(k), one.get(k)) for k in sorted(one | other)}
+    lines = [f'{k}: {a!r} -> {b!r}' for k, (a, b) in pairs.items() if a != b]
+    return '\n'.join(lines)
 
 
 def test_golden_values_are_of_todays_configs():
@@ -72,17 +54,16 @@ def test_golden_values_are_of_todays_configs():
 @pytest.mark.parametrize('path', map(Path, NUMBERS['configs']), ids=_ids)
 def test_resolved_config(path):
     found = golden.resolved(path)
-    changes = _changes(found, STRUCTURE['configs'][str(path)])
-    assert not changes, '\n'.join(changes)
+    stored = STRUCTURE['configs'][str(path)]
+    assert found == stored, _changes(found, stored)
     assert golden.digest(found) == NUMBERS['configs'][str(path)]
 
 
 @pytest.mark.parametrize('path', map(Path, NUMBERS['steps']), ids=_ids)
 def test_losses_gradients_and_keys(path):
     model = golden.toy_model(path)
-    keys = golden.keys_and_shapes(model)
-    changes = _changes(keys, STRUCTURE['keys'][str(path)])
-    assert not changes, '\n'.join(changes)
+    keys, known = golden.keys_and_shapes(model), STRUCTURE['keys'][str(path)]
+    assert keys == known, _changes(keys, known)
     step, stored = (
         golden.losses_and_gradients(model),
         NUMBERS['steps'][str(path)],

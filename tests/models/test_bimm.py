@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-import bimm_mm
 from bimm_mm.models import BIMM
 from bimm_mm.registry import MODELS
 from tests.golden import golden
+from tests.processes import files_run
 
 
 @pytest.fixture
@@ -86,18 +85,10 @@ def test_a_joint_step_runs_code_of_twelve_files_at_most():
     shown = golden.clips(model.dorsal.backbone.size[0])
     pictures = torch.cat([shown.pixels, shown.contour], dim=1)
     batch = {'inputs': (255 * pictures).byte().unsqueeze(1)}
-    files = set()
 
-    def note(frame, event, _):
-        if event == 'call':
-            files.add(frame.f_code.co_filename)
-
-    sys.setprofile(note)
-    try:
+    def step():
         losses = model(preprocess(batch)['inputs'], mode='loss')
         sum(losses.values()).backward()
-    finally:
-        sys.setprofile(None)
-    package = Path(bimm_mm.__file__).parent
-    ours = sorted(f for f in files if package in Path(f).parents)
-    assert 5 < len(ours) <= 12, ours
+
+    _, files = files_run(step)
+    assert 5 < len(files) <= 12, files

@@ -14,15 +14,9 @@ import bimm_mm  # noqa: F401  (repairs imports of mmaction)
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.convert import to_bimm
 from bimm_mm.models.layers.transformer import position_table
+from tests.apis.convert_cases import MMPRETRAIN, assert_same
 from tests.official_forms import ARCH, DEPTH, DIM, HEADS, sizes_of_transformers
 from tests.restated import image_table, randomized
-
-MMPRETRAIN_ARCH = {
-    'embed_dims': DIM,
-    'num_layers': DEPTH,
-    'num_heads': HEADS,
-    'feedforward_channels': 4 * DIM,
-}
 
 VIDEO = dict(img_size=32, num_frames=4, tubelet_size=2, with_cls_token=False)
 
@@ -50,17 +44,12 @@ def set_positions(theirs, height, width):
     theirs.pos_embed[0, 1:] = table
 
 
-def assert_same(ours, theirs):
-    assert theirs.abs().max() > 0.5
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize('out_type', ['cls_token', 'featmap', 'raw'])
 def test_mmpretrain_vision_transformer(out_type):
     options = {'img_size': (48, 80), 'out_type': out_type}
     theirs = randomized(
-        VisionTransformer(MMPRETRAIN_ARCH, out_indices=[0, 1, 3], **options)
+        VisionTransformer(**{**MMPRETRAIN, **options}, out_indices=[0, 1, 3])
     )
     set_positions(theirs, 3, 5)
     state = theirs.state_dict()
