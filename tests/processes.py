@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,14 @@ def files_run(call: Callable[[], Any]) -> tuple[Any, list[Path]]:
         sys.setprofile(None)
     package = Path(bimm_mm.__file__).parent
     return given, sorted(file for file in files if package in file.parents)
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 120) -> None:
+    """Look again and again whether something has happened."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, 'it never happened'
+        time.sleep(0.01)
 
 
 class Started:
@@ -139,6 +148,14 @@ def run_command(
         timeout=280,
         check=False,
     )
+
+
+def run_code(code: str, *arguments: object) -> str:
+    """Run Python code where nothing is imported yet; what it printed."""
+    python = (sys.executable, '-W', 'ignore', '-c', code)
+    done = run_command(*python, *map(str, arguments), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def free_port() -> str:

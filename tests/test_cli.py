@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import typer
 
 from bimm_mm import cli
 from bimm_mm.apis import flags
+from tests.processes import run_code
 
 HELP = """
 import sys
@@ -41,13 +40,7 @@ VERBS = dict(_verbs(cli.app))
 
 
 def test_help_and_doctor_come_without_importing_a_library():
-    done = subprocess.run(
-        [sys.executable, '-c', HELP],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == 'imported'
+    assert run_code(HELP).splitlines()[-1] == 'imported'
 
 
 @pytest.mark.parametrize('words', VERBS, ids=' '.join)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from bimm_mm import doctor
+from tests.processes import ROOT, run_command
 
-ROOT = Path(__file__).resolve().parent.parent
 NAMES = [check.name for check in doctor.CHECKS]
 
 
 def report(python: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [python, '-m', 'bimm_mm.doctor'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    return run_command(python, '-m', 'bimm_mm.doctor', cwd=ROOT)
 
 
 def seen(output: str) -> dict[str, str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import wait_until
+
 PYTHON = shlex.quote(sys.executable)
 SETUP = Path(__file__).resolve().parent.parent / 'tools' / 'setup_env.sh'
 # A Python whose new environments hold one that answers as told by $FAKE.
@@ -142,10 +144,7 @@ def test_an_interrupted_setup_ends_its_step(machine, tmp_path):
     pid = tmp_path / 'pid'
     fake = f'[ "$3" != install ] || {{ echo $$ >{pid}; exec sleep 300; }}'
     process = machine.start(FAKE=fake)
-    deadline = time.monotonic() + 30
-    while not (pid.exists() and pid.read_text().strip()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: pid.exists() and pid.read_text().strip(), 30)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1 and 'run the same command again' in err

@@ -12,6 +12,8 @@ from threading import Thread
 
 import pytest
 
+from tests.test_docs import REGISTRIES
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,15 +43,8 @@ def _text(page: Path) -> str:
 
 
 def test_the_api_has_every_class_that_a_config_can_name(site):
-    from bimm_mm import registry
-
     shown = ''.join(_text(page) for page in (site / 'api').glob('*.html'))
-    registries = [
-        value
-        for value in vars(registry).values()
-        if isinstance(value, registry.Registry) and value.scope == 'bimm_mm'
-    ]
-    for kinds in registries:
+    for kinds in REGISTRIES:
         kinds.import_from_location()
         for kind in kinds.module_dict.values():
             if kind.__module__.startswith('bimm_mm'):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import warnings
 from functools import partial
@@ -17,16 +16,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from bimm_mm.compat import import_hook, patches
-
-
-def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a new interpreter, where nothing is imported yet."""
-    return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+from tests.processes import run_code
 
 
 def test_importing_the_package_changes_nothing():
@@ -39,8 +29,7 @@ def test_importing_the_package_changes_nothing():
         "heavy = {'torch', 'numpy', 'mmengine', 'cv2'} & set(sys.modules)\n"
         'assert not heavy, heavy'
     )
-    done = run(code)
-    assert done.returncode == 0, done.stderr
+    run_code(code)
 
 
 def test_applying_twice_changes_nothing():
@@ -65,11 +54,10 @@ def test_all_libraries_import_and_missing_models_say_why():
         '    except ImportError as error:\n'
         '        print(error)\n'
     )
-    done = run(code)
-    assert done.returncode == 0, done.stderr
-    assert 'mmaction2 #2714' in done.stdout
+    said = run_code(code)
+    assert 'mmaction2 #2714' in said
     if find_spec('transformers'):
-        assert 'extra multi-modal dependencies' in done.stdout
+        assert 'extra multi-modal dependencies' in said
 
 
 def test_what_few_runs_need_is_imported_when_they_do():
@@ -88,8 +76,7 @@ def test_what_few_runs_need_is_imported_when_they_do():
         'from mmaction.datasets.transforms.pose_transforms import mode\n'
         'assert mode([1, 2, 2])[0] == 2\n'
     )
-    done = run(code)
-    assert done.returncode == 0, done.stderr
+    run_code(code)
 
 
 def test_ava_metric_without_annotations_of_an_action():
@@ -170,8 +157,7 @@ assert len(texts) == 2, texts
 
 
 def test_configs_are_formatted_once():
-    done = run(f'import bimm_mm.compat\n{FORMAT}')
-    assert done.returncode == 0, done.stderr
+    run_code(f'import bimm_mm.compat\n{FORMAT}')
 
 
 END = """
@@ -180,7 +166,7 @@ from torch import distributed, nn
 from bimm_mm.utils.processes import end_processes
 end_processes()  # there is no group: it returns
 class Torn:
-    def __del__(self, write=sys.stderr.write):
+    def __del__(self, write=sys.stdout.write):
         write('taken down')
 torn = Torn()
 distributed.init_process_group(
@@ -194,10 +180,7 @@ print('went on')
 
 
 def test_processes_of_gloo_end_without_being_taken_down(tmp_path):
-    done = run(END, str(tmp_path / 'group'))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == 'handlers ran'
-    assert 'taken down' not in done.stderr
+    assert run_code(END, tmp_path / 'group') == 'handlers ran'
 
 
 def test_datasets_of_the_libraries_check_their_lists(tmp_path, monkeypatch):

@@ -7,8 +7,6 @@ size, the gate's (``tests/golden``).
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from torch import nn
 
 from bimm_mm.contours.format import Manifest
 from tests.golden.golden import ROOT, leaf_configs, stored_structure
+from tests.processes import run_code
 from tests.toy_configs import transforms
 
 LEAVES = leaf_configs()
@@ -60,7 +59,7 @@ assert not {*heavy} & {*sys.modules}
 def test_pretraining_starts_without_libraries_that_it_does_not_need():
     names = ('pretrain_ventral', 'pretrain_joint')
     paths = [ROOT / 'configs' / 'quickstart' / f'{n}.py' for n in names]
-    subprocess.run([sys.executable, '-c', START, *paths], check=True)
+    run_code(START, *paths)
 
 
 def _import(library: str) -> None:

@@ -102,7 +102,7 @@ def test_boxes_that_are_left_out_are_counted(coco, warnings):
     assert '1 of 3 boxes (other classes' in warnings()
 
 
-def test_pictures_that_do_not_exist_are_counted(coco, tmp_path, monkeypatch):
+def test_pictures_that_do_not_exist_are_counted(coco, monkeypatch):
     monkeypatch.setattr(cv2, 'imwrite', lambda path, picture: None)
     with pytest.raises(
         FileNotFoundError, match=r'3 of the 3.*0\.jpg.*data_pref'

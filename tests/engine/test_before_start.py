@@ -112,7 +112,7 @@ def _not_begun(monkeypatch):
     monkeypatch.setattr(StrictRunner, 'began', False)
 
 
-def test_the_check_changes_nothing(train, tmp_path):
+def test_the_check_changes_nothing(train):
     """Weights and losses are those of a run without it."""
     tried = train(checkpoint=dict(save_best='auto', rule='greater'))
     plain = train(runner=Runner)
@@ -126,9 +126,7 @@ def test_the_check_changes_nothing(train, tmp_path):
     ('steps', 'enable', 'rate'),
     [(1, True, 0.05), (3, True, 0.15), (3, 0, 0.1)],
 )
-def test_the_rate_follows_accumulated_steps(
-    train, capsys, steps, enable, rate
-):
+def test_the_rate_follows_accumulated_steps(train, steps, enable, rate):
     optimizer = dict(type='SGD', lr=0.1)
     runner = train(
         optim_wrapper=dict(optimizer=optimizer, accumulative_counts=steps),

@@ -18,7 +18,7 @@ from mmengine.hooks import Hook
 from bimm_mm.engine import newest_checkpoint
 from tests.engine import strict_run
 from tests.engine.strict_run import build
-from tests.processes import Started, small_disk
+from tests.processes import Started, small_disk, wait_until
 
 
 def run(folder: Path, **options) -> str:
@@ -34,12 +34,8 @@ def start(folder: Path, *, ranks: int = 1, **options) -> Started:
 
 def wait_for_step(folder: Path, step: int) -> None:
     """Until so many steps were trained."""
-    for _ in range(2400):  # two minutes
-        path = folder / 'losses.txt'
-        if path.exists() and path.read_text().count('\n') >= step:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f'step {step} never came')
+    path = folder / 'losses.txt'
+    wait_until(lambda: path.exists() and path.read_text().count('\n') >= step)
 
 
 class Fail(Hook):

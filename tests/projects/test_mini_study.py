@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +40,7 @@ from projects.mini_study.build_configs import (
     ventral_of,
 )
 from projects.mini_study.run import Study
+from tests.processes import wait_until
 from tests.toy_configs import changed_keys
 
 STAGES = sorted({s for m in (*METHODS, *OPTIONAL) if (s := ventral_of(m))})
@@ -372,9 +372,7 @@ def _when(happened, then) -> None:
     """Do something in a thread once something else has happened."""
 
     def wait() -> None:
-        end = time.monotonic() + 600
-        while not happened() and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_until(happened, 600)
         then()
 
     threading.Thread(target=wait, daemon=True).start()

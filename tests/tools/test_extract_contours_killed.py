@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Started, call_script
+from tests.processes import Started, call_script, wait_until
 
 FAST = ('--detector', 'sobel', '--side', '96', '--device', 'cpu')
 
@@ -31,13 +31,6 @@ def _call(folder: Path, arguments: tuple[str, ...], deadly: str = '') -> None:
 def _start(folder: Path, *arguments: str, deadly: str = '') -> Started:
     log = folder.parent / f'{folder.name}.log'
     return Started(_call, folder, arguments, deadly, log=log)
-
-
-def _await(path: Path) -> None:
-    end = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.mark.slow
@@ -63,7 +56,7 @@ def test_killed_it_leaves_whole_files_and_a_draft_that_goes(
 def test_stopped_it_says_how_to_go_on(folder):
     flags = ('--side', '400', '--stride', '1')
     process = _start(folder, 'data', '--out', 'out', *FAST, *flags)
-    _await(folder / 'out' / 'manifest.json')
+    wait_until((folder / 'out' / 'manifest.json').exists)
     time.sleep(0.3)
     process.signal(signal.SIGTERM)
     assert process.wait() == [130]

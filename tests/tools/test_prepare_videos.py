@@ -81,7 +81,6 @@ def test_bad_files_are_listed(prepare, tmp_path, capsys):
         (('--out', 'data/copies'), 'beside each other'),
         (('--out', '.'), 'beside each other'),
         (('--out', 'c', '--codec', 'gif'), "codec='gif'|'gif'"),
-        (('--out', 'c', '--every', '0'), 'every=0'),
         (('--out', 'c', '--list', 'no.txt'), 'no.txt'),
     ],
 )
