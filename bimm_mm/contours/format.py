@@ -30,7 +30,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from bimm_mm.utils.files import write_bytes, write_text
+from bimm_mm.utils.files import write_bytes, write_first
 from bimm_mm.utils.video import media_name
 
 FORMAT = 2
@@ -107,16 +107,12 @@ class Manifest:
         Files of other settings, for which this raises a ContourError, would
         otherwise stay beside newer ones.
         """
-        try:
-            there = Manifest.read(contour_root)
-        except FileNotFoundError:
-            content = {'format': FORMAT, **asdict(self)}
-            text = json.dumps(content, indent=2, sort_keys=True)
-            write_text(f'{text}\n', os.path.join(contour_root, MANIFEST))
-            return
+        path = os.path.join(contour_root, MANIFEST)
+        write_first({'format': FORMAT, **asdict(self)}, path)
         self._compare(
-            there.settings,
-            f'{contour_root} has contours of other settings (old != new)',
+            Manifest.read(contour_root).settings,
+            f'{contour_root} has contours of other settings ({MANIFEST}, old '
+            '!= new)',
             'write the new ones to another folder (--out), or delete this one',
         )
 

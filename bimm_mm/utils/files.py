@@ -133,6 +133,23 @@ def write_json(content: Any, path: str | Path) -> None:
     write_text(text + '\n', path)
 
 
+def write_first(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write JSON unless the file is there: of several writers the first wins.
+
+    Where a disk has no hard links, the last of those that write at once.
+    """
+    if os.path.exists(path):
+        return
+    with suppress(FileExistsError), atomic_path(path) as draft:
+        draft.write_text(json.dumps(content, indent=2) + '\n')
+        try:
+            os.link(draft, path)  # to move it there then changes nothing
+        except FileExistsError:
+            raise
+        except OSError:
+            pass
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a file that is one JSON object; a ValueError names a bad one."""
     try:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.files import atomic_path, read_json, write_json
+from bimm_mm.utils.files import atomic_path, read_json, write_first
 from bimm_mm.utils.origin import Origin
 from bimm_mm.utils.video import VideoReader
 
@@ -75,9 +75,8 @@ class CopySettings:
     def claim(self, folder: str | Path) -> None:
         """Note in a folder how copies are made; ValueError if otherwise."""
         path = Path(folder, _FILE)
-        if not path.exists():
-            write_json(asdict(self), path)
-        elif (there := read_json(path)) != asdict(self):
+        write_first(asdict(self), path)
+        if (there := read_json(path)) != asdict(self):
             raise ValueError(
                 f'{folder} holds copies of {there}, not of {asdict(self)}: '
                 'choose another folder, or delete this one'

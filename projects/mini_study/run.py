@@ -28,7 +28,7 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.comparison import KINDS, SCRATCH, Comparison
 from bimm_mm.apis.folders import Videos, hash_lists, read_data, read_folds
 from bimm_mm.apis.stages import adapt_config, train_stages
-from bimm_mm.utils.files import read_json, write_json, write_text
+from bimm_mm.utils.files import read_json, write_first, write_text
 from bimm_mm.utils.interrupts import plain_interrupts, time_limit
 from bimm_mm.utils.list_file import read_lines
 
@@ -74,9 +74,8 @@ class Study:
             'pretrain_on': self.pretrain_on,
             'numbers': json.loads(json.dumps(self.numbers.to_dict())),
         }
-        if (self.home / STUDY).is_file():
-            check_same(read_json(self.home / STUDY), shared, str(self.home))
-        write_json(shared, self.home / STUDY)
+        write_first(shared, self.home / STUDY)
+        check_same(read_json(self.home / STUDY), shared, str(self.home))
 
     def unit(self, seed: int, fold: int) -> Path:
         """Folder of a seed and fold."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
 
+from bimm_mm.contours.format import Manifest
 from bimm_mm.utils.files import (
     atomic_path,
     write_json,
     write_reasons,
     write_text,
 )
+from bimm_mm.utils.video_copy import CopySettings
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -24,6 +29,33 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         raise OSError('disk full')
     assert json.loads(path.read_text()) == {'x': 1}
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    'claim',
+    [
+        lambda number, path: Manifest(
+            {'detector': 'canny', 'stride': number}, ''
+        ).write(str(path)),
+        lambda number, path: CopySettings(every=number).claim(path),
+    ],
+    ids=['contours', 'copies'],
+)
+def test_of_two_that_start_at_once_one_is_refused(claim, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(50):
+            gate, path = Barrier(2), tmp_path / str(number)
+
+            def start(every, gate=gate, path=path):
+                gate.wait()
+                claim(every, path)
+
+            started = [pool.submit(start, every) for every in (2, 3)]
+            (error,) = filter(None, [x.exception() for x in started])
+            assert isinstance(error, ValueError) and str(path) in str(error)
+            assert {'2', '3'} <= {*re.findall(r'\b[23]\b', str(error))}
+            (file,) = path.iterdir()
+            assert file.suffix == '.json'
 
 
 def test_json_is_strict(tmp_path):
