@@ -252,7 +252,7 @@ def _write(
     beside: dict[str, Any],
     card: str,
 ) -> Path:
-    """A file, or a folder, with its card; it appears whole or not at all."""
+    """A file, or a folder, whole or not at all; then the card of a file."""
     folder = to.startswith('hf-')
     container = 'state_dict' if to == OWN else FORMATS[to].container
     inside = {container: weights, **beside} if container else weights
@@ -260,13 +260,14 @@ def _write(
         if folder:
             draft.mkdir()
             write_json(beside, draft / 'config.json')
+            write_text(card, draft / 'README.md')
         file = draft / 'model.safetensors' if folder else draft
         with open(file, 'wb') as stream:
             if file.suffix == '.safetensors':
                 stream.write(safetensors.save(weights, {'format': 'pt'}))
             else:
                 torch.save(inside, stream)
-        write_text(
-            card, draft / 'README.md' if folder else out.with_suffix('.md')
-        )
-    return out / 'model.safetensors' if folder else out
+    if folder:
+        return out / 'model.safetensors'
+    write_text(card, out.with_suffix('.md'))
+    return out

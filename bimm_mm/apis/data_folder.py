@@ -51,6 +51,8 @@ def write_data(
     Returns:
         What ``data.json`` says: ``data`` and the names of the lists.
     """
+    # Of an earlier scan: it would be about other lists.
+    (out / 'data.json').unlink(missing_ok=True)
     labels = {name: index for index, name in enumerate(data['classes'])}
 
     def write_list(name: str, part: Iterable[Clip], prefix: str = '') -> str:

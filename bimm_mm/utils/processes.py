@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bimm_mm.utils.files import write_any_name
-from bimm_mm.utils.reading import WorkerDiedError
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
@@ -27,7 +26,7 @@ def mistakes_told() -> Iterator[None]:
     write_any_name(sys.stdout)
     try:
         yield
-    except (ImportError, OSError, ValueError, WorkerDiedError) as error:
+    except (ImportError, OSError, ValueError) as error:
         if '--debug' in sys.argv:
             raise
         name = Path(sys.argv[0]).name

@@ -22,7 +22,7 @@ _DEATH = re.compile(
 )
 
 
-class WorkerDiedError(RuntimeError):
+class WorkerDiedError(ChildProcessError):
     """A worker of a dataloader died, or did not come back."""
 
 

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import load_file
 
+from bimm_mm.apis import convert
 from bimm_mm.apis.convert import convert_checkpoint
 from bimm_mm.apis.inference import init_model
 from bimm_mm.registry import MODELS
@@ -68,6 +69,21 @@ def test_the_tool_writes_a_branch_with_a_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', [*map(str, command), '--branch=dorsal'])
     with pytest.raises(SystemExit, match=r'error: mae .*encoder videos'):
         runpy.run_path(str(ROOT / 'tools' / 'convert.py'), run_name='__main__')
+
+
+def test_a_card_has_its_weights(tmp_path, monkeypatch):
+    """Another process puts a folder in their place at the last moment."""
+    _, path = save(branch(False), tmp_path)
+    describe, out = convert._card, tmp_path / 'timm.safetensors'
+
+    def late(*args):
+        out.mkdir()
+        return describe(*args)
+
+    monkeypatch.setattr(convert, '_card', late)
+    with pytest.raises(IsADirectoryError, match=r'timm\.safetensors'):
+        write(path, 'timm')
+    assert {*tmp_path.iterdir()} == {path, out}
 
 
 def test_a_file_of_another_project_needs_a_config(tmp_path):

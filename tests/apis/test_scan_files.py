@@ -83,6 +83,15 @@ def test_files_that_did_not_change_are_not_read_again(videos):
     assert broken['path'] == 'run/day3_1.mp4'
 
 
+def test_half_a_scan_is_no_data(videos):
+    scan(videos)
+    data = videos.parent / 'data'
+    (data / 'contact_sheet.png').unlink()
+    (data / 'contact_sheet.png').mkdir()
+    scan(videos, status=2)
+    assert not (data / 'data.json').exists()  # lists may be of other classes
+
+
 def test_ctrl_c_says_how_it_goes_on(videos, monkeypatch, capsys):
     def interrupted(results, **options):
         yield next(results)
@@ -97,13 +106,17 @@ def test_ctrl_c_says_how_it_goes_on(videos, monkeypatch, capsys):
     assert scan(videos)['counts']['usable'] == 20
 
 
-def test_a_file_that_kills_its_process_is_named(videos, monkeypatch):
+def test_a_file_that_kills_its_process_is_named(videos, monkeypatch, capsys):
     def die(path: str) -> str:
         if path.endswith('run/day1_0.mp4'):
             os.kill(os.getpid(), signal.SIGKILL)
         return path
 
     monkeypatch.setattr(examine, 'sha256_of_file', die)
+    scan(videos, '--dry-run', status=2)  # has no list to go on with
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith('bimm: error: DataLoader worker')
+    assert said.endswith('run/day1_0.mp4: repair or remove it')
     (broken,) = scan(videos)['broken']
     assert broken['path'] == 'run/day1_0.mp4'
     assert broken['reason'] == 'a worker died while reading it'

@@ -159,3 +159,12 @@ def test_broken_forests_end_no_process(changes, tmp_path, write_forest):
     path = write_forest(tmp_path / 'forest.yml', **changes)
     with pytest.raises(ValueError, match=r'forest\.yml.*crashed.*opencv_ex'):
         build_detector('structured', weights=path)
+
+
+@needs_contrib
+def test_a_trial_without_end_is_told(tmp_path, write_forest, monkeypatch):
+    module = 'bimm_mm.contours.detectors.edges'
+    monkeypatch.setattr(f'{module}._SECONDS', 0.01)
+    path = write_forest(tmp_path / 'forest.yml')
+    with pytest.raises(ValueError, match=r'0\.01 s to try .*forest\.yml: fet'):
+        build_detector('structured', weights=path)

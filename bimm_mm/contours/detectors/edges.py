@@ -24,6 +24,7 @@ from bimm_mm.utils.files import sha256_of_file
 
 # Gray levels of the strongest gradient: Sobel's kernels at a corner.
 _STRONGEST = 4 * 255 * 2**0.5
+_SECONDS = 300.0  # for trying a forest
 _TRIAL = """
 import sys
 import cv2
@@ -149,9 +150,15 @@ class StructuredDetector(OpenCVDetector):
         # In a process of its own: on a broken file OpenCV does not raise but
         # divides by zero or reads beyond its arrays, which ends the process.
         command = [sys.executable, '-c', _TRIAL, weights]
-        trial = subprocess.run(
-            command, capture_output=True, text=True, timeout=300
-        )
+        try:
+            trial = subprocess.run(
+                command, capture_output=True, text=True, timeout=_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(
+                f'OpenCV took more than {_SECONDS} s to try {weights}: fetch '
+                f'{self.hint}, again, or wait until this machine is less busy'
+            ) from None
         if trial.returncode:
             said = trial.stderr.strip().splitlines() or ['OpenCV crashed']
             raise ValueError(
