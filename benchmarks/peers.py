@@ -104,7 +104,7 @@ def theirs(args: argparse.Namespace, sample: Sample) -> Side:
     """The other code's model, and its loss of the same batch."""
     if args.theirs == 'official':
         method = METHODS[KINDS[args.ours]]
-        clone = args.official / method.repository.split('/')[1]
+        clone = method.clone(args.official)
         built = method.build(import_module(method.module), clone)
 
         def official(model: nn.Module) -> Tensor:
@@ -154,8 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sample = draw_sample(method, args.batch)
     code: Any = nullcontext()
     if args.theirs == 'official':
-        clone = args.official / method.repository.split('/')[1]
-        code = official_modules(clone)
+        code = official_modules(method.clone(args.official))
     with code:
         make = dict(
             ours=partial(ours, args.ours, sample),

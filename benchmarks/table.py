@@ -25,13 +25,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks import joint_step, measures
 from bimm_mm.version import __version__
+from tests.videos import write_video
 
 BOTH = ('fp32', 'bf16')
 # Row: what is divided by what, benchmark and flags, precisions, goal.
@@ -139,12 +139,8 @@ def measure(module: str, flags: list[str], what: str) -> str:
 def start(flags: str, args: argparse.Namespace) -> str:
     """CPU and wall seconds of new processes."""
     with TemporaryDirectory() as folder:
-        size = (340, 256)
-        code = cv2.VideoWriter.fourcc(*'mp4v')
-        video = cv2.VideoWriter(f'{folder}/a.mp4', code, 25.0, size)
-        for _ in range(80):
-            video.write(np.random.randint(0, 256, (*size[::-1], 3), np.uint8))
-        video.release()
+        noise = np.random.randint(0, 256, (80, 256, 340, 3), np.uint8)
+        write_video(Path(folder, 'a.mp4'), noise)
         Path(folder, 'list.txt').write_text('a.mp4 0\n' * 4)
         command = [sys.executable, '-c', HELP, '--help']
         if 'train' in flags:

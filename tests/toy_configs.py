@@ -53,6 +53,16 @@ def changed_keys(one: Any, other: Any) -> set[str]:
     return {key for key in a | b if a.get(key, absent) != b.get(key, absent)}
 
 
+def pixel_branch(backbone: dict[str, Any], after_block: int) -> dict[str, Any]:
+    """A branch of one area, pixels by a linear decoder."""
+    area = dict(name='V4', after_block=after_block)
+    area['decoder'] = dict(type='bimm_mm.LinearDecoder')
+    area['target'] = dict(type='bimm_mm.PixelTarget')
+    masking = dict(type='bimm_mm.RandomMasking', ratio=0.5)
+    kind = dict(type='bimm_mm.MaskedBranch', masking=masking)
+    return dict(kind, backbone=backbone, areas=[area])
+
+
 def _shrink_value(value: object) -> object:
     """224 pixels, wherever they stand, become 64."""
     if isinstance(value, (list, tuple)):

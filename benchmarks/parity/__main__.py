@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print('| --- | --- |' + ' ---: |' * len(COLUMNS), flush=True)
     for name in args.methods or METHODS:
         repository = METHODS[name].repository
-        clone = args.root / repository.split('/')[1]
+        clone = METHODS[name].clone(args.root)
         if not clone.is_dir():
             url = f'https://github.com/{repository}'
             command = f'git clone {url} {clone}'

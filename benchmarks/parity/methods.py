@@ -77,6 +77,10 @@ class Method:
     order: Tensor | None = None  # where a prediction's numbers stand there
     out_channels: int | None = None  # of its decoders, if they differ
 
+    def clone(self, root: Path) -> Path:
+        """Where its repository lies below the folder of the clones."""
+        return root / self.repository.split('/')[1]
+
 
 def _masked(model: nn.Module, sample: Sample, *args: Any) -> Any:
     """Call a model of MAE's kind, which hides where its noise is largest."""

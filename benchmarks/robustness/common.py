@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 # Forked processes have what this one has imported.
@@ -21,6 +23,16 @@ def import_libraries() -> None:
             importlib.import_module(f'{name}.{part}')
     for name in ('datasets', 'engine', 'models', 'targets'):
         importlib.import_module(f'bimm_mm.{name}')
+
+
+class Call:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function: Callable, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return self.call
 
 
 def print_row(*cells: object) -> None:

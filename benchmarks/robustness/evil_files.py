@@ -37,7 +37,13 @@ from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 
 import bimm_mm.compat  # noqa: F401  as the tools do
-from benchmarks.robustness.common import ROOT, print_head, print_row, run_tool
+from benchmarks.robustness.common import (
+    ROOT,
+    Call,
+    print_head,
+    print_row,
+    run_tool,
+)
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.apis.feature_file import read_features
@@ -53,16 +59,6 @@ from projects.paper_tables.match import read_results
 from projects.paper_tables.tables import read_tables
 
 SPEAKING = ('os.system', 'subprocess.Popen', 'os.exec', 'socket.connect')
-
-
-class Call:
-    """Pickles as the call of a function."""
-
-    def __init__(self, function: Callable, *args: Any) -> None:
-        self.call = function, args
-
-    def __reduce__(self) -> tuple[Callable, tuple]:
-        return self.call
 
 
 def calls(mark: Path) -> dict[str, Call]:

@@ -17,7 +17,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -42,6 +41,7 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.launch import build_runner
 from bimm_mm.engine import newest_checkpoint
 from bimm_mm.utils.safe_load import read_checkpoint
+from tests.processes import free_port
 from tests.toy_configs import nested_dicts
 
 
@@ -94,7 +94,7 @@ def read_config(path: Path) -> Config:
     return cfg
 
 
-def train(config: Path, folder: Path, rank: int, size: int, port: int) -> None:
+def train(config: Path, folder: Path, rank: int, size: int, port: str) -> None:
     """Train in a forked process, as tools/train.py --resume does."""
     os.setpgid(0, 0)
     os.chdir(config.parent)
@@ -113,9 +113,7 @@ def train(config: Path, folder: Path, rank: int, size: int, port: int) -> None:
 def start(config: Path, folder: Path, size: int) -> list[Any]:
     """Start the processes of a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     processes = [
         FORK.Process(target=train, args=(config, folder, rank, size, port))
         for rank in range(size)

@@ -25,7 +25,7 @@ from bimm_mm.apis.own import pretrain
 from bimm_mm.structures import AreaOutput, ClipBatch, TokenIndices
 from bimm_mm.targets import PixelTarget
 from tests.apis.scanned import record
-from tests.toy_configs import shrink_model, shrink_sizes
+from tests.toy_configs import pixel_branch, shrink_model, shrink_sizes
 from tests.videos import write_video
 
 CLIPS = 5
@@ -36,26 +36,10 @@ IMAGE = dict(type='bimm_mm.BIMMVisionTransformer', arch=ARCH, img_size=32)
 VIDEO = dict(IMAGE, num_frames=4, tubelet_size=2)
 
 
-def branch(backbone: dict) -> dict:
-    return dict(
-        type='bimm_mm.MaskedBranch',
-        backbone=backbone,
-        masking=dict(type='bimm_mm.RandomMasking', ratio=0.5),
-        areas=[
-            dict(
-                name='V4',
-                after_block=2,
-                decoder=dict(type='bimm_mm.LinearDecoder'),
-                target=dict(type='bimm_mm.PixelTarget'),
-            )
-        ],
-    )
-
-
 JOINT = dict(
     type='bimm_mm.BIMM',
-    ventral=branch(IMAGE),
-    dorsal=branch(VIDEO),
+    ventral=pixel_branch(IMAGE, after_block=2),
+    dorsal=pixel_branch(VIDEO, after_block=2),
     share_blocks=0,
 )
 

@@ -20,6 +20,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 
+from benchmarks.robustness.common import Call
 from bimm_mm import doctor
 from bimm_mm.utils import safe_load
 from bimm_mm.utils.safe_load import read_checkpoint
@@ -38,16 +39,6 @@ def test_a_checkpoint_of_numpy_1_loads(tmp_path):
     assert b'numpy.core.multiarray' in old.read_bytes()
     loaded = read_checkpoint(old)
     assert loaded['array'].tolist() == [0, 1, 2] and loaded['number'] == 2
-
-
-class Call:
-    """Pickles as a call."""
-
-    def __init__(self, function, *args) -> None:
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.fixture

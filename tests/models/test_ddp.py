@@ -10,6 +10,7 @@ from mmengine.model import MMDistributedDataParallel
 
 from bimm_mm.models import BIMM
 from bimm_mm.structures import ClipBatch, TokenIndices
+from tests.models.conftest import random_clips
 from tests.processes import Started
 
 BATCH, FRAMES = 4, 4
@@ -31,11 +32,9 @@ def _fix_draws(model, part):
 
 def _clips(part):
     """This process's share of the batch."""
-    rng = torch.Generator().manual_seed(2)
-    size = (FRAMES, 64, 64)
-    pixels = torch.rand(BATCH, 3, *size, generator=rng)[part]
-    contour = torch.rand(BATCH, 1, *size, generator=rng)[part]
-    return ClipBatch((pixels - 0.45) / 0.225, pixels, contour)
+    whole = random_clips(BATCH, FRAMES, seed=2)
+    maps = (whole.inputs, whole.pixels, whole.contour)
+    return ClipBatch(*(x[part] for x in maps))
 
 
 def _step(ventral, dorsal, out):

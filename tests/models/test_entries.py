@@ -32,6 +32,7 @@ from tests.official_forms import (
     videomae_finetuned,
 )
 from tests.restated import encode, layer_norm, linear
+from tests.toy_configs import pixel_branch
 
 pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
 CLASSES = 3
@@ -63,21 +64,6 @@ def classifier(depth: int = 4, classes: int = CLASSES) -> nn.Module:
     return MODELS.build(cfg)
 
 
-BRANCH = dict(
-    type='bimm_mm.MaskedBranch',
-    backbone=CLASSIFIER['backbone'],
-    masking=dict(type='bimm_mm.RandomMasking', ratio=0.5),
-    areas=[
-        dict(
-            name='V4',
-            after_block=4,
-            decoder=dict(type='bimm_mm.LinearDecoder'),
-            target=dict(type='bimm_mm.PixelTarget'),
-        )
-    ],
-)
-
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('files')
@@ -88,7 +74,8 @@ def files(folder) -> dict[str, State | None]:
     """Kinds of files in the folder, and what each holds."""
     torch.manual_seed(5)
     own = classifier().state_dict()
-    stage1 = MODELS.build(copy.deepcopy(BRANCH)).state_dict()
+    branch = pixel_branch(copy.deepcopy(CLASSIFIER['backbone']), after_block=4)
+    stage1 = MODELS.build(branch).state_dict()
     mae = {
         k.removeprefix('backbone.'): v
         for k, v in own.items()
