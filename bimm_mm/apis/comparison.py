@@ -1,8 +1,8 @@
 """Pretrained encoders beside each other on the classes of own videos.
 
-OUT has a folder for every encoder, by the name of its run; ``scratch`` is the
-first one with random weights. Each score is a file, so that what is finished
-is not done again.
+OUT has a folder for every encoder, by the name of its run, which it keeps when
+others come; ``scratch`` is the first one with random weights. Each score is a
+file, so that what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from bimm_mm.utils.list_file import read_lines
 KINDS = ('finetune', *METHODS)
 SCRATCH, MAJORITY = 'scratch', 'most frequent class'
 _RECORD, _ALL = 'compare.json', 'all.txt'
+_WEIGHTS = 'weights in the run '
 _K = 5  # chosen: neighbors of k-NN, if every class has as many
 # No layer has anything to keep.
 _FROM_SCRATCH = {
@@ -104,8 +105,15 @@ class Comparison:
             epochs=epochs, batch_size=batch_size, device=device
         )
         self.options = dict(options or {})
-        self.runs = _name_runs(runs)
-        self.records = {n: _read_run(path) for n, path in self.runs.items()}
+        paths = [Path(run).expanduser().absolute() for run in runs]
+        if not paths or len({*paths}) < len(paths):
+            raise ValueError(
+                'runs to compare: give one or more, and each once'
+            )
+        read = {path: _read_run(path) for path in paths}
+        known = read_record(self.out / _RECORD, 'comparison') or {}
+        self.runs = _name_runs(read, known)
+        self.records = {name: read[path] for name, path in self.runs.items()}
         self.trivial = TRIVIAL if _of_videos(self.runs) else TRIVIAL[1:]
         self.runs[SCRATCH] = next(iter(self.runs.values()))
         self.every_fold = read_folds(data)
@@ -147,10 +155,7 @@ class Comparison:
             'batch_size': self.training['batch_size'],
             'options': json.loads(json.dumps(self.options)),
             'scratch': str(read_run(self.runs[SCRATCH])[1]),
-            **{
-                f'weights in the run {name}': sha256_of_file(run['checkpoint'])
-                for name, run in self.records.items()
-            },
+            **{_WEIGHTS + n: run['sha256'] for n, run in self.records.items()},
         }
         known = read_record(self.out / _RECORD, 'comparison') or new
         differing = [
@@ -331,18 +336,31 @@ class Comparison:
                 )
 
 
-def _name_runs(runs: Sequence[str | Path]) -> dict[str, Path]:
-    """Give every run the shortest end of its path that only it has."""
-    paths = [Path(run).expanduser().absolute() for run in runs]
-    if not paths or len({*paths}) < len(paths):
-        raise ValueError('runs to compare: give one or more, and each once')
+def _name_runs(
+    read: Mapping[Path, Mapping[str, Any]], known: Mapping[str, Any]
+) -> dict[str, Path]:
+    """Give every run the shortest end of its path that only it has.
+
+    One whose weights are ``known`` by an end of its path keeps that name.
+    """
+    kept: dict[Path, str] = {}
+    for path, record in read.items():
+        for length in range(len(path.parts), 0, -1):
+            name = _end(path, length)
+            same = known.get(_WEIGHTS + name) == record['sha256']
+            if same and name not in kept.values():
+                kept.setdefault(path, name)
     taken = {SCRATCH, MAJORITY, *TRIVIAL}
-    for length in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ['-'.join(path.parts[-length:]) for path in paths]
+    for length in range(1, max(len(path.parts) for path in read) + 1):
+        names = [kept.get(path) or _end(path, length) for path in read]
         if len({*names}) == len(names) and not taken & {*names}:
-            return dict(zip(names, paths, strict=True))
+            return dict(zip(names, read, strict=True))
     # Such as a/b-c and a-b/c.
-    return {f'{n}-{path.name}': path for n, path in enumerate(paths, 1)}
+    return {f'{n}-{path.name}': path for n, path in enumerate(read, 1)}
+
+
+def _end(path: Path, length: int) -> str:
+    return '-'.join(path.parts[-length:])
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -352,7 +370,7 @@ def _read_run(path: Path) -> dict[str, Any]:
             f'{path} is a run of bimm {record.get("verb")}, which has seen '
             'classes: give one of bimm pretrain'
         )
-    return record
+    return {**record, 'sha256': sha256_of_file(record['checkpoint'])}
 
 
 def _of_videos(runs: Mapping[str, Path]) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from mmengine.config import Config
 
+from bimm_mm.apis.comparison import Comparison
 from bimm_mm.utils.interrupts import time_limit
 from tests.apis.conftest import FRAMES, HERE, spoil
 
@@ -156,6 +157,35 @@ def test_other_mistakes(runs, scanned, tmp_path, bimm, mistake):
     assert not out.exists()
     bimm(*words, '--minutes', 0)
     assert 'with other epochs' in mistake(*words, '--epochs', 2)
+
+
+def test_a_run_keeps_its_name_when_others_come(runs, scanned, tmp_path):
+    paths = [tmp_path / name for name in ('a/run', 'b/sun', 'c/run')]
+    for path in paths:
+        run = Path(shutil.copytree(runs[0], path))
+        (weights,) = run.glob('*.pth')
+        weights.write_text(str(path))  # of its own
+
+    def compare(*chosen: Path) -> Comparison:
+        return Comparison(
+            chosen, scanned, out=tmp_path / 'out', epochs=1, batch_size=4
+        )
+
+    first = compare(*paths[:2])
+    first.run(minutes=0)
+    assert list(first.runs) == ['run', 'sun', 'scratch']
+    for chosen in (paths, paths[::-1]):
+        second = compare(*chosen)
+        assert {second.runs[name] for name in ('run', 'sun', 'c-run')} == {
+            *paths
+        }
+        assert second.runs['run'] == paths[0]
+        second.run(minutes=0)
+    # Alone it would be called like the first.
+    assert list(compare(paths[2]).runs) == ['c-run', 'scratch']
+    weights.write_text('other weights in the same place')
+    with pytest.raises(ValueError, match='other weights in the run run'):
+        compare(paths[2]).run(minutes=0)
 
 
 def test_time_that_is_up_while_a_config_is_laid_out_is_no_syntax_error():
