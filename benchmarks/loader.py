@@ -22,7 +22,7 @@ import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks import measures
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.loader_speed import timed_batches
-from bimm_mm.utils.config_parts import walk
+from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.video import VideoReader, shrink
 
 
@@ -43,8 +43,8 @@ def variant(
 ) -> Callable[[], float]:
     """A function that loads a batch and gives CPU seconds per clip."""
     cfg = load_config(args.config, args.cfg_options)
-    for _, node in walk(cfg.train_dataloader):
-        kind = node.get('type') if isinstance(node, dict) else None
+    for node in dicts(cfg.train_dataloader):
+        kind = node.get('type')
         if kind == 'VideoDataset':
             node.update(data_prefix=dict(video=str(videos)))
         elif kind == 'bimm_mm.LoadContour':

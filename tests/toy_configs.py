@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from bimm_mm.utils.config_parts import dicts
 from projects.paper_tables.tables import flatten
 
 SIDE = 64  # pixels: 4 x 4 patches
@@ -21,16 +21,6 @@ TOKENIZER = dict(  # a small one with random weights
     code_dims=8,
     num_codes=32,
 )
-
-
-def nested_dicts(node: object) -> Iterator[dict[str, Any]]:
-    """Every dict below a node of a config, itself included."""
-    if isinstance(node, dict):
-        yield node
-    if isinstance(node, (dict, list, tuple)):
-        inner = node.values() if isinstance(node, dict) else node
-        for item in inner:
-            yield from nested_dicts(item)
 
 
 def transforms(pipeline: list[Any]) -> list[dict[str, Any]]:
@@ -75,14 +65,14 @@ def _shrink_value(value: object) -> object:
 
 def shrink_sizes(part: dict[str, Any]) -> None:
     """Pixels of a model or of a pipeline, in place."""
-    for node in nested_dicts(part):
+    for node in dicts(part):
         for key, value in node.items():
             node[key] = _shrink_value(value)
 
 
 def shrink_model(model: dict[str, Any]) -> None:
     """Narrow encoders of full depth, so that all areas stay, and decoders."""
-    for node in nested_dicts(model):
+    for node in dicts(model):
         if node.get('type') == 'bimm_mm.VQGANTokenizer':
             node.update(TOKENIZER)
         elif node.get('type') == 'bimm_mm.DALLETokenizer':

@@ -40,9 +40,9 @@ from benchmarks.robustness.toy_runs import KINDS, make_runs
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.launch import build_runner
 from bimm_mm.engine import newest_checkpoint
+from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.safe_load import read_checkpoint
 from tests.processes import free_port
-from tests.toy_configs import nested_dicts
 
 
 class Record(Hook):
@@ -87,7 +87,7 @@ def read_config(path: Path) -> Config:
     cfg.default_hooks.checkpoint.update(
         interval=4 if by_iter else 1, max_keep_ckpts=1
     )
-    for node in nested_dicts(cfg.model):
+    for node in dicts(cfg.model):
         if node.get('type') == 'SyncBN':  # of GPUs only
             node['type'] = 'BN'
     cfg.resume = True

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from bimm_mm.apis.source import INTERVAL, intervals
-from bimm_mm.utils.config_parts import walk
+from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.list_file import read_lines
 from bimm_mm.utils.media import is_image
 from bimm_mm.utils.video import VideoReader
@@ -40,8 +40,8 @@ def trained_on(cfg: Config) -> set[str] | None:
     """Files and whole folders of the training set; None if not known."""
     places = set()
     try:
-        for _, node in walk(cfg.get('train_dataloader')):
-            if isinstance(node, Mapping) and 'pipeline' in node:
+        for node in dicts(cfg.get('train_dataloader')):
+            if 'pipeline' in node:
                 places |= _listed(node)
     except (OSError, ValueError):
         return None

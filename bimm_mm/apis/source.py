@@ -19,6 +19,7 @@ from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import MODELS
 from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.files import read_json
 from bimm_mm.utils.safe_load import checkpoint_file
 
@@ -201,13 +202,9 @@ def intervals(node: Any) -> Iterator[int | None]:
 
     None where frames are spread over the whole video.
     """
-    if isinstance(node, Mapping):
-        kind = str(node.get('type'))
+    for part in dicts(node):
+        kind = str(part.get('type'))
         if kind.endswith('SampleFrames'):
-            yield node.get('frame_interval', 1)
+            yield part.get('frame_interval', 1)
         if kind.endswith('UniformSample'):
             yield None
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from intervals(item)

@@ -8,7 +8,7 @@ from zipfile import is_zipfile
 
 from bimm_mm.targets.contour import SOURCES
 from bimm_mm.utils.choices import check_choice
-from bimm_mm.utils.config_parts import walk
+from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.safe_load import read_checkpoint
 
 
@@ -31,7 +31,7 @@ def use_contours(cfg: Any, *, checkpoint: str | None = None) -> None:
     check_choice('contours', chosen, SOURCES)
     if chosen == 'map':
         return
-    nodes: list[Any] = [n for _, n in walk(cfg) if isinstance(n, Mapping)]
+    nodes = list(dicts(cfg))
     targets = [n for n in nodes if n.get('type') == 'bimm_mm.ContourTarget']
     if not targets:
         raise ValueError(

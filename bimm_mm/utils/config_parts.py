@@ -26,3 +26,8 @@ def walk(node: Any, key: str = '') -> Iterator[tuple[str, Any]]:
     yield key, node
     for name, item in items(node):
         yield from walk(item, f'{key}.{name}' if key else str(name))
+
+
+def dicts(node: Any) -> Iterator[Any]:
+    """Every dict in a part of a config, itself included, outside first."""
+    return (part for _, part in walk(node) if isinstance(part, Mapping))

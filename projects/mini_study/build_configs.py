@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.folders import Videos
+from bimm_mm.utils.config_parts import dicts
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -211,7 +212,7 @@ def shrink_model(model: dict[str, Any], numbers: Config) -> None:
     Sobel's, computed on the device. Share of masked tubes and norm of pixels
     are the size's, where it has them.
     """
-    for node in _dicts(model):
+    for node in dicts(model):
         if 'arch' in node:
             names = {'arch', 'img_size', 'patch_size'}
             names |= {'num_frames'} & {*node}
@@ -276,13 +277,3 @@ def _dataset(
         pipeline=pipeline,
         test_mode=not train,
     )
-
-
-def _dicts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every dict below a node of a config, itself included."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _dicts(item)

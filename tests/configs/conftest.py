@@ -15,7 +15,8 @@ from bimm_mm.contours.extract import extract_contours
 from bimm_mm.contours.jobs import Job
 from bimm_mm.models import MaskedBranch
 from bimm_mm.registry import MODELS
-from tests.toy_configs import SIDE, nested_dicts, shrink_model, shrink_sizes
+from bimm_mm.utils.config_parts import dicts
+from tests.toy_configs import SIDE, shrink_model, shrink_sizes
 
 VIDEOS = Path('action_mini') / 'ut_interaction' / 'videos'
 CLIPS = (  # 160 pixels high: quick to decode
@@ -29,7 +30,7 @@ CLIPS = (  # 160 pixels high: quick to decode
 def _show_real_data(cfg: Config, data_root: Path, toy: Path) -> None:
     """Four clips, or four photographs, and their contour files."""
     videos = data_root / VIDEOS
-    for node in nested_dicts(cfg.train_dataloader):
+    for node in dicts(cfg.train_dataloader):
         if node.get('type') == 'VideoDataset':
             node.update(ann_file=str(toy / 'clips.txt'))
             node.update(data_prefix=dict(video=str(videos)))

@@ -14,9 +14,9 @@ from bimm_mm.contours.extract import extract_contours
 from bimm_mm.contours.jobs import find_jobs
 from bimm_mm.datasets import ResilientDataset, SampleKey
 from bimm_mm.registry import DATASETS
+from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.video import VideoReader
 from tests.processes import ROOT
-from tests.toy_configs import nested_dicts
 from tools.prepare_videos import main
 
 CONFIG = ROOT / 'configs/bimm/pretrain_joint_k400.py'
@@ -69,7 +69,7 @@ def build(
 ) -> ResilientDataset:
     """The data of the joint config at toy size; data_root is all it needs."""
     loader = shrink(CONFIG).train_dataloader
-    for node in nested_dicts(loader):
+    for node in dicts(loader):
         if node.get('type') == 'VideoDataset':
             node.update(ann_file=str(folder / 'list.txt'))
             node.update(data_prefix=dict(video=data_root))

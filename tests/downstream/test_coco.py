@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 
 from bimm_mm.apis.curves import read_scalars
 from bimm_mm.registry import MODELS
-from tests.toy_configs import nested_dicts, transforms
+from bimm_mm.utils.config_parts import dicts
+from tests.toy_configs import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'downstream' / 'coco' / 'finetune_coco.py'
@@ -49,7 +50,7 @@ def shrink(pictures: Path, toy_arch: dict) -> Callable[[Config], None]:
             window_size=4,
             global_blocks=[2, 5],
         )
-        for node in nested_dicts(cfg.model):
+        for node in dicts(cfg.model):
             widths = {'in_channels', 'feat_channels', 'out_channels'}
             for key in (widths | {'conv_out_channels'}) & {*node}:
                 node[key] = 32  # of 256

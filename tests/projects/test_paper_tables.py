@@ -20,11 +20,12 @@ from mmengine.registry import init_default_scope
 from bimm_mm.apis.config import load_config
 from bimm_mm.models.checkpoints.load import load_pretrained
 from bimm_mm.registry import MODELS
+from bimm_mm.utils.config_parts import dicts
 from docs.hooks import paper_rows
 from projects.paper_tables import leaderboard, run_table
 from projects.paper_tables.tables import read_tables
 from tests.processes import call_script
-from tests.toy_configs import WIDTH, nested_dicts, shrink_model, shrink_sizes
+from tests.toy_configs import WIDTH, shrink_model, shrink_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -280,7 +281,7 @@ def _toy(folder: Path, photos: Path) -> None:
         cfg = load_config(CONFIGS / path, sobel)
         shrink_model(cfg.model)
         shrink_sizes(cfg._cfg_dict)
-        for node in nested_dicts(cfg._cfg_dict):
+        for node in dicts(cfg._cfg_dict):
             if node.get('type') == 'ImageNet':
                 node.pop('split')
                 node.update(type='CustomDataset', indices=[*range(-4, 4)])
