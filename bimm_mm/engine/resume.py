@@ -60,10 +60,10 @@ def whole_checkpoints(
     for path in [path for folder in folders for path in _files(folder)]:
         with _passing_over(path):
             content = read_checkpoint(path, mmap=True)
+            meta = content['meta']
             resumable = 'optimizer' in content
             if resumable or weights_only:
                 # An older run's may have more steps.
-                meta = content['meta']
                 written.append((resumable, meta['time'], meta['iter'], path))
     for _, _, step, path in sorted(written, reverse=True):
         whole = False
@@ -82,7 +82,7 @@ def _files(folder: str | Path) -> list[Path]:
 def _passing_over(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (LookupError, OSError, TypeError, ValueError) as error:
         _warn(f'passed over {path}: {error}')
 
 

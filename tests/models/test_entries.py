@@ -84,7 +84,12 @@ def files(folder) -> dict[str, State | None]:
     told = argparse.Namespace(out=PureWindowsPath('x'), dir=Path('y'), lr=1.0)
     wrapped = {f'_orig_mod.module._orig_mod.{k}': v for k, v in own.items()}
     meta = dict(epoch=1, iter=2)
+    spoiled = {'backbone.norm.weight': torch.full((48,), torch.nan)}
     saved = {
+        'nan': dict(state_dict=own | spoiled),
+        'quantized': dict(state_dict={k: v.byte() for k, v in own.items()}),
+        'twice': dict(state_dict=own | {f'module.{k}': own[k] for k in own}),
+        'numbered': dict(state_dict=dict(enumerate(own.values()))),
         'own': dict(state_dict=own, meta=meta),
         'wrapped': dict(state_dict=wrapped, meta=meta),
         'ema': dict(
@@ -142,6 +147,10 @@ def by_encoder(path: str, folder: Path) -> nn.Module:
 NOTHING = dict(
     optimizer=r"holds no state dict .*keys are \['optimizer'\]",
     text=r'text\.pth cannot be read as a checkpoint',
+    nan=r'1 of \d+ tensors of .* hold NaN, .*norm\.weight: use an earlier',
+    quantized=r'(\d+) of \1 tensors of .* not quantized',
+    twice=r'twice\.pth holds a model with and without "module\."',
+    numbered=r'numbered\.pth holds no state dict of tensors',
 )
 LOADS = dict.fromkeys(('own', 'wrapped', 'ema', 'own.safetensors'), 'all')
 WHOLE = {

@@ -63,7 +63,9 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
         inside = [content[key] for key in _CONTAINERS if key in content]
         state = [*inside, content][0]
     if not isinstance(state, Mapping) or not (
-        state and all(isinstance(value, Tensor) for value in state.values())
+        state
+        and all(isinstance(value, Tensor) for value in state.values())
+        and all(isinstance(key, str) for key in state)
     ):
         keys = list(content)[:5] if isinstance(content, Mapping) else 'none'
         raise ValueError(
@@ -73,7 +75,13 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
         )
     if any(hasattr(value, 'device_mesh') for value in state.values()):
         raise ValueError(f'{source} cannot be loaded: {PARTS}')
-    return {_WRAPPERS.sub('', key): value for key, value in state.items()}
+    found = {_WRAPPERS.sub('', key): value for key, value in state.items()}
+    if len(found) < len(state):
+        raise ValueError(
+            f'{source} holds a model with and without "module." or '
+            '"_orig_mod." in its names: keep one of the two'
+        )
+    return found
 
 
 def name_group(key: str) -> str:
@@ -110,8 +118,8 @@ def load_fully(
         exact: Whether each of the weights must have a place.
 
     Raises:
-        ValueError: If a weight has another shape, is missing or left over. It
-            says what does work with such a file.
+        ValueError: If a weight has another shape, is missing, left over or
+            not finite. It says what does work with such a file.
     """
     own = module.state_dict()
     missing, left, reshaped = [], [], []
@@ -134,6 +142,19 @@ def load_fully(
                 'arch and options, or change the config to match it'
                 + _other_way(own, state)
             )
+    broken = [
+        key
+        for key, value in own.items()  # which have the memory of the module
+        if not value.isfinite().all()
+        or state.get(key, value).is_floating_point()
+        != value.is_floating_point()
+    ]
+    if broken:
+        raise ValueError(
+            f'{source}: {len(broken)} of {len(own)} tensors of {what} hold '
+            f'NaN, infinity or no real numbers, such as {broken[0]}: use an '
+            'earlier checkpoint, or one that is not quantized'
+        )
     count = len(own) - len(missing)
     report = f'{what}: {count} of {len(own)} tensors from {source}'
     if missing:
