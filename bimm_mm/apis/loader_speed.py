@@ -98,10 +98,12 @@ def measure_loader(
     workers = cfg.train_dataloader.num_workers
     size = cfg.train_dataloader.get('batch_size')
     lines = [
-        f'{speed:.1f} clips per second and core (median of {_BATCHES} '
-        'batches, CPU time of loading, not of handing batches over; half of '
-        f'them {low:.1f} to {high:.1f})',
-        f'{workers} workers, as in the config: {workers * speed:.0f} clips/s',
+        f'{speed:.1f} clips per second and core (of one process alone, median '
+        f'of {_BATCHES} batches, CPU time of loading, not of handing batches '
+        f'over; half of them {low:.1f} to {high:.1f})',
+        f'{workers} workers, as in the config: '
+        f'{max(workers, 1) * speed:.0f} clips/s at most, where each has a '
+        'core: several at once were not measured',
     ]
     for rate in rates:
         cores = math.ceil(rate / speed)

@@ -133,6 +133,7 @@ def test_loader(run, tmp_path, monkeypatch, bimm, capsys):
     said = capsys.readouterr().out.splitlines()[-3:]
     speed = float(said[0].split()[0])
     assert f'8 workers, as in the config: {8 * speed:.0f}'[:30] in said[1]
+    assert 'one process alone' in said[0] and 'not measured' in said[1]
     cores = int(re.search(r'needs (\d+) cores', said[2])[1])
     assert cores == pytest.approx(1e6 / speed, rel=0.05)
 
