@@ -63,6 +63,9 @@ def verb(
         @wraps(function)
         def command(**flags: Any) -> None:
             import_module('bimm_mm.compat')
+            for name, value in flags.items():
+                if isinstance(value, Path):  # no shell expands --out=~/run
+                    flags[name] = Path(os.path.expanduser(value))
             if isinstance(sys.stdout, io.TextIOWrapper):  # names of files
                 sys.stdout.reconfigure(errors='backslashreplace')
             if flags.get('options'):

@@ -144,11 +144,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=True)
         self.to_rgb = to_rgb
         self.following = following
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(
-                'mean and std must have 3 values each, std positive ones, '
-                f'got mean={tuple(mean)} and std={tuple(std)}'
-            )
+        check_pixels(mean, std)
         self.register_buffer('mean', _channels(mean), persistent=False)
         self.register_buffer('std', _channels(std), persistent=False)
 
@@ -199,6 +195,19 @@ def _split_pairs(frames: Tensor) -> tuple[Tensor, Tensor]:
             "add dict(type='bimm_mm.AppendFollowing') after SampleFrames"
         )
     return frames[:, :, 0::2], frames[:, :, 1::2]
+
+
+def check_pixels(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise a ValueError if they cannot be of R, G, B in 0..255."""
+    if (
+        not len(mean) == len(std) == 3
+        or not 0 <= min(mean) <= max(mean) <= 255
+        or not 0 < min(std) <= max(std) <= 255
+    ):
+        raise ValueError(
+            'mean and std must have 3 values each, in 0..255, std positive '
+            f'ones, got mean={tuple(mean)} and std={tuple(std)}'
+        )
 
 
 def _channels(values: Sequence[float]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ class Classifier(BaseInferencer):
                 cfg, device=where, scope=scope, show_progress=show_progress
             )
         self.classes = list(classes or _find_classes(self._source))
+        head = cfg.model.get('cls_head') or cfg.model.get('head')
+        count = head.get('num_classes', len(self.classes))
+        if self.classes and len(self.classes) != count:
+            raise ValueError(
+                f'{len(self.classes)} names of classes, and the model of '
+                f'{self._source.path} has {count}: give all with classes=[...]'
+            )
 
     def _init_model(
         self, cfg: Config, weights: str | None, device: Any = 'cpu'
@@ -213,7 +220,8 @@ def _find_classes(found: Source) -> Sequence[str]:
     known: list[Any] = [found.meta.get('dataset_meta')]
     if record.is_file():
         known.insert(0, read_json(record))
-    return next((x['classes'] for x in known if x and x.get('classes')), ())
+    known = [x for x in known if isinstance(x, Mapping)]
+    return next((x['classes'] for x in known if x.get('classes')), ())
 
 
 def _pipeline(found: Source, cfg: Config) -> Sequence[Any]:

@@ -94,6 +94,8 @@ def load_clips(model: BasePretrainer, items: Sequence[Any]) -> ClipBatch:
     preprocessor: Any = model.data_preprocessor
     branch: Any = getattr(model, 'dorsal', model)
     size: Size = branch.backbone.size
+    if not items:
+        raise ValueError('there is no clip: the list is empty')
     interval = next(intervals(model.cfg.get('train_dataloader')), INTERVAL)
     frames = [
         Media(x).read(size[0], interval, pairs=preprocessor.following)
@@ -121,10 +123,16 @@ class Media:
         if hasattr(x, 'convert'):  # of PIL
             from PIL import ImageOps
 
+            if x.mode[0] in 'IF':  # Pillow makes all above 255 white
+                raise ValueError(
+                    f'a picture of mode {x.mode} has other values than 8 '
+                    'bits: give its file, or a picture of mode RGB'
+                )
             x = ImageOps.exif_transpose(x).convert('RGB')
         x = np.asarray(x.cpu() if isinstance(x, Tensor) else x)
         self.name = f'the array {x.shape} of {x.dtype}'
-        if x.dtype != np.uint8 or x.ndim not in (3, 4) or x.shape[-1] != 3:
+        shaped = x.ndim in (3, 4) and x.shape[-1] == 3 and x.size
+        if x.dtype != np.uint8 or not shaped:
             raise ValueError(
                 f'{self.name} is neither an image (height, width, 3) nor a '
                 'video (frames, height, width, 3) of bytes, uint8, R, G, B; a '

@@ -99,7 +99,8 @@ class Comparison:
             check_choice('kind', kind, KINDS)
         if int(os.environ.get('WORLD_SIZE', 1)) > 1:
             raise ValueError('a comparison is one process: leave torchrun out')
-        self.out, self.data = Path(out).absolute(), Path(data).absolute()
+        self.out = Path(out).expanduser().absolute()
+        self.data = Path(data).expanduser().absolute()
         self.seeds, self.kinds, self.quiet = seeds, kinds or KINDS, quiet
         self.training: dict[str, Any] = dict(
             epochs=epochs, batch_size=batch_size, device=device

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from bimm_mm.apis.clips import load_clip
 from bimm_mm.apis.source import INTERVAL
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
-from bimm_mm.structures import Size
-from bimm_mm.utils.choices import check_choice
+from bimm_mm.structures import Size, check_pixels
+from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.media import find_media
 from bimm_mm.utils.progress import track
 
@@ -66,6 +66,7 @@ class Encoder(nn.Module):
         self.source = ''  # the file of its weights, if they are from one
         # After which block each area was decoded in pretraining, if known.
         self.areas: dict[str, int] = {}
+        check_pixels(mean, std)
         for name, value in (('mean', mean), ('std', std)):
             values = torch.tensor(value, dtype=torch.float32)
             self.register_buffer(name, values.view(3, 1, 1, 1), False)
@@ -130,8 +131,7 @@ class Encoder(nn.Module):
                 or if an image is given to an encoder of videos.
         """
         check_choice('level', level, LEVELS)
-        if batch_size < 1:
-            raise ValueError(f'batch_size={batch_size} must be 1 or more')
+        multiple('batch_size', batch_size)
         many = isinstance(x, (list, tuple))
         if isinstance(x, (str, Path)) and Path(x).expanduser().is_dir():
             folder = Path(x).expanduser()
@@ -139,7 +139,7 @@ class Encoder(nn.Module):
         items = list(x) if many else [x]
         if not items:
             raise ValueError('there is nothing to embed: the list is empty')
-        counts = list(blocks or [self.backbone.depth])
+        counts = [self.backbone.depth] if blocks is None else list(blocks)
         kind = 'raw' if level == 'token' else self.backbone.out_type
         batches = self._batches(items, batch_size, skip_bad)
         if many and progress:
@@ -158,7 +158,7 @@ class Encoder(nn.Module):
             self.train(before)
         table = _stack(found, items)
         table = table if many else table[:, 0]
-        return table if blocks else table[0]
+        return table if blocks is not None else table[0]
 
     def _batches(
         self, items: Sequence[Any], size: int, skip_bad: bool

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bimm_mm.apis.config import load_config
-from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.files import read_json
 from bimm_mm.utils.list_file import read_lines
 
@@ -69,9 +69,9 @@ def read_data(folder: str | Path, *, fold: int | None = None) -> Videos:
             folder,
             root=content['root'],
             lists=lists,
-            delimiter=content.get('delimiter', ' '),
-            classes=content['classes'],
-            interval=int(content['frame_interval']),
+            delimiter=str(content.get('delimiter') or ' '),
+            classes=list(content['classes']),
+            interval=multiple('frame_interval', content['frame_interval']),
             labels={},
             folds=len(folds),
         )
@@ -83,7 +83,7 @@ def read_data(folder: str | Path, *, fold: int | None = None) -> Videos:
         ) from None
     for split, path in dict(lists).items():
         named = [x.rpartition(videos.delimiter)[2] for x in read_lines(path)]
-        labels = [int(x) if x.isdigit() else -1 for x in named]
+        labels = [int(x) if x.isdecimal() else -1 for x in named]
         videos.labels[split] = labels
         if not labels:
             del lists[split]
@@ -137,13 +137,19 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], Any]:
             f'{folder} is not finished: repeat its command, bimm '
             f'{record.get("verb")}, which goes on where it was'
         )
-    # The folder may have been moved.
-    record['checkpoint'] = str(folder / Path(record['checkpoint']).name)
-    model = load_config(folder / record['config']).get('model', {})
-    encoder = model.get('dorsal', model).get('backbone', {'type': 'None'})
-    if not str(encoder['type']).startswith('bimm_mm.'):
+    try:
+        # The folder may have been moved.
+        record['checkpoint'] = str(folder / Path(record['checkpoint']).name)
+        model = load_config(folder / record['config']).get('model', {})
+        encoder = model.get('dorsal', model).get('backbone', {'type': 'None'})
+        kind = str(encoder['type'])
+    except (AttributeError, LookupError, TypeError) as error:
         raise ValueError(
-            f'{folder} has the encoder {encoder["type"]!r}, not one of bimm_mm'
+            f'{folder} is not what bimm pretrain writes ({error!r})'
+        ) from None
+    if not kind.startswith('bimm_mm.'):
+        raise ValueError(
+            f'{folder} has the encoder {kind!r}, not one of bimm_mm'
         )
     return record, encoder
 

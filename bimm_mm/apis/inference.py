@@ -30,6 +30,7 @@ from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import AreaOutput, ClipBatch
 from bimm_mm.utils.device import find_device
+from bimm_mm.utils.files import one_line
 from bimm_mm.utils.progress import warnings_alone
 
 
@@ -110,10 +111,10 @@ def init_model(
         config = load_config(config)
     found = None if checkpoint is None else read_source(checkpoint, config)
     cfg = config if found is None else found.cfg
-    if cfg is None:
+    if cfg is None or not cfg.get('model'):
         raise ValueError(
-            f'{checkpoint} holds no config: give the folder of a pretraining '
-            'run or a checkpoint that it wrote'
+            f'{checkpoint} holds no config of a model: give the folder of a '
+            'pretraining run or a checkpoint that it wrote'
         )
     if found is not None:
         use_contours(cfg, checkpoint=found.path)
@@ -130,7 +131,14 @@ def build_model(cfg: Config, found: Source | None) -> BaseModel:
     scope = cfg.get('default_scope') or 'mmengine'
     # The process keeps its own.
     with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build({'data_preprocessor': preprocessor, **cfg.model})
+        try:
+            options = {'data_preprocessor': preprocessor, **cfg.model}
+            model = MODELS.build(options)
+        except (KeyError, TypeError) as error:
+            where = found.path if found else 'the config'
+            raise ValueError(
+                f'{where}: its model cannot be built: {one_line(error)}'
+            ) from error
     if found is None:
         with warnings_alone():  # else three lines for every parameter
             model.init_weights()
@@ -194,9 +202,11 @@ def reconstruct(
     model: Any = source
     if isinstance(source, (str, Path)):
         model = init_model(None, source, device=device)
+    else:
+        source = 'the model'
     if not isinstance(model, BasePretrainer):
         raise ValueError(
-            f'{source} holds a {type(model).__name__}, which has no areas to '
+            f'{source} is a {type(model).__name__}, which has no areas to '
             'reconstruct: give a run of pretraining'
         )
     files: list[str | None] = []

@@ -28,6 +28,7 @@ from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.models.checkpoints.convert import PATCH, to_bimm
 from bimm_mm.models.checkpoints.load import load_converted
 from bimm_mm.utils.device import find_device
+from bimm_mm.utils.files import one_line
 
 _KINDS = {'image': {}, 'video': dict(num_frames=16, tubelet_size=2)}
 _BRANCHES = {'image': 'ventral', 'video': 'dorsal'}
@@ -189,7 +190,26 @@ def _near(name: str, names: Iterable[str]) -> str:
 def _load(
     found: Source, branch: str | None, device: str | torch.device | None
 ) -> Encoder:
-    """An encoder by the config, or by what weights without one tell."""
+    """An encoder, filled; a ValueError names the file."""
+    try:
+        encoder, prefix = _build(found, branch)
+    except ValueError as error:
+        raise ValueError(f'{found.path}: {error}') from error
+    except (ArithmeticError, LookupError, TypeError) as error:
+        raise ValueError(
+            f'{found.path}: its config does not fit: {one_line(error)}'
+        ) from error
+    load_converted(
+        encoder.backbone, found.state, source=found.path, prefix=prefix
+    )
+    return _place(encoder, device, found.path)
+
+
+def _build(found: Source, branch: str | None) -> tuple[Encoder, str | None]:
+    """An encoder by the config, or by what weights without one tell.
+
+    And what precedes its keys.
+    """
     cfg = found.cfg
     if cfg is not None and branches(cfg.get('model')):
         start, part = choose_branch(cfg.model, branch)
@@ -209,18 +229,12 @@ def _load(
         encoder.areas = {area['name']: area['after_block'] for area in areas}
     else:
         prefix = _find_prefix(found, branch)
-        try:
-            options = _infer(found, prefix)
-        except ValueError as error:
-            raise ValueError(f'{found.path}: {error}') from error
+        options = _infer(found, prefix)
         hints = found.hints.get('pixels', {})
         kinds = ('image_mean', 'image_std') if hints else ()
         mean, std = [[255 * x for x in hints[k]] for k in kinds] or (MEAN, STD)
         encoder = Encoder(options, mean=mean, std=std)
-    load_converted(
-        encoder.backbone, found.state, source=found.path, prefix=prefix
-    )
-    return _place(encoder, device, found.path)
+    return encoder, prefix
 
 
 def _place(
@@ -237,7 +251,7 @@ def _find_prefix(found: Source, branch: str | None) -> str | None:
         return prefix
     if branch is not None:
         raise ValueError(
-            f'branch {branch!r}: {found.path} has one encoder, leave it out'
+            f'branch {branch!r}: there is one encoder, leave it out'
         )
     return None
 
@@ -303,8 +317,9 @@ def _grid(
 
     ``tubelet`` is 0 for images.
     """
-    pixels = hints.get('image_size')
-    usual = (pixels if isinstance(pixels, int) else _SIDE) // side
+    pixels = hints.get('image_size', _SIDE)
+    (pixels,) = {*pixels} if isinstance(pixels, list) else {pixels}
+    usual = pixels // side
     steps = hints.get('num_frames', _FRAMES) // tubelet if tubelet else 1
     count = stored or steps * usual**2
     if not tubelet:

@@ -77,19 +77,19 @@ def pretrain(
     """
     from bimm_mm.apis import stages
     from bimm_mm.apis.folders import read_data
-    from bimm_mm.utils.choices import check_choice
+    from bimm_mm.utils.choices import check_choice, multiple
 
     check_choice('method', method, stages.METHODS)
     check_choice('size', size, stages.SIZES)
-    videos, out = read_data(data), Path(out).absolute()
+    videos, out = read_data(data), Path(out).expanduser().absolute()
     given = None if contours is None else str(contours)
     names = dict(
         **videos.names(),
-        image_size=stages.multiple('image_size', image_size, 16),
-        frames=stages.multiple('frames', frames, 2),
+        image_size=multiple('image_size', image_size, 16),
+        frames=multiple('frames', frames, 2),
         contour_files=stages.contour_files(method, given),
-        epochs=dict(pretrain=stages.multiple('epochs', epochs, 1), finetune=1),
-        batch_size=stages.multiple('batch_size', batch_size, 1),
+        epochs=dict(pretrain=multiple('epochs', epochs), finetune=1),
+        batch_size=multiple('batch_size', batch_size),
     )
     options = {'randomness.seed': seed, **(options or {})}
     if compile:
@@ -149,7 +149,7 @@ def finetune(
     cfg, record = stages.finetuning(
         run,
         data,
-        out=Path(out),
+        out=Path(out).expanduser(),
         epochs=epochs,
         batch_size=batch_size,
         device=device,
@@ -212,7 +212,7 @@ def compare(
         OSError, ValueError: As :func:`pretrain`.
     """
     from bimm_mm.apis.comparison import Comparison
-    from bimm_mm.apis.stages import multiple
+    from bimm_mm.utils.choices import multiple
 
     *runs, data = paths
     if len(runs) < 2:
@@ -224,8 +224,8 @@ def compare(
         runs,
         data,
         out=out,
-        seeds=range(multiple('seeds', seeds, 1)),
-        folds=None if folds is None else range(multiple('folds', folds, 1)),
+        seeds=range(multiple('seeds', seeds)),
+        folds=None if folds is None else range(multiple('folds', folds)),
         kinds=kinds,
         epochs=epochs,
         batch_size=batch_size,

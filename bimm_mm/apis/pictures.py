@@ -25,6 +25,7 @@ from torch import Tensor
 from bimm_mm.models.pretrainers.area import Area
 from bimm_mm.models.pretrainers.masked_branch import BasePretrainer
 from bimm_mm.structures import AreaOutput, token_grid
+from bimm_mm.utils.choices import multiple
 from bimm_mm.utils.files import atomic_path, show_any_name
 
 _GRAY = 0.5
@@ -61,7 +62,7 @@ def save_pictures(
         ``ventral.png``, ``dorsal_0.png``, ``dorsal_0.mp4``, ...: one file for
         all images of a branch; two per clip, the second with all frames.
     """
-    paths = []
+    paths, frames = [], multiple('frames', frames)
     for branch, shown in split_branches(outputs).items():
         rows = picture_rows(model.areas, shown)
         legend = {

@@ -20,7 +20,7 @@ from bimm_mm.apis.curves import (
     read_scalars,
 )
 from bimm_mm.apis.page import Page, Picture, Section, data_uri, write_page
-from bimm_mm.utils.files import read_json
+from bimm_mm.utils.files import read_json, show_any_name
 
 _DEPTH = 4  # folders below the one given in which runs are looked for
 _MOST_BYTES = 30_000_000  # of pictures in a page
@@ -156,7 +156,7 @@ def _comparison(folder: Path, folders: Sequence[Path]) -> Page:
     runs: dict[str, Run] = {}
     unread = []
     for path in folders:
-        name = str(path.relative_to(folder))
+        name = show_any_name(str(path.relative_to(folder)))
         try:
             runs[name] = _read_run(path)
         except (OSError, ValueError) as error:
@@ -175,7 +175,8 @@ def _comparison(folder: Path, folders: Sequence[Path]) -> Page:
         for title, panel in loss_panels(run.series).items():
             # Of each run one line: the validation, where there is one.
             label, values = list(panel.items())[-1 if len(panel) < 3 else 1]
-            panels.setdefault(title, {})[f'{name}, {label}'] = values
+            # Matplotlib hides labels that begin with an underscore.
+            panels.setdefault(title, {})[f'{label} of {name}'] = values
     sections = [
         Section('Runs', rows=rows),
         Section('Losses', pictures=_charts(panels)),
@@ -199,6 +200,7 @@ def _pictures(folder: Path) -> tuple[list[Picture], int]:
         for pattern in ('*', '*/*', '*/*/*')
         for path in folder.glob(pattern)
         if path.suffix in ('.mp4', '.png')
+        and path.is_file()
         and 'vis_data' not in path.parts
         and path.name != 'curves.png'  # drawn above
     )

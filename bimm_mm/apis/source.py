@@ -18,7 +18,7 @@ from bimm_mm.engine.resume import whole_checkpoints
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import MODELS
-from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.config_parts import dicts
 from bimm_mm.utils.files import read_json
 from bimm_mm.utils.safe_load import checkpoint_file
@@ -112,13 +112,14 @@ def _config(meta: Mapping[str, Any], path: str) -> Config | None:
     beside = Path(path).expanduser().parent / 'config.py'
     texts = [meta.get('cfg'), meta.get('config')]
     if beside.is_file():
-        texts.append(beside.read_text('utf-8'))
+        texts.append(beside.read_bytes())
     for text in texts:
         try:
             return Config(parse_config(text))
         except (
             AttributeError,  # a statement that assigns nothing
             KeyError,
+            RecursionError,
             TypeError,
             ValueError,
             SyntaxError,
@@ -200,11 +201,12 @@ def choose_branch(
 def intervals(node: Any) -> Iterator[int | None]:
     """Frames between two of a clip, of every such transform of a config.
 
-    None where frames are spread over the whole video.
+    None where frames are spread over the whole video. A ValueError if it is
+    no whole number of 1 or more.
     """
     for part in dicts(node):
         kind = str(part.get('type'))
         if kind.endswith('SampleFrames'):
-            yield part.get('frame_interval', 1)
+            yield multiple('frame_interval', part.get('frame_interval', 1))
         if kind.endswith('UniformSample'):
             yield None

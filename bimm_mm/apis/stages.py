@@ -30,7 +30,7 @@ from bimm_mm.apis.folders import (
 from bimm_mm.apis.launch import check_training, train
 from bimm_mm.engine.config_check import known_names
 from bimm_mm.models.backbones.vit import ARCHS
-from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import check_folder, write_json
 from bimm_mm.version import __version__
@@ -70,8 +70,8 @@ def finetuning(
         **videos.names(),
         image_size=encoder.img_size,
         frames=frames,
-        epochs=dict(pretrain=1, finetune=multiple('epochs', epochs, 1)),
-        batch_size=multiple('batch_size', batch_size, 1),
+        epochs=dict(pretrain=1, finetune=multiple('epochs', epochs)),
+        batch_size=multiple('batch_size', batch_size),
     )
     cfg = read_config('finetune', names, 'base', {'randomness.seed': seed})
     kept = {key: encoder[key] for key in _ENCODER if key in encoder}
@@ -95,7 +95,7 @@ def finetuning(
         **{key: before[key] for key in ('method', 'size')},
         data=str(videos.folder),
         fold=fold,
-        run=str(Path(run).absolute()),
+        run=str(Path(run).expanduser().absolute()),
         classes=videos.classes,
         stage1=None,
     )
@@ -117,16 +117,6 @@ def contour_files(method: str, contours: str | None) -> str | None:
             f'contours={contours!r}: {method} predicts none; leave it out'
         )
     return None if contours == 'sobel' else contours
-
-
-def multiple(name: str, value: int, unit: int) -> int:
-    """A positive multiple of a unit, or a ValueError."""
-    if type(value) is not int or value < 1 or value % unit:
-        kind = 'whole number' if unit == 1 else f'multiple of {unit}'
-        raise ValueError(
-            f'{name}={value!r} must be a {kind} of {unit} or more'
-        )
-    return value
 
 
 def read_config(

@@ -1,4 +1,4 @@
-"""Options that have one of a few values."""
+"""Options that have one of a few values, or whole numbers."""
 
 from __future__ import annotations
 
@@ -10,3 +10,13 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     known = list(choices)
     if value not in known:
         raise ValueError(f'{name}={value!r} is unknown, choose one of {known}')
+
+
+def multiple(name: str, value: int, unit: int = 1) -> int:
+    """A positive multiple of a unit, or a ValueError."""
+    if type(value) is not int or value < 1 or value % unit:
+        kind = 'whole number' if unit == 1 else f'multiple of {unit}'
+        raise ValueError(
+            f'{name}={value!r} must be a {kind} of {unit} or more'
+        )
+    return value

@@ -26,8 +26,8 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; move it in place at the end.
 
     Args:
-        path: The final path, of a file or of a new folder; the folder that
-            it lies in is made.
+        path: The final path, of a file or of a new folder, ``~`` being the
+            home directory; the folder that it lies in is made.
         sync: Whether to wait until the content is on the disk, so that a
             power cut cannot leave an empty file under the final name.
 
@@ -38,7 +38,7 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
         OSError: If the file cannot be written, for instance because the disk
             is full. It names ``path`` and has the system's ``errno``.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     # The process id alone repeats among containers that share a disk.
     draft = path.with_name(f'.{os.getpid()}-{os.urandom(4).hex()}_{path.name}')
     try:
@@ -62,7 +62,7 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
 
 def check_folder(folder: str | Path) -> None:
     """Raise an OSError with a remedy where nothing can be written."""
-    path = Path(folder).absolute()
+    path = Path(os.path.expanduser(folder)).absolute()
     there = next(x for x in (path, *path.parents) if x.exists())
     try:
         TemporaryDirectory(dir=there).cleanup()

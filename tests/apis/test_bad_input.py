@@ -73,7 +73,7 @@ CASES = [
     (EMBED, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be '),
     (EMBED, {'DISK': 'full'}, FULL),
     ((*EMBED[:-1], 'OUT/a.csv'), {}, 'must end with .npz'),
-    ((*EMBED, '--batch-size=0'), {}, 'batch_size=0 must be 1 or more'),
+    ((*EMBED, '--batch-size=0'), {}, 'batch_size=0 must be a whole number'),
     (EXPORT, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
     (EXPORT, {'MODEL': 'OTHER'}, 'other.pth'),
     (EXPORT, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot '),

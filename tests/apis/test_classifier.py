@@ -134,6 +134,9 @@ def test_a_run_says_its_classes_and_needs_no_test(video_run, cfg, folder):
 def test_what_does_not_serve_is_refused(video_run, run, tmp_path):
     with pytest.raises(ValueError, match=r'epoch_1\.pth is a pretraining'):
         bimm_mm.Classifier(run)
+    for names in (['a'], list('abcdefg')):
+        with pytest.raises(ValueError, match=r'names of classes.* has 6'):
+            bimm_mm.Classifier(video_run, classes=names)
     path = video_run / 'epoch_2.pth'
     content = torch.load(path)
     content['state_dict'].pop('cls_head.fc_cls.bias')

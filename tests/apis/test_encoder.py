@@ -23,6 +23,7 @@ from bimm_mm.utils.files import sha256_of_file
 from tests.apis.conftest import (
     ARCH,
     DOWNSTREAM,
+    change,
     clip_files,
     write_checkpoint,
 )
@@ -61,8 +62,13 @@ def test_a_config_beside_serves_and_a_lost_one_is_inferred(
     (tmp_path / 'config.py').write_text(text)
     loaded = bimm_mm.load_encoder(tmp_path / 'a.pth', device='cpu')
     assert loaded.size == (4, 32, 32)
-    (tmp_path / 'config.py').write_text('import os\nos.mkdir("x")')
-    assert bimm_mm.load_encoder(tmp_path / 'a.pth').size[0] == 16
+    for other in (
+        b'import os\nos.mkdir("x")',
+        b'name = "caf\xe9"',
+        b'x = 1' + b' + 1' * 9999,
+    ):
+        (tmp_path / 'config.py').write_bytes(other)
+        assert bimm_mm.load_encoder(tmp_path / 'a.pth').size[0] == 16
 
 
 def test_a_folder_of_transformers(folder, tmp_path, bimm):
@@ -86,6 +92,20 @@ def test_a_folder_of_transformers(folder, tmp_path, bimm):
     with torch.no_grad():
         expected = theirs(x.permute(0, 3, 1, 2)[None]).last_hidden_state[0]
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=0)
+    for name, how in (
+        ('config', {'num_attention_heads': '4'}),
+        ('config', {'image_size': 8}),
+        ('config', {'num_frames': None}),
+        ('preprocessor_config', {'image_mean': [0.5]}),
+        ('preprocessor_config', {'image_mean': [127, 127, 127]}),
+        ('preprocessor_config', {'image_std': None}),
+    ):
+        file = tmp_path / f'{name}.json'
+        text = file.read_text()
+        change(file, **how)
+        with pytest.raises(ValueError, match=f'{tmp_path}: '):
+            bimm_mm.load_encoder(tmp_path)
+        file.write_text(text)
     out = tmp_path / 'a.npz'
     bimm('embed', tmp_path, clip_files(folder)[0], '--out', out)
     meta = read_features(out).meta
@@ -216,12 +236,28 @@ def test_inputs_that_do_not_serve_are_refused(encoder, tmp_path):
         ([], 'list is empty'),
         (photo, r'takes videos of 4 frames: .*np\.stack'),
         (photo / 255, 'neither an image .* goes through encoder'),
+        (photo[:0], 'neither an image'),
+        (photo[None, :, :0], 'neither an image'),
+        (np.stack([photo] * 4)[:0], 'nor a video'),
+        (Image.fromarray(photo[..., 0].astype(np.uint16)), 'mode I;16 .*RGB'),
+        (
+            Image.fromarray(photo[..., 0] / np.float32(255)),
+            'picture of mode F',
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             encoder.embed(x)
     with pytest.raises(ValueError, match="level='frame' is unknown"):
         encoder.embed(photo, level='frame')
-    encoder.embed(np.stack([photo] * 4))
+    clip = np.stack([photo] * 4)
+    for size in (0, 2.5, '8', True):
+        with pytest.raises(ValueError, match=f'batch_size={size!r} must be a'):
+            encoder.embed(clip, batch_size=size)
+    for blocks in ([], [0], [3]):
+        with pytest.raises(ValueError, match=r'each in 1\.\.2'):
+            encoder.embed(clip, blocks=blocks)
+    rows = encoder.embed(clip, blocks=np.array([1, 2]))
+    assert rows.equal(encoder.embed(clip, blocks=[1, 2]))
 
 
 def test_sources_that_do_not_serve_are_refused(run, tmp_path):
@@ -239,6 +275,21 @@ def test_sources_that_do_not_serve_are_refused(run, tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             bimm_mm.load_encoder(tmp_path / name)
+    text = content['meta']['cfg']
+    for words, old, new in (
+        ('embed_dims=24 must be divisible', 'num_heads=2', 'num_heads=5'),
+        ("TypeError: .*'num_frame'", 'num_frames=4', 'num_frame=4'),
+        ('frame_interval=0 must be', 'frame_interval=3', 'frame_interval=0'),
+        (r'std=\(0\.0, 0\.0, 0\.0\)', '60.0', '0.0'),
+    ):
+        assert old in text
+        content['meta']['cfg'] = text.replace(old, new)
+        torch.save(content, tmp_path / 'other.pth')
+        with pytest.raises(ValueError, match=rf'other\.pth: .*{words}'):
+            bimm_mm.load_encoder(tmp_path / 'other.pth')
+    torch.save(torch.ones(3), tmp_path / 'empty' / 'epoch_1.pth')
+    with pytest.raises(ValueError, match='empty holds no whole checkpoint'):
+        bimm_mm.load_encoder(tmp_path / 'empty')
     with pytest.raises(FileNotFoundError, match=r'no checkpoint at .*gone'):
         bimm_mm.load_encoder(tmp_path / 'gone.pth')
     with pytest.raises(ValueError, match="branch='left' is unknown"):

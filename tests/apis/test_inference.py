@@ -107,6 +107,22 @@ def test_what_has_no_areas_or_frames_is_refused(run, tmp_path):
         reconstruct(run, photo, device='cpu')
     with pytest.raises(ValueError, match='is a folder: give a video or an im'):
         reconstruct(run, [tmp_path], device='cpu')
+    with pytest.raises(ValueError, match='the list is empty'):
+        reconstruct(run, [], device='cpu')
+    with pytest.raises(
+        ValueError, match='the model is a Linear, which has no'
+    ):
+        reconstruct(torch.nn.Linear(1, 1), photo)
+    clip = np.zeros((4, 32, 32, 3), np.uint8)
+    for frames in (0, -1):
+        with pytest.raises(ValueError, match=f'frames={frames} must be'):
+            reconstruct(run, clip, device='cpu').save(tmp_path, frames=frames)
+    content = torch.load(run / 'epoch_1.pth')
+    for text in ("model = 'x'", "model = dict(type='bimm_mm.BIM')", 'x = 1'):
+        content['meta']['cfg'] = text
+        torch.save(content, tmp_path / 'b.pth')
+        with pytest.raises(ValueError, match=r'b\.pth'):
+            reconstruct(tmp_path / 'b.pth', clip)
     torch.save(dict(state_dict={'a': torch.ones(1)}), tmp_path / 'a.pth')
     with pytest.raises(ValueError, match=r'a\.pth holds no config'):
         reconstruct(tmp_path / 'a.pth', photo)

@@ -150,6 +150,10 @@ FLAGS = (*FLAGS, '--epochs', 1)
     [
         ('pretrain', 'data.json', '{', 'no JSON f'),
         ('pretrain', 'data.json', dict(splits={}), "what bimm data .*'train'"),
+        ('pretrain', 'data.json', dict(frame_interval=0), 'frame_interval=0'),
+        ('pretrain', 'data.json', dict(classes=None), 'what bimm data scan'),
+        ('pretrain', 'data.json', dict(delimiter=''), 'is not a number'),
+        ('finetune', 'val.txt', 'of mine/4.avi\t²\n', 'has the label -1'),
         ('pretrain', 'train.txt', '', 'is empty'),
         ('pretrain', 'train.txt', None, 'does not exist'),
         ('pretrain', 'videos', None, r'videos \(train_data'),
@@ -208,6 +212,10 @@ def test_runs_that_are_none_or_others(pretrained, scanned, tmp_path, mistake):
     said = mistake('finetune', pretrained / 'ventral', *tail)
     assert 'has no run.json' in said
     shutil.copyfile(pretrained / 'run.json', tmp_path / 'run.json')
+    for how in (dict(checkpoint=3), dict(config=None)):
+        change(tmp_path / 'run.json', **how)
+        said = mistake('finetune', tmp_path, *tail)
+        assert 'is not what bimm pretrain writes' in said
     change(tmp_path / 'run.json', checkpoint=0)
     assert 'is not finished' in mistake('finetune', tmp_path, *tail)
     command = ('pretrain', scanned, '--method', 'videomae', *FLAGS, '--out')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,8 @@ def test_damaged_runs_are_told_in_one_sentence(mistake, run):
 
 
 def test_a_comparison_lists_the_runs_that_it_cannot_read(run, bimm, tmp_path):
-    _write_run(run.parent / 'b', loss=0.125)
+    _write_run(run.parent / '_b\udcff', loss=0.125)  # which is no UTF-8
+    (run / 'folder.png').mkdir()
     broken = run.parent / 'c' / '20260101_000000' / 'vis_data'
     broken.mkdir(parents=True)
     out = tmp_path / 'page.html'
@@ -102,6 +105,8 @@ def test_a_comparison_lists_the_runs_that_it_cannot_read(run, bimm, tmp_path):
     text = out.read_text('utf-8')
     assert 'Not read (1)' in text and 'c has no log of a training' in text
     assert '>0.25</td>' in text and '>0.125</td>' in text
+    drawn = re.findall(r'svg\+xml;base64,([\w+/=]+)', text)
+    assert all(b'of _b\\udcff' in b64decode(x) for x in drawn) and drawn
 
 
 @pytest.mark.parametrize('width', [1280, 390])

@@ -73,3 +73,26 @@ def test_an_encoder_and_pictures(run, folder, tmp_path, bimm, capsys):
     bimm('show', run, clip, '--out', tmp_path / 'new', '--device=cpu')
     said = capsys.readouterr().out.splitlines()
     assert {str(path) for path in (tmp_path / 'new').iterdir()} <= {*said}
+
+
+def test_home_is_meant_where_no_shell_says_it(
+    run, folder, tmp_path, bimm, monkeypatch
+):
+    """Shells expand ``--out ~/a``, and not ``--out=~/a``."""
+    home, here = tmp_path / 'home', tmp_path / 'here'
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv('HOME', str(home))
+    monkeypatch.chdir(here)
+    clip = sorted(folder.rglob('*.mp4'))[0]
+    bimm('embed', run, clip, '--out=~/new/a.npz', '--device=cpu')
+    bimm('data', 'scan', folder / 'videos', '--out=~/data', '--jobs=1')
+    encoder = bimm_mm.load_encoder(run, device='cpu')
+    bimm_mm.export(encoder, '~/new/b.safetensors')
+    found = bimm_mm.reconstruct(run, clip, device='cpu')
+    found.save('~/new/pictures')
+    assert {x.name for x in (home / 'new').iterdir()} == {
+        *('a.npz', 'b.safetensors', 'pictures')
+    }
+    assert (home / 'data' / 'data.json').is_file()
+    assert not list(here.iterdir())
