@@ -23,17 +23,17 @@ TOKENIZER = dict(  # a small one with random weights
 )
 
 
+def innermost(loader: Any) -> Any:
+    """The dataset inside all wrappers of a loader's."""
+    dataset = loader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
 def transforms(pipeline: list[Any]) -> list[dict[str, Any]]:
     """All transforms of a pipeline, nested ones included."""
-    found = []
-    for step in pipeline:
-        if isinstance(step, list):  # one of those that a RandomChoice has
-            found += transforms(step)
-            continue
-        found += [step, *transforms(step.get('transforms') or [])]
-        if 'transform' in step:
-            found += transforms([step['transform']])
-    return found
+    return [step for step in dicts(pipeline) if 'type' in step]
 
 
 def changed_keys(one: Any, other: Any) -> set[str]:

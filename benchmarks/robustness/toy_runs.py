@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from benchmarks.robustness.common import ROOT
 from benchmarks.robustness.numbered import HEIGHT, WIDTH, picture, write
-from tests.toy_configs import transforms
+from tests.toy_configs import innermost, transforms
 
 ARCH = dict(embed_dims=24, depth=6, num_heads=3)
 CLASSES, COUNT, SIDE = ('cat', 'dog'), 8, 64
@@ -123,10 +123,7 @@ def _datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
     """The datasets below wrappers, and which split each one reads."""
     for part in PARTS:
         if loader := cfg.get(f'{part}_dataloader'):
-            dataset = loader.dataset
-            while 'dataset' in dataset:
-                dataset = dataset.dataset
-            yield ('train' if part == 'train' else 'val'), dataset
+            yield ('train' if part == 'train' else 'val'), innermost(loader)
 
 
 def _shrink(cfg: Config, **backbone: Any) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from bimm_mm.apis.source import intervals, read_source
 from bimm_mm.utils.files import sha256_of_file, write_bytes
+from bimm_mm.utils.processes import mistakes_told
 
 # What loading a model and making its pictures reads.
 KEPT = ('model', 'data_preprocessor')
@@ -59,7 +60,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    try:
+    with mistakes_told():
         sys.exit(main())
-    except (FileNotFoundError, ValueError) as problem:
-        sys.exit(f'pack: {problem}')

@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from bimm_mm.utils.files import atomic_path, write_text
+from bimm_mm.utils.processes import mistakes_told
 from bimm_mm.utils.progress import track
 
 ENDINGS = ('.jpg', '.jpeg')
@@ -75,7 +76,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    try:
+    with mistakes_told():
         sys.exit(main())
-    except (FileNotFoundError, ValueError) as problem:
-        sys.exit(f'pictures: {problem}')

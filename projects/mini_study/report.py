@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from bimm_mm.apis.features import TRIVIAL
 from bimm_mm.apis.page import Page, Section, write_page
 from bimm_mm.apis.statistics import score_sections
 from bimm_mm.utils.files import read_json, write_json, write_text
+from bimm_mm.utils.processes import mistakes_told
 
 from .build_configs import METHODS
 from .run import COMPARED, STUDY, check_same
@@ -149,7 +149,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with mistakes_told():
         main()
-    except (FileNotFoundError, ValueError) as problem:
-        sys.exit(f'mini_study: {problem}')

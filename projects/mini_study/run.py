@@ -31,6 +31,7 @@ from bimm_mm.apis.stages import adapt_config, train_stages
 from bimm_mm.utils.files import read_json, write_first, write_text
 from bimm_mm.utils.interrupts import plain_interrupts, time_limit
 from bimm_mm.utils.list_file import read_lines
+from bimm_mm.utils.processes import mistakes_told
 
 from .build_configs import (
     IMAGE_METHODS,
@@ -319,7 +320,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    try:
+    with mistakes_told():
         sys.exit(main())
-    except (FileNotFoundError, ValueError) as problem:
-        sys.exit(f'mini_study: {problem}')

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from bimm_mm.registry import MODELS
 from tests.golden.golden import ROOT
-from tests.toy_configs import transforms
+from tests.toy_configs import innermost, transforms
 
 FOLDER = ROOT / 'configs' / 'downstream'
 # Table 9, typed off by hand, column by column: base lr, batch per GPU,
@@ -55,13 +55,6 @@ def row(name: str) -> tuple:
         value[large] if index in (3, 7) else value
         for index, value in enumerate(values)
     )
-
-
-def innermost(loader) -> dict:
-    dataset = loader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset
 
 
 def one(steps: list[dict], *types: str) -> dict | None:

@@ -66,9 +66,7 @@ def test_each_kind_of_encoder_takes_its_branch(joint, branch, log):
     )
     found.init_weights()
     expected = getattr(model, branch).backbone.state_dict()
-    assert expected.keys() == found.state_dict().keys()
-    for name, value in found.state_dict().items():
-        assert torch.equal(value, expected[name]), name
+    torch.testing.assert_close(found.state_dict(), expected, rtol=0, atol=0)
     report = '\n'.join(log)
     count = len(expected)
     named = f'{path} ({branch}.backbone.*, own names)'
@@ -93,8 +91,7 @@ def test_no_checkpoint_is_told_as_training_from_scratch(log):
     model.init_weights()
     assert log[-1].startswith('WARNING no checkpoint')
     assert 'trained from scratch' in log[-1]
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name])
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 WIDE, FLAT = dict(ARCH, embed_dims=96), dict(ARCH, depth=3)
