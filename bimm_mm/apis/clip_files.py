@@ -51,11 +51,15 @@ class ClipFiles:
     classes: list[str] | None = None  # in label order; None: sorted
 
     def __post_init__(self) -> None:
-        names = {clip.split for clip in self.clips}
+        names = {clip.split for clip in self.clips} - {''}
         if 'test' in names and 'val' not in names:
             self.notes.append('There is no val: test takes its place.')
             for clip in self.clips:
                 clip.split = clip.split.replace('test', 'val')
+        elif len(names) == 1:
+            self.notes.append(
+                f'All videos are of {names.pop()}: splits are made anew.'
+            )
 
 
 def find_videos(folder: Path) -> tuple[list[str], list[str]]:
@@ -165,6 +169,8 @@ def read_table(table: Path, folder: Path) -> ClipFiles:
         ) from None
     except csv.Error as error:
         raise ValueError(f'{table} is no CSV file: {error}') from None
+    if len({*header}) < len(header):
+        raise ValueError(f'{table} has two columns of one name in its header')
     if lacking := [name for name in _COLUMNS[:2] if name not in header]:
         raise ValueError(
             f'{table} lacks the column {" and ".join(lacking)}: its first '

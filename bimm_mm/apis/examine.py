@@ -17,6 +17,7 @@ import cv2
 from joblib import cpu_count
 from torch.utils.data import DataLoader
 
+from bimm_mm.utils.choices import multiple
 from bimm_mm.utils.files import remove_drafts, sha256_of_file
 from bimm_mm.utils.origin import FrameGridError
 from bimm_mm.utils.progress import track
@@ -60,7 +61,8 @@ def examine_all(
     for folder in {os.path.dirname(task.copy) for task in tasks} - {''}:
         remove_drafts(folder, '')
     # To close the results ends the processes.
-    with closing(_examine(tasks, jobs or cpu_count(), fatal)) as results:
+    jobs = cpu_count() if jobs is None else multiple('jobs', jobs)
+    with closing(_examine(tasks, jobs, fatal)) as results:
         shown = track(results, total=len(tasks), title='videos')
         yield from results if quiet else shown
 

@@ -110,7 +110,7 @@ def init_model(
     if isinstance(config, (str, Path)):
         config = load_config(config)
     found = None if checkpoint is None else read_source(checkpoint, config)
-    cfg = config if found is None else found.cfg
+    cfg: Any = config if found is None else found.cfg
     if cfg is None or not cfg.get('model'):
         raise ValueError(
             f'{checkpoint} holds no config of a model: give the folder of a '

@@ -120,6 +120,8 @@ def scan(
     warnings = steps.warn_left_out(clips, folder)
     usable = steps.usable(clips)
     notes.append(f'{len({c.group for c in usable})} recordings: {rule}.')
+    if given and (groups != 'auto' or rule == steps.TABLE):
+        warnings += steps.warn_shared(usable)
     if not given:
         folds, told = steps.hold_out(usable, val_share, seed)
         warnings += told

@@ -25,6 +25,7 @@ _FATAL = 'fatal_files.txt'
 _SPAN = 2.56  # seconds
 _FPS = 25.0  # of files that do not say
 _NAMED = 3  # so many files or reasons are in a sentence
+TABLE = 'as the table says'  # how recordings are named
 
 
 def check_places(
@@ -48,7 +49,7 @@ def check_places(
 def name_groups(clips: Sequence[Clip], rule: str) -> str:
     """Name the recording of every clip; return how, in words."""
     if any(clip.group for clip in clips):
-        return 'as the table says'
+        return TABLE
     paths, labels = [c.path for c in clips], [c.label for c in clips]
     names, words = find_groups(paths, labels, rule)
     for clip, name in zip(clips, names, strict=True):
@@ -222,7 +223,7 @@ def hold_out(
 
 
 def warn_lacking(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
-    """Warnings of classes of which a split has no video."""
+    """Warnings of classes that a split lacks, or of like names."""
     there = {(clip.split, clip.label) for clip in clips}
     told = []
     for split in ('train', 'val'):
@@ -230,7 +231,23 @@ def warn_lacking(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
         if lacking and any(clip.split == split for clip in clips):
             words = f'{len(lacking)} classes: {_some(lacking)}'
             told.append(f'{split} has no video of {words}')
+    known = Counter(name.casefold() for name in names)
+    if like := [name for name in names if known[name.casefold()] > 1]:
+        told.append(f'Classes differ in capital letters alone: {_some(like)}')
     return told
+
+
+def warn_shared(clips: Sequence[Clip]) -> list[str]:
+    """A warning of recordings of which two splits have parts."""
+    splits = defaultdict(set)
+    for clip in clips:
+        splits[clip.group].add(clip.split)
+    if shared := [name for name, where in splits.items() if len(where) > 1]:
+        return [
+            f'{len(shared)} recordings have parts in two splits, so that '
+            f'results will be too good: {_some(shared)}'
+        ]
+    return []
 
 
 def suggest_interval(
@@ -239,8 +256,14 @@ def suggest_interval(
     """Frames from one of a clip to the next, and the rule in words."""
     length = int(median(clip.facts['frames'] for clip in clips))
     fps = median(clip.facts['fps'] or _FPS for clip in clips)
-    interval = min(round(_SPAN * fps / frames), length // frames)
-    interval = max(every, interval // every * every)
+    fits = min(round(_SPAN * fps / frames), length // frames)
+    if fits < every:
+        return every, (
+            f'Frame interval {every}: with any, {frames} frames last longer '
+            f'than the median video ({length / fps:.1f} s), or than the '
+            f"paper's clips ({_SPAN} s); the last frame is repeated."
+        )
+    interval = fits // every * every
     grid = f' multiple of {every}' if every > 1 else ''
     return interval, (
         f'Frame interval {interval}: the largest{grid} for which {frames} '

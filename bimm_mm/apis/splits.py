@@ -43,7 +43,9 @@ def find_groups(
     stems = [PurePosixPath(path).stem for path in paths]
     for name, pattern in _RULES:
         found = [re.fullmatch(pattern, stem, re.DOTALL) for stem in stems]
-        groups = [match[1] for match in found if match]
+        pairs = zip(found, paths, strict=True)
+        # A number alone tells no recording.
+        groups = [match[1] or path for match, path in pairs if match]
         if len(groups) < len(paths) or len({*groups}) == len(groups):
             continue
         # Most classes must be left some recordings.

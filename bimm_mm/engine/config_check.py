@@ -137,10 +137,18 @@ _WORSE = 'would reward worse predictions: give 0 or more'
 _RULES: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (
     # mmdet's pos_weight is -1 where there is none.
     (r'(^|[._])(?<!pos_)weight$', lambda low, top: low < 0, _WORSE),
+    (r'weight$|\.lr$', lambda low, top: math.isinf(top), 'must be finite'),
     (
         '(prob|crop_ratio_range|area_range|flip_ratio)$',
         lambda low, top: low < 0 or top > 1,
         'must lie in [0, 1]: it is a share, no percentage',
+    ),
+    (
+        r'\.(arch\.\w+|clip_len|clip_value|decoder_dims|frame_interval'
+        r'|img_size|lr|max_norm|num_clips|num_frames|num_heads|patch_size'
+        r'|topk|tubelet_size)$',
+        lambda low, top: low <= 0,
+        'must be more than 0',
     ),
     (r'preprocessor.*\.std$', lambda low, top: low <= 0 or top < 1, _PIXELS),
     (r'preprocessor.*\.mean$', lambda low, top: 0 < top <= 1, _PIXELS),
@@ -223,6 +231,11 @@ def check_config(cfg: Mapping[str, Any]) -> None:
             f'train_dataloader.sampler.type={sampler}: samples of {data} '
             'would depend on workers and interruptions: use '
             'bimm_mm.EpochSampler'
+        )
+    if parts.get('train_dataloader') and sampler == 'None':
+        raise ValueError(
+            'train_dataloader.sampler=None: samples would always come in the '
+            "order of the list: use dict(type='DefaultSampler', shuffle=True)"
         )
     scope = parts.get('default_scope') or 'mmengine'
     # A library's parts may be registered as another one's.
@@ -378,10 +391,12 @@ def _check_type(key: str, value: Any, hint: Any, strict: bool) -> None:
     """Refuse a value that cannot be of a type; only numbers are judged."""
     union = typing.get_origin(hint) in (typing.Union, UnionType)
     kinds = set(typing.get_args(hint)) if union else {hint}
+    if value is None and strict and not kinds & {None, NoneType, Any}:
+        raise ValueError(f'{key}=None: it cannot be left out')
     kinds -= {NoneType, Tensor}
     if value is None or not kinds or not kinds <= _NUMBERS.keys():
         return
-    fits = isinstance(value, int) or type(value) in kinds
+    fits = type(value) in {int, *kinds}
     if not strict:
         # Hints of other libraries are not always complete.
         number = r'[-+]?[\d.]+(e[-+]?\d+)?|true|false'

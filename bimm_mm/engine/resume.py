@@ -59,7 +59,7 @@ def whole_checkpoints(
     written = []
     for path in [path for folder in folders for path in _files(folder)]:
         with _passing_over(path):
-            content = read_checkpoint(path, mmap=True)
+            content = dict(read_checkpoint(path, mmap=True))
             meta = content['meta']
             resumable = 'optimizer' in content
             if resumable or weights_only:

@@ -60,7 +60,9 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
-def check_folder(folder: str | Path) -> None:
+def check_folder(
+    folder: str | Path, *, remedy: str = 'give another --out'
+) -> None:
     """Raise an OSError with a remedy where nothing can be written."""
     path = Path(os.path.expanduser(folder)).absolute()
     there = next(x for x in (path, *path.parents) if x.exists())
@@ -68,8 +70,7 @@ def check_folder(folder: str | Path) -> None:
         TemporaryDirectory(dir=there).cleanup()
     except OSError as error:
         raise OSError(
-            f'{folder} cannot be written ({error.strerror}): give another '
-            '--out'
+            f'{folder} cannot be written ({error.strerror}): {remedy}'
         ) from None
 
 

@@ -167,6 +167,21 @@ def test_a_table_gives_classes_groups_and_splits(videos, tmp_path, capsys):
     said = capsys.readouterr().out
     assert 'Its columns remark are not used' in said
     assert 'val has no video of 1 classes: skip' in said
+    assert (
+        '1 recordings have parts in two splits' in said and 'good: a' in said
+    )
+    assert '(0.2 s), or than the paper' in said  # six frames, and 16 asked
+
+
+def test_doubtful_tables_are_told(videos, tmp_path, capsys):
+    path = tmp_path / 'clips.csv'
+    rows = [f'run/day{n}_0.mp4,{"hHs"[n % 3]}op,train\n' for n in range(5)]
+    path.write_text('path,class,split\n' + ''.join(rows))
+    data = scan(videos, '--labels', path)
+    assert data['counts']['val'] > 0
+    said = capsys.readouterr().out
+    assert 'All videos are of train: splits are made anew' in said
+    assert 'Classes differ in capital letters alone: Hop, hop' in said
 
 
 MISTAKES = {
@@ -180,6 +195,7 @@ MISTAKES = {
     'path,class,split\nrun/day0_0.mp4,x,dev\n': "'dev' is not train, val or",
     'path,class\nh\udcfcgel.mp4,x\n': 'not in UTF-8 .byte 0xfc at 12',
     'path,class\n': 'names no video',
+    'path,class,class\nrun/day0_0.mp4,x,y\n': 'two columns of one name',
     '': 'lacks the column path and class',
 }
 
@@ -209,6 +225,7 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, mistake):
         (recorded, out, '--groups=y4'): "'y4' does not match jump/day0_0",
         (recorded, out, '--val-share=1'): 'not in',
         (recorded, out, '--frames=0'): 'frames=0 must be 1 or more',
+        (recorded, out, '--jobs=-1'): 'jobs=-1 must be a whole number',
         (recorded, out, '--short-side=8'): 'short_side=8 is less',
         (recorded, out, '--preset=ucf'): "choose one of .'k400'",
         (recorded, out, '--preset=ucf101'): 'classInd.txt does not exist',
@@ -236,6 +253,10 @@ def test_groups_come_from_names_or_a_pattern():
     found, rule = find_groups(counted, ['x'] * 3 + ['y'] * 3, 'auto')
     assert found == counted and '--groups' in rule
     assert find_groups(counted, ['x'] * 6, r'_(\d)')[0] == [*'012012']
+    # Nor does one without a name.
+    mixed = ['x/a_1.mp4', 'x/a_2.mp4', 'x/b_1.mp4', 'y/1.mp4', 'y/2.mp4']
+    found = find_groups(mixed, [*'xxxyy'], 'auto')[0]
+    assert found == ['a', 'a', 'b', 'y/1.mp4', 'y/2.mp4']
 
 
 def test_a_class_of_one_recording_is_only_trained_on():

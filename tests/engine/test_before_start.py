@@ -40,6 +40,7 @@ def train(make_runner):
         drop_last: bool = False,
         drop_val: bool = False,
         checkpoint: dict | None = None,
+        hooks: dict | None = None,
         **changes,
     ) -> Runner:
         hook = dict(type='bimm_mm.CheckpointHook', interval=1)
@@ -47,7 +48,10 @@ def train(make_runner):
             **{'runner': StrictRunner, 'evaluator': [Count()], **changes},
             loader=dict(batch_size=batch, drop_last=drop_last),
             val_loader=dict(drop_last=drop_val),
-            default_hooks=dict(checkpoint=hook | (checkpoint or {})),
+            default_hooks={
+                'checkpoint': hook | (checkpoint or {}),
+                **(hooks or {}),
+            },
         )
         runner.train()
         return runner
@@ -72,6 +76,14 @@ STEPS = dict(by_epoch=False, max_iters=6)
         ('no option keep', dict(checkpoint=dict(keep=1))),
         (r'checkpoint\.interval=0', dict(checkpoint=dict(interval=0))),
         (r'checkpoint\.by_epoch=False', dict(train_cfg=STEPS)),
+        ('val_evaluator=\\[] measures nothing', dict(evaluator=[])),
+        (
+            r'param_scheduler=None would',
+            dict(
+                hooks=dict(param_scheduler=None),
+                param_scheduler=dict(type='StepLR', step_size=1),
+            ),
+        ),
         ('base_batch_size=0: give', dict(auto_scale_lr=dict(enable=True))),
         ('first 2 sample.* IndexError: t', dict(evaluator=[Broken()])),
         (
@@ -105,6 +117,12 @@ def test_a_schedule_that_does_not_fit_the_run_is_told(train, words, schedule):
         train(param_scheduler=schedule)
     with pytest.raises(ValueError, match='set by_epoch=False'):
         train(train_cfg=STEPS, param_scheduler=[schedule])
+
+
+def test_a_place_where_nothing_can_be_written_is_told(train):
+    with pytest.raises(OSError, match=r'/proc/x.*another .*point\.out_dir'):
+        train(checkpoint=dict(out_dir='/proc/x'))
+    assert not StrictRunner.began
 
 
 @pytest.fixture(autouse=True)

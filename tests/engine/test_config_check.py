@@ -63,12 +63,27 @@ OF_JOINT = [
     ('compile', dict(full_graph=True), "did you mean 'fullgraph'"),
     ('env_cfg.cudnn', True, "did you mean 'cudnn_benchmark'"),
     ('optim_wrapper.paramwise_cfg.flat_mult', 0.0, "'flat_decay_mult'"),
+    ('model.dorsal.areas.0.target', None, 'cannot be left out'),
+    ('model.share_blocks', True, 'must be a whole number, not bool'),
+    ('model.dorsal_weight', float('inf'), 'must be finite'),
+    ('optim_wrapper.clip_grad.max_norm', -1, 'must be more than 0'),
+    ('optim_wrapper.optimizer.lr', 0, 'must be more than 0'),
+    ('model.dorsal.backbone.tubelet_size', 0, 'must be more than 0'),
+    ('model.ventral.backbone.patch_size', -8, 'must be more than 0'),
+    (
+        'train_dataloader.dataset.dataset.dataset.pipeline.0.transforms.1.'
+        'frame_interval',
+        0,
+        'must be more than 0',
+    ),
 ]
 OF_FINETUNING = [
     ('default_hooks.checkpoint.max_keep_ckpt', 1, "mean 'max_keep_ckpts'"),
     ('default_hooks.checkpoint.interval', '5', "'5' must be a whole number"),
     ('default_hooks.loger', dict(), "did you mean 'logger'"),
     ('auto_scale_lr.enabled', True, "did you mean 'enable'"),
+    ('val_evaluator.topk', (1, -1), 'must be more than 0'),
+    ('train_dataloader.sampler', None, 'in the order of the list'),
     ('optimizer', dict(type='SGD'), 'optim_wrapper.optimizer'),
     (
         'train_dataloader.dataset.pipeline.1.crop_ratio_range',

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, autocast
 from torch.utils.data import DataLoader
 
@@ -21,6 +21,7 @@ from bimm_mm.engine.hooks.diagnosis import preserve_state
 from bimm_mm.engine.layout import TotalBatch
 from bimm_mm.models.backbones.vit import BIMMVisionTransformer
 from bimm_mm.registry import HOOKS
+from bimm_mm.utils.files import check_folder
 
 _COCO = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
@@ -45,6 +46,12 @@ class BeforeStartHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook):
                 _check_checkpoints(hook, runner.train_loop)
+        steps = any(isinstance(x, ParamSchedulerHook) for x in runner.hooks)
+        if runner.param_schedulers and not steps:
+            raise ValueError(
+                'default_hooks.param_scheduler=None would leave the rates of '
+                'param_scheduler where they begin: take that one out, too'
+            )
         with preserve_state(_inner(runner.model)), torch.no_grad():
             _check_size(runner)
             if runner.val_loop is not None:
@@ -199,6 +206,8 @@ def check_schedule(
 
 def _check_checkpoints(hook: CheckpointHook, loop: BaseLoop) -> None:
     where = 'default_hooks.checkpoint'
+    if hook.out_dir is not None:
+        check_folder(hook.out_dir, remedy=f'give another {where}.out_dir')
     if hook.args:
         raise ValueError(
             f'{where}: there is no option {", ".join(hook.args)}; see the '
@@ -274,6 +283,8 @@ def _check_validation(runner: Runner) -> list[str]:
             f'sample(s) failed with {type(error).__name__}: {error}'
         ) from error
     names = [*metrics]
+    if not loop.evaluator.metrics:
+        raise ValueError('val_evaluator=[] measures nothing: name a metric')
     for metric in loop.evaluator.metrics:
         # Without any detection mmdet's COCO metric says nothing.
         if not metrics and hasattr(metric, 'metric_items'):
