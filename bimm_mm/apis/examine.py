@@ -58,8 +58,9 @@ def examine_all(
         OSError: If a copy cannot be written.
         WorkerDiedError: If a process dies, but not because of a file.
     """
+    names = {os.path.basename(task.copy) for task in tasks}
     for folder in {os.path.dirname(task.copy) for task in tasks} - {''}:
-        remove_drafts(folder, '')
+        remove_drafts(folder, names.__contains__)
     # To close the results ends the processes.
     jobs = cpu_count() if jobs is None else multiple('jobs', jobs)
     with closing(_examine(tasks, jobs, fatal)) as results:

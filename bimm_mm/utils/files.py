@@ -9,7 +9,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,10 +74,14 @@ def check_folder(
         ) from None
 
 
-def remove_drafts(folder: str | Path, ending: str) -> None:
-    """Remove what killed processes left of files with such an ending."""
-    for path in Path(folder).glob(f'.*{ending}'):
-        if DRAFT.fullmatch(path.name):
+def remove_drafts(folder: str | Path, of: Callable[[str], bool]) -> None:
+    """Remove what killed processes left of files with such names.
+
+    Drafts of other files may be under way in another process.
+    """
+    for path in Path(folder).glob('.*'):
+        draft = DRAFT.fullmatch(path.name)
+        if draft and of(draft['name']):
             path.unlink(missing_ok=True)
 
 

@@ -58,8 +58,13 @@ def test_bad_files_are_listed(prepare, tmp_path, capsys):
     (tmp_path / 'list.txt').write_text(
         '1.mp4 0\ntext.mp4 0\nempty.mp4 1\ngone.mp4 1\n'
     )
+    # A file of another list, which another process copies there.
+    under_way = tmp_path / 'copies/.7-0123abcd_2.avi'
+    under_way.parent.mkdir()
+    under_way.touch()
     flags = ('--out', 'copies', '--list', 'list.txt', '--codec', 'h264')
     assert prepare(*flags) == 1
+    assert under_way.exists()
     said = capsys.readouterr().out
     assert '1 copies made, 0 finished before, 3 failed' in said
     lines = (tmp_path / 'copies/failed.txt').read_text().splitlines()

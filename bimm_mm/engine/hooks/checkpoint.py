@@ -50,7 +50,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             remove=lambda path: self._stale.append(Path(path).name),
         )
         if is_main_process():
-            remove_drafts(self.out_dir, '.pth')
+            remove_drafts(self.out_dir, lambda x: x.endswith('.pth'))
         _hold_signals_in_forks()
         self._signal = None
         for number in _SIGNALS:
