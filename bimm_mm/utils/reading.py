@@ -67,7 +67,9 @@ def _blamed(folder: str, processes: str | None) -> list[str]:
 def _explain(
     error: RuntimeError, files: list[str], listed: str | Path | None
 ) -> str:
-    said = ' '.join(str(error.__cause__ or error).split()).rstrip('.')
+    # A queue that was found empty, which is no reason, has no text.
+    said = str(error.__cause__ or '') or str(error)
+    said = ' '.join(said.split()).rstrip('.')
     if not files:
         return (
             f'{said}, and no file was being read: if memory ran out, lower '
