@@ -28,7 +28,9 @@ from bimm_mm.apis.folders import (
     read_run,
 )
 from bimm_mm.apis.launch import check_training, train
+from bimm_mm.apis.one_line import explain
 from bimm_mm.engine.config_check import known_names
+from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.device import find_device
@@ -209,13 +211,24 @@ def train_stages(
             )
         if not finished:
             cfg.resume = resumed and not dry_run
-            train(
-                cfg,
-                launcher=launcher,
-                resume_command='the same command',
-                dry=dry_run,
-                quiet=quiet,
-            )
+            StrictRunner.began = False
+            try:
+                train(
+                    cfg,
+                    launcher=launcher,
+                    resume_command='the same command',
+                    dry=dry_run,
+                    quiet=quiet,
+                )
+            except (
+                AssertionError,
+                LookupError,
+                RuntimeError,
+                TypeError,
+            ) as error:
+                if StrictRunner.began:
+                    raise
+                raise ValueError(explain(error, cfg)) from error
         record['checkpoint'] = None if dry_run else str(last)
     if main and not dry_run:
         write_json(record, out / 'run.json')

@@ -49,6 +49,8 @@ def read_lines(path: str) -> list[str]:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read or is not in UTF-8.
     """
+    if osp.exists(path) and not osp.isfile(path):  # a pipe is read for ever
+        raise ValueError(f'the list {path} is no file')
     try:
         content = get(path)
     except FileNotFoundError:

@@ -207,6 +207,15 @@ def test_an_option_that_cannot_be(scanned, tmp_path, mistake, words, flags):
     assert not out.exists()
 
 
+@pytest.mark.parametrize('setting', ['model=3', 'model.backbone=3'])
+def test_a_part_that_cannot_be_built_is_told(
+    scanned, tmp_path, mistake, setting
+):
+    command = ('pretrain', scanned, '--out', tmp_path, '--method', 'videomae')
+    said = mistake(*command, *FLAGS, '--set', setting)
+    assert 'TypeError: ' in said and 'should be a' in said
+
+
 def test_runs_that_are_none_or_others(pretrained, scanned, tmp_path, mistake):
     tail = (scanned, '--out', tmp_path / 'out')
     said = mistake('finetune', pretrained / 'ventral', *tail)

@@ -187,6 +187,8 @@ def test_validation_on_training_samples_is_told(warnings):
     assert not warnings()
     check(train, 2, val=Listed([0, 1, 1], paths=['./a.mp4', 'c.mp4', 'd']))
     assert '1 OF 3 SAMPLES OF val_dataloader' in warnings()
+    with pytest.raises(ValueError, match=r'b\.mp4 has label 1 in .* but 0 in'):
+        check(train, 2, val=Listed([0, 1], paths=['./b.mp4', 'c.mp4']))
 
 
 def test_more_guesses_than_classes_are_told(warnings):

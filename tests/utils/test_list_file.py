@@ -77,6 +77,12 @@ def test_what_each_dataset_reads(read):
     assert read('whatever', 'SomebodysDataset') == []
 
 
+def test_a_pipe_is_no_list(tmp_path):
+    os.mkfifo(tmp_path / 'list.txt')
+    with pytest.raises(ValueError, match=r'list\.txt is no file'):
+        read_dataset('VideoDataset', {'ann_file': str(tmp_path / 'list.txt')})
+
+
 def test_excluded_key_frames_are_rows_of_two(read, tmp_path):
     row, excluded = 'a,902,0.1,0.1,0.5,0.5,1,0', tmp_path / 'excluded.csv'
     excluded.write_text('a,0903\nvideo,second\n')

@@ -20,6 +20,7 @@ from bimm_mm.datasets.wrappers import innermost
 from bimm_mm.engine.annotations import check_annotations, warn
 from bimm_mm.registry import HOOKS
 
+_UNKNOWN = -1  # what no file has as its class
 # So many names or classes are named.
 _NAMED = 5
 # Numbers of classes by name, by where the names come from.
@@ -261,8 +262,16 @@ def _check_labels(data: _Data, heads: Mapping[str, int]) -> None:
 
 
 def _warn_of_overlap(train: _Data, other: _Data) -> None:
-    known = {abspath(path) for path, _ in train.samples}
-    shared = sum(abspath(path) in known for path, _ in other.samples)
+    known = {abspath(path): label for path, label in train.samples}
+    shared = 0
+    for path, label in other.samples:
+        mine = known.get(abspath(path), _UNKNOWN)
+        shared += mine != _UNKNOWN
+        if None not in (mine, label) and mine not in (label, _UNKNOWN):
+            raise ValueError(
+                f'{path} has label {mine} in {train}, but {label} in {other}: '
+                'correct one of them'
+            )
     if shared:
         warn(
             f'{shared} OF {len(other.samples)} SAMPLES OF {other} ARE IN '
