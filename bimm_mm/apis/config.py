@@ -19,6 +19,7 @@ from bimm_mm.engine.config_check import check_names, known_names
 from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.config_parts import items
+from bimm_mm.utils.files import one_line
 from bimm_mm.utils.safe_load import checkpoint_file
 
 SERVICES = ('tensorboard', 'wandb')
@@ -71,7 +72,13 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
             near = difflib.get_close_matches(name, known, 1)
             hint = f'did you mean {near[0]!r}?' if near else 'see the file'
             raise ValueError(f'{key}: the config has no {name!r}: {hint}')
-    cfg.merge_from_dict(dict(options))
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f'{", ".join(options)}: the config has no such part: '
+            f'{one_line(error)}'
+        ) from error
 
 
 def find_configs() -> Path:

@@ -192,6 +192,7 @@ def test_a_folder_that_is_no_scan(
         ('epochs=0 must be a whole number of 1', ['--epochs', '0']),
         ('--set 3: give KEY=VALUE', ['--set', '3']),
         ("mean 'train_cfg'", ['--set', 'train_cgf.max_epochs=3']),
+        ('has no such part', ['--set', 'model.areas.7.weight=1']),
         (
             'goes from 0 to 2 epochs, and the run has 1',
             ['--epochs', '20', '--set', 'train_cfg.max_epochs=1'],
