@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import resource
@@ -97,9 +98,10 @@ class Started:
     def signal(self, number: int) -> None:
         """Send a signal to all of them and to their children."""
         for process in self.processes:
+            assert process.pid is not None, 'it was not started'
             os.killpg(process.pid, number)
 
-    def wait(self, seconds: float = 120) -> list[int]:
+    def wait(self, seconds: float = 120) -> list[int | None]:
         """Wait for their ends; gives their exit codes, None for too late."""
         for process in self.processes:
             process.join(seconds)
@@ -120,6 +122,7 @@ def _work(log: Path, env: dict[str, str], call: Callable, given: Any) -> None:
     with open(log, 'ab') as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
     torch.set_num_threads(1)
     call(*given)
