@@ -55,6 +55,8 @@ def cluster(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # Ray writes there, and not every user has a home.
         patch.setenv('HOME', str(folder))
+        # By default Ray's workers wait for whatever else runs here.
+        patch.setenv('RAY_worker_niceness', '0')
         ray.init(
             'local',
             num_cpus=2,
