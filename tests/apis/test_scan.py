@@ -255,7 +255,7 @@ def test_groups_come_from_names_or_a_pattern():
     assert find_groups(counted, ['x'] * 6, r'_(\d)')[0] == [*'012012']
     # Nor does one without a name.
     mixed = ['x/a_1.mp4', 'x/a_2.mp4', 'x/b_1.mp4', 'y/1.mp4', 'y/2.mp4']
-    found = find_groups(mixed, [*'xxxyy'], 'auto')[0]
+    found = find_groups(mixed, ['x'] * 3 + ['y'] * 2, 'auto')[0]
     assert found == ['a', 'a', 'b', 'y/1.mp4', 'y/2.mp4']
 
 
