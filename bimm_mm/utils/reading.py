@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,8 @@ def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
     with TemporaryDirectory('_bimm_mm', ignore_cleanup_errors=True) as folder:
         os.environ.update({NOTES: folder, FATAL_FILES: str(listed or '')})
         try:
-            yield len(fatal_files(os.environ[FATAL_FILES]))
+            with _death_awaited():
+                yield len(fatal_files(os.environ[FATAL_FILES]))
         except RuntimeError as error:
             death = _DEATH.match(str(error))
             if death is None:
@@ -50,6 +52,20 @@ def worker_deaths_named(listed: str | Path | None) -> Iterator[int]:
             raise WorkerDiedError(_explain(error, files, listed)) from error
         finally:
             del os.environ[NOTES], os.environ[FATAL_FILES]
+
+
+@contextmanager
+def _death_awaited() -> Iterator[None]:
+    """Let PyTorch tell a death of which only a closed socket is seen.
+
+    A process that dies closes its sockets, from which this one may be taking
+    a batch, before the signal comes by which PyTorch learns of it.
+    """
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        time.sleep(5)  # PyTorch's handler ends it with its own error
+        raise
 
 
 def _blamed(folder: str, processes: str | None) -> list[str]:

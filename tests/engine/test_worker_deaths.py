@@ -9,6 +9,7 @@ import signal
 import time
 from argparse import Namespace
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from mmcv.transforms import BaseTransform
@@ -143,6 +144,43 @@ def test_worker_that_reads_nothing_blames_no_file(tmp_path):
     ):
         list(DataLoader(Exit(), num_workers=1))
     assert not listed.exists()
+
+
+class Endless(Dataset):
+    """Gives the number of the worker's process, then reads forever."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        if index:
+            note_reading('a.mp4')
+            time.sleep(60)
+        return os.getpid()
+
+
+@pytest.mark.parametrize('kind', [EOFError, ConnectionResetError])
+def test_a_socket_closes_before_the_death_is_told(kind, tmp_path):
+    listed = tmp_path / 'list.txt'
+    with (
+        pytest.raises(WorkerDiedError, match=r'signal: Killed.*a\.mp4'),
+        worker_deaths_named(listed),
+    ):
+        batches = iter(DataLoader(Endless(), num_workers=1))
+        worker = int(next(batches))
+        killer = Timer(0.5, os.kill, (worker, signal.SIGKILL))
+        killer.start()
+        raise kind
+    assert listed.read_text() == 'a.mp4\n'
+
+
+@pytest.mark.parametrize('kind', [EOFError, ConnectionResetError])
+def test_a_closed_socket_without_a_death_stays_what_it_is(kind, monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, 'sleep', waits.append)
+    with pytest.raises(kind), worker_deaths_named(None):
+        raise kind
+    assert waits == [5]
 
 
 def test_a_name_with_a_line_break_is_skipped_too(tmp_path):
