@@ -82,6 +82,8 @@ def _files(folder: str | Path) -> list[Path]:
 def _passing_over(path: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError:  # which says nothing of damage
+        raise
     except (LookupError, OSError, TypeError, ValueError) as error:
         _warn(f'passed over {path}: {error}')
 

@@ -165,7 +165,13 @@ def check_readable(paths: Sequence[str], *, source: str, remedy: str) -> None:
 def _reason(path: str) -> str:
     if osp.islink(path) and not osp.exists(path):
         return f'a link to {os.readlink(path)}, which does not exist'
-    return 'may not be read' if osp.exists(path) else 'does not exist'
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return 'does not exist'
+    except OSError as error:  # a folder above may not be entered
+        return str(error.strerror)
+    return 'may not be read'
 
 
 def files_below(folder: str) -> set[str]:
@@ -173,9 +179,15 @@ def files_below(folder: str) -> set[str]:
 
     Looking up a million contour files one by one takes minutes on a network
     file system. Links are followed, but none to a folder that it lies in.
+    An OSError names a folder that may not be read.
     """
+
+    def told(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise error
+
     found: set[str] = set()
-    for above, folders, names in os.walk(folder, followlinks=True):
+    for above, folders, names in os.walk(folder, True, told, True):
         found.update(osp.join(above, name) for name in names)
         folders[:] = [name for name in folders if not _leads_up(above, name)]
     return found

@@ -28,8 +28,8 @@ def is_image(path: str | Path) -> bool:
 
 
 def check_is_folder(folder: str | Path) -> None:
-    """Raise a FileNotFoundError unless it is a folder."""
-    if not os.path.isdir(folder):
+    """Raise an OSError unless it is a folder that can be found."""
+    if not Path(folder).is_dir():
         raise FileNotFoundError(
             f'{folder} is no folder: give the one that your files are in'
         )

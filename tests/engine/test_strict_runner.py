@@ -18,7 +18,12 @@ from mmengine.hooks import Hook
 from bimm_mm.engine import newest_checkpoint
 from tests.engine import strict_run
 from tests.engine.strict_run import build
-from tests.processes import Started, small_disk, wait_until
+from tests.processes import (
+    Started,
+    ordinary_rights,
+    small_disk,
+    wait_until,
+)
 
 
 def run(folder: Path, **options) -> str:
@@ -345,6 +350,13 @@ def test_the_newest_whole_one_is_taken(tmp_path):
         assert newest_checkpoint(tmp_path) == str(newest)
     run(tmp_path, resume=True)
     assert not draft.exists()
+
+
+def test_a_file_that_may_not_be_read_is_no_reason_to_start_anew(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    path.touch(0)
+    with ordinary_rights(), pytest.raises(PermissionError, match='epoch_1'):
+        newest_checkpoint(tmp_path)
 
 
 @pytest.mark.filterwarnings('error:.*pin_memory')  # nobody can act on it

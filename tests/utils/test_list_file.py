@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from bimm_mm.utils.list_file import (
+    check_readable,
     describe_left_out,
     files_below,
     read_dataset,
     unreadable,
 )
 from bimm_mm.utils.media import find_media
+from tests.processes import ordinary_rights
 
 
 @pytest.fixture
@@ -140,3 +142,18 @@ def test_links_are_followed_but_in_no_circle(tmp_path):
         os.path.relpath(path, top) for path in files_below(str(top))
     )
     assert found == ['a/x.mp4', 'linked/y.mp4']
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path):
+    for name in ('a/1.mp4', 'b/2.mp4'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / 'b').chmod(0)
+    with ordinary_rights():
+        with pytest.raises(PermissionError, match=f'{tmp_path}/b'):
+            files_below(str(tmp_path))
+        with pytest.raises(PermissionError, match='b/2'):
+            find_media(tmp_path / 'b/2', others='')
+    # Whoever may not enter a folder above is told so likewise.
+    with pytest.raises(FileNotFoundError, match=r'xx \(File name too long\)'):
+        check_readable(['x' * 300], source='list', remedy='correct it')
