@@ -7,7 +7,6 @@ at once. A mistake of the user ends with one sentence and exit code 2;
 
 from __future__ import annotations
 
-import errno
 import inspect
 import io
 import os
@@ -28,6 +27,7 @@ from bimm_mm.apis import own
 from bimm_mm.apis.flags import Device, DryRun, Out, Quiet, Settings
 from bimm_mm.apis.scan import scan
 from bimm_mm.apis.tuning import tuning
+from bimm_mm.utils.remedies import remedy
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,6 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help='Prepare your own videos.')
 app.add_typer(data, name='data')
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Verb = TypeVar('Verb', bound=Callable[..., Any])
 
 
@@ -282,10 +281,8 @@ def main(args: Sequence[str] | None = None) -> None:
         if '--debug' in words or not (typed or is_mistake(error)):
             raise
         text = ' '.join((typed() if typed else str(error)).split())
-        if isinstance(error, OSError) and error.errno in _FULL:
-            text += ': free space there, or give another --out'
         if text:
-            print(f'bimm: error: {text}', file=sys.stderr)
+            print(f'bimm: error: {text}{remedy(error)}', file=sys.stderr)
         raise SystemExit(2) from None
     raise SystemExit(status)
 

@@ -20,6 +20,7 @@ from torch import nn
 from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.config_parts import walk
 from bimm_mm.utils.reading import WorkerDiedError
+from bimm_mm.utils.remedies import remedy
 
 # What launchers call the number of a process.
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
@@ -91,7 +92,7 @@ def explain(error: Exception, cfg: Config) -> str:
         known = [names[part] for part in modules if names.get(part)]
         where = '.'.join(['model', *known[-1:]]).replace('.module.', '.')
     text = ' '.join(str(error).split()) or 'no reason is given'
-    text = textwrap.shorten(text, 600)
+    text = textwrap.shorten(text, 600) + remedy(error)
     kind = type(error).__name__
     if not isinstance(error, (FileNotFoundError, ValueError)):
         text = f'{kind}{step}: {text}'

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bimm_mm.utils.files import write_any_name
+from bimm_mm.utils.remedies import remedy
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
@@ -30,7 +31,7 @@ def mistakes_told() -> Iterator[None]:
         if '--debug' in sys.argv:
             raise
         name = Path(sys.argv[0]).name
-        raise SystemExit(f'{name}: error: {error}') from None
+        raise SystemExit(f'{name}: error: {error}{remedy(error)}') from None
 
 
 def end_resumable(run: Callable[[], int]) -> NoReturn:

@@ -1,0 +1,16 @@
+"""What to do about errors of the system, which name a file alone."""
+
+from __future__ import annotations
+
+import errno
+
+_FULL = 'free space there, or give another --out'
+_FORBIDDEN = 'get access to it (ls -ld tells who has), or give another'
+_REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL)
+_REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN)
+
+
+def remedy(error: Exception) -> str:
+    """What follows the text of an error; '' if that says what to do."""
+    number = getattr(error, 'errno', None)
+    return f': {_REMEDIES[number]}' if number in _REMEDIES else ''
