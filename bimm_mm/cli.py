@@ -62,9 +62,6 @@ def verb(
         @wraps(function)
         def command(**flags: Any) -> None:
             import_module('bimm_mm.compat')
-            for name, value in flags.items():
-                if isinstance(value, Path):  # no shell expands --out=~/run
-                    flags[name] = Path(os.path.expanduser(value))
             if isinstance(sys.stdout, io.TextIOWrapper):  # names of files
                 sys.stdout.reconfigure(errors='backslashreplace')
             if flags.get('options'):
@@ -138,8 +135,9 @@ def _written(out: Path, *, dry_run: bool) -> Iterator[Path]:
     """Where to write a file, if one can; in a dry run it is removed."""
     from bimm_mm.utils.files import check_folder
 
-    check_folder(out.parent)
-    with TemporaryDirectory() if dry_run else nullcontext(out.parent) as home:
+    folder = out.parent.expanduser()
+    check_folder(folder)
+    with TemporaryDirectory() if dry_run else nullcontext(folder) as home:
         yield Path(home, out.name)
 
 
@@ -169,7 +167,7 @@ def report(
         write_report(folder, path)
     print(out)
     if show and not dry_run:
-        webbrowser.open(out.absolute().as_uri())
+        webbrowser.open(out.expanduser().absolute().as_uri())
 
 
 Branch = Annotated[

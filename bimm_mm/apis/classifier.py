@@ -119,8 +119,7 @@ class Classifier(BaseInferencer):
         """Paths; a folder stands for all videos and images below it."""
         if isinstance(inputs, (list, tuple)):
             return list(inputs)
-        if Path(inputs).expanduser().is_dir():
-            folder = Path(inputs).expanduser()
+        if (folder := Path(inputs).expanduser()).is_dir():
             return find_media(folder, others='give others in a list')
         return [inputs]
 
@@ -216,7 +215,7 @@ def _check(found: Source) -> Config:
 
 def _find_classes(found: Source) -> Sequence[str]:
     """Their names, of the run's ``run.json`` or of the dataset."""
-    record = Path(found.path).expanduser().parent / 'run.json'
+    record = Path(found.path).parent / 'run.json'
     known: list[Any] = [found.meta.get('dataset_meta')]
     if record.is_file():
         known.insert(0, read_json(record))

@@ -38,12 +38,13 @@ def load_config(
         ValueError: If a file cannot be read as Python, or a top-level name
             is misspelled, or ``contours`` is not what it can be.
     """
+    path = expanduser(path)
     if not Path(path).is_file():
         raise FileNotFoundError(
             f'there is no config file {path}: give the path of one in '
             'configs/, relative to where you are'
         )
-    files = _find_files(str(path), [])
+    files = _find_files(path, [])
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
@@ -56,7 +57,7 @@ def load_config(
             f'{lines[-1] if lines else f"{path}: "}{type(error).__name__}: '
             f'{error}'
         ) from error
-    check_names(cfg, str(path))
+    check_names(cfg, path)
     override(cfg, options or {})
     use_contours(cfg)
     _expand_home(cfg._cfg_dict)
@@ -113,7 +114,7 @@ def _expand_home(node: Any) -> None:
 
 def _find_files(path: str, above: list[str]) -> list[str]:
     """A config file and all its bases, which MMEngine reads without end."""
-    path = str(Path(path).expanduser().absolute())
+    path = str(Path(path).absolute())
     chain = [*above, path]
     if path in above:
         raise ValueError(f'a config is its own _base_: {" > ".join(chain)}')

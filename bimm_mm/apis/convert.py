@@ -217,7 +217,7 @@ def _left_out(state: Mapping[str, Tensor], kept: list[str]) -> list[str]:
 def _card(found: Source, to: str, model: Any, notes: list[str]) -> str:
     """Markdown: where the weights come from and what they can do."""
     cfg: Any = found.cfg
-    path = Path(found.path).expanduser()
+    path = Path(found.path)
     digest = sha256_of_file(path) if path.is_file() else 'unknown'
     areas = [
         f'{area.name} after block {area.after_block} ({area.decoder.type}, '

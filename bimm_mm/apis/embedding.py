@@ -73,7 +73,7 @@ def embed_files(
 
 def digest_of_weights(encoder: Encoder) -> str:
     """SHA-256 of the file of weights; without one, of the weights."""
-    path = Path(encoder.source).expanduser()
+    path = Path(encoder.source)
     if path.is_file():
         return sha256_of_file(path)
     digest = hashlib.sha256()

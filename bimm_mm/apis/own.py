@@ -81,7 +81,7 @@ def pretrain(
 
     check_choice('method', method, stages.METHODS)
     check_choice('size', size, stages.SIZES)
-    videos, out = read_data(data), Path(out).expanduser().absolute()
+    videos = read_data(data)
     given = None if contours is None else str(contours)
     names = dict(
         **videos.names(),
@@ -106,7 +106,7 @@ def pretrain(
     cfg = stages.read_config(stages.METHODS[method], names, size, options)
     configs = [stages.adapt_config(cfg, out, device)]
     if method == 'bimm':
-        first = out / 'ventral'
+        first = Path(configs[0].work_dir) / 'ventral'
         record['stage1'], last = str(first), first / f'epoch_{epochs}.pth'
         configs[0].model.ventral_checkpoint = None if dry_run else str(last)
         cfg = stages.read_config('pretrain_ventral', names, size, options)
@@ -149,7 +149,7 @@ def finetune(
     cfg, record = stages.finetuning(
         run,
         data,
-        out=Path(out).expanduser(),
+        out=out,
         epochs=epochs,
         batch_size=batch_size,
         device=device,

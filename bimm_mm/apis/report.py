@@ -80,7 +80,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
             such a run is listed with the reason.
         OSError: If the page cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     folders = list(_find_runs(folder, _DEPTH))
     if not folders:
         raise FileNotFoundError(

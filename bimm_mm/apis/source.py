@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,9 +61,8 @@ def read_source(
         FileNotFoundError: If there is no such file or folder.
         ValueError: If a folder holds no whole checkpoint, or a file is none.
     """
-    source = PACKAGED.get(str(source), source)
-    path, hints = str(source), dict[str, Any]()
-    folder = Path(source).expanduser()
+    path = expanduser(PACKAGED.get(str(source), source))
+    hints, folder = dict[str, Any](), Path(path)
     if folder.is_dir():
         if (folder / 'config.json').is_file():
             hints = _read_hints(folder)
@@ -103,13 +103,13 @@ def _read_hints(folder: Path) -> dict[str, Any]:
 def _safetensors_meta(path: str) -> dict[str, str]:
     from safetensors import safe_open
 
-    with safe_open(Path(path).expanduser(), 'pt') as file:
+    with safe_open(path, 'pt') as file:
         return file.metadata() or {}
 
 
 def _config(meta: Mapping[str, Any], path: str) -> Config | None:
     """That of the checkpoint, or beside it; None if there is none."""
-    beside = Path(path).expanduser().parent / 'config.py'
+    beside = Path(path).parent / 'config.py'
     texts = [meta.get('cfg'), meta.get('config')]
     if beside.is_file():
         texts.append(beside.read_bytes())

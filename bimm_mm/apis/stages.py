@@ -55,7 +55,7 @@ def finetuning(
     run: str | Path,
     data: str | Path,
     *,
-    out: Path,
+    out: str | Path,
     epochs: int,
     batch_size: int,
     device: str,
@@ -101,7 +101,7 @@ def finetuning(
         classes=videos.classes,
         stage1=None,
     )
-    return adapt_config(cfg, out.absolute(), device), record
+    return adapt_config(cfg, out, device), record
 
 
 def contour_files(method: str, contours: str | None) -> str | None:
@@ -151,8 +151,9 @@ def read_config(
         return load_config(path, {**workers, **options})
 
 
-def adapt_config(full: Config, folder: Path, device: str) -> Config:
+def adapt_config(full: Config, out: str | Path, device: str) -> Config:
     """What a runner reads of a config, to run on a device in a folder."""
+    folder = Path(out).expanduser().absolute()
     known = {*known_names(), 'custom_imports', 'runner_type'}
     cfg = Config(
         {key: full[key] for key in full if key in known},

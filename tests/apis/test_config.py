@@ -134,7 +134,7 @@ def test_the_home_directory_is_meant_everywhere_alike(
         TEXT + "data = [dict(data_root='~/d', prefix=dict(img='~'))]\n"
         "work_dir = '~/w'\nother = '~nobody.there/x'\n"
     )
-    cfg = load_config(config, {'load_from': '~/a.pth'})
+    cfg = load_config(f'~/{config.name}', {'load_from': '~/a.pth'})
     assert cfg.data[0].data_root == f'{tmp_path}/d'
     assert cfg.data[0].prefix.img == str(tmp_path)
     assert cfg.load_from == f'{tmp_path}/a.pth'

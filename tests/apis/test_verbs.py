@@ -82,12 +82,14 @@ def test_home_is_meant_where_no_shell_says_it(
     home, here = tmp_path / 'home', tmp_path / 'here'
     home.mkdir()
     here.mkdir()
+    (home / 'run').symlink_to(run)
     monkeypatch.setenv('HOME', str(home))
     monkeypatch.chdir(here)
     clip = sorted(folder.rglob('*.mp4'))[0]
     bimm('embed', run, clip, '--out=~/new/a.npz', '--device=cpu')
     bimm('data', 'scan', folder / 'videos', '--out=~/data', '--jobs=1')
-    encoder = bimm_mm.load_encoder(run, device='cpu')
+    encoder = bimm_mm.load_encoder('~/run', device='cpu')
+    assert encoder.source.startswith(str(home))
     bimm_mm.export(encoder, '~/new/b.safetensors')
     found = bimm_mm.reconstruct(run, clip, device='cpu')
     found.save('~/new/pictures')
