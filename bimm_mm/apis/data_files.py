@@ -122,13 +122,15 @@ def _check_list(key: str, items: Mapping[str, Any], *, files: bool) -> None:
     if not files or not names or '://' in folder:
         return
     paths = [osp.join(folder, name) for name in dict.fromkeys(names)]
-    if kind == 'VideoDataset' or items.get('use_frames') is False:
+    video = kind == 'VideoDataset' or items.get('use_frames') is False
+    if video:
         paths = list(map(media_name, paths))
     check_readable(
         paths,
         source=items['ann_file'],
         remedy=f'set {key}.data_prefix to the folder to which its paths are '
         'relative, or correct the list',
+        folders=not video and kind in ('RawframeDataset', 'AVADataset'),
     )
 
 

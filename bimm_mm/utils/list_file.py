@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 import os.path as osp
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ _AVA_ROW = (
 # Files whose access is asked for in one go, and threads that ask: a network
 # file system answers many at a time.
 _CHUNK = 10_000
+_FOR_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _THREADS = 16
 _NAMED = 3  # so many unreadable files are
 
@@ -133,27 +135,38 @@ def type_name(config: Mapping[str, Any]) -> str:
     return getattr(kind, '__name__', kind).rsplit('.', 1)[-1]
 
 
-def unreadable(paths: Sequence[str]) -> list[str]:
-    """Those of many paths that do not exist or may not be read, in order.
+def unreadable(paths: Sequence[str], *, folders: bool = False) -> list[str]:
+    """Those of many paths that are not there or may not be read, in order.
 
-    Measured on a local disk: a million in 1.6 s.
+    Also those that are folders, or, if ``folders`` are meant, are none. What
+    all may read costs one call each: a million takes 2.6 s of a local disk.
     """
 
-    def refused(start: int) -> list[str]:
-        part = paths[start : start + _CHUNK]
-        return [path for path in part if not os.access(path, os.R_OK)]
+    def refused(path: str) -> bool:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            return True
+        for_all = mode & _FOR_ALL == _FOR_ALL
+        readable = for_all or os.access(path, os.R_OK)
+        return not readable or stat.S_ISDIR(mode) != folders
+
+    def part(start: int) -> list[str]:
+        return [x for x in paths[start : start + _CHUNK] if refused(x)]
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts = pool.map(refused, range(0, len(paths), _CHUNK))
+        parts = pool.map(part, range(0, len(paths), _CHUNK))
         return [path for part in parts for path in part]
 
 
-def check_readable(paths: Sequence[str], *, source: str, remedy: str) -> None:
+def check_readable(
+    paths: Sequence[str], *, source: str, remedy: str, folders: bool = False
+) -> None:
     """Raise a FileNotFoundError that counts unreadable files, with reasons.
 
     ``source`` is what names them, ``remedy`` what to do.
     """
-    if bad := unreadable(paths):
+    if bad := unreadable(paths, folders=folders):
         named = ', '.join(f'{path} ({_reason(path)})' for path in bad[:_NAMED])
         raise FileNotFoundError(
             f'{source}: {len(bad)} of the {len(paths)} files that it names '
@@ -171,7 +184,9 @@ def _reason(path: str) -> str:
         return 'does not exist'
     except OSError as error:  # a folder above may not be entered
         return str(error.strerror)
-    return 'may not be read'
+    if not os.access(path, os.R_OK):
+        return 'may not be read'
+    return 'is a folder' if osp.isdir(path) else 'is no folder'
 
 
 def files_below(folder: str) -> set[str]:

@@ -99,10 +99,17 @@ def test_missing_dangling_and_forbidden_files_are_found_in_order(tmp_path):
     (tmp_path / 'good').touch()
     (tmp_path / 'link').symlink_to('good')
     (tmp_path / 'dangling').symlink_to('nowhere')
-    names = ['good', 'gone', 'link', 'dangling']
-    paths = [str(tmp_path / name) for name in names] * 9000
-    expected = [paths[1], paths[3]] * 9000
+    (tmp_path / 'mine').touch(0o400)
+    (tmp_path / 'folder').mkdir()
+    names = ['good', 'gone', 'link', 'dangling', 'mine', 'folder']
+    paths = [str(tmp_path / name) for name in names] * 3000
+    expected = [paths[1], paths[3], paths[5]] * 3000
     assert unreadable(paths) == expected
+    assert unreadable([paths[0], paths[5]], folders=True) == paths[:1]
+    for wrong, folders in (('is a folder', False), ('is no folder', True)):
+        path = str(tmp_path / ('good' if folders else 'folder'))
+        with pytest.raises(FileNotFoundError, match=wrong):
+            check_readable([path], source='', remedy='', folders=folders)
 
 
 def test_files_that_are_not_read_are_counted_by_kind(tmp_path):
