@@ -31,6 +31,7 @@ from bimm_mm.engine.resume import newest_checkpoint
 from bimm_mm.engine.runner import QuietRunner, StrictRunner
 from bimm_mm.utils.files import write_text
 from bimm_mm.utils.processes import prepare_cpu_processes
+from bimm_mm.utils.remedies import remedy
 from bimm_mm.version import __version__
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,24 @@ def resume_command(launcher: str) -> str:
     return 'the same command and --resume'
 
 
+@contextmanager
+def errors_named(work_dir: str) -> Iterator[None]:
+    """Say where a disk is full, and why gloo lost another process."""
+    try:
+        yield
+    except OSError as error:
+        if remedy(error) and error.filename is None:
+            error.filename = work_dir
+        raise
+    except RuntimeError as error:
+        if ' by peer' not in str(error):
+            raise
+        raise ChildProcessError(
+            'another process of this run ended, which says why, or the '
+            'launcher its signal: --resume goes on from the newest checkpoint'
+        ) from error
+
+
 @master_only
 def say_end(runner: Runner) -> None:
     """Print where a training ended, for a screen with little else."""
@@ -212,7 +231,8 @@ def train(
     ``cfg`` went through :func:`check_training`; ``resume_command`` is what a
     user types to go on after it was stopped.
     """
-    with dry_run(cfg) if dry else nullcontext():
+    trial = dry_run(cfg) if dry else nullcontext()
+    with errors_named(cfg.work_dir), trial:
         runner = build_runner(cfg, launcher=launcher, quiet=quiet)
         runner.resume_command = resume_command
         if starts_from_scratch(runner.cfg):

@@ -19,7 +19,6 @@ from torch import nn
 
 from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.utils.config_parts import walk
-from bimm_mm.utils.reading import WorkerDiedError
 from bimm_mm.utils.remedies import remedy
 
 # What launchers call the number of a process.
@@ -42,15 +41,15 @@ def one_line_errors(args: Namespace) -> Iterator[None]:
 
     Raises:
         SystemExit: With status 2, in place of an error before the first step
-            was done, and of that of a worker which died. Later errors pass
-            unchanged.
+            was done; with 1 wherever another process died, or a file may not
+            be used. Other errors pass unchanged.
     """
     StrictRunner.began = False
     try:
         yield
     except Exception as error:
-        died = isinstance(error, WorkerDiedError)
-        if args.debug or (StrictRunner.began and not died):
+        told = isinstance(error, ChildProcessError) or remedy(error)
+        if args.debug or (StrictRunner.began and not told):
             raise
         if any(int(os.environ.get(key, 0)) for key in _RANKS):
             time.sleep(_WAIT)
@@ -61,7 +60,7 @@ def one_line_errors(args: Namespace) -> Iterator[None]:
             'traceback)',
             file=sys.stderr,
         )
-        raise SystemExit(1 if died else 2) from None
+        raise SystemExit(1 if told else 2) from None
 
 
 def explain(error: Exception, cfg: Config) -> str:
@@ -87,14 +86,15 @@ def explain(error: Exception, cfg: Config) -> str:
             modules.append(part)
         if isinstance(part, BaseTransform):
             step = f' in {type(part).__name__}'
-    if modules and not where:
+    died = isinstance(error, ChildProcessError)  # in no part of the config
+    if modules and not (where or died):
         names = {part: name for name, part in modules[0].named_modules()}
         known = [names[part] for part in modules if names.get(part)]
         where = '.'.join(['model', *known[-1:]]).replace('.module.', '.')
     text = ' '.join(str(error).split()) or 'no reason is given'
     text = textwrap.shorten(text, 600) + remedy(error)
     kind = type(error).__name__
-    if not isinstance(error, (FileNotFoundError, ValueError)):
+    if not (died or isinstance(error, (FileNotFoundError, ValueError))):
         text = f'{kind}{step}: {text}'
     return f'{where}: {text}' if where else text
 

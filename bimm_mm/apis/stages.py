@@ -134,20 +134,28 @@ def read_config(
         f'{part}_dataloader.num_workers': min(4, cpu_count()) for part in parts
     }
     with TemporaryDirectory() as folder:
-        for part in ('_base_', 'own'):
-            copytree(
-                configs / part, Path(folder, part), copy_function=copyfile
-            )
         own = Path(folder, 'own')
-        given = [f'{key} = {value!r}\n' for key, value in names.items()]
-        with open(own / 'data.py', 'a', encoding='utf-8') as file:
-            file.writelines(given)
         path = own / f'{name}.py'
-        text = path.read_text('utf-8')
-        path.write_text(
-            re.sub(r'(models/\w+mae|models/bimm)_base', rf'\1_{size}', text),
-            'utf-8',
-        )
+        given = [f'{key} = {value!r}\n' for key, value in names.items()]
+        try:
+            for part in ('_base_', 'own'):
+                copytree(
+                    configs / part, Path(folder, part), copy_function=copyfile
+                )
+            with open(own / 'data.py', 'a', encoding='utf-8') as file:
+                file.writelines(given)
+            text = path.read_text('utf-8')
+            path.write_text(
+                re.sub(
+                    r'(models/\w+mae|models/bimm)_base', rf'\1_{size}', text
+                ),
+                'utf-8',
+            )
+        except OSError as error:
+            raise OSError(
+                f'{folder} cannot be written: free space there, or set TMPDIR '
+                'to another folder'
+            ) from error
         return load_config(path, {**workers, **options})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-_FULL = 'free space there, or give another --out'
+_FULL = 'free space there, or write elsewhere'
 _FORBIDDEN = 'get access to it (ls -ld tells who has), or give another'
 _REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL)
 _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN)

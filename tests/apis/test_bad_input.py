@@ -16,7 +16,7 @@ from tests.apis.conftest import FRAMES, HERE, SIDE
 from tests.processes import small_disk
 
 NOWHERE = '/proc/none'  # where nothing can be written, whoever asks
-FULL = ': free space there, or give another --out'
+FULL = ': free space there, or write elsewhere'
 TOY = (
     *('--size', 'tiny', '--epochs', 1, '--image-size', SIDE),
     *('--frames', FRAMES, '--method', 'videomae', '--out', 'OUT'),
@@ -45,6 +45,8 @@ CASES = [
     (PRETRAIN, {'DATA': 'BAD DATA'}, '2 of 4 files'),
     (PRETRAIN, {'OUT': NOWHERE}, f'{NOWHERE} cannot be written'),
     (PRETRAIN, {'DISK': 'full'}, 'epoch_1.pth'),
+    (PRETRAIN, {'DISK': 'none'}, 'set TMPDIR'),
+    (PRETRAIN, {'DISK': 'small'}, f"/OUT'{FULL}"),
     (FINETUNE, {'RUN': 'EMPTY'}, 'has no run.json'),
     (FINETUNE, {'RUN': 'OTHER RUN'}, 'epoch_1.pth'),
     (FINETUNE, {'DATA': 'EMPTY'}, 'has no data.json'),
@@ -177,8 +179,9 @@ def test_bad_input_is_told_and_nothing_is_half_written(
         ]
     before = set(tmp_path.rglob('*'))
     MMLogger._instance_dict.clear()  # with the log file of another training
-    size = 9_000_000 if command[0] in ('pretrain', 'finetune') else 2000
-    with small_disk(size if 'DISK' in bad else 1 << 40):
+    full = 9_000_000 if command[0] in ('pretrain', 'finetune') else 2000
+    sizes = {'full': full, 'small': 9000, 'none': 2000}
+    with small_disk(sizes.get(bad.get('DISK'), 1 << 40)):
         assert said in mistake(*words)
     left = {path.name for path in {*tmp_path.rglob('*')} - before}
     left.discard('.examined.jsonl')  # with which a scan goes on

@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import distributed as dist
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
+from bimm_mm.apis.launch import errors_named
 from bimm_mm.engine import AreaLoss, FiniteLossHook, LabelCheckHook
 from tests.engine.test_diagnosis import make_model
 
@@ -110,3 +111,16 @@ def answer(folder: Path) -> None:
     }
     dist.barrier()
     (folder / f'{rank}.json').write_text(json.dumps(said))
+
+
+def lose() -> None:
+    """Say, on rank 0, what becomes of gloo's error after rank 1 has ended."""
+    dist.init_process_group('gloo')
+    if int(os.environ['RANK']):
+        os._exit(0)
+    try:
+        with errors_named('work_dir'):
+            dist.barrier()
+    except ChildProcessError as error:
+        print(error, flush=True)
+        os._exit(1)

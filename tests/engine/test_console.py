@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 from mmengine.config import Config
@@ -38,6 +39,25 @@ def test_shared_layers_are_told_in_the_file_alone(tmp_path, capsys):
     shown = (said.out + said.err).splitlines()
     assert len(shown) == 1 and shown[0].endswith('for people')
     assert '1.0 is duplicate' in path.read_text()
+
+
+def test_a_full_log_ends_a_run_and_a_closed_screen_does_not(tmp_path, capsys):
+    logger = MMLogger.get_instance('full', log_file=str(tmp_path / 'log'))
+    spare_screen(logger, quiet=False)
+    screen, file = logger.handlers
+    full = open('/dev/full', 'w')  # noqa: SIM115  to close it fails, too
+    try:
+        screen.setStream(full)
+        logger.warning('nobody looks')
+        assert 'nobody looks' in (tmp_path / 'log').read_text()
+        file.setStream(full)
+        with pytest.raises(OSError, match='No space left'):
+            logger.warning('nobody reads')
+    finally:
+        MMLogger._instance_dict.pop('full')
+        with suppress(OSError):
+            full.close()
+    assert 'Traceback' not in capsys.readouterr().err
 
 
 class Stop(Hook):

@@ -46,3 +46,9 @@ def test_rank_0_measures_and_no_loss_changes(answers):
         assert len(answer['plain']) == 4
         assert answer['diagnosed'] == answer['plain']
     assert answers[0]['plain'] != answers[1]['plain']
+
+
+def test_whoever_loses_another_process_says_so(tmp_path):
+    two = Started(one_rank.lose, log=tmp_path / 'said.txt', ranks=2)
+    assert two.wait() == [1, 0], two.said
+    assert 'another process of this run ended' in two.said

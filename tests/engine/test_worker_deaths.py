@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import queue
@@ -216,13 +217,19 @@ def test_a_mistake_that_all_processes_make_is_told_once(capsys, monkeypatch):
     assert waits == [5]
 
 
-def test_death_is_one_line(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (WorkerDiedError('killed\nwhile a.mp4'), ' error: killed while a.mp4'),
+        (OSError(errno.ENOSPC, 'No space'), 'No space: free space there'),
+    ],
+)
+def test_deaths_and_full_disks_are_one_line(error, words, capsys, monkeypatch):
     with (
         pytest.raises(SystemExit, match='1'),
         one_line_errors(Namespace(debug=False)),
     ):
         monkeypatch.setattr(StrictRunner, 'began', True)
-        raise WorkerDiedError('killed\nwhile reading a.mp4')
+        raise error
     said = capsys.readouterr().err
-    assert said.count('\n') == 1
-    assert 'killed while reading a.mp4' in said
+    assert said.count('\n') == 1 and words in said

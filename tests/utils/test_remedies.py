@@ -12,7 +12,7 @@ from bimm_mm.utils.processes import mistakes_told
 
 MISTAKES = {
     errno.EACCES: 'get access to it',
-    errno.ENOSPC: 'free space there, or give another --out',
+    errno.ENOSPC: 'free space there, or write elsewhere',
 }
 
 

@@ -58,12 +58,24 @@ def screen_handlers(logger: logging.Logger) -> list[logging.StreamHandler]:
 def spare_screen(logger: logging.Logger, *, quiet: bool) -> None:
     """Leave config, environment and the like to the log file.
 
-    With ``quiet`` the screen shows warnings and errors alone.
+    With ``quiet`` the screen shows warnings and errors alone. A log file that
+    cannot be written ends the run; a screen that was closed does not.
     """
+    for handler in logger.handlers:
+        file = isinstance(handler, logging.FileHandler)
+        vars(handler)['handleError'] = _raise if file else _go_on
     for handler in screen_handlers(logger):
         handler.addFilter(_is_for_people)
         if quiet:
             handler.setLevel(max(handler.level, logging.WARNING))
+
+
+def _raise(record: logging.LogRecord) -> None:
+    raise  # what is being handled, of which Python would print a traceback
+
+
+def _go_on(record: logging.LogRecord) -> None:
+    pass
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
