@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -116,6 +117,23 @@ def _describe(groups: list[dict[str, Any]], lr: float) -> str:
     return '\n'.join(
         ['layer-wise learning rates (before scaling by batch size):', *lines]
     )
+
+
+def warn_of_unused_keys(wrapper: Mapping[str, Any], model: nn.Module) -> None:
+    """Warn of ``custom_keys`` that are in no name of a parameter.
+
+    Tokens are not told: schedules are for models with and without them.
+    """
+    keys = (wrapper.get('paramwise_cfg') or {}).get('custom_keys') or ()
+    names = ' '.join(name for name, _ in model.named_parameters())
+    unused = [key for key in keys if key not in names and key not in _TOKENS]
+    if unused:
+        print_log(
+            f'optim_wrapper.paramwise_cfg.custom_keys: {", ".join(unused)} '
+            'changes nothing: no name of a parameter contains it',
+            'current',
+            logging.WARNING,
+        )
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -43,6 +43,7 @@ from bimm_mm.engine.hooks.checkpoint import release_signals
 from bimm_mm.engine.hooks.console import LiveDisplayHook, spare_screen
 from bimm_mm.engine.hooks.slow_loading import SlowLoadingHook
 from bimm_mm.engine.layout import Description, TotalBatch, changes, describe
+from bimm_mm.engine.optim import warn_of_unused_keys
 from bimm_mm.engine.resume import (
     leave_out_trained,
     newest_checkpoint,
@@ -345,6 +346,8 @@ class StrictRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         """Build it; bfloat16, unlike float16, has no use for loss scaling."""
+        if isinstance(optim_wrapper, Mapping):
+            warn_of_unused_keys(optim_wrapper, self.model)
         if isinstance(optim_wrapper, Mapping) and (
             optim_wrapper.get('type') == 'AmpOptimWrapper'
             and optim_wrapper.get('dtype') == 'bfloat16'

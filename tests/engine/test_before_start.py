@@ -119,6 +119,19 @@ def test_a_schedule_that_does_not_fit_the_run_is_told(train, words, schedule):
         train(train_cfg=STEPS, param_scheduler=[schedule])
 
 
+def test_settings_of_parameters_that_are_not_there_are_told(train):
+    names = 'linear', 'cls_token', 'backbon'
+    runner = train(
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.1),
+            paramwise_cfg=dict(custom_keys={n: {} for n in names}),
+        )
+    )
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    (told,) = (line for line in log.splitlines() if 'custom_keys:' in line)
+    assert 'WARNING' in told and 'custom_keys: backbon changes' in told
+
+
 def test_a_place_where_nothing_can_be_written_is_told(train):
     with pytest.raises(OSError, match=r'/proc/x.*another .*point\.out_dir'):
         train(checkpoint=dict(out_dir='/proc/x'))
