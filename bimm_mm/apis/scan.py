@@ -95,6 +95,16 @@ def scan(
             codec=codec or ('h264' if every == 1 else 'jpeg'),
         )
         root = out / f'videos_{short_side or "full"}_{every}_{copies.codec}'
+    elif codec:
+        raise ValueError(
+            f'codec={codec!r} is of copies, and there are none: give '
+            'short_side (--short-side) or every, too, or leave it out'
+        )
+    if annotations and not preset:
+        raise ValueError(
+            f'annotations={annotations} has the lists of a preset: give '
+            'preset (--preset), too, or leave it out'
+        )
     steps.check_places(folder, out, root, copies=bool(copies), preset=preset)
     if not 0 < val_share <= 0.5:
         raise ValueError(f'val_share={val_share} is not in (0, 0.5]')

@@ -229,6 +229,8 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, mistake):
         (recorded, out, '--short-side=8'): 'short_side=8 is less',
         (recorded, out, '--preset=ucf'): "choose one of .'k400'",
         (recorded, out, '--preset=ucf101'): 'classInd.txt does not exist',
+        (recorded, out, '--codec=h264'): "codec='h264' is of copies",
+        (recorded, out, '--annotations=a'): 'a has the lists of a preset',
     }.items():
         folder, place, *flags = words
         said = mistake('data', 'scan', folder, '--out', place, *flags)
