@@ -162,6 +162,11 @@ def read_config(
 def adapt_config(full: Config, out: str | Path, device: str) -> Config:
     """What a runner reads of a config, to run on a device in a folder."""
     folder = Path(out).expanduser().absolute()
+    if 'work_dir' in full:
+        raise ValueError(
+            f'work_dir={full.work_dir!r}: out (--out) is where the run '
+            'writes; leave work_dir out'
+        )
     known = {*known_names(), 'custom_imports', 'runner_type'}
     cfg = Config(
         {key: full[key] for key in full if key in known},

@@ -199,6 +199,7 @@ def test_a_folder_that_is_no_scan(
         ),
         ("device='gpu' is unknown", ['--device', 'gpu']),
         ("log_to='x' is unknown", ['--log-to', 'x']),
+        ("work_dir='x': out", ['--set', 'work_dir=x']),
     ],
 )
 def test_an_option_that_cannot_be(scanned, tmp_path, mistake, words, flags):
