@@ -61,6 +61,7 @@ def verb(
         @group.command(name, help=text[0])
         @wraps(function)
         def command(**flags: Any) -> None:
+            os.getcwd()  # without one, torch ends the process
             import_module('bimm_mm.compat')
             if isinstance(sys.stdout, io.TextIOWrapper):  # names of files
                 sys.stdout.reconfigure(errors='backslashreplace')

@@ -79,6 +79,15 @@ def test_a_mistake_is_one_sentence_and_debug_shows_the_traceback(
         cli.main(['doctor', '--debug'])
 
 
+def test_a_folder_that_was_removed_is_no_place_to_be(
+    mistake, monkeypatch, tmp_path
+):
+    (folder := tmp_path / 'gone').mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert 'the folder that you are in was removed' in mistake('doctor')
+
+
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
     def broken() -> None:
         raise TypeError('not of the user')

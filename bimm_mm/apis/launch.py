@@ -31,6 +31,7 @@ from bimm_mm.engine.resume import newest_checkpoint
 from bimm_mm.engine.runner import QuietRunner, StrictRunner
 from bimm_mm.utils.files import write_text
 from bimm_mm.utils.processes import prepare_cpu_processes
+from bimm_mm.utils.progress import say
 from bimm_mm.utils.remedies import remedy
 from bimm_mm.version import __version__
 
@@ -152,7 +153,7 @@ def say_end(runner: Runner) -> None:
     """Print where a training ended, for a screen with little else."""
     saved = runner.message_hub.get_info('last_ckpt', 'no checkpoint')
     loss = runner.message_hub.log_scalars['train/loss'].mean(10)
-    print(f'finished: {runner.iter} steps, loss {loss:.4f}, {saved}')
+    say(f'finished: {runner.iter} steps, loss {loss:.4f}, {saved}')
 
 
 @master_only

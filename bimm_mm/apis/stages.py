@@ -35,6 +35,7 @@ from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import check_folder, write_json
+from bimm_mm.utils.progress import say
 from bimm_mm.version import __version__
 
 # Config of the last stage by method, in configs/own.
@@ -208,7 +209,7 @@ def train_stages(
     if main and not dry_run:
         write_json(record, out / 'run.json')
     if torch.cuda.device_count() > 1 and launcher == 'none':
-        print(
+        say(
             f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
             '--nproc-per-node gpu --no-python and the command'
         )
@@ -218,7 +219,7 @@ def train_stages(
         if main:
             stage = f'stage {number} of {len(configs)}, '
             stage = stage if len(configs) > 1 else ''
-            print(
+            say(
                 f'{stage}finished before: {last}'
                 if finished
                 else f'{stage}in {cfg.work_dir}'

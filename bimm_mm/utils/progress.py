@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +32,14 @@ def warnings_alone() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def say(text: str) -> None:
+    """Print a line, if somebody reads: without, a run goes on all the same."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # later lines must not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def track(

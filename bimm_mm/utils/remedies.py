@@ -13,4 +13,6 @@ _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN)
 def remedy(error: Exception) -> str:
     """What follows the text of an error; '' if that says what to do."""
     number = getattr(error, 'errno', None)
+    if number == errno.ENOENT and getattr(error, 'filename', '') is None:
+        return ': the folder that you are in was removed: go to another one'
     return f': {_REMEDIES[number]}' if number in _REMEDIES else ''

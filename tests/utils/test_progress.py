@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 from bimm_mm.utils import progress
+from tests.processes import ROOT
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
@@ -17,3 +22,23 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
         'contours: 3 of 6',
         'contours: 6 of 6',
     ]
+
+
+def test_whoever_stops_reading_does_not_end_a_run():
+    code = (
+        'from bimm_mm.utils.progress import say\n'
+        'for number in range(3):\n'
+        '    say(number)\n'
+        'print("more")'
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b'')
