@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from shutil import copyfile, copytree
 from tempfile import TemporaryDirectory
@@ -34,7 +35,7 @@ from bimm_mm.engine.runner import StrictRunner
 from bimm_mm.models.backbones.vit import ARCHS
 from bimm_mm.utils.choices import check_choice, multiple
 from bimm_mm.utils.device import find_device
-from bimm_mm.utils.files import check_folder, write_json
+from bimm_mm.utils.files import check_folder, locked, write_json
 from bimm_mm.utils.progress import say
 from bimm_mm.version import __version__
 
@@ -205,46 +206,48 @@ def train_stages(
         if log_to:
             set_log_to(cfg, log_to)
         check_training(cfg, launcher=launcher)
-    main = int(os.environ.get('RANK', 0)) == 0
-    if main and not dry_run:
-        write_json(record, out / 'run.json')
     if torch.cuda.device_count() > 1 and launcher == 'none':
         say(
             f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
             '--nproc-per-node gpu --no-python and the command'
         )
-    for number, cfg in enumerate(configs, 1):
-        last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
-        finished = last.is_file() and not dry_run
-        if main:
-            stage = f'stage {number} of {len(configs)}, '
-            stage = stage if len(configs) > 1 else ''
-            say(
-                f'{stage}finished before: {last}'
-                if finished
-                else f'{stage}in {cfg.work_dir}'
-            )
-        if not finished:
-            cfg.resume = resumed and not dry_run
-            StrictRunner.began = False
-            try:
-                train(
-                    cfg,
-                    launcher=launcher,
-                    resume_command='the same command',
-                    dry=dry_run,
-                    quiet=quiet,
+    main = int(os.environ.get('RANK', 0)) == 0
+    writes = main and not dry_run
+    with locked(out) if writes else nullcontext():
+        if writes:
+            write_json(record, out / 'run.json')
+        for number, cfg in enumerate(configs, 1):
+            last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
+            finished = last.is_file() and not dry_run
+            if main:
+                stage = f'stage {number} of {len(configs)}, '
+                stage = stage if len(configs) > 1 else ''
+                say(
+                    f'{stage}finished before: {last}'
+                    if finished
+                    else f'{stage}in {cfg.work_dir}'
                 )
-            except (
-                AssertionError,
-                LookupError,
-                RuntimeError,
-                TypeError,
-            ) as error:
-                if StrictRunner.began:
-                    raise
-                raise ValueError(explain(error, cfg)) from error
-        record['checkpoint'] = None if dry_run else str(last)
-    if main and not dry_run:
-        write_json(record, out / 'run.json')
+            if not finished:
+                cfg.resume = resumed and not dry_run
+                StrictRunner.began = False
+                try:
+                    train(
+                        cfg,
+                        launcher=launcher,
+                        resume_command='the same command',
+                        dry=dry_run,
+                        quiet=quiet,
+                    )
+                except (
+                    AssertionError,
+                    LookupError,
+                    RuntimeError,
+                    TypeError,
+                ) as error:
+                    if StrictRunner.began:
+                        raise
+                    raise ValueError(explain(error, cfg)) from error
+            record['checkpoint'] = None if dry_run else str(last)
+        if writes:
+            write_json(record, out / 'run.json')
     return record

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 # Temporary names that atomic_path gives.
 DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
@@ -72,6 +73,25 @@ def check_folder(
         raise OSError(
             f'{folder} cannot be written ({error.strerror}): {remedy}'
         ) from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder and keep it; a ValueError if another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / '.lock')
+    try:
+        with suppress(NotImplementedError):  # by the disk
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f'another command writes into {folder}: wait until it has ended, '
+            'or give another --out'
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_drafts(folder: str | Path, of: Callable[[str], bool]) -> None:
