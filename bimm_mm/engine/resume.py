@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice, repeat
@@ -17,13 +18,16 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from bimm_mm.engine.accumulate import joined
 from bimm_mm.utils.safe_load import read_checkpoint
 
+_BEGAN = re.compile(r'\d{8}_\d{6}(_\d+)?$')  # how MMEngine's run names end
+
 
 def newest_checkpoint(
     folder: str | Path, *, out_dir: str | Path | None = None
 ) -> str | None:
     """Find the newest whole checkpoint that a run can go on from.
 
-    That is the file that was written last, whatever ``last_checkpoint`` says.
+    That is the last one of the run that began last, whatever
+    ``last_checkpoint`` says.
     Damaged files, and a run of which nothing is left, are said.
 
     Args:
@@ -63,9 +67,13 @@ def whole_checkpoints(
             meta = content['meta']
             resumable = 'optimizer' in content
             if resumable or weights_only:
-                # An older run's may have more steps.
-                written.append((resumable, meta['time'], meta['iter'], path))
-    for _, _, step, path in sorted(written, reverse=True):
+                # An older run's may have more steps. Within one, clocks jump
+                # back, as those of local time do every autumn.
+                began = _BEGAN.search(str(meta.get('experiment_name')))
+                start = began[0] if began else meta['time']
+                key = resumable, start, meta['iter'], meta['time']
+                written.append((*key, path))
+    for _, _, step, _, path in sorted(written, reverse=True):
         whole = False
         with _passing_over(path):
             read_checkpoint(path)

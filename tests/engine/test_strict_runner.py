@@ -336,10 +336,16 @@ def test_weights_alone_are_not_resumed(tmp_path, capsys):
         weights.unlink()
 
 
+def test_a_clock_that_jumps_back_costs_no_epoch(tmp_path):
+    run(tmp_path, epochs=2, keep=2)
+    change(tmp_path / 'epoch_2.pth', time='20200101_000000')
+    assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_2.pth')
+
+
 def test_the_newest_whole_one_is_taken(tmp_path):
     run(tmp_path, epochs=3)
     # An older run, of which there were more steps.
-    change(tmp_path / 'epoch_3.pth', time='20200101_000000')
+    change(tmp_path / 'epoch_3.pth', experiment_name='20200101_000000')
     run(tmp_path, stop=1)
     newest = tmp_path / 'epoch_1.pth'
     # What a kill left of a checkpoint is neither read nor kept.
