@@ -19,6 +19,8 @@ from bimm_mm.utils.list_file import read_lines
 
 # What tells one run from another, in run.json.
 _SAME = ('verb', 'method', 'size', 'data', 'fold', 'run', 'classes')
+# Files of which a run that made a step has one.
+_TRAINED = ('*.pth', 'scalars.json')
 
 
 class Videos(NamedTuple):
@@ -201,13 +203,16 @@ def read_record(path: Path, kind: str) -> dict[str, Any] | None:
 
 
 def is_same_run(out: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a folder holds this run, to go on with; False if it is empty.
+    """Whether a folder holds this run, to go on with.
+
+    False if it is empty, or of a run that failed before its first step.
 
     Raises:
         ValueError: If it holds anything else.
     """
     before = read_record(out / 'run.json', 'run')
-    if before is None:
+    trained = (x for name in _TRAINED for x in out.rglob(name))
+    if before is None or not any(trained):
         return False
     for key in _SAME:
         if before.get(key) != record.get(key):

@@ -217,6 +217,8 @@ def test_a_part_that_cannot_be_built_is_told(
     command = ('pretrain', scanned, '--out', tmp_path, '--method', 'videomae')
     said = mistake(*command, *FLAGS, '--set', setting)
     assert 'TypeError: ' in said and 'should be a' in said
+    # The folder is not lost to it.
+    assert 'TypeError: ' in mistake(*command, '--set', setting)
 
 
 def test_two_commands_do_not_write_into_one_run(scanned, tmp_path, mistake):
