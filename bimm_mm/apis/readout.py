@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 ALPHAS = tuple(10.0**power for power in range(-1, 7))
 SHUFFLES = 20  # chosen: sets of shuffled labels, for chance
 _RESAMPLES = 2000  # of the bootstrap
+_BINS, _SHOWN = 8, 6  # chosen: of the circle, and tuned channels
 
 
 class Readout(NamedTuple):
@@ -162,9 +163,6 @@ def tuning_curves(
     train: np.ndarray,
     test: np.ndarray,
     angles: tuple[np.ndarray, np.ndarray],
-    *,
-    bins: int = 8,
-    count: int = 6,
 ) -> list[dict[str, Any]]:
     """Mean response to an angle of the channels that it changes most.
 
@@ -175,8 +173,6 @@ def tuning_curves(
         train: (N, D), means of D / 2 channels over tokens, then deviations.
         test: (M, D).
         angles: Of both, radians, (N,) and (M,).
-        bins: Of the circle.
-        count: Of channels.
 
     Returns:
         Of each ``channel``, a number, and what it is ``of``, ``'mean'`` or
@@ -188,9 +184,9 @@ def tuning_curves(
     """
     scaler = StandardScaler().fit(train.astype(float))
     x, y = (scaler.transform(part.astype(float)) for part in (train, test))
-    where = [(a / (2 * np.pi) * bins).astype(int) % bins for a in angles]
+    where = [(a / (2 * np.pi) * _BINS).astype(int) % _BINS for a in angles]
     means, tested = (
-        _bin_means(part, index, bins)
+        _bin_means(part, index)
         for part, index in zip((x, y), where, strict=True)
     )
     means = np.nan_to_num(means)
@@ -204,12 +200,12 @@ def tuning_curves(
             'selectivity': float(1 - left[column]),
             'curve': tested[:, column].tolist(),
         }
-        for column in np.argsort(-explained, kind='stable')[:count]
+        for column in np.argsort(-explained, kind='stable')[:_SHOWN]
     ]
 
 
-def _bin_means(x: np.ndarray, index: np.ndarray, bins: int) -> np.ndarray:
-    """(bins, D); NaN for an empty bin."""
-    member = (index == np.arange(bins)[:, None]).astype(float)
+def _bin_means(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(_BINS, D); NaN for an empty bin."""
+    member = (index == np.arange(_BINS)[:, None]).astype(float)
     counts = member.sum(1, keepdims=True)
     return (member @ x) / np.where(counts, counts, np.nan)

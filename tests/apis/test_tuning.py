@@ -242,15 +242,15 @@ def test_cka_is_that_of_the_paper():
 
 def test_curves_are_of_other_stimuli_than_those_that_choose_channels():
     rng = np.random.default_rng(0)
-    angles = rng.uniform(0, 2 * np.pi, 60), rng.uniform(0, 2 * np.pi, 60)
-    noise = rng.normal(size=(2, 60, 200))
-    found = tuning_curves(*noise, angles, bins=4)
-    assert len(found) == 6 and len(found[0]['curve']) == 4
+    angles = tuple(rng.uniform(0, 2 * np.pi, (2, 120)))
+    noise = rng.normal(size=(2, 120, 200))
+    found = tuning_curves(*noise, angles)
+    assert len(found) == 6 and len(found[0]['curve']) == 8
     assert np.mean([row['selectivity'] for row in found]) < 0.1
     noise[:, :, 7] = np.sin(angles)
-    top = tuning_curves(*noise, angles, bins=4)[0]
+    top = tuning_curves(*noise, angles)[0]
     assert top['channel'] == 7 and top['selectivity'] > 0.6
-    assert top['curve'][0] > 0.5 and top['curve'][3] < -0.5
+    assert top['curve'][1] > 0.5 and top['curve'][6] < -0.5
 
 
 def test_a_joint_run_from_the_command_line(
