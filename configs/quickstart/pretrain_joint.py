@@ -20,7 +20,7 @@ model = dict(
     dorsal=_base_.dorsal,
     share_blocks=4,
     dorsal_weight=1.0,
-    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_8.pth',
+    ventral_checkpoint='work_dirs/quickstart/pretrain_ventral/epoch_7.pth',
 )
 data_preprocessor = dict(type='bimm_mm.ClipDataPreprocessor')
 
@@ -82,4 +82,4 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(type='bimm_mm.ResilientDataset', dataset=held_out),
 )
-train_cfg = dict(by_epoch=True, max_epochs=6)
+train_cfg = dict(by_epoch=True, max_epochs=5)
