@@ -189,7 +189,7 @@ def read_record(path: Path, kind: str) -> dict[str, Any] | None:
     """Read the JSON file that says what its folder is of.
 
     Returns:
-        None if the folder is new or empty.
+        None if the folder is new or empty, hidden files aside.
 
     Raises:
         ValueError: If it holds anything else, which is no ``kind``.
@@ -197,7 +197,7 @@ def read_record(path: Path, kind: str) -> dict[str, Any] | None:
     if path.is_file():
         return read_json(path)
     out = path.parent
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and not any(out.glob('[!.]*'))):
         raise ValueError(f'{out} is there and no {kind}: give another --out')
     return None
 

@@ -12,7 +12,7 @@ import pytest
 from bimm_mm.apis import stages
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.own import finetune, pretrain
-from bimm_mm.utils.files import locked, write_json
+from bimm_mm.utils.files import locked
 from bimm_mm.utils.safe_load import read_checkpoint
 from tests.apis.conftest import (
     FRAMES,
@@ -223,8 +223,6 @@ def test_a_part_that_cannot_be_built_is_told(
 
 def test_two_commands_do_not_write_into_one_run(scanned, tmp_path, mistake):
     command = ('pretrain', scanned, '--out', tmp_path, '--method', 'videomae')
-    record = dict(verb='pretrain', method='videomae', size='tiny')
-    write_json({**record, 'data': str(scanned)}, tmp_path / 'run.json')
     with locked(tmp_path):
         said = mistake(*command, *FLAGS)
     assert f'another command writes into {tmp_path}: wait' in said
