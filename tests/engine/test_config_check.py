@@ -142,10 +142,10 @@ def test_variables_of_a_file_may_have_any_name(tmp_path):
         f'_base_ = {str(base)!r}\n'
         'batch_size = 3\n'
         'train_dataloader = dict(batch_size=batch_size)\n'
-        'max_epochs = 8\n'
+        'max_epochs = 7\n'
         'note = 1\n'
     )
     check_config(Config.fromfile(path))
-    path.write_text(path.read_text().replace('= 8', '= 80'))
+    path.write_text(path.read_text().replace('= 7', '= 70'))
     with pytest.raises(ValueError, match=r"mean 'train_cfg\.max_epochs'"):
         check_config(Config.fromfile(path))

@@ -32,6 +32,7 @@ def test_bfloat16_is_not_scaled(monkeypatch, given, scale):
         Runner, 'build_optim_wrapper', lambda _, cfg: Given(cfg)
     )
     runner = object.__new__(StrictRunner)
+    runner.model = nn.Linear(3, 2)
     assert runner.build_optim_wrapper(given).get('loss_scale') == scale
 
 
