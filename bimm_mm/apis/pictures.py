@@ -129,7 +129,8 @@ def _save_sheet(
     columns = max(3, len(next(iter(rows.values()))))
     text = '\n'.join(textwrap.fill(note, 24 * columns) for note in notes)
     height = _CELL * len(rows) + 0.13 * text.count('\n') + 1
-    figure = Figure((_CELL * columns + 1.1, height), layout='constrained')
+    width = 1.1 * _CELL * columns + 1.2  # with gaps, and names at the left
+    figure = Figure((width, height), layout='constrained')
     # One plot per row: matplotlib takes longer for a plot than for a picture.
     axes = figure.subplots(len(rows), squeeze=False)[:, 0]
     for (name, pictures), axis in zip(rows.items(), axes, strict=True):
