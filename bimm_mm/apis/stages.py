@@ -211,43 +211,48 @@ def train_stages(
             f'one of {torch.cuda.device_count()} GPUs is used; all: torchrun '
             '--nproc-per-node gpu --no-python and the command'
         )
-    main = int(os.environ.get('RANK', 0)) == 0
-    writes = main and not dry_run
+    writes = _is_first() and not dry_run
     with locked(out) if writes else nullcontext():
         if writes:
             write_json(record, out / 'run.json')
         for number, cfg in enumerate(configs, 1):
-            last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
-            finished = last.is_file() and not dry_run
-            if main:
-                stage = f'stage {number} of {len(configs)}, '
-                stage = stage if len(configs) > 1 else ''
-                say(
-                    f'{stage}finished before: {last}'
-                    if finished
-                    else f'{stage}in {cfg.work_dir}'
-                )
-            if not finished:
-                cfg.resume = resumed and not dry_run
-                StrictRunner.began = False
-                try:
-                    train(
-                        cfg,
-                        launcher=launcher,
-                        resume_command='the same command',
-                        dry=dry_run,
-                        quiet=quiet,
-                    )
-                except (
-                    AssertionError,
-                    LookupError,
-                    RuntimeError,
-                    TypeError,
-                ) as error:
-                    if StrictRunner.began:
-                        raise
-                    raise ValueError(explain(error, cfg)) from error
+            several = len(configs) > 1
+            title = f'stage {number} of {len(configs)}, ' * several
+            cfg.resume = resumed and not dry_run
+            last = _train_stage(cfg, title, launcher, dry=dry_run, quiet=quiet)
             record['checkpoint'] = None if dry_run else str(last)
         if writes:
             write_json(record, out / 'run.json')
     return record
+
+
+def _is_first() -> bool:
+    """Whether this process speaks and writes for all."""
+    return int(os.environ.get('RANK', 0)) == 0
+
+
+def _train_stage(
+    cfg: Config, title: str, launcher: str, *, dry: bool, quiet: bool
+) -> Path:
+    """Train a stage, unless it is finished; the checkpoint of its end."""
+    last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
+    finished = last.is_file() and not dry
+    if _is_first():
+        told = f'finished before: {last}' if finished else f'in {cfg.work_dir}'
+        say(f'{title}{told}')
+    if finished:
+        return last
+    StrictRunner.began = False
+    try:
+        train(
+            cfg,
+            launcher=launcher,
+            resume_command='the same command',
+            dry=dry,
+            quiet=quiet,
+        )
+    except (AssertionError, LookupError, RuntimeError, TypeError) as error:
+        if StrictRunner.began:
+            raise
+        raise ValueError(explain(error, cfg)) from error
+    return last
