@@ -126,7 +126,9 @@ def dry_run(cfg: Config) -> Iterator[None]:
 def resume_command(launcher: str) -> str:
     """How a run of ``tools/train.py`` that was stopped goes on."""
     if launcher == 'none':
-        return shlex.join(['python', *sys.argv, '--resume', 'auto'])
+        typed = shlex.join(['python', *sys.argv])
+        again = ' --resume auto'
+        return typed.removesuffix(again).removesuffix(again[:9]) + again
     return 'the same command and --resume'
 
 

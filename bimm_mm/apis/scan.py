@@ -14,6 +14,8 @@ from typer import Argument, Option
 
 from bimm_mm.apis.flags import AnyPath, DryRun, Out, Quiet
 
+_WAIT = 600  # s
+
 
 def scan(
     folder: Annotated[AnyPath, Argument(help='Folder of your videos.')],
@@ -84,6 +86,7 @@ def scan(
     from bimm_mm.apis.clip_files import read_folders, read_table
     from bimm_mm.apis.data_folder import write_data
     from bimm_mm.apis.presets import PRESETS, read_preset
+    from bimm_mm.utils.files import locked
     from bimm_mm.utils.video_copy import CopySettings
 
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
@@ -99,6 +102,16 @@ def scan(
         raise ValueError(
             f'codec={codec!r} is of copies, and there are none: give '
             'short_side (--short-side) or every, too, or leave it out'
+        )
+    ways = {
+        '--preset': preset,
+        '--labels': labels,
+        '--class-level': class_level is not None,
+        '--no-classes': not classes,
+    }
+    if len(chosen := [flag for flag in ways if ways[flag]]) > 1:
+        raise ValueError(
+            f'{" and ".join(chosen)} both say what the classes are: give one'
         )
     if annotations and not preset:
         raise ValueError(
@@ -159,4 +172,5 @@ def scan(
     if dry_run:
         return {**data, 'splits': {}, 'folds': []}
     layout = PRESETS[preset] if preset and given else None
-    return write_data(data, out, clips, folds, layout)
+    with locked(out, wait=_WAIT):  # for a scan that writes at this moment
+        return write_data(data, out, clips, folds, layout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ from bimm_mm.engine.resume import (
 from bimm_mm.models.checkpoints.branch import load_model
 from bimm_mm.models.checkpoints.load import find_weights, read_content
 from bimm_mm.registry import DATASETS, RUNNERS
+from bimm_mm.utils.files import locked
 from bimm_mm.utils.processes import start_worker
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.safe_load import read_checkpoint
@@ -104,14 +105,20 @@ class StrictRunner(Runner):
         """Train; see MMEngine's ``Runner.train``.
 
         Raises:
+            ValueError: If another process trains in the work directory.
             WorkerDiedError: If a worker of a dataloader dies or hangs. The
                 file that it was reading is left out from then on.
         """
         self.register_hook(BeforeStartHook())
         self.register_hook(SlowLoadingHook())
         listed = Path(self.work_dir) / _FATAL
+        alone = locked(listed.parent) if is_main_process() else nullcontext()
         try:
-            with self._displayed(), worker_deaths_named(listed) as count:
+            with (
+                alone,
+                self._displayed(),
+                worker_deaths_named(listed) as count,
+            ):
                 if count:
                     self.logger.warning(
                         f'{count} file(s) at which a worker died before are '

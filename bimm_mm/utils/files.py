@@ -76,18 +76,22 @@ def check_folder(
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make a folder and keep it; a ValueError if another process has it."""
+def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
+    """Make a folder and keep it, also within where it is kept.
+
+    A ValueError if another process has it for longer than ``wait``, in s.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / '.lock')
+    lock = FileLock(folder / '.lock', is_singleton=True)
     try:
-        with suppress(NotImplementedError):  # by the disk
-            lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise ValueError(
             f'another command writes into {folder}: wait until it has ended, '
-            'or give another --out'
+            'or give another folder'
         ) from None
+    except (NotImplementedError, OSError):
+        pass  # the disk has no locks
     try:
         yield
     finally:

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bimm_mm.apis import stages
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.own import finetune, pretrain
-from bimm_mm.utils.files import locked
 from bimm_mm.utils.safe_load import read_checkpoint
 from tests.apis.conftest import (
     FRAMES,
@@ -223,7 +223,7 @@ def test_a_part_that_cannot_be_built_is_told(
 
 def test_two_commands_do_not_write_into_one_run(scanned, tmp_path, mistake):
     command = ('pretrain', scanned, '--out', tmp_path, '--method', 'videomae')
-    with locked(tmp_path):
+    with FileLock(tmp_path / '.lock'):
         said = mistake(*command, *FLAGS)
     assert f'another command writes into {tmp_path}: wait' in said
 

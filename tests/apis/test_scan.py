@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from filelock import FileLock
 
 from bimm_mm import cli
 from bimm_mm.apis.splits import find_groups, make_folds
@@ -231,10 +232,21 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, mistake):
         (recorded, out, '--preset=ucf101'): 'classInd.txt does not exist',
         (recorded, out, '--codec=h264'): "codec='h264' is of copies",
         (recorded, out, '--annotations=a'): 'a has the lists of a preset',
+        (recorded, out, '--labels=a', '--preset=k400'): 'et and --labels both',
+        (recorded, out, '--no-classes', '--class-level=1'): 'both say what',
     }.items():
         folder, place, *flags = words
         said = mistake('data', 'scan', folder, '--out', place, *flags)
         assert re.search(message, said), said
+
+
+def test_two_scans_do_not_mix_their_lists(videos, monkeypatch, mistake):
+    monkeypatch.setattr('bimm_mm.apis.scan._WAIT', 0)
+    out = videos.parent / 'data'
+    with FileLock(out / '.lock'):
+        said = mistake('data', 'scan', videos, '--out', out)
+    assert f'another command writes into {out}: wait' in said
+    assert not (out / 'train.txt').exists()
 
 
 def test_groups_come_from_names_or_a_pattern():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from bimm_mm.apis.config import load_config
 from bimm_mm.apis.curves import read_scalars
@@ -106,6 +107,16 @@ def test_mistakes_in_a_part_name_its_key(
     assert re.search(words, said), said
 
 
+def test_two_trainings_do_not_write_into_one_folder(
+    mistake, monkeypatch, quickstart_data, tmp_path
+):
+    monkeypatch.chdir(quickstart_data)
+    flags = (f'--work-dir={tmp_path}', '--cfg-options', *TINY)
+    with FileLock(tmp_path / '.lock'):
+        said = mistake('train', VENTRAL, *flags)
+    assert f'another command writes into {tmp_path}: wait' in said
+
+
 def test_dry_run_does_one_update_and_leaves_nothing(
     call_tool, capsys, monkeypatch, quickstart_data
 ):
@@ -184,6 +195,9 @@ def test_the_command_that_goes_on_takes_the_newest_checkpoint(
     monkeypatch.setattr(sys, 'argv', arguments)
     args = load_tool('train').parse_args()
     assert (args.config, args.resume) == ('a b.py', 'auto')
+    for typed in ('train.py --resume', 'train.py --resume auto'):
+        monkeypatch.setattr(sys, 'argv', typed.split())
+        assert resume_command('none') == 'python train.py --resume auto'
 
 
 def test_joint_stage_without_the_first_says_what_to_do(
