@@ -252,6 +252,9 @@ class StrictRunner(Runner):
         before = checkpoint['meta']['run']
         changed = changes(before, self.description, source=filename)
         super().resume(filename, *args, **kwargs)
+        # MMEngine takes the seed of before, but not for the order of samples.
+        if hasattr(sampler := self.train_dataloader.sampler, 'seed'):
+            sampler.seed = self.seed
         validated = self.message_hub.runtime_info.get('validated')
         if validated != self.iter:
             self.validate_first = validation_is_due(self.train_loop)

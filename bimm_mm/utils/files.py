@@ -183,7 +183,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a file that is one JSON object; a ValueError names a bad one."""
     try:
         content = json.loads(Path(path).read_text('utf-8'))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f'{path} is no JSON file: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path} is no JSON object, which starts with {{')

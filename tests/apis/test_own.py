@@ -150,6 +150,7 @@ FLAGS = (*FLAGS, '--epochs', 1)
     ('verb', 'file', 'how', 'words'),
     [
         ('pretrain', 'data.json', '{', 'no JSON f'),
+        ('pretrain', 'data.json', '[' * 99_999, 'no JSON f'),
         ('pretrain', 'data.json', dict(splits={}), "what bimm data .*'train'"),
         ('pretrain', 'data.json', dict(frame_interval=0), 'frame_interval=0'),
         ('pretrain', 'data.json', dict(classes=None), 'what bimm data scan'),

@@ -165,6 +165,7 @@ def build(
     lr: float = 0.1,
     keep: int = 1,
     out_dir: str | None = None,
+    seed: int | None = 3,
     resume: bool = False,
     load_from: str | None = None,
 ) -> StrictRunner:
@@ -226,7 +227,7 @@ def build(
             Write(folder / 'losses.txt', stop, signaled, fork),
             *([dict(type='EMAHook')] if ema else []),
         ],
-        randomness=dict(seed=3),
+        randomness=dict(seed=seed),
         resume=resume,
         load_from=load_from,
     )

@@ -155,6 +155,13 @@ def test_killed_run_repeats_what_was_not_saved(tmp_path, uninterrupted):
     assert set(lines) == set(steps.values())
 
 
+@pytest.mark.parametrize('seed', [None, 5])
+def test_a_resumed_run_keeps_its_seed(tmp_path, uninterrupted, seed):
+    with pytest.raises(SystemExit):
+        run(tmp_path, signaled=8)
+    assert run(tmp_path, resume=True, seed=seed) == uninterrupted
+
+
 @pytest.mark.parametrize('options', [dict(batch=4), dict(accumulate=4)])
 def test_other_total_batch_lays_the_schedule_out_anew(
     tmp_path, caplog, options
