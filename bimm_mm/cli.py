@@ -134,10 +134,10 @@ def doctor(
 @contextmanager
 def _written(out: Path, *, dry_run: bool) -> Iterator[Path]:
     """Where to write a file, if one can; in a dry run it is removed."""
-    from bimm_mm.utils.files import check_folder
+    from bimm_mm.utils.files import check_file
 
+    check_file(out)
     folder = out.parent.expanduser()
-    check_folder(folder)
     with TemporaryDirectory() if dry_run else nullcontext(folder) as home:
         yield Path(home, out.name)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from mmengine.dist import init_dist, is_distributed, is_main_process
@@ -14,7 +13,7 @@ from bimm_mm.apis.config import load_config
 from bimm_mm.apis.feature_file import write_features
 from bimm_mm.apis.features import KINDS, extract_features
 from bimm_mm.apis.launch import add_cfg_options, add_launcher
-from bimm_mm.utils.files import check_folder
+from bimm_mm.utils.files import check_file
 from bimm_mm.utils.processes import (
     end_processes,
     mistakes_told,
@@ -71,7 +70,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Extract; the exit status is 1 if files were left out."""
     args = parse_args()
-    check_folder(Path(args.out).parent)
+    check_file(args.out)
     cfg = load_config(args.config, args.cfg_options)
     if args.launcher != 'none':
         prepare_cpu_processes(cfg)

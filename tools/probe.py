@@ -28,7 +28,7 @@ from bimm_mm.apis.probe import (
     select_listed,
     summary,
 )
-from bimm_mm.utils.files import check_folder, write_json
+from bimm_mm.utils.files import check_file, write_json
 from bimm_mm.utils.processes import mistakes_told
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     """Probe; the exit status is 1 if files were left out."""
     args = parse_args()
     if args.out:
-        check_folder(Path(args.out).parent)
+        check_file(args.out)
     results = evaluate(args)
     print(show(results))
     if args.out:

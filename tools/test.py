@@ -22,7 +22,7 @@ from bimm_mm.apis.launch import (
 from bimm_mm.apis.one_line import one_line_errors
 from bimm_mm.engine.config_check import check_config
 from bimm_mm.engine.contour_source import use_contours
-from bimm_mm.utils.files import check_folder, write_json
+from bimm_mm.utils.files import check_file, write_json
 from bimm_mm.utils.processes import end_processes
 
 _NEEDED = ('test_dataloader', 'test_cfg', 'test_evaluator')
@@ -55,7 +55,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.out and Path(args.out).suffix not in ('.json', '.pkl'):
         raise ValueError(f'--out {args.out} must end with .json or .pkl')
     if args.out:
-        check_folder(Path(args.out).parent)
+        check_file(args.out)
     cfg = load_config(args.config, args.cfg_options)
     check_config(cfg)
     missing = [name for name in _NEEDED if cfg.get(name) is None]

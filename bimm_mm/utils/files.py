@@ -75,6 +75,14 @@ def check_folder(
         ) from None
 
 
+def check_file(path: str | Path) -> None:
+    """Raise an OSError with a remedy where a file cannot be written."""
+    path = Path(os.path.expanduser(path))
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder: name a file in it')
+    check_folder(path.parent)
+
+
 @contextmanager
 def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
     """Make a folder and keep it, also within where it is kept.

@@ -77,6 +77,7 @@ MISTAKES = {
     'test JOINT a.pth': 'has no test_dataloader',
     'test JOINT a.pth --out a.txt': 'must end with .json',
     'test JOINT a --out /proc/no/a.pkl': 'give another --o',
+    'test JOINT a --out FOLDER.json': 'is a folder: name a file in it',
 }
 
 
@@ -85,6 +86,7 @@ def test_mistakes_end_with_one_line(mistake, monkeypatch, command, words):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     # As where W&B is not installed.
     monkeypatch.setitem(sys.modules, 'wandb', None)
+    Path('FOLDER.json').mkdir()
     assert words in mistake(*(PATHS.get(x, x) for x in command.split()))
 
 
