@@ -22,18 +22,23 @@ if TYPE_CHECKING:
         list_models,
         load_encoder,
     )
+    from bimm_mm.apis.own import finetune, pretrain
+    from bimm_mm.apis.scan import scan
     from bimm_mm.apis.tuning import tuning
 
 _WHERE = {
     'Classifier': 'classifier',
     'Encoder': 'encoder',
     'export': 'export',
+    'finetune': 'own',
     'get_config': 'models',
     'get_model': 'models',
     'list_models': 'models',
     'load_clip': 'clips',
     'load_encoder': 'models',
+    'pretrain': 'own',
     'reconstruct': 'inference',
+    'scan': 'scan',
     'tuning': 'tuning',
 }
 
@@ -42,12 +47,15 @@ __all__ = [
     'Encoder',
     '__version__',
     'export',
+    'finetune',
     'get_config',
     'get_model',
     'list_models',
     'load_clip',
     'load_encoder',
+    'pretrain',
     'reconstruct',
+    'scan',
     'tuning',
 ]
 

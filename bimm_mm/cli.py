@@ -154,6 +154,7 @@ def report(
     show: Annotated[
         bool, typer.Option('--open', help='Open it in the browser.')
     ] = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """Write one page about a run, or about all runs below a folder.

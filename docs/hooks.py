@@ -39,7 +39,6 @@ SITE |= {
 } | {source.parent: page for page, source in PAGES.items()}
 # Base classes, of which a subclass needs to see the methods.
 TO_EXTEND = {'Target', 'Decoder', 'Masking', 'Detector'}
-OWN_VIDEOS = ('scan.scan', 'own.pretrain', 'own.finetune')
 MEMBERS = '\n    options: {members: null, filters: ["!^%s"]}'
 API = {
     'models': 'models',
@@ -154,8 +153,6 @@ def public_page() -> str:
         blocks.append(f'::: bimm_mm.apis.{module}.{name}')
         if name[0].isupper():
             blocks[-1] += MEMBERS % '_'
-    blocks.append('# Own videos')
-    blocks += [f'::: bimm_mm.apis.{name}' for name in OWN_VIDEOS]
     return '\n\n'.join(blocks)
 
 

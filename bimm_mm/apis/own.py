@@ -243,6 +243,7 @@ def demo(
         int, Option(help='Passes over the videos, in each stage.')
     ] = 40,
     device: Device = 'auto',
+    options: Settings = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> Path:
@@ -295,6 +296,7 @@ def demo(
             contours='sobel',
             batch_size=3,  # all that are trained on
             device=device,
+            options=options,
             dry_run=dry_run,
             quiet=quiet,
         )

@@ -29,7 +29,7 @@ def scan(
     ] = True,
     class_level: Annotated[
         int | None,
-        Option(help='Which folder above a video is its class, from 1.'),
+        Option(help='Which folder of a path below FOLDER is its class.'),
     ] = None,
     preset: Annotated[
         str | None,

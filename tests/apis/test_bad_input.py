@@ -1,9 +1,10 @@
-"""Each verb of own videos with each bad input that can reach it."""
+"""Each verb, and each public call, with each bad input that can reach it."""
 
 from __future__ import annotations
 
 import shutil
 import wave
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+import bimm_mm
 from bimm_mm.utils.safe_load import read_checkpoint
-from tests.apis.conftest import FRAMES, HERE, SIDE
+from tests.apis.conftest import FRAMES, HERE, SIDE, write_checkpoint
 from tests.processes import small_disk
 
 NOWHERE = '/proc/none'  # where nothing can be written, whoever asks
@@ -34,6 +36,7 @@ EMBED = ('embed', 'MODEL', 'CLIP', '--device=cpu', '--out', 'OUT/a.npz')
 EXPORT = ('export', 'MODEL', '--out', 'OUT/a.safetensors')
 REPORT = ('report', 'RUN', '--out', 'OUT/page.html')
 DEMO = ('demo', '--out', 'OUT', '--epochs', 1)
+TUNING = ('tuning', 'MODEL', '--number=16', '--property=hue', '--out', 'OUT')
 # What is bad, by what stands in its place, and words of the sentence.
 CASES = [
     (SCAN, {'VIDEOS': 'EMPTY'}, 'no video'),
@@ -65,6 +68,7 @@ CASES = [
     (SHOW, {'CLIP': 'gone.mp4'}, 'gone.mp4: there is no such file'),
     (SHOW, {'CLIP': 'AUDIO'}, 'song.avi cannot be decoded: it is in none of'),
     (SHOW, {'CLIP': 'CORRUPT'}, 'clip.avi'),
+    (SHOW, {'CLIP': 'EMPTY'}, 'is a folder: give a video or an image'),
     (SHOW, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be w'),
     (SHOW, {'DISK': 'full'}, FULL),
     (EMBED, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
@@ -84,7 +88,40 @@ CASES = [
     (REPORT, {'RUN': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be w'),
     (REPORT, {'DISK': 'full'}, FULL),
     (DEMO, {'OUT': NOWHERE}, NOWHERE),
+    (DEMO, {'DISK': 'full'}, FULL),
+    (TUNING, {'MODEL': 'EMPTY'}, 'holds no whole checkpoint'),
+    (TUNING, {'MODEL': 'OTHER'}, 'other.pth'),
+    (TUNING, {'MODEL': 'EMPTY', 'OUT': NOWHERE}, f'{NOWHERE} cannot be w'),
+    (TUNING, {'DISK': 'full'}, FULL),
 ]
+# The same from Python, by what is bad.
+CALLS = {
+    'MODEL': (
+        'load_encoder(MODEL)',
+        "get_model('bimm-tiny-video', MODEL)",
+        'reconstruct(MODEL, CLIP)',
+        'Classifier(MODEL)',
+        'tuning(MODEL, out=OUT)',
+    ),
+    'CLIP': (
+        'load_clip(CLIP, encoder())',
+        'encoder().embed(CLIP)',
+        'reconstruct(MODEL, CLIP)',
+        'Classifier(CLASSES)(CLIP)',
+    ),
+    'OUT': (
+        "export(encoder(), OUT / 'a.safetensors')",
+        "export(encoder(), OUT / 'a.pt2')",
+        'reconstruct(MODEL, CLIP).save(OUT)',
+        'Classifier(CLASSES)(CLIP, out_dir=OUT)',
+        "tuning(encoder(), out=OUT, properties=['hue'], number=16)",
+    ),
+}
+BAD = {
+    'MODEL': ('EMPTY', 'OTHER', 'AUDIO'),
+    'CLIP': ('EMPTY', 'AUDIO', 'CORRUPT'),
+    'OUT': (NOWHERE, 'full'),
+}
 
 
 def _audio(path: Path) -> Path:
@@ -193,3 +230,33 @@ def test_bad_input_is_told_and_nothing_is_half_written(
         assert '0.avi' in lines and '1.avi' in lines
     for path in tmp_path.glob('OUT/*.pth'):
         assert read_checkpoint(path)  # whole
+
+
+@pytest.mark.parametrize(
+    ('call', 'word', 'bad'),
+    [
+        (call, word, bad)
+        for word, calls in CALLS.items()
+        for call, bad in product(calls, BAD[word])
+    ],
+)
+def test_calls_name_what_is_bad_and_write_nothing(
+    call, word, bad, place, cfg, tmp_path, capsys
+):
+    MMLogger._instance_dict.clear()  # whose output is a file on this disk
+    cfg.model.backbone.init_cfg = None
+    write_checkpoint(tmp_path / 'classes.pth', cfg)
+    names = dict(MODEL=place('MODEL'), CLIP=place('CLIP'))
+    names |= dict(OUT=tmp_path / 'out', CLASSES=tmp_path / 'classes.pth')
+    if bad != 'full':
+        names[word] = Path(place(bad))
+    scope = {name: getattr(bimm_mm, name) for name in bimm_mm.__all__}
+    scope['encoder'] = lambda: bimm_mm.load_encoder(place('MODEL'))
+    with (
+        small_disk(2000 if bad == 'full' else 1 << 40),
+        pytest.raises((OSError, ValueError)) as caught,
+    ):
+        eval(call, {**scope, **names})
+    assert str(names[word]) in str(caught.value)
+    assert not [x for x in tmp_path.glob('out/*') if x.name[0] == '.']
+    assert not [x for x in tmp_path.glob('out/*') if x.suffix in RESULTS]

@@ -59,6 +59,7 @@ def test_the_page_runs_from_top_to_bottom(
         )
     assert len(scope['scores']) == 6 and scope['label'] in (0, 1)
     assert isinstance(scope['config'], Config)
+    assert {*scope['table'].property} == {'hue'}
     for name in ('again.safetensors', 'encoder.pt2', 'out/dorsal_0.mp4'):
         assert Path(name).is_file()
     (block,) = re.findall(r'```bash\n(.*?)```', PAGE, re.DOTALL)
