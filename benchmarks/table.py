@@ -30,6 +30,7 @@ import torch
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from benchmarks import joint_step, measures
+from benchmarks.robustness.common import print_head, print_row
 from bimm_mm.version import __version__
 from tests.videos import write_video
 
@@ -207,17 +208,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f'CPU{",".join(model)} (name, family, model), load '
         f'{os.getloadavg()[0]:.0f}; {args.threads} threads, torch '
         f'{torch.__version__}, batch {args.batch}, {args.rounds} rounds, '
-        f'revision {revision.strip() or __version__}\n\n'
-        '| row | benchmark | precision | CPU time | wall | goal |\n'
-        '| --- | --- | --- | ---: | ---: | --- |'
+        f'revision {revision.strip() or __version__}\n'
     )
+    print_head('row', 'benchmark', 'precision', 'CPU time', 'wall', 'goal')
     for name in args.rows:
         for what, module, flags, kinds, goal in ROWS[name]:
             for kind in kinds:
                 cells = row(module, flags, kind, what, args)
                 text = f'{module} {flags}'.strip()
-                line = f'| {name}: {what} | `{text}` | {kind} | {cells} |'
-                print(f'{line} {goal} |', flush=True)
+                print_row(f'{name}: {what}', f'`{text}`', kind, cells, goal)
 
 
 if __name__ == '__main__':

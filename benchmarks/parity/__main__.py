@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from benchmarks.parity.methods import BATCH, METHODS, SIDE, Method, Sample
 from benchmarks.parity.methods import TOKENS as SIDE_TOKENS
 from benchmarks.parity.stand_ins import official_modules
+from benchmarks.robustness.common import print_head, print_row
 from bimm_mm.models.layers.transformer import position_table
 from bimm_mm.registry import MODELS
 from bimm_mm.structures import ClipBatch, TokenIndices
@@ -225,8 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(args.methods) - set(METHODS):
         parser.error(f'no method {unknown}: choose of {", ".join(METHODS)}')
     missing: dict[str, str] = {}
-    print(f'| method | revision | {" | ".join(COLUMNS)} |')
-    print('| --- | --- |' + ' ---: |' * len(COLUMNS), flush=True)
+    print_head('method', 'revision', *COLUMNS)
     for name in args.methods or METHODS:
         repository = METHODS[name].repository
         clone = METHODS[name].clone(args.root)
@@ -240,8 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter('ignore')
             row = compare(METHODS[name], clone)
         cells = ['-' if x is None else f'{x:.1e}' for x in row.values()]
-        cells = [name, _revision(clone), *cells]
-        print(f'| {" | ".join(cells)} |', flush=True)
+        print_row(name, _revision(clone), *cells)
     for line in missing.values():
         print(line, file=sys.stderr)
     return int(bool(missing))

@@ -37,6 +37,7 @@ from bimm_mm.utils.device import find_device
 from bimm_mm.utils.files import sha256_of_file
 from bimm_mm.utils.list_file import type_name
 from bimm_mm.utils.progress import track
+from bimm_mm.utils.random_state import torch_seeded
 from bimm_mm.utils.reading import worker_deaths_named
 from bimm_mm.utils.video import UndecodableVideoError
 from bimm_mm.version import __version__
@@ -330,8 +331,7 @@ def _build(cfg: Config, seed: int) -> tuple[Encoder, Any]:
     preprocessor = MODELS.build(
         {'type': f'{kind}DataPreprocessor', **(pixels or {})}
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with torch_seeded(seed):
         return Encoder(given), preprocessor
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from bimm_mm.apis.encoder import Encoder
 from bimm_mm.stimuli.base import LUMA
 from bimm_mm.structures import Size
+from bimm_mm.utils.random_state import torch_seeded
 
 # From bytes (B, 3, T, H, W), R, G, B, to features (B, K, D).
 Reader = Callable[[Tensor], Tensor]
@@ -62,9 +63,7 @@ def block_reader(encoder: Encoder) -> Reader:
 def random_twin(encoder: Encoder, seed: int) -> Encoder:
     """An encoder with the same options and random weights."""
     mean, std = (x.flatten().tolist() for x in (encoder.mean, encoder.std))
-    # The caller's random numbers are left alone, also those of a GPU.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with torch_seeded(seed):
         twin = Encoder(encoder.options, mean=mean, std=std)
     return twin.to(encoder.mean.device).eval()
 

@@ -132,8 +132,10 @@ def score_section(result: Result) -> Section:
     for (name, item), part in groups:
         best = _best(part).set_index('features')
         top, what = best.loc['trained'], result['properties'][item]
-        tap = result['encoders'][name]['areas'].get(what['area'])
-        there = part[(part['features'] == 'trained') & (part['block'] == tap)]
+        block = result['encoders'][name]['areas'].get(what['area'])
+        there = part[
+            (part['features'] == 'trained') & (part['block'] == block)
+        ]
         low, high = (round(100 * top[end]) for end in ('low', 'high'))
         several = {'encoder': name} if len(result['encoders']) > 1 else {}
         rows.append(
@@ -211,8 +213,8 @@ def _maps(result: Result, name: str) -> dict[str, bytes]:
     every = pd.concat([trained, others.assign(column=others['features'])])
     blocks = range(1, about['depth'] + 1)
     heads: dict[Any, str] = {block: str(block) for block in blocks}
-    for area, tap in about['areas'].items():
-        heads[tap] += f'\n{area}'
+    for area, block in about['areas'].items():
+        heads[block] += f'\n{area}'
     heads |= {'': '', **OTHERS}
     areas = {x: result['properties'][x]['area'] for x in cells['property']}
     rows = {item: f'{item} · {area}' for item, area in areas.items()}
@@ -245,7 +247,7 @@ def _maps(result: Result, name: str) -> dict[str, bytes]:
             signed=values is gain,
             rows=list(rows.values()),
             columns=[heads[x] for x in values],
-            taps=[about['areas'].get(area) for area in areas.values()],
+            framed=[about['areas'].get(area) for area in areas.values()],
         )
         maps[title] = draw_svg(draw, size)
     return maps
@@ -259,9 +261,9 @@ def _draw_map(
     signed: bool,
     rows: Sequence[str],
     columns: Sequence[str],
-    taps: Sequence[int | None],
+    framed: Sequence[int | None],
 ) -> None:
-    """Colored cells with texts in them, and a frame around each row's tap."""
+    """Colored cells with texts in them, and a frame around one in each row."""
     norm = Normalize(-1 if signed else 0, 1, clip=True)
     colors = matplotlib.colormaps['RdBu_r' if signed else 'viridis']
     axis.imshow(values, norm=norm, cmap=colors, aspect='auto')
@@ -269,9 +271,9 @@ def _draw_map(
         light = np.dot(colors(norm(value))[:3], (0.3, 0.6, 0.1)) > 0.5
         ink = {'color': 'black' if light else 'white', 'size': 7}
         axis.text(x, y, texts[y, x], ink, ha='center', va='center')
-    for y, tap in enumerate(taps):
-        if tap is not None:
-            place = (tap - 1.5, y - 0.5)
+    for y, block in enumerate(framed):
+        if block is not None:
+            place = (block - 1.5, y - 0.5)
             frame = Rectangle(place, 1, 1, fill=False, color='red', lw=1.5)
             axis.add_patch(frame)
     axis.set_yticks(range(len(rows)), rows)

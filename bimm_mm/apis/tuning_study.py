@@ -214,10 +214,9 @@ class Study:
                     continue
                 mine, theirs = readouts[name, kind], readouts[other, than]
                 blocks = {'best': (_best(mine), _best(theirs))}
-                taps = [
-                    self.encoders[x].areas.get(area) for x in (name, other)
-                ]
-                at = taps[0] or taps[1]
+                both = self.encoders[name], self.encoders[other]
+                first, second = (x.areas.get(area) for x in both)
+                at = first or second
                 if at and at <= min(len(mine), len(theirs)):
                     blocks['area'] = (at, at)
                 for where, (first, second) in blocks.items():

@@ -83,18 +83,23 @@ def check_file(path: str | Path) -> None:
     check_folder(path.parent)
 
 
+class BusyError(ValueError):
+    """Another process writes there."""
+
+
 @contextmanager
 def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
     """Make a folder and keep it, also within where it is kept.
 
-    A ValueError if another process has it for longer than ``wait``, in s.
+    A BusyError if another process has it for longer than ``wait``, in s;
+    -1 waits until it has ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / '.lock', is_singleton=True)
     try:
         lock.acquire(timeout=wait)
     except Timeout:
-        raise ValueError(
+        raise BusyError(
             f'another command writes into {folder}: wait until it has ended, '
             'or give another folder'
         ) from None

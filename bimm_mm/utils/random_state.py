@@ -39,6 +39,18 @@ def set_random_state(state: RandomState) -> None:
 
 
 @contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch on the CPU, for random weights that are no part of a run.
+
+    They are the same on every rank and in a resumed run, and the run's own
+    numbers go on untouched, also those of a GPU.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
     """Seed Python, NumPy and torch (CPU); restore all three afterwards.
 

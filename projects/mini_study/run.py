@@ -21,14 +21,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from mmengine.config import Config, DictAction
 
 import bimm_mm.compat  # noqa: F401  fixes libraries
 from bimm_mm.apis.comparison import KINDS, SCRATCH, Comparison
 from bimm_mm.apis.folders import Videos, hash_lists, read_data, read_folds
 from bimm_mm.apis.stages import adapt_config, train_stages
-from bimm_mm.utils.files import read_json, write_first, write_text
+from bimm_mm.utils.files import (
+    BusyError,
+    locked,
+    read_json,
+    write_first,
+    write_text,
+)
 from bimm_mm.utils.interrupts import plain_interrupts, time_limit
 from bimm_mm.utils.list_file import read_lines
 from bimm_mm.utils.processes import mistakes_told
@@ -116,8 +121,7 @@ class Study:
             weights = read_json(before / 'run.json')['checkpoint']
         unit = self.pretrained(seed, fold)
         # Folds may share it: whoever comes second waits, and finds it done.
-        unit.mkdir(parents=True, exist_ok=True)
-        with FileLock(unit / f'.{method}.lock'):
+        with locked(unit / method, wait=-1):
             # Of what has a ventral stage before it, that one has pictures.
             others = PICTURES in method and not stage
             clips = self._pictures(unit) if others else self._clips(unit, fold)
@@ -215,12 +219,11 @@ def run_all(
         folder = study.unit(seed, fold)
         if not study.left(methods, seed, fold):
             continue
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with plain_interrupts(), FileLock(folder / '.lock', timeout=0):
+            with plain_interrupts(), locked(folder):
                 if not study.run(methods, seed, fold):
                     raise KeyboardInterrupt
-        except Timeout:
+        except BusyError:
             print(f'{folder.name}: another call works on it', flush=True)
         except Exception as error:
             traceback.print_exc()

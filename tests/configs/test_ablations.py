@@ -112,7 +112,7 @@ def test_it_differs_in_what_it_is_about(name):
 
 
 @pytest.mark.parametrize(
-    ('name', 'taps', 'shared'),
+    ('name', 'after_blocks', 'shared'),
     [
         ('default', (2, 4, 12), 4),
         ('separation_12', (12,), 0),
@@ -124,18 +124,18 @@ def test_it_differs_in_what_it_is_about(name):
         ('targets_v1_v2', (2, 4), 4),
     ],
 )
-def test_areas_and_shared_blocks(name, taps, shared):
+def test_areas_and_shared_blocks(name, after_blocks, shared):
     model = _build(name)
     first = [] if name == 'separation_12' else ['V1', 'V2']
     for branch, last in ((model.ventral, 'V4'), (model.dorsal, 'MT')):
-        assert tuple(branch.head.after_blocks) == taps
-        assert list(branch.head.areas) == [*first, last][: len(taps)]
+        assert tuple(branch.head.after_blocks) == after_blocks
+        assert list(branch.head.areas) == [*first, last][: len(after_blocks)]
     blocks = [b.backbone.blocks for b in (model.ventral, model.dorsal)]
     same = [a is b for a, b in zip(*blocks, strict=True)]
     assert same == [True] * shared + [False] * (12 - shared)
     if name.startswith('separation'):
         stage_1 = _build(f'ventral_{name}')
-        assert tuple(stage_1.head.after_blocks) == taps
+        assert tuple(stage_1.head.after_blocks) == after_blocks
 
 
 def test_small_decoders_are_one_block_of_256():

@@ -43,8 +43,8 @@ def _take(x, hidden):
     return x[hidden].reshape(len(x), -1, x.shape[-1])
 
 
-def _encode(state, clip, hidden, table, taps):
-    """Tokens after each tap, the class token first."""
+def _encode(state, clip, hidden, table, after_blocks):
+    """Tokens after each of these blocks, the class token first."""
     weight = state['backbone.patch_embed.proj.weight']
     if weight.ndim == 4:
         weight = weight.unsqueeze(2)
@@ -59,7 +59,7 @@ def _encode(state, clip, hidden, table, taps):
     found = {}
     for index in range(DEPTH):
         x = block(state, f'backbone.blocks.{index}', x, HEADS)
-        if index + 1 in taps:
+        if index + 1 in after_blocks:
             found[index + 1] = x
     found[DEPTH] = layer_norm(state, 'backbone.norm', x)
     return found
@@ -164,8 +164,8 @@ def _compare(
     assert hidden.sum(1).tolist() == [hidden_share] * 2
 
     state = dict(branch.named_parameters())
-    taps = {area.after_block for area in branch.head.areas.values()}
-    features = _encode(state, clip, hidden, table, taps)
+    after_blocks = {area.after_block for area in branch.head.areas.values()}
+    features = _encode(state, clip, hidden, table, after_blocks)
     for name, area in branch.head.areas.items():
         x = features[area.after_block]
         prediction = decode(state, name, x, hidden, table, grid)
@@ -360,11 +360,11 @@ def test_localmim(toy_model):
 
     state = dict(branch.named_parameters())
     features = _encode(state, clip, hidden, image_table, {2, 4, 10, 12})
-    for level, (tap, scale) in enumerate(
+    for level, (after, scale) in enumerate(
         zip((2, 4, 10, 12), (4, 2, 1, 0.5), strict=True), 1
     ):
         maps = _localmim_decode(
-            state, f'level{level}', features[tap], hidden, scale
+            state, f'level{level}', features[after], hidden, scale
         )
         hog = mmpretrain_hog(pixels, cell=int(16 / scale), window=0)
         share = F.interpolate(

@@ -75,10 +75,10 @@ def test_v4_predicts_maes_target_in_both_stages(path):
 
 
 @pytest.mark.parametrize(
-    ('arch', 'taps', 'width'),
+    ('arch', 'after_blocks', 'width'),
     [('', (2, 4, 12), 768), ('_large', (4, 8, 24), 1024)],
 )
-def test_areas_and_masks_of_the_joint_configs(arch, taps, width):
+def test_areas_and_masks_of_the_joint_configs(arch, after_blocks, width):
     cfg = Config.fromfile(FOLDER / f'pretrain_joint{arch}_k400.py')
     with torch.device('meta'):
         model = MODELS.build(dict(cfg.model, data_preprocessor=None))
@@ -86,11 +86,11 @@ def test_areas_and_masks_of_the_joint_configs(arch, taps, width):
     for branch, last in zip(branches, ('V4', 'MT'), strict=True):
         areas = branch.head.areas
         assert list(areas) == ['V1', 'V2', last]
-        assert tuple(a.after_block for a in areas.values()) == taps
+        assert tuple(a.after_block for a in areas.values()) == after_blocks
         assert branch.backbone.embed_dims == width
     blocks = [branch.backbone.blocks for branch in branches]
     shared = [a is b for a, b in zip(*blocks, strict=True)]
-    assert shared.index(False) == sum(shared) == taps[1]
+    assert shared.index(False) == sum(shared) == after_blocks[1]
     indices = model.dorsal.masking(1, model.dorsal.backbone.grid())
     assert [len(index[0]) for index in indices] == [160, 1408]
     indices = model.ventral.masking(1, model.ventral.backbone.grid())

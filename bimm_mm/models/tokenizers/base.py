@@ -6,8 +6,6 @@ Shapes: B pictures, H x W pixels, (h, w) codes per picture, K codes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -100,18 +98,6 @@ class FrozenTokenizer(nn.Module):
         # Ranks, not scores: colors are then spread evenly.
         rank = score.argsort(dim=0).argsort(dim=0)
         return rank / max(len(rank) - 1, 1)
-
-
-@contextmanager
-def own_random_numbers() -> Iterator[None]:
-    """Random weights are no part of the run.
-
-    A resumed run and every rank need the same ones, and the run's own numbers
-    go on untouched.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
 
 
 def check_file(path: str | Path, *, sha256: str | None, hint: str) -> None:

@@ -14,9 +14,9 @@ from bimm_mm.models.tokenizers.base import (
     PICTURES,
     FrozenTokenizer,
     check_file,
-    own_random_numbers,
 )
 from bimm_mm.registry import MODELS
+from bimm_mm.utils.random_state import torch_seeded
 
 
 @MODELS.register_module()
@@ -51,7 +51,7 @@ class DALLETokenizer(FrozenTokenizer):
         super().__init__(checkpoint, sha256=sha256)
         self.num_codes = num_codes
         encoder = dict(n_hid=n_hid, vocab_size=num_codes)
-        with own_random_numbers():
+        with torch_seeded(0):
             self.encoder = MODELS.build(
                 dict(encoder, type='mmpretrain.DALL-E')
             )

@@ -26,10 +26,10 @@ from bimm_mm.models.tokenizers.base import (
     PICTURES,
     FrozenTokenizer,
     check_file,
-    own_random_numbers,
 )
 from bimm_mm.registry import MODELS
 from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.random_state import torch_seeded
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 _GROUPS = 32  # of every GroupNorm
@@ -77,7 +77,7 @@ class VQGANTokenizer(FrozenTokenizer):
         self.dtype = DTYPES[dtype]
         self.num_codes = num_codes
         self.stride = 2 ** (len(ch_mult) - 1)
-        with own_random_numbers():
+        with torch_seeded(0):
             self.encoder = VQGANEncoder(
                 ch,
                 ch_mult=ch_mult,
