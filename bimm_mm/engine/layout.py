@@ -11,9 +11,11 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from bimm_mm.datasets.transforms.formatting import find_label, find_path
+from bimm_mm.utils.config_parts import walk
 
 _NAMES = 64  # of samples, by which two datasets of one length are told apart
 _DATA, _OPTIMIZER = 'the training set', 'the optimizer'
+_MODEL = ('model', 'data_preprocessor')  # in the config
 # By part of a run, what is known of it before its first step.
 Description = dict[str, dict[str, Any]]
 
@@ -58,7 +60,14 @@ def describe(runner: Runner) -> Description:
     """What a run is, to be asked before its first step and kept with it."""
     loader, optimizer = runner.train_dataloader, runner.optim_wrapper.optimizer
     groups, schedules = optimizer.param_groups, runner.param_schedulers or ()
+    config = {key: runner.cfg.get(key) for key in _MODEL}
     parts: Description = {
+        'the config': {
+            key: value
+            for key, value in walk(config)
+            # A resumed run needs no pretrained weights.
+            if isinstance(value, (str, float, int)) and 'checkpoint' not in key
+        },
         _DATA: _samples(loader.dataset),
         _OPTIMIZER: {'type': type(optimizer).__name__, 'size': len(groups)},
         'the run': {
@@ -78,7 +87,7 @@ def describe(runner: Runner) -> Description:
 def changes(
     before: Description, now: Description, *, source: str
 ) -> list[str]:
-    """What gives the same steps other learning rates than before.
+    """What makes other steps of the same numbers than before.
 
     ``source`` names the checkpoint of the run before.
 

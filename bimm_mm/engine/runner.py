@@ -72,7 +72,7 @@ class StrictRunner(Runner):
     branch of theirs (:mod:`bimm_mm.models.checkpoints.branch`). ``resume``
     takes the newest whole checkpoint, goes on within the epoch, needs no
     pretrained weights, and lays the schedule out anew if batch size, processes
-    or length of the run have changed. With
+    or length of the run have changed, or options of the model. With
     ``optim_wrapper.accumulative_counts`` a step is an update, not a batch.
     Used by ``tools/``; OpenMMLab's own tools take it from ``runner_type`` of
     the config.

@@ -163,6 +163,7 @@ def build(
     val: bool = False,
     optimizer: str = 'AdamW',
     lr: float = 0.1,
+    weight: float = 1.0,
     keep: int = 1,
     out_dir: str | None = None,
     seed: int | None = 3,
@@ -172,6 +173,7 @@ def build(
     """A runner of 12 steps an epoch unless told otherwise."""
     torch.manual_seed(0)
     cfg = Config(dict(train_dataloader=dict(batch_size=batch)))
+    cfg.model = dict(areas=[dict(weight=weight, checkpoint=str(folder))])
     processes = int(os.environ.get('WORLD_SIZE', 1))
     if processes > 1:
         prepare_cpu_processes(cfg)

@@ -235,16 +235,16 @@ def test_another_run_or_model_is_told_with_both_values(tmp_path):
 def test_another_rate_is_taken_and_said(tmp_path, capsys):
     run(tmp_path, stop=1)
     (tmp_path / 'losses.txt').unlink()
+    other = dict(lr=0.2, weight=0.5)
     rates = [
         x.split()[2]
-        for x in run(tmp_path, resume=True, lr=0.2).split('\n')[:-1]
+        for x in run(tmp_path, resume=True, **other).split('\n')[:-1]
     ]
     wanted = run(tmp_path / 'whole', lr=0.2).split('\n')[12:-1]
     assert rates == [line.split()[2] for line in wanted]
-    assert re.search(
-        r'initial_lr of group 0 was 0\.1 and is 0\.2',
-        ''.join(capsys.readouterr()),
-    )
+    said = ' '.join(''.join(capsys.readouterr()).split())
+    assert 'initial_lr of group 0 was 0.1 and is 0.2' in said
+    assert 'model.areas.0.weight of the config was 1.0 and is 0.5' in said
 
 
 @pytest.mark.parametrize('by_iter', [False, True])
