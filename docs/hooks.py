@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mmengine.config import Config
+from tabulate import tabulate
 
 import bimm_mm
 from bimm_mm import cli
@@ -52,6 +54,7 @@ CLASS = re.compile(
     rf'^class ({"|".join(TO_EXTEND)})\(',
     re.MULTILINE,
 )
+_TABLE = partial(tabulate, tablefmt='pipe', disable_numparse=True)
 
 
 def methods_page() -> str:
@@ -88,7 +91,7 @@ def configs_table(folder: str) -> str:
         for model in _metafile(folder)['Models']
     ]
     head = ['config', 'encoder', 'data']
-    return f'\n\n## All configs\n\n{_table(head, rows)}\n'
+    return f'\n\n## All configs\n\n{_TABLE(rows, head)}\n'
 
 
 def paper_rows() -> str:
@@ -125,7 +128,7 @@ def paper_rows() -> str:
         head = ['row', 'pretrained by', 'finetuned by']
         head += [metric['title'] for metric in metrics]
         title = f'### {table["name"]}: {table["title"]}'
-        parts.append(f'{title}\n\n{_table(head, rows)}')
+        parts.append(f'{title}\n\n{_TABLE(rows, head)}')
     return '\n\n'.join(parts)
 
 
@@ -174,7 +177,7 @@ def commands_page() -> str:
         ]
         parts += [f'## {name}', _plain(command.help)]
         if rows:
-            parts.append(_table(['argument', 'default', 'meaning'], rows))
+            parts.append(_TABLE(rows, ['argument', 'default', 'meaning']))
     return '\n\n'.join(parts)
 
 
@@ -217,11 +220,6 @@ def _metafile(folder: str) -> dict:
     return yaml.safe_load(path.read_text(encoding='utf-8'))
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ['---'] * len(head), *rows]
-    return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
-
-
 def _summary(config: str, paper: str | None) -> str:
     """A config's schedule, and a row for every area of its branches."""
     cfg = Config.fromfile(ROOT / config)
@@ -246,7 +244,7 @@ def _summary(config: str, paper: str | None) -> str:
     return (
         f'`{config}`: {cfg.train_cfg.max_epochs} epochs, total batch '
         f'{cfg.total_batch_size}{link}.\n\n'
-        + _table(['area', 'after block', 'predicts', 'by', 'hidden'], rows)
+        + _TABLE(rows, ['area', 'after block', 'predicts', 'by', 'hidden'])
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.golden.golden import clips, toy_model
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every room may import those before it, and itself.
@@ -39,6 +42,7 @@ def _imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f'{path}: imports are absolute'
             yield node.module or ''
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -81,3 +85,15 @@ def test_no_file_of_one_floor_imports_in_a_circle():
 
     for module in graph:
         visit(module, ())
+
+
+def test_a_joint_step_is_read_in_twelve_files():
+    model = toy_model(Path('configs/bimm/pretrain_joint_k400.py'))
+    called = set()
+    sys.setprofile(lambda frame, *_: called.add(frame.f_code.co_filename))
+    try:
+        model.parse_losses(model(clips(16)))[0].backward()
+    finally:
+        sys.setprofile(None)
+    ours = {path for path in map(Path, called) if path in FILES}
+    assert 10 < len(ours) <= 12, sorted(ours)
