@@ -154,8 +154,11 @@ def errors_named(work_dir: str) -> Iterator[None]:
 def say_end(runner: Runner) -> None:
     """Print where a training ended, for a screen with little else."""
     saved = runner.message_hub.get_info('last_ckpt', 'no checkpoint')
-    loss = runner.message_hub.log_scalars['train/loss'].mean(10)
-    say(f'finished: {runner.iter} steps, loss {loss:.4f}, {saved}')
+    scalars = runner.message_hub.log_scalars
+    words = [f'{runner.iter} steps, loss {scalars["train/loss"].mean(10):.4f}']
+    if top1 := scalars.get('val/acc/top1'):
+        words.append(f'acc/top1 {top1.current():.4f}')
+    say(f'finished: {", ".join(words)}, {saved}')
 
 
 @master_only

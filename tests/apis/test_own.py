@@ -100,7 +100,7 @@ def test_a_longer_run_goes_on(data, tmp_path):
     assert 'resumed' in _log(out)
 
 
-def test_a_run_is_finetuned_on_classes(pretrained, scanned, tmp_path):
+def test_a_run_is_finetuned_on_classes(pretrained, scanned, tmp_path, capsys):
     out, run = (
         tmp_path / 'tuned',
         shutil.copytree(pretrained, tmp_path / 'moved'),
@@ -108,6 +108,7 @@ def test_a_run_is_finetuned_on_classes(pretrained, scanned, tmp_path):
     # Labels that are not blended are counted in training, too.
     options = {**HERE, 'model.data_preprocessor.blending': None}
     record = finetune(run, scanned, out=out, epochs=1, options=options)
+    assert re.search(r', acc/top1 [01]\.\d{4}, ', capsys.readouterr().out)
     assert record == json.loads((out / 'run.json').read_text())
     assert record['classes'] == ['dark', 'bright']
     assert (record['run'], record['size']) == (str(run), 'tiny')
