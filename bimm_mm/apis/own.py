@@ -53,7 +53,7 @@ def pretrain(
     ] = None,
     batch_size: BatchSize = 16,
     compile: Annotated[
-        bool, Option('--compile', help='Compile the loss: see docs/pretrain.')
+        bool, Option('--compile', help='Compile the loss (docs/pretrain.md).')
     ] = False,
     device: Device = 'auto',
     seed: Seed = 0,

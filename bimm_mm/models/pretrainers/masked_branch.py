@@ -72,7 +72,7 @@ class BasePretrainer(BaseModel):
 
 @MODELS.register_module()
 class MaskedBranch(BasePretrainer):
-    """Masked modelling with several decoders on one encoder (Sec. 3.1).
+    """Masked modeling with several decoders on one encoder (Sec. 3.1).
 
     Args:
         backbone: Config of a :class:`BIMMVisionTransformer`.
