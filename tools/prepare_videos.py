@@ -41,7 +41,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def find_tasks(args: argparse.Namespace, settings: CopySettings) -> list[Task]:
     """A task per video, finished or not."""
-    out, root = Path(args.out).resolve(), Path(args.data_root).resolve()
+    out, root = (
+        Path(os.path.realpath(path)) for path in (args.out, args.data_root)
+    )
     if root in (out, *out.parents) or out in root.parents:
         raise ValueError(
             f'{args.out} and {args.data_root} must be beside each other: one '

@@ -34,15 +34,17 @@ def check_places(
     """Refuse to write where the next scan would read."""
     if preset:
         check_choice('preset', preset, PRESETS)
-    above = folder.resolve()
-    if above in (out.resolve(), *out.resolve().parents) and (
+    above, real, copied = (
+        Path(os.path.realpath(path)) for path in (folder, out, root)
+    )
+    if above in (real, *real.parents) and (
         copies or not preset  # whose lists name the videos
     ):
         raise ValueError(
             f'{out} lies in {folder}, so that the next scan would find what '
             'this one writes: choose a folder beside it'
         )
-    if copies and root.resolve() in (above, *above.parents):
+    if copies and copied in (above, *above.parents):
         raise ValueError(f'copies in {root} would replace the videos there')
 
 

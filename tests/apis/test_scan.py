@@ -216,8 +216,11 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, mistake):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b'no video')
     out, noise = tmp_path / 'data', tmp_path / 'noise'
+    (tmp_path / 'a').symlink_to(tmp_path / 'a')
     for words, message in {
         (tmp_path / 'no', out): 'no is no folder',
+        (tmp_path / 'a', out): 'a is no folder',
+        (recorded, tmp_path / 'a'): "a'",
         (tmp_path / 'audio', out): r'holds no video: .* out \(1 .mp3\)',
         (noise, out): 'no video in .* can be used: 1 .*Invalid data',
         (recorded, recorded / 'x'): 'the next scan would find',
