@@ -12,6 +12,7 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm import registry
+from tests.test_cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ('docs', 'configs', 'projects', 'benchmarks')
@@ -76,6 +77,22 @@ def _exists(name: str) -> bool:
         )
     except ImportError:
         return False
+
+
+@pytest.mark.parametrize('path', DOCS, ids=_ids)
+def test_verbs_and_flags_of_bimm_exist(path):
+    text = path.read_text(encoding='utf-8').replace('\\\n', ' ')
+    pattern = r'^bimm ([^#\n]+)|`bimm\s+([^`]+)`'
+    for command in re.findall(pattern, text, re.MULTILINE):
+        words = ' '.join(command).split()
+        verb = tuple(words[: 1 + (words[0] == 'data')])
+        if verb[0] == '--help' or verb[0].isupper():
+            continue
+        known = {'--help', '--debug'}
+        for option in VERBS[verb].params:
+            known |= {*option.opts, *option.secondary_opts}
+        flags = {x.split('=')[0] for x in words if x.startswith('--')}
+        assert flags <= known, command
 
 
 def test_every_downstream_config_is_in_the_table_of_results():
