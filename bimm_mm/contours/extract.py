@@ -90,7 +90,7 @@ class Extractor:
         settings = dict(
             self.detector.settings(),
             # The key of the file format, older than the class' name.
-            packing=asdict(config.compression),
+            compression=asdict(config.compression),
             stride=config.stride,
             side=config.side,
         )

@@ -55,7 +55,7 @@ class Manifest:
 
     Args:
         settings: All that changes the contours, for JSON: ``detector`` with
-            its options, ``packing`` (the
+            its options, ``compression`` (the
             :class:`~bimm_mm.contours.compression.Compression`), ``stride``
             and ``side``. Every contour file of the dataset has the same.
         command: What makes the dataset's contours (again).
@@ -385,7 +385,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _differences(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ''
 ) -> list[str]:
-    """Each difference in one line, ``packing.density: 0.04 != 0.05``."""
+    """Each difference in one line, ``compression.density: 0.04 != 0.05``."""
     found: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key, 'not set'), new.get(key, 'not set')

@@ -15,7 +15,7 @@ decoder = dict(_base_.decoder, depth=4)  # DeepMIM's code; width as MAE
 level = dict(
     decoder=decoder,
     target=_base_.target,
-    tap_norm=False,  # DeepMIM's code; True norms what a decoder reads
+    inner_norm=False,  # DeepMIM's code; True norms what a decoder reads
 )
 model = dict(
     areas=[  # DeepMIM's code: after blocks 6, 8, 10 and 12

@@ -30,7 +30,7 @@ COMMAND = 'python tools/extract_contours.py videos --out contours'
 SETTINGS = {
     'detector': 'canny',
     'thresholds': (0.1, 0.2),
-    'packing': {'thin': True, 'density': 0.04, 'levels': 4},
+    'compression': {'thin': True, 'density': 0.04, 'levels': 4},
     'stride': 4,
     'side': 256,
 }
@@ -279,15 +279,15 @@ def test_manifest_reads_what_was_written(root):
 
 
 def test_other_settings_are_refused_one_by_one(root):
-    packing = {'thin': True, 'density': 0.05, 'levels': 4}
-    other = {**SETTINGS, 'packing': packing, 'stride': 2, 'weights': 'abc'}
+    form = {'thin': True, 'density': 0.05, 'levels': 4}
+    other = {**SETTINGS, 'compression': form, 'stride': 2, 'weights': 'abc'}
     del other['side']
     before = Path(root, 'manifest.json').read_bytes()
     with pytest.raises(ContourError) as error:
         Manifest(other, COMMAND).write(root)
     text = str(error.value)
     for line in (
-        'packing.density: 0.04 != 0.05',
+        'compression.density: 0.04 != 0.05',
         'side: 256 != "not set"',
         'stride: 4 != 2',
         'weights: "not set" != "abc"',

@@ -36,7 +36,7 @@ class Area(BaseModule):
         backbone: The encoder. It is asked for its width, depth and patch, and
             is not kept.
         weight: Weight of the area's loss.
-        tap_norm: Whether features of an inner block get that LayerNorm;
+        inner_norm: Whether features of an inner block get that LayerNorm;
             DeepMIM's code has none.
     """
 
@@ -49,7 +49,7 @@ class Area(BaseModule):
         target: dict,
         backbone: BIMMVisionTransformer,
         weight: float = 1.0,
-        tap_norm: bool = True,
+        inner_norm: bool = True,
     ) -> None:
         super().__init__()
         if not 1 <= after_block <= backbone.depth:
@@ -66,7 +66,7 @@ class Area(BaseModule):
         # With the encoder's final norm, a second one would be idle.
         self.norm = (
             nn.Identity()
-            if after_block == backbone.depth or not tap_norm
+            if after_block == backbone.depth or not inner_norm
             else nn.LayerNorm(backbone.embed_dims, eps=1e-6)
         )
         # A config never repeats what encoder and target know.
