@@ -17,6 +17,7 @@ from mmengine.config.utils import ConfigParsingError
 
 from bimm_mm.engine.config_check import check_names, known_names
 from bimm_mm.engine.contour_source import use_contours
+from bimm_mm.engine.resume import newest_checkpoint
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.config_parts import items
 from bimm_mm.utils.files import one_line
@@ -155,10 +156,20 @@ def set_work_dir(
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Go on from a path, or, ``'auto'``, the newest whole checkpoint."""
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
+    """Go on from a path, or, ``'auto'``, the newest whole checkpoint.
+
+    Where there is none, a run still starts from its ``load_from``.
+    """
+    if resume is None:
+        return
+    if resume != 'auto':
+        cfg.load_from = check_checkpoint(resume)
+    elif cfg.get('load_from'):
+        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        if not newest_checkpoint(cfg.work_dir, out_dir=hook.get('out_dir')):
+            return
+        cfg.load_from = None
+    cfg.resume = True
 
 
 def check_checkpoint(path: str) -> str:

@@ -20,6 +20,7 @@ from bimm_mm.apis.config import (
     load_config,
     override,
     set_log_to,
+    set_resume,
     use_amp,
 )
 from bimm_mm.apis.folders import (
@@ -218,7 +219,7 @@ def train_stages(
         for number, cfg in enumerate(configs, 1):
             several = len(configs) > 1
             title = f'stage {number} of {len(configs)}, ' * several
-            cfg.resume = resumed and not dry_run
+            set_resume(cfg, 'auto' if resumed and not dry_run else None)
             last = _train_stage(cfg, title, launcher, dry=dry_run, quiet=quiet)
             record['checkpoint'] = None if dry_run else str(last)
         if writes:

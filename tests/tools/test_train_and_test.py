@@ -101,11 +101,13 @@ OPTIONS = {
 
 @pytest.mark.parametrize(('option', 'words'), OPTIONS.items())
 def test_mistakes_in_a_part_name_its_key(
-    mistake, monkeypatch, quickstart_data, option, words
+    mistake, monkeypatch, quickstart_data, tmp_path, option, words
 ):
     monkeypatch.chdir(quickstart_data)
     torch.save({'x': torch.ones(1)}, 'foreign.pth')
-    said = mistake('train', VENTRAL, '--cfg-options', *TINY, option)
+    # Where there is nothing to resume, load_from counts.
+    flags = ('--resume', f'--work-dir={tmp_path}', '--cfg-options', *TINY)
+    said = mistake('train', VENTRAL, *flags, option)
     assert re.search(words, said), said
 
 
@@ -273,4 +275,5 @@ def test_train_with_amp_then_test_then_draw(
     )  # fmt: skip
     names = [path.name for path in Path('pictures').iterdir()]
     assert sorted(names) == ['curves.png', 'image.png']
+    options = (*options, 'load_from=foreign.pth')
     call_tool('train', VENTRAL, '--resume', *options, 'train_cfg.max_epochs=2')
