@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Press Ctrl-C after some time, which a training saves itself for.
 
+    Python ignores one that comes while an object is removed (``__del__``,
+    callbacks of weak references): it is pressed again.
+
     Raises:
         KeyboardInterrupt: Also in place of what a library made of one.
     """
-    main = threading.main_thread().ident
-    timer = threading.Timer(
-        min(seconds, threading.TIMEOUT_MAX),
-        signal.pthread_kill,
-        (main, signal.SIGINT),
-    )
-    timer.daemon = True
-    timer.start()
+    main, before = threading.main_thread().ident, sys.unraisablehook
+    timers: list[threading.Timer] = []
+
+    def press(after: float) -> None:
+        arguments = (main, signal.SIGINT)
+        timers.append(threading.Timer(after, signal.pthread_kill, arguments))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    def ignored(what: Any) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            press(0.01)  # not here, where it would be ignored as well
+        else:
+            before(what)
+
+    press(min(seconds, threading.TIMEOUT_MAX))
+    sys.unraisablehook = ignored
     try:
         with plain_interrupts():
             yield
     finally:
-        timer.cancel()
+        sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -193,3 +194,16 @@ def test_time_that_is_up_while_a_config_is_laid_out_is_no_syntax_error():
     with pytest.raises(KeyboardInterrupt), time_limit(0.2):
         while True:
             assert cfg.pretty_text
+
+
+class Removed:
+    """Takes a second to be removed, while Python ignores errors."""
+
+    def __del__(self) -> None:
+        time.sleep(1)
+
+
+def test_time_that_is_up_while_an_object_is_removed_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), time_limit(0.2):
+        Removed()
+        time.sleep(5)

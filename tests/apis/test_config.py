@@ -78,7 +78,7 @@ def test_resume_auto_path_and_none(config, tmp_path):
     set_resume(cfg, None)
     assert 'resume' not in cfg
     set_resume(cfg, 'auto')
-    assert cfg.resume and cfg.load_from is None
+    assert cfg.resume and not cfg.get('load_from')
     path = tmp_path / 'a.pth'
     path.touch()
     set_resume(cfg, str(path))

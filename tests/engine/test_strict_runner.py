@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -49,6 +50,15 @@ class Fail(Hook):
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         assert signal.getsignal(signal.SIGINT).__self__ in runner.hooks
         raise RuntimeError('in the middle')
+
+
+class Late(Hook):
+    """Ctrl-C after the last step, when there is nothing left to save."""
+
+    priority = 'VERY_HIGH'
+
+    def after_train(self, runner) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 class FailInValidation(Hook):
@@ -218,6 +228,14 @@ def test_signals_are_given_back_after_an_error(tmp_path):
         runner.train()
     after = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert after == before
+
+
+def test_ctrl_c_after_the_last_step_ends_what_comes_next(tmp_path):
+    runner = build(tmp_path, epochs=1)
+    runner.register_hook(Late())
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert (tmp_path / 'epoch_1.pth').is_file()
 
 
 def test_another_run_or_model_is_told_with_both_values(tmp_path):

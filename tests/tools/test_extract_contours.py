@@ -48,7 +48,7 @@ def test_command_in_the_manifest_makes_the_same_again(
     once = ('--device', 'cpu', '--batch', '2', '--threads', '1')
     assert extract('data', '--out', 'o', *flags, *once, '--shard', '1/2') == 0
     made = Manifest.read('o')
-    assert made.settings['packing'] == {
+    assert made.settings['compression'] == {
         'thin': False, 'density': 0.2, 'levels': 16,
     }  # fmt: skip
     wanted = ['python', 'tools/extract_contours.py', 'data', '--out', 'o']

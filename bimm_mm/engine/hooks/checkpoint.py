@@ -64,9 +64,11 @@ class CheckpointHook(MMEngineCheckpointHook):
                 )
 
     def after_train(self, runner: Runner) -> None:
-        """Give the signals back."""
-        release_signals()
+        """Give the signals back, with one that came after the last step."""
         super().after_train(runner)
+        release_signals()
+        if self._signal is not None:
+            signal.raise_signal(self._signal)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
