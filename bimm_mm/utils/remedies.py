@@ -6,8 +6,10 @@ import errno
 
 _FULL = 'free space there, or write elsewhere'
 _FORBIDDEN = 'get access to it (ls -ld tells who has), or give another'
+_IN_THE_WAY = 'a file lies where a folder is to be: give another'
 _REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL)
 _REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN)
+_REMEDIES |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _IN_THE_WAY)
 
 
 def remedy(error: Exception) -> str:

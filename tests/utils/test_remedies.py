@@ -12,6 +12,7 @@ from bimm_mm.utils.processes import mistakes_told
 
 MISTAKES = {
     errno.EACCES: 'get access to it',
+    errno.EEXIST: 'a file lies where a folder is to be: give another',
     errno.ENOSPC: 'free space there, or write elsewhere',
 }
 
