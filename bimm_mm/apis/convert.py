@@ -256,9 +256,8 @@ def _write(
     folder = to.startswith('hf-')
     container = 'state_dict' if to == OWN else FORMATS[to].container
     inside = {container: weights, **beside} if container else weights
-    with atomic_path(out) as draft:
+    with atomic_path(out, folder=folder) as draft:
         if folder:
-            draft.mkdir()
             write_json(beside, draft / 'config.json')
             write_text(card, draft / 'README.md')
         file = draft / 'model.safetensors' if folder else draft

@@ -33,7 +33,7 @@ from bimm_mm.contours.format import (
     write_contours,
 )
 from bimm_mm.contours.jobs import Job
-from bimm_mm.utils.files import DRAFT
+from bimm_mm.utils.files import DRAFT, remove_draft
 from bimm_mm.utils.image import read_small_image
 from bimm_mm.utils.list_file import files_below
 from bimm_mm.utils.progress import track
@@ -333,19 +333,14 @@ def split_done(
 
 
 def tidy_up(config: ExtractionConfig, jobs: Iterable[Job]) -> None:
-    """Remove what killed processes left of the files of some jobs.
-
-    At the end of an extraction: at its start another process may be writing
-    the manifest.
-    """
+    """Remove what killed processes left of the files of some jobs."""
     manifest = os.path.join(config.contour_root, MANIFEST)
     wanted = {manifest, *_outputs(config, jobs)}
     for path in files_there(config):
         folder, name = os.path.split(path)
         draft = DRAFT.fullmatch(name)
         if draft and os.path.join(folder, draft['name']) in wanted:
-            # Another process may have finished or removed it meanwhile.
-            Path(path).unlink(missing_ok=True)
+            remove_draft(Path(path))
 
 
 def _outputs(config: ExtractionConfig, jobs: Iterable[Job]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -10,10 +11,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -23,17 +24,21 @@ DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
+def atomic_path(
+    path: str | Path, *, sync: bool = False, folder: bool = False
+) -> Iterator[Path]:
     """Give a temporary path to write to; move it in place at the end.
 
     Args:
-        path: The final path, of a file or of a new folder, ``~`` being the
-            home directory; the folder that it lies in is made.
+        path: The final path, ``~`` being the home directory; the folder that
+            it lies in is made.
         sync: Whether to wait until the content is on the disk, so that a
             power cut cannot leave an empty file under the final name.
+        folder: Whether it is of a new folder, and not of a file.
 
     Yields:
-        A path in the same folder, with the same suffix.
+        A path in the same folder, with the same suffix; an empty file, or
+        folder, is there.
 
     Raises:
         OSError: If the file cannot be written, for instance because the disk
@@ -45,11 +50,14 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
     try:
         if not path.parent.exists():  # a file there fails when it is used
             path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        if sync:
-            with open(draft, 'rb') as file:
-                os.fsync(file.fileno())
-        os.replace(draft, path)
+        if folder:
+            draft.mkdir()
+        with nullcontext() if folder else _start(draft):
+            yield draft
+            if sync:
+                with open(draft, 'rb') as file:
+                    os.fsync(file.fileno())
+            os.replace(draft, path)
     except OSError as error:
         if error.errno is None:
             raise
@@ -59,6 +67,24 @@ def atomic_path(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
         with suppress(NotADirectoryError):  # it would hide the error
             draft.unlink(missing_ok=True)
+
+
+def _start(draft: Path) -> IO[bytes]:
+    """Make a file, which others leave alone until it is closed."""
+    while True:
+        file = open(draft, 'xb')  # noqa: SIM115
+        with suppress(OSError):  # the disk has no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if draft.exists():  # none has removed it before the lock
+            return file
+        file.close()
+
+
+def remove_draft(draft: Path) -> None:
+    """Remove what a killed process left, if no other is writing it."""
+    with suppress(OSError), open(draft, 'rb+') as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink()
 
 
 def check_folder(
@@ -112,14 +138,11 @@ def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
 
 
 def remove_drafts(folder: str | Path, of: Callable[[str], bool]) -> None:
-    """Remove what killed processes left of files with such names.
-
-    Drafts of other files may be under way in another process.
-    """
+    """Remove what killed processes left of files with such names."""
     for path in Path(folder).glob('.*'):
         draft = DRAFT.fullmatch(path.name)
         if draft and of(draft['name']):
-            path.unlink(missing_ok=True)
+            remove_draft(path)
 
 
 def write_bytes(
