@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bimm_mm.utils.files import regular_file
 from bimm_mm.utils.list_file import check_readable
 from bimm_mm.utils.media import VIDEOS, find_files
 
@@ -157,7 +158,7 @@ def read_table(table: Path, folder: Path) -> ClipFiles:
         ValueError: If something is wrong in the table; names the row.
     """
     try:
-        lines = table.read_text(encoding='utf-8-sig').splitlines()
+        lines = regular_file(table).read_text('utf-8-sig').splitlines()
         reader = csv.DictReader(lines, strict=True)
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header

@@ -20,7 +20,7 @@ from bimm_mm.engine.contour_source import use_contours
 from bimm_mm.engine.resume import newest_checkpoint
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.config_parts import items
-from bimm_mm.utils.files import one_line
+from bimm_mm.utils.files import one_line, regular_file
 from bimm_mm.utils.safe_load import checkpoint_file
 
 SERVICES = ('tensorboard', 'wandb')
@@ -120,7 +120,7 @@ def _find_files(path: str, above: list[str]) -> list[str]:
     if path in above:
         raise ValueError(f'a config is its own _base_: {" > ".join(chain)}')
     try:
-        text = Path(path).read_text('utf-8')
+        text = regular_file(path).read_text('utf-8')
         body = ast.parse(text).body if path.endswith('.py') else []
         bases = Config._get_base_files(path)
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bimm_mm.utils.files import atomic_path
+from bimm_mm.utils.files import atomic_path, regular_file
 
 Series = dict[int, float]
 # Lines of a panel by what they are.
@@ -62,7 +62,7 @@ def read_scalars(work_dir: str | Path) -> dict[str, Series]:
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
     """Lines of a log; the last one may be cut off, by a kill for instance."""
-    lines = path.read_bytes().splitlines()
+    lines = regular_file(path).read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)

@@ -359,19 +359,31 @@ def supply_mmcv_ops(module: ModuleType) -> None:
     )
 
 
-def write_files_whole(module: ModuleType, run: Run) -> None:
-    """Write a file under another name, then rename it (no upstream issue).
+def read_and_write_files(module: ModuleType, run: Run) -> None:
+    """Read files alone, and write them whole (no upstream issue).
 
-    MMEngine 0.10.7 writes checkpoints in place: a run that is killed, or a
+    MMEngine 0.10.7 waits for a pipe that a config names as annotations.
+
+    It writes checkpoints in place: a run that is killed, or a
     full disk, leaves half of one under the final name.
     """
     run(module)
-    from bimm_mm.utils.files import write_bytes
+    from bimm_mm.utils.files import regular_file, write_bytes
 
     def put(backend: Any, obj: bytes, filepath: Any) -> None:
         write_bytes(obj, filepath, sync=True)
 
+    def checked(read: Callable) -> Callable:
+        def checked_read(backend: Any, filepath: Any, *args: Any) -> Any:
+            regular_file(filepath)
+            return read(backend, filepath, *args)
+
+        return checked_read
+
     module.LocalBackend.put = put
+    for name in ('get', 'get_text', 'get_local_path'):
+        read = getattr(module.LocalBackend, name)
+        setattr(module.LocalBackend, name, checked(read))
 
 
 PATCHES: dict[str, Patch] = {
@@ -380,7 +392,7 @@ PATCHES: dict[str, Patch] = {
     'mmseg.datasets.transforms.loading': media.refuse_bad_masks,
     'mmengine.config.config': cache_formatted_configs,
     'mmengine.dataset.base_dataset': check_datasets,
-    'mmengine.fileio.backends.local_backend': write_files_whole,
+    'mmengine.fileio.backends.local_backend': read_and_write_files,
     'mmengine.fileio.file_client': quiet_file_client,
     'mmengine.fileio.io': read_data_safely,
     'mmengine.logging.logger': log_any_name,

@@ -30,7 +30,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from bimm_mm.utils.files import write_bytes, write_first
+from bimm_mm.utils.files import regular_file, write_bytes, write_first
 from bimm_mm.utils.video import media_name
 
 FORMAT = 2
@@ -82,8 +82,7 @@ class Manifest:
         """
         path = os.path.join(contour_root, MANIFEST)
         try:
-            with open(path, encoding='utf-8') as stream:
-                content = json.load(stream)
+            content = json.loads(regular_file(path).read_text('utf-8'))
             _check_format(content['format'], path)
             return cls(content['settings'], str(content['command']))
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+_KINDS = {stat.S_IFIFO: 'a pipe', stat.S_IFDIR: 'a folder'}
 # Temporary names that atomic_path gives.
 DRAFT = re.compile(r'\.\d+-[0-9a-f]{8}_(?P<name>.+)')
 
@@ -215,10 +217,25 @@ def write_first(content: Mapping[str, Any], path: str | Path) -> None:
             pass
 
 
+def regular_file(path: str | Path) -> Path:
+    """Where to read, as nothing else than a file is sure to end.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it is a folder, or what would be waited for.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), 'a device')
+        raise ValueError(f'{path} is {kind}, not a file: give one')
+    return Path(path)
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a file that is one JSON object; a ValueError names a bad one."""
+    file = regular_file(path)
     try:
-        content = json.loads(Path(path).read_text('utf-8'))
+        content = json.loads(file.read_text('utf-8'))
     except (RecursionError, ValueError) as error:
         raise ValueError(f'{path} is no JSON file: {error}') from error
     if not isinstance(content, dict):
@@ -228,7 +245,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 def sha256_of_file(path: str | Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
-    with open(path, 'rb') as file:
+    with open(regular_file(path), 'rb') as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
             digest.update(chunk)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmengine.fileio import get
+from bimm_mm.utils.files import regular_file
 
 # What mmpretrain's folder datasets read; contours look for the same.
 FOLDER_IMAGES = frozenset(
@@ -51,10 +51,8 @@ def read_lines(path: str) -> list[str]:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read or is not in UTF-8.
     """
-    if osp.exists(path) and not osp.isfile(path):  # a pipe is read for ever
-        raise ValueError(f'the list {path} is no file')
     try:
-        content = get(path)
+        content = regular_file(path).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f'the list {path} does not exist') from None
     except OSError as error:

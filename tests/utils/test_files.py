@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
 import pytest
+from mmengine.fileio import load
 
+import bimm_mm.compat  # noqa: F401  fixes MMEngine's reading
+from bimm_mm.apis.clip_files import read_table
+from bimm_mm.apis.config import load_config
+from bimm_mm.apis.curves import read_scalars
+from bimm_mm.apis.folders import read_data
+from bimm_mm.apis.presets import read_preset
 from bimm_mm.contours.format import Manifest
+from bimm_mm.datasets.ava import AVAKeyframeDataset
+from bimm_mm.registry import DATASETS
 from bimm_mm.utils.files import (
     atomic_path,
+    sha256_of_file,
     write_json,
     write_reasons,
     write_text,
 )
+from bimm_mm.utils.list_file import read_lines
 from bimm_mm.utils.video_copy import CopySettings
 
 
@@ -86,3 +98,44 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
     with pytest.raises(NotADirectoryError) as error:
         write_text('x', path)
     assert error.value.filename == str(path)
+
+
+def _config_on(base):
+    config = base.with_name('config.py')
+    config.write_text(f'_base_ = {str(base)!r}\n')
+    load_config(config)
+
+
+# By a name that it has in a folder of the user's: what reads it there.
+READ = {
+    'any.pth': sha256_of_file,
+    'train.txt': lambda path: read_lines(str(path)),
+    'labels.csv': lambda path: read_table(path, path.parent),
+    'data.json': lambda path: read_data(path.parent),
+    'labels.json': lambda path: read_preset('ssv2', path.parent, path.parent),
+    'manifest.json': lambda path: Manifest.read(str(path.parent)),
+    'run/vis_data/scalars.json': lambda path: read_scalars(path.parents[2]),
+    'base.py': _config_on,
+    'coco.json': lambda path: DATASETS.build(
+        dict(type='mmdet.CocoDataset', ann_file=str(path), pipeline=[])
+    ),
+    'actions.pbtxt': lambda path: AVAKeyframeDataset(
+        {'label_file': str(path)}
+    ),
+    'persons.pkl': load,
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize('name', READ)
+def test_what_has_no_end_is_not_read(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / 'videos').mkdir()
+    (tmp_path / 'videos' / 'a.mp4').touch()
+    path.symlink_to(os.devnull)
+    for kind in ('a device', 'a pipe'):
+        with pytest.raises(ValueError, match=f'{path.name} is {kind}, not a'):
+            READ[name](path)
+        path.unlink()
+        os.mkfifo(path)

@@ -81,7 +81,7 @@ def test_what_each_dataset_reads(read):
 
 def test_a_pipe_is_no_list(tmp_path):
     os.mkfifo(tmp_path / 'list.txt')
-    with pytest.raises(ValueError, match=r'list\.txt is no file'):
+    with pytest.raises(ValueError, match=r'list\.txt is a pipe'):
         read_dataset('VideoDataset', {'ann_file': str(tmp_path / 'list.txt')})
 
 

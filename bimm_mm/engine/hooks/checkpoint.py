@@ -32,7 +32,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     Ctrl-C and SIGTERM (slurm's time limit) save the run first, within the
     epoch, as ``interrupted.pth``. Options are those of MMEngine's
     ``CheckpointHook``. Files are written whole by
-    :func:`bimm_mm.compat.patches.write_files_whole`.
+    :func:`bimm_mm.compat.patches.read_and_write_files`.
     """
 
     _signal: int | None = None
