@@ -40,6 +40,7 @@ from bimm_mm.apis.statistics import difference_table, score_sections
 from bimm_mm.utils.choices import check_choice
 from bimm_mm.utils.files import (
     check_folder,
+    locked,
     read_json,
     sha256_of_file,
     write_json,
@@ -138,14 +139,15 @@ class Comparison:
                 self._finetune(cell, dry_run=True)
             print(f'{len(list(self.cells()))} scores to measure')
             return {}
-        write_json(record, self.out / _RECORD)
-        try:
-            with time_limit(60 * minutes):
-                for cell in self.cells():
-                    self._measure(cell)
-        except (KeyboardInterrupt, SystemExit):
-            print('stopped: the same command goes on from here')
-        return self.write()
+        with locked(self.out):
+            write_json(record, self.out / _RECORD)
+            try:
+                with time_limit(60 * minutes):
+                    for cell in self.cells():
+                        self._measure(cell)
+            except (KeyboardInterrupt, SystemExit):
+                print('stopped: the same command goes on from here')
+            return self.write()
 
     def _record(self) -> dict[str, Any]:
         """What makes it this comparison; a ValueError if OUT is of another."""

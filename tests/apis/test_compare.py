@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from mmengine.config import Config
 
 from bimm_mm.apis.comparison import Comparison
+from bimm_mm.cli import main
 from bimm_mm.utils.interrupts import time_limit
 from tests.apis.conftest import FRAMES, HERE, spoil
+from tests.processes import Started, wait_until
 
 FAST = [
     *('--epochs', '1', '--batch-size', '4'),
@@ -158,6 +161,23 @@ def test_other_mistakes(runs, scanned, tmp_path, bimm, mistake):
     assert not out.exists()
     bimm(*words, '--minutes', 0)
     assert 'with other epochs' in mistake(*words, '--epochs', 2)
+
+
+def test_of_two_into_one_folder_the_second_ends_at_once(
+    runs, scanned, tmp_path, mistake
+):
+    out = tmp_path / 'out'
+    words = ['compare', *runs, scanned, '--out', out, *FAST, '--kind', 'knn']
+    first = Started(main, [*map(str, words)], log=tmp_path / 'log')
+    wait_until((out / 'compare.json').exists)
+    first.signal(signal.SIGSTOP)
+    before = sorted(out.rglob('*'))
+    try:
+        assert f'another command writes into {out}: wait' in mistake(*words)
+        assert sorted(out.rglob('*')) == before
+    finally:
+        first.signal(signal.SIGCONT)
+    assert first.wait() == [0], first.said
 
 
 def test_a_run_keeps_its_name_when_others_come(runs, scanned, tmp_path):
