@@ -122,7 +122,10 @@ def doctor(
     """Say what works in this environment, and what to do about the rest."""
     if loader is None:
         from bimm_mm.doctor import main
+        from bimm_mm.utils.choices import check_unused
 
+        flags = {'--rate': rate is not None, '--set': bool(options)}
+        check_unused(flags, 'it is of --loader CONFIG: give that, too')
         main()
         return
     from bimm_mm.apis.loader_speed import RATES, measure_loader

@@ -134,5 +134,8 @@ def test_the_next_command_can_be_pasted(capsys):
 def test_a_loader_is_measured_of_a_training(tmp_path, mistake):
     path = tmp_path / 'test.py'
     path.write_text("work_dir = 'a'")
+    assert '--set would have no effect: it is of --loader' in mistake(
+        'doctor', '--set', 'seed=1'
+    )
     said = mistake('doctor', '--loader', path)
     assert 'test.py has no train_dataloader: g' in said

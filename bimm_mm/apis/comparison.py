@@ -35,9 +35,9 @@ from bimm_mm.apis.launch import build_runner
 from bimm_mm.apis.page import Page, Section, print_sections, write_page
 from bimm_mm.apis.probe import METHODS, probe_features, select_listed
 from bimm_mm.apis.samples import trained_on
-from bimm_mm.apis.stages import finetuning, train_stages
+from bimm_mm.apis.stages import check_options, finetuning, train_stages
 from bimm_mm.apis.statistics import difference_table, score_sections
-from bimm_mm.utils.choices import check_choice
+from bimm_mm.utils.choices import check_choice, check_unused
 from bimm_mm.utils.files import (
     check_folder,
     locked,
@@ -98,6 +98,11 @@ class Comparison:
     ) -> None:
         for kind in kinds or ():
             check_choice('kind', kind, KINDS)
+        if kinds and 'finetune' not in kinds:
+            check_unused(
+                {'--seeds': len(seeds) > 1},
+                'it is how many finetunings: add --kind finetune',
+            )
         if int(os.environ.get('WORLD_SIZE', 1)) > 1:
             raise ValueError('a comparison is one process: leave torchrun out')
         self.out = Path(out).expanduser().absolute()
@@ -107,6 +112,7 @@ class Comparison:
             epochs=epochs, batch_size=batch_size, device=device
         )
         self.options = dict(options or {})
+        check_options(self.options)
         paths = [Path(run).expanduser().absolute() for run in runs]
         if not paths or len({*paths}) < len(paths):
             raise ValueError(

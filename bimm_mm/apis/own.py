@@ -79,6 +79,7 @@ def pretrain(
     from bimm_mm.apis.folders import read_data
     from bimm_mm.utils.choices import check_choice, multiple
 
+    stages.check_options(options or {})
     check_choice('method', method, stages.METHODS)
     check_choice('size', size, stages.SIZES)
     videos = read_data(data)

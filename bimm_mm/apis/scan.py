@@ -15,6 +15,14 @@ from typer import Argument, Option
 from bimm_mm.apis.flags import AnyPath, DryRun, Out, Quiet
 
 _WAIT = 600  # s
+_VAL_SHARE = 0.2  # chosen
+
+
+# Why a flag would have no effect.
+_NO_COPIES = 'there are no copies: give --short-side or --every, too'
+_NO_PRESET = 'it is where the lists of a --preset lie: give that, too'
+_OF_TABLE = 'the table has a column group: leave out one of the two'
+_SPLIT = 'the videos come as train and val, which are kept: leave it out'
 
 
 def scan(
@@ -46,7 +54,7 @@ def scan(
     ] = 'auto',
     val_share: Annotated[
         float, Option(help='Share of the videos to hold out, up to 0.5.')
-    ] = 0.2,
+    ] = _VAL_SHARE,
     short_side: Annotated[
         int | None,
         Option(help='Copy the videos with that short side, in pixels.'),
@@ -86,6 +94,7 @@ def scan(
     from bimm_mm.apis.clip_files import read_folders, read_table
     from bimm_mm.apis.data_folder import write_data
     from bimm_mm.apis.presets import PRESETS, read_preset
+    from bimm_mm.utils.choices import check_unused
     from bimm_mm.utils.files import locked
     from bimm_mm.utils.video_copy import CopySettings
 
@@ -98,11 +107,6 @@ def scan(
             codec=codec or ('h264' if every == 1 else 'jpeg'),
         )
         root = out / f'videos_{short_side or "full"}_{every}_{copies.codec}'
-    elif codec:
-        raise ValueError(
-            f'codec={codec!r} is of copies, and there are none: give '
-            'short_side (--short-side) or every, too, or leave it out'
-        )
     ways = {
         '--preset': preset,
         '--labels': labels,
@@ -113,11 +117,10 @@ def scan(
         raise ValueError(
             f'{" and ".join(chosen)} both say what the classes are: give one'
         )
-    if annotations and not preset:
-        raise ValueError(
-            f'annotations={annotations} has the lists of a preset: give '
-            'preset (--preset), too, or leave it out'
-        )
+    if not copies:
+        check_unused({'--codec': bool(codec)}, _NO_COPIES)
+    if not preset:
+        check_unused({'--annotations': bool(annotations)}, _NO_PRESET)
     steps.check_places(folder, out, root, copies=bool(copies), preset=preset)
     if not 0 < val_share <= 0.5:
         raise ValueError(f'val_share={val_share} is not in (0, 0.5]')
@@ -131,6 +134,11 @@ def scan(
     else:
         found = read_folders(folder, classes=classes, level=class_level)
     clips, notes, folds = found.clips, found.notes, found.folds
+    if any(clip.group for clip in clips):
+        check_unused({'--groups': groups != 'auto'}, _OF_TABLE)
+    if {'train', 'val'} <= {clip.split for clip in clips}:
+        drawn = {'--val-share': val_share != _VAL_SHARE, '--seed': seed != 0}
+        check_unused(drawn, _SPLIT)
     rule = steps.name_groups(clips, groups)
     tasks = steps.plan_tasks(clips, folder, root, None if dry_run else copies)
     try:

@@ -54,6 +54,23 @@ _ENCODER = (
 )
 
 
+# Keys of a config that follow from a flag, as do other keys.
+_FLAGS = {
+    'compile': 'compile',
+    'contours': 'contours',
+    'randomness.seed': 'seed',
+    'train_cfg.max_epochs': 'epochs',
+    'train_dataloader.batch_size': 'batch-size',
+}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that say what a flag says, which would be ignored."""
+    for key, flag in _FLAGS.items():
+        if key in options:
+            raise ValueError(f'{key}: say it with --{flag} instead')
+
+
 def finetuning(
     run: str | Path,
     data: str | Path,
@@ -67,6 +84,7 @@ def finetuning(
     options: Mapping[str, Any],
 ) -> tuple[Config, dict[str, Any]]:
     """Config of a finetuning; see :func:`bimm_mm.apis.own.finetune`."""
+    check_options(options)
     before, encoder = read_run(run)
     videos = read_data(data, fold=fold)
     check_classes(videos)

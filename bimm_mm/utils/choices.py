@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
@@ -10,6 +10,17 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     known = list(choices)
     if value not in known:
         raise ValueError(f'{name}={value!r} is unknown, choose one of {known}')
+
+
+def check_unused(flags: Mapping[str, bool], reason: str) -> None:
+    """Raise a ValueError for flags that are given and would have no effect.
+
+    ``reason``, in words, says what is in their place.
+    """
+    if given := [flag for flag, there in flags.items() if there]:
+        raise ValueError(
+            f'{" and ".join(given)} would have no effect: {reason}'
+        )
 
 
 def multiple(name: str, value: int, unit: int = 1) -> int:

@@ -153,6 +153,11 @@ def test_other_mistakes(runs, scanned, tmp_path, bimm, mistake):
     assert "kind='svm'" in mistake(*more, '--out', out, '--kind', 'svm')
     assert 'fold=2' in mistake(*more, '--out', out, '--folds', 3)
     assert 'seeds=0 must' in mistake(*more, '--out', out, '--seeds', 0)
+    no_training = ['--kind', 'knn', '--seeds', 2]
+    assert '--seeds would have' in mistake(*more, '--out', out, *no_training)
+    assert 'with --batch-size' in mistake(
+        *more, '--out', out, '--set', 'train_dataloader.batch_size=3'
+    )
     assert 'no comparison' in mistake(*more, '--out', runs[0])
     assert not out.exists()
     # Nothing is written, and a comparison with other numbers is refused.

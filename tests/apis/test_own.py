@@ -196,10 +196,9 @@ def test_a_folder_that_is_no_scan(
         ('--set 3: give KEY=VALUE', ['--set', '3']),
         ("mean 'train_cfg'", ['--set', 'train_cgf.max_epochs=3']),
         ('has no such part', ['--set', 'model.areas.7.weight=1']),
-        (
-            'goes from 0 to 2 epochs, and the run has 1',
-            ['--epochs', '20', '--set', 'train_cfg.max_epochs=1'],
-        ),
+        ('say it with --epochs', ['--set', 'train_cfg.max_epochs=1']),
+        ('say it with --seed', ['--set', 'randomness.seed=1']),
+        ('say it with --contours', ['--set', 'contours=sobel']),
         ("device='gpu' is unknown", ['--device', 'gpu']),
         ("log_to='x' is unknown", ['--log-to', 'x']),
         ("work_dir='x': out", ['--set', 'work_dir=x']),

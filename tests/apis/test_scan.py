@@ -174,6 +174,16 @@ def test_a_table_gives_classes_groups_and_splits(videos, tmp_path, capsys):
     assert '(0.2 s), or than the paper' in said  # six frames, and 16 asked
 
 
+@pytest.mark.parametrize('flag', ['--groups=j', '--seed=1', '--val-share=.3'])
+def test_flags_that_a_table_leaves_no_effect_are_told(
+    recorded, tmp_path, capsys, flag
+):
+    path = tmp_path / 'clips.csv'
+    path.write_text(ROWS)
+    said = look(recorded, capsys, f'--labels={path}', flag, status=2)
+    assert f'{flag.split("=")[0]} would have no effect: the ' in said
+
+
 def test_doubtful_tables_are_told(videos, tmp_path, capsys):
     path = tmp_path / 'clips.csv'
     rows = [f'run/day{n}_0.mp4,{"hHs"[n % 3]}op,train\n' for n in range(5)]
@@ -233,8 +243,12 @@ def test_no_video_and_no_place_are_one_sentence(recorded, tmp_path, mistake):
         (recorded, out, '--short-side=8'): 'short_side=8 is less',
         (recorded, out, '--preset=ucf'): "choose one of .'k400'",
         (recorded, out, '--preset=ucf101'): 'classInd.txt does not exist',
-        (recorded, out, '--codec=h264'): "codec='h264' is of copies",
-        (recorded, out, '--annotations=a'): 'a has the lists of a preset',
+        (
+            recorded,
+            out,
+            '--codec=h264',
+        ): '--codec would have no effect: there are no copies',
+        (recorded, out, '--annotations=a'): 'lists of a --preset lie: give',
         (recorded, out, '--labels=a', '--preset=k400'): 'et and --labels both',
         (recorded, out, '--no-classes', '--class-level=1'): 'both say what',
     }.items():
