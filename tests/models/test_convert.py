@@ -53,6 +53,16 @@ REFUSED = [
     # 8 patches make no square; a position for the class.
     ({'pos_embed': mae_table(3)[:, 1:]}, None, 'set learned_positions=True'),
     ({'pos_embed': mae_table(3) + 0.1}, None, 'set learned_positions=True'),
+    (
+        {'blocks.0.attn.qkv.weight': torch.zeros(())},
+        None,
+        r'blocks\.0\.attn\.qkv\.weight has the shape \(\), not 2 dim',
+    ),
+    (
+        {'patch_embed.proj.weight': torch.zeros(8, 768)},
+        None,
+        r'patch_embed\.proj\.weight has the shape \(8, 768\), not 4 dim',
+    ),
 ]
 
 

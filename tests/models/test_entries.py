@@ -88,6 +88,17 @@ def files(folder) -> dict[str, State | None]:
     saved = {
         'nan': dict(state_dict=own | spoiled),
         'quantized': dict(state_dict={k: v.byte() for k, v in own.items()}),
+        'eight bits': dict(
+            state_dict={k: v.to(torch.float8_e5m2) for k, v in own.items()}
+        ),
+        'scaled': dict(
+            state_dict={
+                k: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8)
+                for k, v in own.items()
+            }
+        ),
+        'sparse': dict(state_dict={k: v.to_sparse() for k, v in own.items()}),
+        'empty': dict(state_dict={k: v.to('meta') for k, v in own.items()}),
         'twice': dict(state_dict=own | {f'module.{k}': own[k] for k in own}),
         'numbered': dict(state_dict=dict(enumerate(own.values()))),
         'own': dict(state_dict=own, meta=meta),
@@ -149,6 +160,11 @@ NOTHING = dict(
     text=r'text\.pth cannot be read as a checkpoint',
     nan=r'1 of \d+ tensors of .* hold NaN, .*norm\.weight: use an earlier',
     quantized=r'(\d+) of \1 tensors of .* not quantized',
+    **{'eight bits': r'(\d+) of \1 tensors of .* not quantized'},
+    **dict.fromkeys(
+        ('scaled', 'sparse', 'empty'),
+        r'(\d+) of \1 tensors are quantized, sparse or without values',
+    ),
     twice=r'twice\.pth holds a model with and without "module\."',
     numbered=r'numbered\.pth holds no state dict of tensors',
 )

@@ -34,6 +34,7 @@ _OURS = re.compile(
     r'|blocks\.\d+\.(norm[12]|attn\.(qkv|[qkv]|proj)|mlp\.fc[12])'
     r'\.(weight|bias)|blocks\.\d+\.(attn\.[qv]_bias|gamma_[12])'
 )
+_MATRIX = re.compile(r'blocks\.\d+\.(attn|mlp)\..*weight')
 _NORMS = ('norm', 'fc_norm')
 _TABLE, _INNER_TABLE = 'pos_embed', 'decoder.pos_embed'
 # With MAE-ST's, which are added.
@@ -112,6 +113,7 @@ def to_bimm(
         for key, name in names.items()
         if _OURS.fullmatch(name)
     }
+    _check_dimensions(ours)
     left = [key for key in state_dict if names.get(key) not in ours]
     stored = {names[key]: state_dict[key] for key in left if key in names}
     _check_left(stored)
@@ -127,6 +129,17 @@ def to_bimm(
     tables = (*_TABLES, _CLASS_ROW)
     left = [key for key in left if names.get(key) not in tables]
     return Converted(ours, scheme, left, norms, tokens)
+
+
+def _check_dimensions(ours: Mapping[str, Tensor]) -> None:
+    """Those by which weights are rearranged, and sizes told."""
+    for name, value in ours.items():
+        kinds = (4, 5) if name == PATCH else (2,) * bool(_MATRIX.match(name))
+        if kinds and value.ndim not in kinds:
+            raise ValueError(
+                f'{name} has the shape {tuple(value.shape)}, not '
+                f'{kinds[0]} dimensions, as that of an encoder has'
+            )
 
 
 def _plain(key: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -72,6 +73,12 @@ def find_weights(content: Any, *, source: str) -> dict[str, Tensor]:
             f'{source} holds no state dict of tensors under '
             f'{", ".join(map(repr, _CONTAINERS))} or at its top, whose keys '
             f'are {keys}'
+        )
+    if unusual := [key for key, value in state.items() if _unusual(value)]:
+        raise ValueError(
+            f'{source} cannot be loaded: {len(unusual)} of {len(state)} '
+            'tensors are quantized, sparse or without values, such as '
+            f'{unusual[0]}: use the file that this one was made from'
         )
     if any(hasattr(value, 'device_mesh') for value in state.values()):
         raise ValueError(f'{source} cannot be loaded: {PARTS}')
@@ -146,8 +153,7 @@ def load_fully(
         key
         for key, value in own.items()  # which have the memory of the module
         if not value.isfinite().all()
-        or state.get(key, value).is_floating_point()
-        != value.is_floating_point()
+        or not _is_alike(state.get(key, value), value)
     ]
     if broken:
         raise ValueError(
@@ -160,6 +166,18 @@ def load_fully(
     if missing:
         report += f'; keeping initial weights: {", ".join(missing)}'
     print_log(report, 'current', logging.WARNING if missing else logging.INFO)
+
+
+def _is_alike(given: Tensor, own: Tensor) -> bool:
+    """Whether values mean the same; those of 8 bits have scales elsewhere."""
+    short = given.is_floating_point() and given.itemsize == 1
+    return given.is_floating_point() == own.is_floating_point() and not short
+
+
+def _unusual(value: Tensor) -> bool:
+    """Whether it is anything else than numbers side by side."""
+    strided = value.layout == torch.strided
+    return not strided or value.is_quantized or value.is_meta
 
 
 def _other_way(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
