@@ -211,7 +211,7 @@ def _read_row(row: Mapping[Any, Any], folder: Path) -> Clip:
     path, label, group, split = (row.get(n, '').strip() for n in _COLUMNS)
     # An absolute path below the folder will do.
     below = os.path.relpath(folder / path, folder)
-    if not path or below.split('/')[0] in '..':
+    if not path or '\0' in path or below.split('/')[0] in '..':
         raise ValueError(f'the path {path!r} is not below {folder}')
     if split and not split_name(split):
         raise ValueError(f'the split {split!r} is not train, val or test')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
@@ -233,9 +234,14 @@ def warn_lacking(clips: Sequence[Clip], names: Sequence[str]) -> list[str]:
         if lacking and any(clip.split == split for clip in clips):
             words = f'{len(lacking)} classes: {_some(lacking)}'
             told.append(f'{split} has no video of {words}')
-    known = Counter(name.casefold() for name in names)
-    if like := [name for name in names if known[name.casefold()] > 1]:
-        told.append(f'Classes differ in capital letters alone: {_some(like)}')
+    looks = [unicodedata.normalize('NFKC', name).casefold() for name in names]
+    known = Counter(looks)
+    pairs = zip(names, looks, strict=True)
+    if like := [name for name, look in pairs if known[look] > 1]:
+        told.append(
+            'Classes differ in capital letters or the bytes of accents alone: '
+            f'{_some(like)}'
+        )
     return told
 
 
